@@ -1,0 +1,111 @@
+"""The types every layer agrees on: batches, the train state, a task, a data specification, a recipe.
+
+Axis letters used in signatures: B global batch, N points, M centres, K neighbours, D embedding width,
+C classes, Q queries, G gallery items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+import optax
+
+Array = jax.Array
+PyTree = Any
+
+# Leading axis = global batch. "mask" is bool[B]; False marks a padding row.
+Batch = Mapping[str, Array]
+# Scalars, float32[].
+Metrics = Mapping[str, Array]
+# One decoded record on its way to a batch: arrays, plus "id" (str) and "label" (int).
+Record = dict[str, Any]
+# A transform draws only from the generator it is handed, so a record's randomness depends on its place in the run alone.
+Transform = Callable[[Record, np.random.Generator], Record]
+
+
+class ConfigError(ValueError):
+    """The command or the config is wrong: one line that says what, and what would be right. Exit code 2."""
+
+
+class DataError(ValueError):
+    """A file, a folder or a data set cannot be used: one line that names it and the reason. Exit code 1."""
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes; arrays only, so it can be sharded, donated and saved as it is."""
+
+    step: Array  # int32[], optimizer updates taken so far
+    params: PyTree
+    model_state: PyTree  # BatchNorm statistics and the like; {} if the model has none
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What one paper does, as three pure functions.
+
+    init:  (key, batch) -> (params, model_state)
+    loss:  (params, model_state, batch, key, step) -> (loss float32[], (model_state, metrics))
+    embed: (params, model_state, batch) -> {"shape" | "sketch" | "image" | "text" | "inr": float32[B, D]}
+    batch_coupled: the loss mixes the items of a batch (VICReg, InfoNCE, BatchNorm, in-batch mining), so that
+        the mean over micro-batches is not the loss of the batch.
+    """
+
+    init: Callable[[Array, Batch], tuple[PyTree, PyTree]]
+    loss: Callable[[PyTree, PyTree, Batch, Array, Array], tuple[Array, tuple[PyTree, Metrics]]]
+    embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]]
+    batch_coupled: bool = False
+
+
+# A host batch in, the rows of the whole global batch out (NumPy, float32, the same on every process).
+EmbedFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+# Named metrics out; anything larger (embeddings, neighbour lists) is written below the folder it is given.
+Evaluator = Callable[[EmbedFn, Any], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """Which records, in which order, through which transforms, in batches of what size.
+
+    name: prepared data set, "builder" or "builder/config", as TFDS names it.
+    split: a TFDS split of it, "train" or "train+val".
+    batch_size: rows of the global batch.
+    transforms: applied in order to each record; the last one leaves arrays only.
+    seed: fixes the order of the records and every random draw of the transforms.
+    data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    num_threads: reader threads.
+    """
+
+    name: str
+    split: str
+    batch_size: int
+    transforms: tuple[Transform, ...] = ()
+    seed: int = 0
+    data_dir: str | None = None
+    num_threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole experiment, as `core.train.fit` takes it.
+
+    tx: the optimizer. steps: optimizer updates in all. evaluators: by name, run at the evaluation cadence.
+    sharding: (regex over the parameter path, PartitionSpec axes), first match wins; unmatched means replicated.
+    refresh: optional re-mining, (embed_fn, step) -> the next DataSpec.
+    meta: JSON-like; travels with every checkpoint and on into an index: network, preprocessing, provenance.
+    """
+
+    task: Task
+    tx: optax.GradientTransformation
+    train: DataSpec
+    steps: int
+    evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
+    sharding: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
+    refresh: Callable[[EmbedFn, int], DataSpec] | None = None
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
