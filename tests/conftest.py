@@ -4,6 +4,8 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Four virtual devices, so that sharding is tested wherever the tests run; an unsharded computation uses the first.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 HERE = pathlib.Path(__file__).parent
 
 

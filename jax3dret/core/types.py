@@ -95,7 +95,8 @@ class DataSpec:
 class Recipe:
     """A whole experiment, as `core.train.fit` takes it.
 
-    tx: the optimizer. steps: optimizer updates in all. evaluators: by name, run at the evaluation cadence.
+    tx: the optimizer. steps: optimizer updates in all. example: a global training batch as shapes and dtypes.
+    learning_rate: step -> value, for the log. evaluators: by name, run at the evaluation cadence.
     sharding: (regex over the parameter path, PartitionSpec axes), first match wins; unmatched means replicated.
     refresh: optional re-mining, (embed_fn, step) -> the next DataSpec.
     meta: JSON-like; travels with every checkpoint and on into an index: network, preprocessing, provenance.
@@ -105,6 +106,8 @@ class Recipe:
     tx: optax.GradientTransformation
     train: DataSpec
     steps: int
+    example: Mapping[str, jax.ShapeDtypeStruct]
+    learning_rate: Callable[[int], Any] | None = None
     evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
     sharding: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     refresh: Callable[[EmbedFn, int], DataSpec] | None = None

@@ -1,0 +1,32 @@
+"""Classification with PointNet++ (SSG), the paper's baseline encoder.
+
+    python -m jax3dret.main --config=configs/pointnet2_classify.py
+
+| variant | data | encoder |
+|---|---|---|
+| demo | parametric_shapes/demo, embedded, built on the first run | small PointNet++ |
+| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointNet++ |
+| paper, modelnet40, shapenet_normal, ... | each of the paper's data sets; paper is modelnet40 | PointNet++ SSG, published size |
+"""
+
+from jax3dret.tasks import ulip, ulip_presets
+
+VARIANTS = ("demo", "modelnet10", "paper", *ulip_presets.DATASETS)
+
+
+def get_config(variant):
+    config = ulip.defaults()
+    if variant in ("demo", "modelnet10"):
+        ulip_presets.small_pointnet2(config, demo=variant == "demo")
+        ulip_presets.small_classification(config)
+        return config
+    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
+    ulip_presets.use_dataset(config, dataset)
+    ulip_presets.paper_schedule(config, dataset, pretrained=False)
+    config.model = {"name": "jax3dret.models.pointnet2:PointNet2"}
+    config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
+    config.data.num_points = 2048
+    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
+    config.train.batch_size = 64
+    config.published = ulip_presets.published("PointNet++/classification", dataset.column)
+    return config

@@ -1,0 +1,35 @@
+"""VICReg with PointNet++ (SSG), the paper's baseline encoder, without labels.
+
+    python -m jax3dret.main --config=configs/pointnet2_vicreg.py
+
+| variant | data | encoder |
+|---|---|---|
+| demo | parametric_shapes/demo, embedded, built on the first run | small PointNet++ |
+| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointNet++ |
+| modelnet10_random | the same, no training: the random-weights row | small PointNet++ |
+| paper, modelnet40, shapenet_normal, ... | each of the paper's data sets; paper is modelnet40 | PointNet++ SSG, published size |
+"""
+
+from jax3dret.tasks import ulip, ulip_presets
+
+VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", *ulip_presets.DATASETS)
+
+
+def get_config(variant):
+    config = ulip.defaults()
+    config.objective = "two_view"
+    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
+    if variant in ("demo", "modelnet10", "modelnet10_random"):
+        ulip_presets.small_pointnet2(config, demo=variant == "demo")
+        ulip_presets.small_vicreg(config, steps=0 if variant.endswith("random") else -1)
+        return config
+    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
+    ulip_presets.use_dataset(config, dataset)
+    ulip_presets.paper_schedule(config, dataset, pretrained=False)
+    config.model = {"name": "jax3dret.models.pointnet2:PointNet2"}
+    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (1024, 1024, 1024)}
+    config.data.num_points = 2048
+    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
+    config.train.batch_size = 128
+    config.published = ulip_presets.published("PointNet++/vicreg", dataset.column)
+    return config

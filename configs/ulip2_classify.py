@@ -1,0 +1,42 @@
+"""Classification: a point transformer trained with labels; the head is dropped and the encoder's output retrieves.
+
+    python -m jax3dret.main --config=configs/ulip2_classify.py
+
+| variant | data | encoder |
+|---|---|---|
+| demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT |
+| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointBERT |
+| paper | modelnet/40, trained from scratch, head 512-256 as the paper's text has it | PointBERT, ULIP-2 size |
+| paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR), the paper's text | PointBERT, ULIP-2 size |
+| modelnet40, shapenet_normal, ... | from ULIP-2 weights as the published code has it, data set by data set | PointBERT, ULIP-2 size |
+"""
+
+from jax3dret.tasks import ulip, ulip_presets
+
+VARIANTS = ("demo", "modelnet10", "paper", "paper_finetune", *ulip_presets.DATASETS)
+
+
+def get_config(variant):
+    config = ulip.defaults()
+    if variant in ("demo", "modelnet10"):
+        ulip_presets.small_pointbert(config, demo=variant == "demo")
+        ulip_presets.small_classification(config)
+        return config
+    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
+    ulip_presets.use_dataset(config, dataset)
+    config.model = {"name": "jax3dret.models.pointbert:PointBert"}
+    config.data.num_points = 8192
+    if variant in ulip_presets.DATASETS:
+        ulip_presets.published_code_schedule(config, dataset)
+        config.data.augment = {"name": "jax3dret.data.points:published_augmentations", "dataset": variant}
+        config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (768,), "dropout": 0.25}
+    else:
+        ulip_presets.paper_schedule(config, dataset, pretrained=variant == "paper_finetune")
+        config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
+        config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
+    if variant == "paper":
+        config.published = ulip_presets.published("PointBERT/classification", dataset.column)
+    else:
+        ulip_presets.from_ulip2_weights(config)
+        config.published = ulip_presets.published("ULIP2/classification", dataset.column)
+    return config

@@ -1,0 +1,41 @@
+"""VICReg: a point transformer learns from two augmented views of each shape, without labels.
+
+    python -m jax3dret.main --config=configs/ulip2_vicreg.py
+
+| variant | data | encoder |
+|---|---|---|
+| demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT |
+| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointBERT |
+| modelnet10_random | the same, no training: the random-weights row | small PointBERT |
+| paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size |
+| paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | PointBERT, ULIP-2 size |
+| modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets | PointBERT, ULIP-2 size |
+"""
+
+from jax3dret.tasks import ulip, ulip_presets
+
+VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", "paper_finetune", *ulip_presets.DATASETS)
+
+
+def get_config(variant):
+    config = ulip.defaults()
+    config.objective = "two_view"
+    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
+    if variant in ("demo", "modelnet10", "modelnet10_random"):
+        ulip_presets.small_pointbert(config, demo=variant == "demo")
+        ulip_presets.small_vicreg(config, steps=0 if variant.endswith("random") else -1)
+        return config
+    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
+    ulip_presets.use_dataset(config, dataset)
+    ulip_presets.paper_schedule(config, dataset, pretrained=variant != "paper")
+    config.model = {"name": "jax3dret.models.pointbert:PointBert"}
+    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (1024, 1024, 1024)}
+    config.data.num_points = 8192
+    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
+    config.train.batch_size = 48
+    if variant == "paper":
+        config.published = ulip_presets.published("PointBERT/vicreg", dataset.column)
+    else:
+        ulip_presets.from_ulip2_weights(config)
+        config.published = ulip_presets.published("ULIP2/vicreg", dataset.column)
+    return config

@@ -1,0 +1,1 @@
+"""Any folder of meshes as a data set with classes and splits."""

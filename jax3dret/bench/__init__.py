@@ -1,0 +1,1 @@
+"""Measurements against plain implementations: each module has `cases(repeats) -> list of results`."""

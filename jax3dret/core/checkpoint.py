@@ -1,0 +1,227 @@
+"""Orbax checkpoints of a train state, the position in the data, and `meta`; and where a run starts from.
+
+A checkpoint has four items: `model` (params, model_state), `optimizer` (step, opt_state), `data` (iterator state), `meta`.
+The model can be restored without the optimizer, on any number of devices.
+
+A run starts, in this order, from: its own last checkpoint; `checkpoint.resume`, another run's state, step and data position;
+`checkpoint.init_from`, another run's parameters alone, never its step; scratch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from jax3dret.core.sharding import path_name
+from jax3dret.core.types import ConfigError, DataError, PyTree, TrainState
+
+FOLDER = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchRow:
+    """One line of the table that `init_from` prints."""
+
+    ours: str
+    theirs: str
+    shape: tuple[int, ...]
+    status: str  # "loaded" | "initial" | "unused"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; a save is complete or absent."""
+
+    def __init__(self, workdir: pathlib.Path, keep: int = 2):
+        self.directory = pathlib.Path(workdir).resolve() / FOLDER
+        with _one_line(self.directory):
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                # Named here so that a manager that has not saved yet can already read what is in a checkpoint.
+                item_handlers={
+                    "model": ocp.StandardCheckpointHandler(),
+                    "optimizer": ocp.StandardCheckpointHandler(),
+                    "data": ocp.JsonCheckpointHandler(),
+                    "meta": ocp.JsonCheckpointHandler(),
+                },
+                options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+            )
+
+    def latest(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, data: Any, meta: Mapping[str, Any]) -> None:
+        """Saves in the background; an error of the previous save is raised here or by `wait`."""
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        with _one_line(self.directory):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave({"params": state.params, "model_state": state.model_state}),
+                    optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                    data=ocp.args.JsonSave({"state": data}),
+                    meta=ocp.args.JsonSave(dict(meta)),
+                ),
+            )
+
+    def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, Any]:
+        """The state and the data position of `step` (default: the last), placed as `abstract` says.
+
+        Raises:
+            ConfigError: the checkpoint is of another architecture or optimizer; names the first difference.
+            DataError: there is none, or it cannot be read.
+        """
+        step = self._existing(step)
+        model = {"params": abstract.params, "model_state": abstract.model_state}
+        optimizer = {"step": abstract.step, "opt_state": abstract.opt_state}
+        self._check_structure(step, "model", model)
+        self._check_structure(step, "optimizer", optimizer)
+        with _one_line(self.directory / str(step)):
+            out = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(model),
+                    optimizer=ocp.args.StandardRestore(optimizer),
+                    data=ocp.args.JsonRestore(),
+                ),
+            )
+        return TrainState(**out.optimizer, **out.model), out.data["state"]
+
+    def restore_model(self, abstract_params: PyTree, abstract_model_state: PyTree, step: int | None = None) -> tuple[PyTree, PyTree]:
+        """Parameters and model state alone, as an evaluation needs them."""
+        step = self._existing(step)
+        model = {"params": abstract_params, "model_state": abstract_model_state}
+        self._check_structure(step, "model", model)
+        with _one_line(self.directory / str(step)):
+            out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(model)))
+        return out.model["params"], out.model["model_state"]
+
+    def raw_model(self, step: int | None = None) -> dict[str, PyTree]:
+        """The `model` item as NumPy arrays under its own names, whatever the architecture."""
+        step = self._existing(step)
+        with _one_line(self.directory / str(step)):
+            metadata = self._manager.item_metadata(step).model
+            target = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()), metadata.tree)
+            out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(target)))
+        return out.model
+
+    def meta(self, step: int | None = None) -> dict[str, Any]:
+        step = self._existing(step)
+        with _one_line(self.directory / str(step)):
+            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+
+    def reached_preemption(self, step: int) -> bool:
+        return self._manager.reached_preemption(step)
+
+    def wait(self) -> None:
+        with _one_line(self.directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        with _one_line(self.directory):
+            self._manager.close()
+
+    def _existing(self, step: int | None) -> int:
+        step = self.latest() if step is None else step
+        if step is None:
+            raise DataError(f"{self.directory}: holds no checkpoint")
+        return step
+
+    def _check_structure(self, step: int, item: str, wanted: PyTree) -> None:
+        with _one_line(self.directory / str(step)):
+            found = self._manager.item_metadata(step)[item].tree
+        theirs = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(found)[0]}
+        ours = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(wanted)[0]}
+        for name in sorted(ours.keys() | theirs.keys()):
+            a, b = theirs.get(name), ours.get(name)
+            if a != b:
+                raise ConfigError(
+                    f"{self.directory / str(step)}: a checkpoint of another {'architecture' if item == 'model' else 'optimizer'}: "
+                    f"{name} is {a or 'absent'} there and {b or 'absent'} here; use the config it was trained with, or another --workdir"
+                )
+
+
+def abstract_like(state: PyTree, shardings: PyTree) -> PyTree:
+    """Shapes, dtypes and shardings to restore into."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
+
+
+def match_params(
+    ours: PyTree, theirs: Mapping[str, Any], *, rename: Sequence[tuple[str, str]] = (), fresh: Sequence[str] = (), source: str = ""
+) -> tuple[PyTree, list[MatchRow]]:
+    """Fills the tree `ours` from the nested mapping `theirs`.
+
+    rename: (regex, replacement), applied in order to the names of `theirs`. fresh: regexes of names of ours that may stay as
+    they are. Returns the new tree and the table of what happened to each name.
+
+    Raises:
+        ConfigError: a parameter of ours has no counterpart or another shape, and `fresh` does not excuse it.
+    """
+    available: dict[str, tuple[str, Any]] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(theirs)[0]:
+        original = name = path_name(path)
+        for pattern, replacement in rename:
+            name = re.sub(pattern, replacement, name)
+        available[name] = (original, leaf)
+    rows: list[MatchRow] = []
+    problems: list[str] = []
+
+    def fill(path: Sequence[object], leaf: Any) -> Any:
+        name = path_name(path)
+        shape = tuple(leaf.shape)
+        original, found = available.get(name, ("", None))
+        if found is not None and tuple(found.shape) == shape:
+            del available[name]
+            rows.append(MatchRow(name, original, shape, "loaded"))
+            return found
+        if any(re.fullmatch(pattern, name) for pattern in fresh):
+            rows.append(MatchRow(name, original, shape, "initial"))
+            return leaf
+        problems.append(f"{name} {shape} " + (f"is {tuple(found.shape)} there" if found is not None else "is not there"))
+        return leaf
+
+    out = jax.tree_util.tree_map_with_path(fill, ours)
+    if problems:
+        raise ConfigError(
+            f"{source}: {len(problems)} parameters do not fit: {'; '.join(problems[:4])}{' ...' if len(problems) > 4 else ''}; "
+            "map them with config.checkpoint.rename, or list them in config.checkpoint.fresh to start them anew"
+        )
+    rows += [MatchRow("", original, tuple(leaf.shape), "unused") for original, leaf in available.values()]
+    return out, rows
+
+
+def format_matches(rows: Sequence[MatchRow]) -> str:
+    """The table of an `init_from`, one parameter a line."""
+    lines = [f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  {row.theirs or '-'}" for row in rows]
+    counts = {status: sum(row.status == status for row in rows) for status in ("loaded", "initial", "unused")}
+    return "\n".join([*lines, "  " + ", ".join(f"{n} {status}" for status, n in counts.items())])
+
+
+def _one_device() -> jax.sharding.Sharding:
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
+@contextlib.contextmanager
+def _one_line(where: pathlib.Path) -> Iterator[None]:
+    """Turns what the file system and the storage layer raise into one line that names the folder."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        raise
+    except Exception as error:
+        text = str(error)
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
+            raise DataError(f"{where}: the disk is full; the last complete checkpoint is untouched") from error
+        if isinstance(error, PermissionError):
+            raise DataError(f"{where}: no permission to write there") from error
+        first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
+        raise DataError(f"{where}: cannot read or write the checkpoint: {first}") from error

@@ -1,0 +1,326 @@
+"""Configs: a Python file with variants, typed defaults, overrides from the command line, and errors that name the right key.
+
+A config file defines `VARIANTS` (names, the first is the default) and `get_config(variant) -> ConfigDict`. It starts from the
+typed defaults of its task (`TASK_MODULE.defaults()`, which extends `spine()` below), so a key is known or it is an error.
+
+A section with a `name` of the form "module:attribute" is a component: its other keys are keyword arguments of that
+attribute, and are checked against its signature. That is how a model, a loss or an augmentation of one's own is plugged in.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from jax3dret.core.types import ConfigError
+
+# Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed.
+PLACE_KEYS = ("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log.", "eval.every")
+
+
+def spine() -> ml_collections.ConfigDict:
+    """Typed defaults of everything that the training loop itself reads."""
+    return ml_collections.ConfigDict(
+        {
+            "task": "",  # module with make(config, open_source) -> Recipe
+            "seed": 0,
+            "data": {
+                "name": "",  # prepared data set: "builder" or "builder/config"
+                "manual_dir": "",  # raw files, for builders that need them
+                "data_dir": "",  # prepared data; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+                "num_threads": 2,
+            },
+            "train": {
+                "split": "train",
+                "batch_size": 64,
+                "epochs": 0.0,  # passes over the data; ignored where steps is given
+                "steps": -1,  # optimizer updates; 0 leaves the initial weights as they are
+                "accumulate": 1,  # micro-batches per update; refused for a task whose loss couples the batch
+            },
+            "optim": {
+                "name": "adamw",
+                "lr": 3e-4,
+                "weight_decay": 1e-4,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "momentum": 0.9,
+                "grad_clip_norm": 0.0,  # 0: no clipping
+                "schedule": {"name": "jax3dret.core.schedules:warmup_cosine"},
+                "beta1_cycle": False,
+                "rules": ((".*", {}),),  # (regex over the parameter path, {"lr", "decay", "freeze"}), first match wins
+            },
+            "mesh": {"data": -1, "fsdp": 1},  # -1: all remaining devices
+            "sharding": (),  # (regex over the parameter path, axis names), first match wins
+            "checkpoint": {
+                "every": 500,
+                "keep": 2,
+                "resume": "",  # another run's workdir: state, step and data position are taken over
+                "init_from": "",  # another run's workdir: parameters only
+                "rename": (),  # (regex, replacement) over the parameter paths of init_from
+                "fresh": (),  # regexes of parameters that init_from may leave at their initial values
+            },
+            "eval": {"every": 0},  # steps between evaluations while training; 0: only at the end
+            "log": {"every": 50, "tensorboard": True},
+            "published": {},  # row name -> {metric: value}, shown beside the measured ones
+        }
+    )
+
+
+class Config(Mapping[str, Any]):
+    """A frozen config that remembers which keys were read, so that a key nothing reads can be reported."""
+
+    def __init__(self, values: Mapping[str, Any], prefix: str = "", read: set[str] | None = None):
+        self._values = dict(values)
+        self._prefix = prefix
+        self._read: set[str] = set() if read is None else read
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._values:
+            raise ConfigError(f"config has no key '{self._prefix}{key}'{nearest(key, self._values)}")
+        value = self._values[key]
+        if isinstance(value, Mapping):
+            return Config(value, f"{self._prefix}{key}.", self._read)
+        self._read.add(self._prefix + key)
+        return value
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values; counts as having read them all."""
+        self._read.update(self._prefix + key for key, _ in flatten(self._values))
+        return _plain(self._values)
+
+    def kwargs(self) -> dict[str, Any]:
+        """The keys of a component other than its name."""
+        return {key: value for key, value in self.to_dict().items() if key != "name"}
+
+    def build(self, **extra: Any) -> Any:
+        """Calls the component that this section names with its keys and `extra`; keys it does not take are an error."""
+        target = resolve(self["name"], where=f"config.{self._prefix}name")
+        kwargs = self.kwargs()
+        check_kwargs(target, {**kwargs, **extra}, where=f"config.{self._prefix[:-1]}")
+        return target(**{**kwargs, **extra})
+
+    def read_keys(self) -> frozenset[str]:
+        return frozenset(self._read)
+
+
+def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, str]:
+    """Resolves "path/to/config.py[:variant]" and overrides into a frozen config.
+
+    Returns the config and its full name "file_stem:variant".
+
+    Raises:
+        ConfigError: no such file, variant or key, or a value of the wrong type.
+    """
+    path, _, variant = spec.partition(":")
+    module = _load_file(pathlib.Path(path))
+    variants = tuple(module.VARIANTS)
+    variant = variant or variants[0]
+    if variant not in variants:
+        raise ConfigError(f"{path} has no variant '{variant}'{nearest(variant, variants)}; it has: {', '.join(variants)}")
+    values = _plain(module.get_config(variant).to_dict())
+    known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
+    for key, _ in flatten(values):
+        _check_known(key, values, known, origin=path)
+    for key, text in overrides:
+        _apply_override(values, known, key, text)
+    return Config(values), f"{pathlib.Path(path).stem}:{variant}"
+
+
+def unused_overrides(config: Config, overrides: Sequence[tuple[str, str]]) -> list[str]:
+    """Keys given on the command line that nothing has read."""
+    read = config.read_keys()
+    return [key for key, _ in overrides if not any(r == key or r.startswith(key + ".") for r in read)]
+
+
+def resolve_module(name: str, *, where: str) -> Any:
+    """Imports a module by name; a missing one is a ConfigError that says where the name stood."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and not name.startswith(error.name):
+            raise ConfigError(f"{where}: '{name}' needs the package '{error.name}', which is not installed") from error
+        raise ConfigError(f"{where}: there is no module '{name}'") from error
+    except ValueError as error:
+        raise ConfigError(f"{where}: '{name}' is not a module name") from error
+
+
+def resolve(name: str, *, where: str = "config") -> Callable[..., Any]:
+    """Imports "module:attribute"."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError(f"{where}: '{name}' is not of the form 'module:attribute'")
+    module = resolve_module(module_name, where=where)
+    if not hasattr(module, attribute):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise ConfigError(f"{where}: {module_name} has no '{attribute}'{nearest(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def check_kwargs(target: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str) -> None:
+    """Raises ConfigError where `target` does not take a key of `kwargs`."""
+    parameters = _parameters(target)
+    for key in kwargs:
+        if key not in parameters:
+            label = getattr(target, "__name__", str(target))
+            raise ConfigError(f"{where}: {label} takes no '{key}'{nearest(key, parameters)}; it takes: {', '.join(parameters)}")
+
+
+def nearest(key: str, candidates: Iterable[str]) -> str:
+    """"; did you mean 'x'?" or nothing."""
+    found = difflib.get_close_matches(key, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted leaf keys and their values, in order."""
+    out: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            out += flatten(value, f"{prefix}{key}.")
+        else:
+            out.append((prefix + key, value))
+    return out
+
+
+def dump(config: Config) -> str:
+    """The resolved config as JSON, as config.json holds it."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:
+    """What makes two resolved configs different experiments, as "key: theirs there, ours here" lines."""
+    mine = dict(flatten(json.loads(dump(ours))))
+    other = dict(flatten(theirs))
+    return [
+        f"{key}: {json.dumps(other.get(key))} there, {json.dumps(mine.get(key))} here"
+        for key in sorted(mine.keys() | other.keys())
+        if mine.get(key) != other.get(key) and not key.startswith(PLACE_KEYS)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping | ml_collections.ConfigDict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _load_file(path: pathlib.Path) -> Any:
+    if not path.is_file():
+        others = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
+        raise ConfigError(f"--config={path}: no such file{nearest(str(path), others)}")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--config={path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+    for name in ("VARIANTS", "get_config"):
+        if not hasattr(module, name):
+            raise ConfigError(f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing")
+    return module
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    hidden = {"self", "parent"}  # Linen modules are dataclasses with a `parent` that no user sets
+    return {k: p for k, p in inspect.signature(target).parameters.items() if k not in hidden}
+
+
+def _component_above(values: Mapping[str, Any], key: str) -> str | None:
+    """Dotted key of the innermost section above `key` that names a component."""
+    parts = key.split(".")
+    for depth in range(len(parts) - 1, 0, -1):
+        section: Any = values
+        for part in parts[:depth]:
+            section = section.get(part, {}) if isinstance(section, Mapping) else {}
+        if isinstance(section, Mapping) and ":" in str(section.get("name", "")):
+            return ".".join(parts[:depth])
+    return None
+
+
+def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], *, origin: str) -> Any:
+    """Returns an example value of a known key (None if it has no default); raises ConfigError for an unknown one."""
+    parent, leaf = values, key
+    component = _component_above(values, key)
+    if component is not None:
+        for part in component.split("."):
+            parent = parent[part]
+        argument = key[len(component) + 1 :]
+        if argument == "name":
+            return ""
+        target = resolve(str(parent["name"]), where=f"config.{component}.name")
+        check_kwargs(target, {argument.split(".")[0]: None}, where=f"{origin}: config.{component}")
+        if argument in parent:
+            return parent[argument]
+        default = _parameters(target)[argument].default
+        return None if default is inspect.Parameter.empty else default
+    section: Any = known
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if isinstance(section, Mapping) and not section and depth:
+            return None  # an open table, such as `published`
+        if not isinstance(section, Mapping) or part not in section:
+            everything = [name for name, _ in flatten(known)] + [name for name, _ in flatten(values) if name != key]
+            raise ConfigError(f"{origin}: unknown config key '{leaf}'{nearest(leaf, everything)}")
+        section = section[part]
+    return section
+
+
+def _apply_override(values: dict[str, Any], known: Mapping[str, Any], key: str, text: str) -> None:
+    example = _check_known(key, values, known, origin="command line")
+    if isinstance(example, Mapping):
+        raise ConfigError(f"--config.{key} is a section, not a value; it holds: {', '.join(example)}")
+    section = values
+    *parents, leaf = key.split(".")
+    for part in parents:
+        section = section.setdefault(part, {})
+    section[leaf] = parse_value(text, example, key)
+
+
+def parse_value(text: str, example: Any, key: str) -> Any:
+    """Reads `text` as a value of the type of `example` (any Python literal where there is no example)."""
+    if isinstance(example, str):
+        return text
+    if isinstance(example, bool):
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise ConfigError(f"--config.{key}={text}: give true or false")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        if example is None:
+            return text
+        raise ConfigError(f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}") from None
+    if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(example, tuple | list) and isinstance(value, tuple | list):
+        return _plain(value)
+    if example is not None and (type(value) is not type(example)):
+        raise ConfigError(f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Meshes, sampling, rendering, distance fields and cameras: geometry without learning, in NumPy."""

@@ -1,0 +1,231 @@
+"""`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains, evaluates, writes the report.
+
+No logic of its own: the config names a task, the task makes a recipe, `core.train` runs it, `search.report` shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from data_pipelines import build
+from jax3dret import entry
+from jax3dret.core import checkpoint, sharding, train
+from jax3dret.core import config as configs
+from jax3dret.core.logging import MetricWriter, setup_console
+from jax3dret.core.types import ConfigError, DataSpec, Recipe
+from jax3dret.data import pipeline
+from jax3dret.search import report
+
+log = logging.getLogger("jax3dret")
+MODES = ("train_and_eval", "train", "eval")
+PACKAGES = ("jax3dret", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "scann", "trimesh")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, runs, and returns the exit code: 0 done, 1 failed, 2 the command or the config is wrong."""
+    folder: list[pathlib.Path] = []
+    return entry.run(lambda: _run(sys.argv[1:] if argv is None else list(argv), folder), where=lambda: folder[0] if folder else None)
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """The arguments, and the `--config.KEY=VALUE` overrides in order."""
+    parser = entry.ArgumentParser(prog="python -m jax3dret.main", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="configs/NAME.py[:VARIANT]; no VARIANT means :demo")
+    parser.add_argument("--workdir", help="checkpoints, logs and the report; default runs/NAME_VARIANT")
+    parser.add_argument("--mode", default="train_and_eval", choices=MODES)
+    parser.add_argument("--coordinator", help="HOST:PORT of process 0, for several hosts")
+    parser.add_argument("--num_processes", type=int)
+    parser.add_argument("--process_id", type=int)
+    known, rest = parser.parse_known_args(argv)
+    overrides: list[tuple[str, str]] = []
+    words = iter(rest)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--config."):
+            raise entry.unknown_argument(word, ["--config", "--workdir", "--mode", "--coordinator", "--num_processes", "--process_id"])
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--"):
+                raise ConfigError(f"{flag}: give a value, {flag}=VALUE")
+        overrides.append((flag.removeprefix("--config."), value))
+    return known, overrides
+
+
+def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
+    args, overrides = parse(argv)
+    config, full_name = configs.load(args.config, overrides)
+    workdir = pathlib.Path(args.workdir or f"runs/{full_name.replace(':', '_')}")
+    setup_console()
+    _join_processes(args)
+    chief = jax.process_index() == 0
+    _claim_workdir(workdir, config, write=chief)
+    folder.append(workdir)
+    _prepare_data(config)
+    task = configs.resolve_module(config.task, where="config.task")
+    sources: dict[str, pipeline.Source] = {}
+
+    def open_source(split: str) -> pipeline.Source:
+        if split not in sources:
+            sources[split] = pipeline.open_source(config.data.name, split, config.data.data_dir or None)
+        return sources[split]
+
+    recipe: Recipe = task.make(config, open_source)
+    mesh = sharding.make_mesh(**config.mesh.to_dict())
+    options = _loop_options(config)
+    unused = configs.unused_overrides(config, overrides)
+    if unused:
+        raise ConfigError(f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings")
+    if chief:
+        write_json(workdir / "versions.json", _versions(mesh.size))
+        manifest = open_source(config.train.split).manifest
+        write_json(workdir / "manifest.json", {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}})
+    done = _finished_step(workdir)
+    if args.mode == "eval" and done is None:
+        raise ConfigError(f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run")
+    if args.mode == "train_and_eval" and done is not None and done >= recipe.steps and (workdir / "report" / "index.html").is_file():
+        log.info("this run is finished (step %d): %s", done, workdir / "report" / "index.html")
+        return entry.DONE
+    open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
+    if args.mode != "eval":
+        interrupted = _train(recipe, open_source, workdir, mesh, options, open_writer)
+        if interrupted:
+            log.info("%s: saved a checkpoint; the same command goes on from there", interrupted)
+            return entry.DONE if interrupted == "SIGTERM" else entry.FAILED
+    if args.mode != "train":
+        with open_writer() as writer:
+            _evaluate(recipe, full_name, config, workdir, mesh, options, writer)
+        if chief:
+            log.info("report: %s", report.write_report(workdir))
+    return entry.DONE
+
+
+def _train(recipe: Recipe, open_source: Callable[[str], Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any) -> str | None:
+    def open_data(spec: DataSpec) -> train.DataIterator:
+        return pipeline.train_iterator(
+            open_source(spec.split), spec, process_index=jax.process_index(), process_count=jax.process_count()
+        )
+
+    return train.fit(recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=open_writer).interrupted
+
+
+def _evaluate(
+    recipe: Recipe, full_name: str, config: configs.Config, workdir: pathlib.Path, mesh: Any, options: Any, writer: MetricWriter
+) -> None:
+    """Embeds and scores with the last checkpoint, and leaves what the report shows below workdir."""
+    checkpoints = checkpoint.Checkpoints(workdir, keep=options.keep)
+    abstract = train.abstract_state(recipe, options.seed)
+    shardings = sharding.state_shardings(abstract, recipe.sharding, mesh)
+    wanted = checkpoint.abstract_like(abstract, shardings)
+    params, model_state = checkpoints.restore_model(wanted.params, wanted.model_state)
+    meta = checkpoints.meta()
+    checkpoints.close()
+    if jax.process_index() == 0:
+        summary = {
+            "system": meta["system"],
+            "config": full_name,
+            "steps": meta["step"],
+            "train_s": meta["train_s"],
+            "meta": meta,
+            "published": config.published.to_dict(),
+        }
+        write_json(workdir / "summary.json", summary)
+    embed = train.make_embed(recipe.task, params, model_state, mesh)
+    train.evaluate(recipe, embed, meta["step"], writer, workdir / "evaluation")
+
+
+def _prepare_data(config: configs.Config) -> None:
+    """Builds the data set if it is not prepared yet."""
+    if build.find(config.data.name, config.data.data_dir or None, manual_dir=config.data.manual_dir or None) is None:
+        build.build(config.data.name, data_dir=config.data.data_dir or None, manual_dir=config.data.manual_dir or None)
+
+
+def _loop_options(config: configs.Config) -> train.LoopOptions:
+    kept = config.checkpoint
+    return train.LoopOptions(
+        seed=config.seed,
+        accumulate=config.train.accumulate,
+        log_every=config.log.every,
+        eval_every=config.eval.every,
+        checkpoint_every=kept.every,
+        keep=kept.keep,
+        resume=kept.resume,
+        init_from=kept.init_from,
+        rename=kept.rename,
+        fresh=kept.fresh,
+    )
+
+
+def _claim_workdir(workdir: pathlib.Path, config: configs.Config, *, write: bool) -> None:
+    """Writes config.json, or refuses a workdir that another config wrote."""
+    path = workdir / "config.json"
+    if path.is_file():
+        try:
+            theirs = json.loads(path.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{path}: not readable as JSON ({error}); give another --workdir") from error
+        changed = configs.differences(config, theirs)
+        if changed:
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise ConfigError(f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir")
+    elif workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; give a folder")
+    if write:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _replace(path, configs.dump(config))
+
+
+def _finished_step(workdir: pathlib.Path) -> int | None:
+    if not (workdir / checkpoint.FOLDER).is_dir():
+        return None
+    checkpoints = checkpoint.Checkpoints(workdir)
+    step = checkpoints.latest()
+    checkpoints.close()
+    return step
+
+
+def _join_processes(args: argparse.Namespace) -> None:
+    given = (args.coordinator, args.num_processes, args.process_id)
+    if any(v is not None for v in given):
+        if any(v is None for v in given):
+            raise ConfigError("--coordinator, --num_processes and --process_id go together; give all three or none")
+        jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
+    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
+        jax.distributed.initialize()
+
+
+def _versions(devices: int) -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {**versions, "python": platform.python_version(), "platform": platform.platform(), "devices": f"{devices} x {jax.devices()[0].device_kind}"}
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes beside, then renames, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Encoders and heads: Flax Linen modules, one file per network."""

@@ -1,0 +1,173 @@
+"""The layers every network here shares: the conventions of PyTorch, because published weights were made under them.
+
+Dense starts from U(-1/sqrt(fan_in), 1/sqrt(fan_in)); BatchNorm normalises with the biased variance of the batch and keeps a
+running mean of the unbiased one; LayerNorm has eps 1e-5; GELU is the exact one, not its tanh approximation.
+
+Parameters are always float32. `dtype` ("float32" or "bfloat16") is the precision of the matrix products and of what flows
+between layers; statistics of the normalisations are float32 in either case.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from jax3dret.core.types import ConfigError
+from jax3dret.models.attention import self_attention
+from jax3dret.models.gelu import gelu
+
+
+def uniform_fan_in(fan_in: int):
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for Linear and Conv, for kernel and bias alike.
+
+    (Kaiming uniform with a = sqrt(5): bound = sqrt(6 / ((1 + a²) fan_in)) = 1/sqrt(fan_in).)
+    """
+    bound = 1.0 / math.sqrt(fan_in)
+
+    def init(key: Key[Array, ""], shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Dense(nn.Module):
+    """y = x W + b over the last axis, [..., in] -> [..., features].
+
+    The leading axes are flattened to one, so that the gradient of W contracts a single axis: XLA on a CPU runs that as one
+    plain matrix product and contracts several axes far more slowly.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*lead in"]) -> Float[Array, "*lead out"]:
+        fan_in = x.shape[-1]
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (fan_in, self.features))
+        y = x.reshape(-1, fan_in).astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with PyTorch's conventions.
+
+    Training: (x - mean) / sqrt(biased variance + eps); running = (1 - momentum) running + momentum batch, where the running
+    variance takes the UNBIASED variance. Arrays are global under jit, so the statistics are those of the global batch.
+
+    Raises ConfigError when asked to train on a single row: its variance is undefined.
+    """
+
+    use_running_average: bool
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
+        width = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (width,))
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (width,))
+        if self.use_running_average:
+            mean, var = running_mean.value, running_var.value
+        else:
+            rows = math.prod(x.shape[:-1])
+            if rows < 2 and not self.is_initializing():
+                raise ConfigError(
+                    f"BatchNorm: training on an input of shape {x.shape} has one row; use a batch of 2 or more"
+                )
+            flat = x.reshape(rows, width).astype(jnp.float32)
+            mean = flat.mean(0)
+            var = jnp.square(flat - mean).mean(0)
+            if not self.is_initializing():
+                unbiased = var * (rows / (rows - 1))
+                running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
+                running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
+        factor = scale * jax.lax.rsqrt(var + self.eps)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis, eps 1e-5, statistics in float32 and in two passes."""
+
+    eps: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
+        width = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (width,))
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        var = jnp.square(centred).mean(-1, keepdims=True)
+        return (centred * jax.lax.rsqrt(var + self.eps) * scale + bias).astype(x.dtype)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a residual branch for a whole sample, and divides the kept ones by the keep probability.
+
+    The leading axis is the sample. Draws from the "drop_path" stream; the identity when `train` is False or the rate is 0.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B ..."], train: bool) -> Float[Array, "B ..."]:
+        if not train or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = jax.random.bernoulli(self.make_rng("drop_path"), keep, (x.shape[0],) + (1,) * (x.ndim - 1))
+        return x * (mask / keep).astype(x.dtype)
+
+
+class Mlp(nn.Module):
+    """Dense, exact GELU, Dense back to the input width."""
+
+    hidden: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
+        hidden = gelu(Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
+        return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(hidden)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one joint projection; its output columns are q | k | v, each `num_heads` heads wide."""
+
+    num_heads: int
+    qkv_bias: bool = False
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        width = x.shape[-1]
+        if width % self.num_heads:
+            raise ConfigError(f"attention: width {width} is not a multiple of num_heads {self.num_heads}")
+        qkv = Dense(3 * width, use_bias=self.qkv_bias, dtype=self.dtype, name="qkv")(x)
+        return Dense(width, dtype=self.dtype, name="proj")(self_attention(qkv, self.num_heads))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + DropPath(Attention(LN(x))), then x + DropPath(Mlp(LN(x)))."""
+
+    num_heads: int
+    mlp_ratio: int = 4
+    drop_path: float = 0.0
+    qkv_bias: bool = False
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], train: bool) -> Float[Array, "B T D"]:
+        drop_path = DropPath(self.drop_path)
+        attention = Attention(self.num_heads, self.qkv_bias, self.dtype, name="attn")
+        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, name="mlp")
+        x = x + drop_path(attention(LayerNorm(name="norm1")(x)), train)
+        return x + drop_path(mlp(LayerNorm(name="norm2")(x)), train)

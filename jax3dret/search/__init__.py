@@ -1,0 +1,1 @@
+"""The index, the report a person reads, and the everyday commands built on them."""

@@ -1,0 +1,113 @@
+"""An index on disk: `index.json`, which names a data folder beside it that holds ids.json, vectors.npy and, maybe, a tree.
+
+`index.json` is written last and by rename, so a reader finds the old index or the new one, whole. It records the size of
+every data file, so a file that was cut short is found before anything reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jax3dret.core.types import DataError
+
+FORMAT = 1
+_DATA = re.compile(r"data-\d{6}")
+_KEYS = {
+    "distance",
+    "kind",
+    "scoring",
+    "requested_scoring",
+    "target_recall",
+    "items",
+    "width",
+    "recall_at_10",
+    "tree",
+    "meta",
+}
+
+
+def write(
+    folder: pathlib.Path,
+    entry: dict[str, Any],
+    vectors: np.ndarray,
+    ids: list[str],
+    write_tree: Callable[[pathlib.Path], None] | None,
+) -> None:
+    """Writes an index into `folder`, then removes the data folders of earlier ones."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file; an index is a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    old = [path for path in folder.iterdir() if _DATA.fullmatch(path.name)]
+    number = 1 + max((int(path.name[5:]) for path in old), default=0)
+    data = folder / f"data-{number:06d}"
+    try:
+        data.mkdir()
+        (data / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+        with (data / "vectors.npy").open("wb") as file:
+            np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
+        if write_tree is not None:
+            write_tree(data / "scann")
+        files = {
+            path.relative_to(data).as_posix(): path.stat().st_size for path in sorted(data.rglob("*")) if path.is_file()
+        }
+        for name in files:
+            _sync(data / name)
+        partial = folder / "index.json.partial"
+        text = json.dumps({"format": FORMAT, "data": data.name, "files": files, **entry}, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        _sync(partial)
+        partial.replace(folder / "index.json")
+    except BaseException:
+        shutil.rmtree(data, ignore_errors=True)
+        raise
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: pathlib.Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], pathlib.Path]:
+    """(entry, vectors as a read-only memory map, ids, the tree's folder). Raises DataError naming what is wrong."""
+    path = folder / "index.json"
+    if not path.is_file():
+        raise DataError(f"{path}: not found; {folder} is not an index")
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); build the index again") from None
+    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+        raise DataError(
+            f"{path}: format {entry.get('format') if isinstance(entry, dict) else None}; this version reads {FORMAT}"
+        )
+    if missing := sorted(({"data", "files"} | _KEYS) - entry.keys()):
+        raise DataError(f"{path}: lacks {', '.join(missing)}; build the index again")
+    if not _DATA.fullmatch(str(entry["data"])):
+        raise DataError(f"{path}: data folder {entry['data']!r} is not one that an index writes")
+    data = folder / entry["data"]
+    for name, size in entry["files"].items():
+        file = data / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            what = "is missing" if found is None else f"has {found} bytes, not the {size} that were written"
+            raise DataError(f"{file}: {what}; build the index again")
+    try:
+        vectors = np.load(data / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        ids = json.loads((data / "ids.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{data}: {str(error).splitlines()[0]}; build the index again") from None
+    if vectors.shape != (entry["items"], entry["width"]) or not isinstance(ids, list):
+        raise DataError(
+            f"{data}: holds {vectors.shape} vectors, not ({entry['items']}, {entry['width']}); build it again"
+        )
+    return entry, vectors, ids, data / "scann"

@@ -1,0 +1,1 @@
+"""Other people's checkpoints: read without running code from them, and mapped completely or refused."""

@@ -1,0 +1,87 @@
+"""PointBERT weights under their original names, as ULIP-2, Point-BERT and the paper's classification checkpoints hold them.
+
+The names are the same in all three; the prefix differs: "backbone.model." in the paper's checkpoints,
+"module.point_encoder." in ULIP's, "module.transformer_q." in Point-BERT's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jax3dret.core.types import DataError
+from jax3dret.weights.mapping import Entry, dense, load, norm, save
+
+
+def entries(in_channels: int, trans_dim: int, depth: int, encoder_dims: int) -> list[Entry]:
+    """The table of names for a PointBERT of this size."""
+    width = trans_dim
+    table = [
+        Entry("cls_token", (1, 1, width), ("params", "cls_token")),
+        Entry("cls_pos", (1, 1, width), ("params", "cls_pos")),
+        *dense("encoder.first_conv.0", ("encoder", "conv1"), (128, in_channels, 1)),
+        *norm("encoder.first_conv.1", ("encoder", "norm1"), 128, running=True),
+        *dense("encoder.first_conv.3", ("encoder", "conv2"), (256, 128, 1)),
+        *dense("encoder.second_conv.0", ("encoder", "conv3"), (512, 512, 1)),
+        *norm("encoder.second_conv.1", ("encoder", "norm2"), 512, running=True),
+        *dense("encoder.second_conv.3", ("encoder", "conv4"), (encoder_dims, 512, 1)),
+        *dense("reduce_dim", ("reduce_dim",), (width, encoder_dims)),
+        *dense("pos_embed.0", ("pos_embed1",), (128, 3)),
+        *dense("pos_embed.2", ("pos_embed2",), (width, 128)),
+        *norm("norm", ("norm",), width),
+    ]
+    for i in range(depth):
+        name, block = f"blocks.blocks.{i}", f"block{i}"
+        table += [
+            *norm(f"{name}.norm1", (block, "norm1"), width),
+            *dense(f"{name}.attn.qkv", (block, "attn", "qkv"), (3 * width, width), bias=False),
+            *dense(f"{name}.attn.proj", (block, "attn", "proj"), (width, width)),
+            *norm(f"{name}.norm2", (block, "norm2"), width),
+            *dense(f"{name}.mlp.fc1", (block, "mlp", "fc1"), (4 * width, width)),
+            *dense(f"{name}.mlp.fc2", (block, "mlp", "fc2"), (width, 4 * width)),
+        ]
+    return table
+
+
+def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, int]:
+    """The fields of PointBert that its tensors tell: in_channels, trans_dim, depth, encoder_dims.
+
+    The number of heads is not among them: no tensor depends on it. Raises DataError if there is no PointBERT below `prefix`.
+    """
+    shapes = {}
+    for name, ndim in (("cls_token", 3), ("encoder.first_conv.0.weight", 3), ("reduce_dim.weight", 2)):
+        if prefix + name not in state_dict:
+            raise DataError(f"PointBERT weights do not fit: {prefix}{name} is missing")
+        shapes[name] = np.shape(state_dict[prefix + name])
+        if len(shapes[name]) != ndim:
+            raise DataError(f"PointBERT weights do not fit: {prefix}{name} has shape {shapes[name]}, not {ndim} axes")
+    blocks = [re.match(re.escape(prefix) + r"blocks\.blocks\.(\d+)\.", name) for name in state_dict]
+    return {
+        "in_channels": shapes["encoder.first_conv.0.weight"][1],
+        "trans_dim": shapes["cls_token"][2],
+        "depth": 1 + max((int(match[1]) for match in blocks if match), default=-1),
+        "encoder_dims": shapes["reduce_dim.weight"][1],
+    }
+
+
+def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
+    """{"params", "batch_stats"} of a PointBert from the tensors below `prefix`.
+
+    Raises DataError with the list of what is missing, superfluous or of another shape.
+    """
+    return load(state_dict, entries(**architecture(state_dict, prefix)), prefix, "PointBERT")
+
+
+def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """The reverse of `from_torch`, also for gradients: {"params": grads}."""
+    params = variables["params"]
+    table = entries(
+        in_channels=params["encoder"]["conv1"]["kernel"].shape[0],
+        trans_dim=params["cls_token"].shape[2],
+        depth=sum(name.startswith("block") for name in params),
+        encoder_dims=params["reduce_dim"]["kernel"].shape[0],
+    )
+    return save(variables, table, prefix)

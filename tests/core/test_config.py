@@ -1,0 +1,100 @@
+import json
+
+import pytest
+
+from jax3dret.core import config as configs
+from jax3dret.core.types import ConfigError
+
+CONFIG = '''
+from jax3dret.tasks import ulip
+VARIANTS = ("demo", "paper")
+def get_config(variant):
+    config = ulip.defaults()
+    config.model = {"name": "jax3dret.models.pointbert:PointBert", "depth": 3}
+    config.train.batch_size = 8 if variant == "demo" else 64
+    return config
+'''
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "toy.py"
+    file.write_text(CONFIG)
+    return str(file)
+
+
+def test_first_variant_is_the_default(path):
+    config, name = configs.load(path)
+    assert name == "toy:demo" and config.train.batch_size == 8
+    assert configs.load(path + ":paper")[0].train.batch_size == 64
+
+
+def test_overrides_take_the_type_of_the_default(path):
+    given = [("optim.lr", "1"), ("train.steps", "7"), ("log.tensorboard", "false"), ("data.name", "12"), ("model.depth", "2"), ("model.trans_dim", "96")]
+    config, _ = configs.load(path, given)
+    assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)
+    assert config.train.steps == 7 and config.log.tensorboard is False and config.data.name == "12"
+    assert config.model.kwargs() == {"depth": 2, "trans_dim": 96}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("optim.lrr", "1", "did you mean 'optim.lr'"),
+        ("optm.lr", "1", "did you mean 'optim.lr'"),
+        ("train.batch_size", "8.5", "not of type int"),
+        ("train.batch_size", "many", "not of type int"),
+        ("log.tensorboard", "maybe", "true or false"),
+        ("model.dept", "3", "did you mean 'depth'"),
+        ("model.depth", "deep", "not of type int"),
+        ("optim", "3", "is a section"),
+        ("model.name", "jax3dret.models.pointbert:PointBart", "did you mean 'PointBert'"),
+        ("model.name", "jax3dret.models.nothing:PointBert", "there is no module"),
+    ],
+)
+def test_a_wrong_override_names_the_right_one(path, key, value, says):
+    with pytest.raises(ConfigError, match="(?s)" + says.replace("(", r"\(")) as error:
+        config, _ = configs.load(path, [(key, value)])
+        config.model.build()
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_variant_and_file(path):
+    with pytest.raises(ConfigError, match="has no variant 'papr'; did you mean 'paper'"):
+        configs.load(path + ":papr")
+    with pytest.raises(ConfigError, match="no such file; did you mean"):
+        configs.load(path.replace("toy", "tov"))
+
+
+def test_a_key_that_the_file_invents_is_an_error(tmp_path):
+    file = tmp_path / "toy.py"
+    file.write_text(CONFIG.replace('config.train.batch_size =', 'config.train.batchsize ='))
+    with pytest.raises(ConfigError, match="unknown config key 'train.batchsize'; did you mean 'train.batch_size'"):
+        configs.load(str(file))
+
+
+def test_unused_overrides_are_found(path):
+    overrides = [("train.epochs", "3"), ("optim.lr", "0.1")]
+    config, _ = configs.load(path, overrides)
+    assert configs.unused_overrides(config, overrides) == ["train.epochs", "optim.lr"]
+    _ = config.optim.lr
+    assert configs.unused_overrides(config, overrides) == ["train.epochs"]
+    config.to_dict()
+    assert configs.unused_overrides(config, overrides) == []
+
+
+def test_differences_ignore_places_and_survive_json(path):
+    config, _ = configs.load(path)
+    theirs = json.loads(configs.dump(config))
+    assert configs.differences(config, theirs) == []
+    moved, _ = configs.load(path, [("data.data_dir", "elsewhere"), ("checkpoint.every", "3"), ("mesh.fsdp", "2")])
+    assert configs.differences(moved, theirs) == []
+    other, _ = configs.load(path, [("optim.lr", "0.5")])
+    assert configs.differences(other, theirs) == ["optim.lr: 0.0003 there, 0.5 here"]
+
+
+def test_a_section_builds_what_it_names(path):
+    encoder = configs.load(path)[0].model.build()
+    assert encoder.depth == 3
+    with pytest.raises(ConfigError, match="takes no 'deep'"):
+        configs.Config({"name": "jax3dret.models.pointbert:PointBert", "deep": 1}).build()
