@@ -40,7 +40,7 @@ import tensorflow_datasets as tfds
 from data_pipelines.records import read_manifest, write_manifest, write_splits
 from jax3dret.core.config import nearest
 from jax3dret.core.types import ConfigError, DataError
-from jax3dret.data.source import data_root
+from jax3dret.data.source import data_root, find_prepared
 
 logger = logging.getLogger("jax3dret")
 
@@ -138,14 +138,20 @@ def find(
     Raises:
         ConfigError: no such builder or configuration, or the bare name fits several prepared data sets.
     """
+    if name.partition("/")[0] not in _builder_names():
+        folder = find_prepared(name, data_dir)  # made by a builder that lives elsewhere
+        if folder is not None and read_manifest(folder) is not None:
+            return folder
     cls, config = _resolve(name)
     root = data_root(data_dir)
     if hasattr(cls, "config_of") and manual_dir is None and config is None:
         candidates = sorted(root.glob(f"{cls.name}/*/{cls.VERSION}/manifest.json"))
         if len(candidates) > 1:
             names = ", ".join(f"{cls.name}/{path.parent.parent.name}" for path in candidates)
-            raise ConfigError(f"'{name}' fits {len(candidates)} prepared data sets in {root}: {names}; give one of them")
-        return candidates[0].parent if candidates else None
+            raise ConfigError(
+                f"'{name}' fits {len(candidates)} prepared data sets in {root}: {names}; give one of them"
+            )
+        return candidates[0].parent if candidates and read_manifest(candidates[0].parent) else None
     config = _config_of(cls, name, config, pathlib.Path(manual_dir).expanduser() if manual_dir else None)
     folder = root / cls.name / (config or "") / str(cls.VERSION)
     return folder if read_manifest(folder) is not None else None
@@ -192,7 +198,9 @@ def _require_same_source(builder: Any, target: pathlib.Path, manual: pathlib.Pat
     """A prepared data set stands for the raw files it was made from; other files are an error, not a silent reuse."""
     manifest = read_manifest(target)
     if manifest is None:
-        raise DataError(f"{target}: has no manifest.json, so it was not prepared here; remove the folder and build again")
+        raise DataError(
+            f"{target}: has no manifest.json, so it was not prepared here; remove the folder and build again"
+        )
     before, now = manifest.get("source", {}), _listing(builder.files)
     if before.get("listing_sha256") != now["listing_sha256"]:
         raise DataError(
@@ -211,9 +219,9 @@ def _builder_names() -> list[str]:
 def _load(folder: str) -> Any:
     module = importlib.import_module(f"data_pipelines.{folder}.{folder}")
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, tfds.core.GeneratorBasedBuilder):
-            if value.__module__ == module.__name__:
-                return value
+        is_builder = isinstance(value, type) and issubclass(value, tfds.core.GeneratorBasedBuilder)
+        if is_builder and value.__module__ == module.__name__:
+            return value
     raise DataError(f"{module.__file__}: defines no TFDS GeneratorBasedBuilder; a builder folder needs one")
 
 
@@ -293,7 +301,9 @@ def _disk_error(error: Exception, root: pathlib.Path, name: str) -> DataError | 
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(root).free
         if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or (code is None and free < 1 << 20):
-            return DataError(f"{root}: the disk is full ({free >> 20} MiB free) while preparing {name}; free some space")
+            return DataError(
+                f"{root}: the disk is full ({free >> 20} MiB free) while preparing {name}; free some space"
+            )
     if isinstance(error, OSError):
         return DataError(f"{error.filename or root}: {error.strerror or error} while preparing {name}")
     return None

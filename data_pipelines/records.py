@@ -111,7 +111,9 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'manifest.json'}: cannot be read ({error}); remove {folder} and build again") from None
+        raise DataError(
+            f"{folder / 'manifest.json'}: cannot be read ({error}); remove {folder} and build again"
+        ) from None
     return manifest
 
 

@@ -72,13 +72,13 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     chief = jax.process_index() == 0
     _claim_workdir(workdir, config, write=chief)
     folder.append(workdir)
-    _prepare_data(config)
+    prepared = _prepare_data(config)
     task = configs.resolve_module(config.task, where="config.task")
     sources: dict[str, pipeline.Source] = {}
 
     def open_source(split: str) -> pipeline.Source:
         if split not in sources:
-            sources[split] = pipeline.open_source(config.data.name, split, config.data.data_dir or None)
+            sources[split] = pipeline.open_source(prepared, split, config.data.data_dir or None)
         return sources[split]
 
     recipe: Recipe = task.make(config, open_source)
@@ -145,10 +145,13 @@ def _evaluate(
     train.evaluate(recipe, embed, meta["step"], writer, workdir / "evaluation")
 
 
-def _prepare_data(config: configs.Config) -> None:
-    """Builds the data set if it is not prepared yet."""
-    if build.find(config.data.name, config.data.data_dir or None, manual_dir=config.data.manual_dir or None) is None:
-        build.build(config.data.name, data_dir=config.data.data_dir or None, manual_dir=config.data.manual_dir or None)
+def _prepare_data(config: configs.Config) -> str:
+    """Builds the data set if it is not prepared yet; returns its full name."""
+    data_dir, manual_dir = config.data.data_dir or None, config.data.manual_dir or None
+    path = None if manual_dir else build.find(config.data.name, data_dir)
+    if path is None:  # with raw files given, the builder checks that the prepared data was made from these
+        path = build.build(config.data.name, data_dir=data_dir, manual_dir=manual_dir)
+    return json.loads((path / "manifest.json").read_text())["name"]
 
 
 def _loop_options(config: configs.Config) -> train.LoopOptions:

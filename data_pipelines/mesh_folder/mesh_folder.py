@@ -29,7 +29,9 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir is a folder of meshes ({', '.join(EXTENSIONS)}), subfolders are classes."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        f"manual_dir is a folder of meshes ({', '.join(EXTENSIONS)}), subfolders are classes."
+    )
     UP_AXIS = "z"  # an instance sets "y" for a folder of glTF alone
 
     def __init__(self, *, manual_dir: str | pathlib.Path | None = None, config: str | None = None, **kwargs: Any):
@@ -88,7 +90,7 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
 def _shape(path: pathlib.Path, name: str) -> dict[str, Any]:
     """Points, normals and mesh in the frame that puts the points into the unit ball; the seed is the relative path."""
     mesh = load_mesh(path)
-    seed = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "little")
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     points, normals = sample_surface(mesh, NUM_POINTS, np.random.default_rng(seed))
     normalised, centroid, scale = normalize_points(points)
     return {

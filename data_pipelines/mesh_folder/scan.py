@@ -1,9 +1,9 @@
 """What a folder of meshes says about classes and splits.
 
-    <folder>/<class>/...                 classes, split here: about 80 % train, 20 % test of each class
-    <folder>/<class>/{train,test}/...    classes and splits (ModelNet's way)
-    <folder>/{train,test,val}/<class>/... splits and classes (MCB's way)
-    <folder>/*                           no classes: all are "unlabelled"
+<folder>/<class>/...                 classes, split here: about 80 % train, 20 % test of each class
+<folder>/<class>/{train,test}/...    classes and splits (ModelNet's way)
+<folder>/{train,test,val}/<class>/... splits and classes (MCB's way)
+<folder>/*                           no classes: all are "unlabelled"
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from jax3dret.geometry.meshes import EXTENSIONS
 
 UNLABELLED = "unlabelled"
 SPLITS = ("train", "test", "val")
+# Folder names, in lower case, that mean a split.
+_SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "val"} | {
+    "valid": "val",
+    "validation": "val",
+}
 TEST_FRACTION = 0.2
 
 
@@ -27,7 +32,7 @@ TEST_FRACTION = 0.2
 class Scan:
     """files: {path relative to the folder: bytes}. items: split -> (relative path, class name), sorted by path.
 
-    notes go into the manifest; unreadable lists folders that could not be entered, as {"file", "reason"}.
+    notes go into the manifest; unreadable lists folders and links that could not be followed, as {"file", "reason"}.
     """
 
     files: dict[str, int]
@@ -53,9 +58,9 @@ def scan(folder: pathlib.Path) -> Scan:
         raise DataError(f"{folder}: no meshes in it or below it; supported are {', '.join(EXTENSIONS)}{seen}")
     paths = {name: pathlib.PurePosixPath(name).parts for name in sorted(files)}
     first = {parts[0] for parts in paths.values() if len(parts) > 1}
-    by_split_first = {"train", "test"} <= first <= set(SPLITS)
+    by_split_first = {"train", "test"} <= {_split_of(name) for name in first} <= set(SPLITS)
     inner = [parts for parts in paths.values() if len(parts) > 1]
-    by_class_first = bool(inner) and all(len(p) > 2 and p[1] in SPLITS for p in inner)
+    by_class_first = bool(inner) and all(len(parts) > 2 and _split_of(parts[1]) for parts in inner)
 
     splits: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
     single = 0
@@ -63,12 +68,13 @@ def scan(folder: pathlib.Path) -> Scan:
         layout = "split/class"
         for name, parts in paths.items():
             # Beside the split folders there is no split to read: such a file can be searched for, not tested on.
-            split = parts[0] if len(parts) > 1 else "train"
+            split = (_split_of(parts[0]) if len(parts) > 1 else None) or "train"
             splits[split].append((name, parts[1] if len(parts) > 2 else UNLABELLED))
     elif by_class_first:
         layout = "class/split"
         for name, parts in paths.items():
-            splits[parts[1] if len(parts) > 2 else "train"].append((name, parts[0] if len(parts) > 2 else UNLABELLED))
+            split = (_split_of(parts[1]) if len(parts) > 2 else None) or "train"
+            splits[split].append((name, parts[0] if len(parts) > 2 else UNLABELLED))
     else:
         layout = "class" if first else "flat"
         members: dict[str, list[str]] = collections.defaultdict(list)
@@ -110,7 +116,13 @@ def _walk(folder: pathlib.Path) -> tuple[dict[str, int], dict[str, int], list[di
         name = pathlib.Path(str(error.filename)).relative_to(folder).as_posix()
         unreadable.append({"file": name, "reason": f"the folder cannot be read ({error.strerror})"})
 
-    for here, folders, names in os.walk(folder, onerror=note):
+    entered: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, onerror=note, followlinks=True):
+        status = pathlib.Path(here).stat()
+        if (status.st_dev, status.st_ino) in entered:  # a link back to a folder above or beside it
+            folders[:] = []
+            continue
+        entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         for name in sorted(names):
             path = pathlib.Path(here, name)
@@ -119,11 +131,22 @@ def _walk(folder: pathlib.Path) -> tuple[dict[str, int], dict[str, int], list[di
             if path.suffix.lower() not in EXTENSIONS:
                 others[path.suffix.lower() or "(no extension)"] += 1
                 continue
+            relative = path.relative_to(folder).as_posix()
+            readable = relative.encode("utf-8", "backslashreplace").decode()
             try:
-                files[path.relative_to(folder).as_posix()] = path.stat().st_size
+                size = path.stat().st_size
             except OSError as error:  # a dangling link
-                unreadable.append({"file": path.relative_to(folder).as_posix(), "reason": str(error.strerror)})
+                unreadable.append({"file": readable, "reason": str(error.strerror)})
+                continue
+            if readable != relative:
+                unreadable.append({"file": readable, "reason": "the file's name is not UTF-8; rename it"})
+                continue
+            files[relative] = size
     return files, dict(others), unreadable
+
+
+def _split_of(folder: str) -> str | None:
+    return _SPLIT_FOLDERS.get(folder.lower())
 
 
 def _test_part(names: list[str]) -> list[str]:
@@ -134,5 +157,5 @@ def _test_part(names: list[str]) -> list[str]:
     """
     if len(names) < 2:
         return []
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     return ranked[: max(1, round(TEST_FRACTION * len(names)))]

@@ -11,6 +11,7 @@ cannot be used is left to the caller to count.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -74,7 +75,9 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
         )
     if len(found) > 1:
         places_found = ", ".join(f"{place} ({kind})" for kind, place in found)
-        raise DataError(f"{manual_dir}: holds {len(found)} forms of the data set: {places_found}; give one as manual_dir")
+        raise DataError(
+            f"{manual_dir}: holds {len(found)} forms of the data set: {places_found}; give one as manual_dir"
+        )
     ((kind, place),) = found
     layout = {
         "off": lambda: _off(place, num_points),
@@ -83,7 +86,9 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
     }[kind]()
     names = len(layout.class_names)
     if names > num_classes or (kind != "off" and names != num_classes):
-        raise DataError(f"{place}: holds {names} classes, ModelNet{num_classes} has {num_classes}; build modelnet/{names}")
+        raise DataError(
+            f"{place}: holds {names} classes, ModelNet{num_classes} has {num_classes}; build modelnet/{names}"
+        )
     return layout
 
 
@@ -116,7 +121,7 @@ def _off(root: pathlib.Path, num_points: int) -> Layout:
         for path in paths[split]:
             name = path.relative_to(root).parts[0]
             identity = f"{name}/{path.stem}"
-            yield identity, classes.index(name), lambda path=path, identity=identity: sampled(path, identity)
+            yield identity, classes.index(name), functools.partial(sampled, path, identity)
 
     return Layout(
         kind="off",
@@ -137,9 +142,12 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
     lists = [root / "shape_names.txt", *(root / f"{split}_files.txt" for split in SPLITS)]
     _require(root, lists)
     names = tuple(_lines(lists[0]))
-    files = {split: [root / pathlib.PurePosixPath(line).name for line in _lines(root / f"{split}_files.txt")] for split in SPLITS}
+    files = {
+        split: [root / pathlib.PurePosixPath(line).name for line in _lines(root / f"{split}_files.txt")]
+        for split in SPLITS
+    }
     _require(root, [path for part in files.values() for path in part])
-    counts = {split: 0 for split in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
     normals = set()
     for split, paths in files.items():
         for path in paths:
@@ -164,7 +172,7 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
                     repeated["repeated_ids"] += 1
                     identity = f"{identity}#{seen[identity]}"
                 cloud = points[row], None if normal is None else normal[row]
-                yield identity, int(label), lambda cloud=cloud: _usable(*cloud)
+                yield identity, int(label), functools.partial(_usable, *cloud)
 
     every = [*lists, *(path for part in files.values() for path in part)]
     return Layout(
@@ -200,7 +208,7 @@ def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
     def clouds(split: str) -> Iterator[Cloud]:
         for path in paths[split]:
             name = path.parent.name
-            yield f"{name}/{path.stem}", names.index(name), lambda path=path: _read_text(path)
+            yield f"{name}/{path.stem}", names.index(name), functools.partial(_read_text, path)
 
     return Layout(
         kind="normal_resampled",
@@ -219,7 +227,10 @@ def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
 def _read_text(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open(encoding="utf-8") as file:
-            separator = "," if "," in file.readline() else None
+            line = file.readline()
+        if not line.strip():
+            raise ValueError("no points in it")
+        separator = "," if "," in line else None
         rows = np.loadtxt(path, delimiter=separator, ndmin=2)
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
@@ -241,13 +252,17 @@ def _open_hdf5(path: pathlib.Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path}: not a readable HDF5 file ({str(error).partition(chr(10))[0]}); copy it again") from None
+        raise DataError(
+            f"{path}: not a readable HDF5 file ({str(error).partition(chr(10))[0]}); copy it again"
+        ) from None
 
 
 def _check_hdf5(path: pathlib.Path, file: h5py.File, num_names: int) -> int:
     shapes = {key: file[key].shape for key in ("data", "label", "normal") if key in file}
     if "data" not in shapes or "label" not in shapes:
-        raise DataError(f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n, 1] are needed")
+        raise DataError(
+            f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n, 1] are needed"
+        )
     rows = shapes["data"][0]
     if len(shapes["data"]) != 3 or shapes["data"][2] != 3 or shapes.get("normal", shapes["data"]) != shapes["data"]:
         raise DataError(f"{path}: shapes {shapes}; 'data' and 'normal' must be [n, points, 3]")

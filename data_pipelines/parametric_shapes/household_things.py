@@ -29,7 +29,8 @@ def _shade(bottom: float, top: float, height: float, sides: int) -> Manifold:
     wall = 0.05 * bottom
     outer = Manifold.cylinder(height, bottom, top, sides)
     inner = Manifold.cylinder(1.02 * height, bottom - wall, top - wall, sides).translate((0, 0, -0.01 * height))
-    bar = box(2 * top - wall, 0.9, 0.9).translate((0, 0, 0.86 * height))
+    reach = bottom + 0.86 * (top - bottom)  # a corner of the shade points along x
+    bar = box(2 * reach - wall, 0.9, 0.9).translate((0, 0, 0.86 * height))
     return union(cut(outer, inner), bar)
 
 
@@ -43,7 +44,18 @@ def lamp(rng: np.random.Generator) -> Manifold:
         knee = np.array([-lower * np.sin(lean), 0, 2 + lower * np.cos(lean)])
         tip = knee + upper * np.array([np.sin(fold), 0, np.cos(fold)])
         size, deep = rng.uniform(5, 8.5), rng.uniform(8, 13)
-        cone = lathe([(0, 0), (0.35 * size, 0), (0.4 * size, -0.35 * deep), (size, -deep), (0.92 * size, -deep), (0.32 * size, -0.4 * deep), (0, -0.4 * deep)], 28)
+        cone = lathe(
+            [
+                (0, 0),
+                (0.35 * size, 0),
+                (0.4 * size, -0.35 * deep),
+                (size, -deep),
+                (0.92 * size, -deep),
+                (0.32 * size, -0.4 * deep),
+                (0, -0.4 * deep),
+            ],
+            28,
+        )
         aim = rng.uniform(10, 45)
         head = cone.rotate((0, -aim, 0)).translate(tuple(tip + np.array([0, 0, 1.5])))
         base = cylinder(2.5, foot, 0.94 * foot) if rng.random() < 0.7 else slab(1.8 * foot, 1.5 * foot, 2.5, 2)
@@ -71,7 +83,9 @@ def lamp(rng: np.random.Generator) -> Manifold:
     tall = height - 0.35 * deep
     if body == "turned":
         wide, neck = foot * rng.uniform(0.5, 0.95), foot * rng.uniform(0.15, 0.3)
-        curve = smooth([(0.45 * foot, 1), (wide, tall * rng.uniform(0.25, 0.5)), (neck, 0.85 * tall), (neck * 0.8, tall)], 6)
+        curve = smooth(
+            [(0.45 * foot, 1), (wide, tall * rng.uniform(0.25, 0.5)), (neck, 0.85 * tall), (neck * 0.8, tall)], 6
+        )
         parts.append(lathe(np.concatenate([[(0, 1)], curve, [(0, tall)]]), 28))
     elif body == "block":
         side = foot * rng.uniform(0.6, 1.0)
@@ -89,7 +103,16 @@ def hammer(rng: np.random.Generator) -> Manifold:
     grip = rng.uniform(1.2, 1.9)
     style = rng.choice(["claw", "ball", "cross", "sledge", "mallet"], p=[0.3, 0.2, 0.18, 0.17, 0.15])
     waist = grip * rng.uniform(0.55, 0.8)
-    curve = smooth([(0.85 * grip, 0), (grip, 0.12 * length), (0.92 * grip, 0.35 * length), (waist, 0.6 * length), (waist * 1.05, length)], 5)
+    curve = smooth(
+        [
+            (0.85 * grip, 0),
+            (grip, 0.12 * length),
+            (0.92 * grip, 0.35 * length),
+            (waist, 0.6 * length),
+            (waist * 1.05, length),
+        ],
+        5,
+    )
     handle = lathe(np.concatenate([[(0, 0)], curve, [(0, length)]]), 18).scale((1, rng.uniform(0.65, 0.9), 1))
     face, reach = rng.uniform(1.5, 2.4), rng.uniform(4.5, 7.5)
     # The head lies along x about the origin: its striking face at +reach.
@@ -108,7 +131,10 @@ def hammer(rng: np.random.Generator) -> Manifold:
             box(3.0 * grip, 1.8 * face, 2.0 * face).translate((0, 0, -face)),
         )
         if style == "ball":
-            back = union(rod((0, 0, 0), (-0.8 * reach, 0, 0), 0.6 * face, segments=20), Manifold.sphere(0.95 * face, 20).translate((-0.85 * reach, 0, 0)))
+            back = union(
+                rod((0, 0, 0), (-0.8 * reach, 0, 0), 0.6 * face, segments=20),
+                Manifold.sphere(0.95 * face, 20).translate((-0.85 * reach, 0, 0)),
+            )
         elif style == "cross":
             wedge = section([(0, -0.8 * face), (0, 0.8 * face), (-reach, 0.16 * face), (-reach, -0.16 * face)])
             back = wedge.extrude(1.8 * face).translate((0, 0, -0.9 * face))
@@ -116,10 +142,21 @@ def hammer(rng: np.random.Generator) -> Manifold:
                 back = back.rotate((90, 0, 0))
         else:
             long, droop = reach * rng.uniform(0.9, 1.35), rng.uniform(0.25, 0.5)
-            upper = smooth([(0, 0.75 * face), (-0.5 * long, 0.75 * face - 0.12 * droop * long), (-long, -droop * long)], 6)
-            lower = smooth([(-long, -droop * long - 0.12), (-0.5 * long, -0.15 * face - 0.25 * droop * long), (0, -0.8 * face)], 6)
-            claw = section(np.concatenate([upper, lower])).extrude(2.4 * face).rotate((90, 0, 0)).translate((0, 1.2 * face, 0))
-            slot = section([(-0.35 * long, 0.0), (-1.2 * long, 0.5 * face), (-1.2 * long, -0.5 * face)]).extrude(9 * face)
+            upper = smooth(
+                [(0, 0.75 * face), (-0.5 * long, 0.75 * face - 0.12 * droop * long), (-long, -droop * long)], 6
+            )
+            lower = smooth(
+                [(-long, -droop * long - 0.12), (-0.5 * long, -0.15 * face - 0.25 * droop * long), (0, -0.8 * face)], 6
+            )
+            claw = (
+                section(np.concatenate([upper, lower]))
+                .extrude(2.4 * face)
+                .rotate((90, 0, 0))
+                .translate((0, 1.2 * face, 0))
+            )
+            slot = section([(-0.35 * long, 0.0), (-1.2 * long, 0.5 * face), (-1.2 * long, -0.5 * face)]).extrude(
+                9 * face
+            )
             back = cut(claw, slot.translate((0, 0, -4.5 * face)))
         head = union(striker, back)
     return union(handle, head.translate((0, 0, length - 1.0)))
@@ -137,11 +174,19 @@ def key(rng: np.random.Generator) -> Manifold:
     elif style == "oval":
         outline, hole = disc(bow, 36).scale((wide, 0.9)), disc(bow - rim, 28).scale((wide, 0.85))
     elif style == "square":
-        outline, hole = rounded_rectangle(1.9 * bow, 1.8 * bow, 0.35 * bow), rounded_rectangle(1.9 * bow - 2 * rim, 1.8 * bow - 2 * rim, 0.15 * bow)
+        outline, hole = (
+            rounded_rectangle(1.9 * bow, 1.8 * bow, 0.35 * bow),
+            rounded_rectangle(1.9 * bow - 2 * rim, 1.8 * bow - 2 * rim, 0.15 * bow),
+        )
     else:
         leaf = disc(0.62 * bow, 24)
         places = [(0.62 * bow, -0.1 * bow), (-0.62 * bow, -0.1 * bow), (0, 0.75 * bow)]
-        outline = CrossSection.batch_hull([disc(0.3 * bow, 12).translate(p) for p in places]) + leaf.translate(places[0]) + leaf.translate(places[1]) + leaf.translate(places[2])
+        outline = (
+            CrossSection.batch_hull([disc(0.3 * bow, 12).translate(p) for p in places])
+            + leaf.translate(places[0])
+            + leaf.translate(places[1])
+            + leaf.translate(places[2])
+        )
         pierce = disc(0.62 * bow - 0.55 * rim, 20)
         hole = pierce.translate(places[0]) + pierce.translate(places[1]) + pierce.translate(places[2])
     length = bow * rng.uniform(2.2, 3.6)
@@ -171,7 +216,9 @@ def key(rng: np.random.Generator) -> Manifold:
         bit = CrossSection.square((deep, tall)).translate((0, end + 0.06 * length))
         for _ in range(int(rng.integers(1, 4))):
             notch = CrossSection.square((rng.uniform(0.3, 0.6) * deep, 0.16 * tall))
-            bit = bit - notch.translate((rng.uniform(0.45, 0.75) * deep, end + 0.06 * length + rng.uniform(0.1, 0.75) * tall))
+            bit = bit - notch.translate(
+                (rng.uniform(0.45, 0.75) * deep, end + 0.06 * length + rng.uniform(0.1, 0.75) * tall)
+            )
         web = bit.extrude(0.8 * radius).translate((0, 0, -0.4 * radius))
         parts = [ring, shank, collar, web]
         if rng.random() < 0.3:
@@ -202,7 +249,13 @@ def umbrella(rng: np.random.Generator) -> Manifold:
     else:
         rise, wall = dome * radius, 0.012 * radius + 0.4
         angle = np.linspace(0, np.pi / 2 * rng.uniform(0.72, 1.0), 9)
-        arc = np.stack([np.sin(angle) / np.sin(angle[-1]) * radius, (np.cos(angle) - np.cos(angle[-1])) / (1 - np.cos(angle[-1])) * rise], axis=1)
+        arc = np.stack(
+            [
+                np.sin(angle) / np.sin(angle[-1]) * radius,
+                (np.cos(angle) - np.cos(angle[-1])) / (1 - np.cos(angle[-1])) * rise,
+            ],
+            axis=1,
+        )
         under = arc[::-1] - [0, wall]
         under[0, 0] -= 0.3 * wall
         canopy = lathe(np.concatenate([arc, under]), 6 * gores)

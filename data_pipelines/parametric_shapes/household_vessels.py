@@ -6,7 +6,6 @@ import numpy as np
 from manifold3d import Manifold
 
 from data_pipelines.parametric_shapes.solids import (
-    box,
     cut,
     cylinder,
     lathe,
@@ -43,10 +42,23 @@ def mug(rng: np.random.Generator) -> Manifold:
         lean = rng.choice([-1, 1], p=[0.3, 0.7]) * swell * radius
         outside = np.array([(radius - max(lean, 0.0), 0), (radius + min(lean, 0.0), height)])
     elif style == "belly":
-        outside = smooth([(radius * (1 - swell), 0), (radius * (1 + 0.4 * swell), 0.35 * height), (radius, 0.75 * height), (radius * (1 - 0.3 * swell), height)], 5)
+        outside = smooth(
+            [
+                (radius * (1 - swell), 0),
+                (radius * (1 + 0.4 * swell), 0.35 * height),
+                (radius, 0.75 * height),
+                (radius * (1 - 0.3 * swell), height),
+            ],
+            5,
+        )
     else:
         foot = radius * rng.uniform(0.45, 0.65)
-        outside = np.concatenate([[(foot, 0), (foot, 0.08 * height)], smooth([(foot * 1.05, 0.1 * height), (0.95 * radius, 0.4 * height), (radius, height)], 5)])
+        outside = np.concatenate(
+            [
+                [(foot, 0), (foot, 0.08 * height)],
+                smooth([(foot * 1.05, 0.1 * height), (0.95 * radius, 0.4 * height), (radius, height)], 5),
+            ]
+        )
     body = vessel(outside, wall, rng.uniform(0.4, 0.9), 40)
     low, high = height * rng.uniform(0.14, 0.26), height * rng.uniform(0.74, 0.9)
     reach = rng.uniform(0.5, 0.95) * radius
@@ -78,7 +90,9 @@ def bottle(rng: np.random.Generator) -> Manifold:
     curve = np.stack([neck + (radius - neck) * share, body + shoulder * t], axis=1)
     lip = neck * rng.uniform(1.1, 1.3)
     rim = height - 0.9
-    outside = np.concatenate([[(0.86 * radius, 0), (radius, 0.14 * radius)], curve, [(neck, rim), (lip, rim), (lip, height)]])
+    outside = np.concatenate(
+        [[(0.86 * radius, 0), (radius, 0.14 * radius)], curve, [(neck, rim), (lip, rim), (lip, height)]]
+    )
     if rng.random() < 0.3:  # a waist to hold it by
         dent = radius * rng.uniform(0.08, 0.2)
         waist = smooth([(radius, 0.28 * body), (radius - dent, 0.5 * body), (radius, 0.72 * body)], 4)
@@ -93,7 +107,14 @@ def bottle(rng: np.random.Generator) -> Manifold:
     capped = rng.choice(["open", "cap", "cork"], p=[0.5, 0.32, 0.18])
     if capped == "open":
         bore = 0.72 * neck
-        inner = [(0, 0.8), (0.72 * radius, 0.8), (0.72 * radius, body), *zip(0.85 * curve[:, 0] - 0.13 * neck, curve[:, 1], strict=True), (bore, height + 1), (0, height + 1)]
+        inner = [
+            (0, 0.8),
+            (0.72 * radius, 0.8),
+            (0.72 * radius, body),
+            *zip(0.85 * curve[:, 0] - 0.13 * neck, curve[:, 1], strict=True),
+            (bore, height + 1),
+            (0, height + 1),
+        ]
         return cut(solid, lathe(np.array(inner, dtype=np.float64), 32))
     top = cylinder(2.6, 1.18 * lip, 1.12 * lip, 24) if capped == "cap" else cylinder(2.2, 0.75 * neck, 0.95 * neck, 20)
     return union(solid, top.translate((0, 0, height - (1.2 if capped == "cap" else 0.5))))
@@ -131,7 +152,15 @@ def vase(rng: np.random.Generator) -> Manifold:
         low, high = (where + 0.1) * height, 0.9 * height
         at_low, at_high = np.interp([low, high], outside[:, 1], outside[:, 0])
         reach = max(at_low, at_high) + rng.uniform(0.1, 0.5) * radius
-        path = smooth([(at_high - 0.5 * wall, 0, high), (reach, 0, high + 0.01 * height), (reach * 1.04, 0, 0.6 * high + 0.4 * low), (at_low - 0.5 * wall, 0, low)], 5)
+        path = smooth(
+            [
+                (at_high - 0.5 * wall, 0, high),
+                (reach, 0, high + 0.01 * height),
+                (reach * 1.04, 0, 0.6 * high + 0.4 * low),
+                (at_low - 0.5 * wall, 0, low),
+            ],
+            5,
+        )
         ear = sweep(path, rng.uniform(0.35, 0.6), 8)
         solid = union(solid, ear, ear.rotate((0, 0, 180)))
     return solid
@@ -166,7 +195,7 @@ def goblet(rng: np.random.Generator) -> Manifold:
     flare = rng.uniform(0.08, 0.4) if style != "chalice" else rng.uniform(0.3, 0.8)
     base = [(foot, 0), (foot, 0.2), (0.4 * foot, 0.2 + flare), (max(1.2 * thin, 0.2 * foot), 0.5 + 1.2 * flare)]
     shaft = [p for p in shaft if p[1] > 0.55 + 1.2 * flare]
-    outside = np.concatenate([base, np.reshape(shaft, (-1, 2)), top + [0, stem]])
+    outside = np.concatenate([base, np.reshape(shaft, (-1, 2)), top + np.array([0.0, stem])])
     keep = np.concatenate([[True], np.diff(outside[:, 1]) > 1e-6])
     keep[1] = True
     return vessel(outside[keep], wall, stem + 0.35 + wall, 36)

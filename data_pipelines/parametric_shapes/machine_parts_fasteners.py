@@ -16,10 +16,8 @@ from data_pipelines.parametric_shapes.solids import (
     lathe,
     on_floor,
     polygon,
-    rod,
     rounded_rectangle,
     section,
-    slab,
     sweep,
     tube,
     union,
@@ -39,7 +37,14 @@ def _chamfered_prism(sides: int, inradius: float, height: float, both: bool = Fa
     cone = 0.6 * (outer - inradius)
     low = cone if both else 0.0
     turned = lathe(
-        [(0, 0), (outer - 1.5 * low, 0), (outer * 1.01, low), (outer * 1.01, height - cone), (outer - 1.5 * cone, height), (0, height)],
+        [
+            (0, 0),
+            (outer - 1.5 * low, 0),
+            (outer * 1.01, low),
+            (outer * 1.01, height - cone),
+            (outer - 1.5 * cone, height),
+            (0, height),
+        ],
         48,
     )
     return polygon(sides, inradius).extrude(height) ^ turned
@@ -53,7 +58,9 @@ def bolt(rng: np.random.Generator) -> Manifold:
     threaded = length * (0.98 if rng.random() < 0.35 else rng.uniform(0.35, 0.75))
     tip = 0.5 * radius
     ridges = _thread(radius, pitch, tip, max(threaded, tip + 3 * pitch))
-    shank = lathe([(0, 0), (0.62 * radius, 0), *ridges, (radius, ridges[-1][1]), (radius, length + 0.5), (0, length + 0.5)], 24)
+    shank = lathe(
+        [(0, 0), (0.62 * radius, 0), *ridges, (radius, ridges[-1][1]), (radius, length + 0.5), (0, length + 0.5)], 24
+    )
 
     style = rng.choice(["hex", "flanged", "socket", "dome", "square"], p=[0.35, 0.2, 0.2, 0.15, 0.1])
     size, height = radius * rng.uniform(1.55, 1.95), radius * rng.uniform(1.1, 1.6)
@@ -68,7 +75,8 @@ def bolt(rng: np.random.Generator) -> Manifold:
     elif style == "dome":
         size *= rng.uniform(1.1, 1.4)
         angle = np.linspace(0, np.pi / 2, 7)
-        head = lathe([(0, 0), *zip(size * np.cos(angle), height * np.sin(angle), strict=True)][:-1] + [(0, height)])
+        dome = np.stack([size * np.cos(angle[:-1]), height * np.sin(angle[:-1])], axis=1)
+        head = lathe(np.concatenate([[(0, 0)], dome, [(0, height)]]))
         if rng.random() < 0.6:
             slot = box(3 * size, 0.28 * size, height).translate((0, 0, 0.6 * height))
             head = cut(head, slot)
@@ -102,8 +110,10 @@ def nut(rng: np.random.Generator) -> Manifold:
             slot = box(4 * size, 0.32 * size, height).translate((0, 0, 1.05 * height))
             body = cut(union(body, crown), slot, slot.rotate((0, 0, 60)), slot.rotate((0, 0, 120)))
         elif style == "cap":
-            dome = Manifold.sphere(0.86 * size, 24).scale((1, 1, rng.uniform(0.8, 1.3))).translate((0, 0, 0.95 * height))
-            body = union(body, dome)
+            dome = (
+                Manifold.sphere(0.86 * size, 24).scale((1, 1, rng.uniform(0.8, 1.3))).translate((0, 0, 0.95 * height))
+            )
+            body = union(body, dome.trim_by_plane((0, 0, 1), 0.5 * height))
             drill = height
     pitch = bore * rng.uniform(0.2, 0.36)
     if rng.random() < 0.7:
@@ -134,7 +144,10 @@ def washer(rng: np.random.Generator) -> Manifold:
         tooth = section([(-tip, -3.3 * outer / count / 2), (tip, -1.2 * outer / count), (tip, 1.2 * outer / count),
                          (-tip, 3.3 * outer / count / 2)]).extrude(thick)  # fmt: skip
         ring = tube(thick, outer - 0.7 * tip, inner, 40)
-        teeth = [t.translate((0, 0, thick / 2)) for t in around(tooth.translate((0, 0, -thick / 2)).rotate((18, 0, 0)), count, outer - tip)]
+        teeth = [
+            t.translate((0, 0, thick / 2))
+            for t in around(tooth.translate((0, 0, -thick / 2)).rotate((18, 0, 0)), count, outer - tip)
+        ]
         return cut(union(ring, *teeth), cylinder(9 * thick, inner, segments=40).translate((0, 0, -4 * thick)))
     edge = min(0.25 * thick, 0.1 * (outer - inner))
     ring = lathe(
@@ -184,7 +197,13 @@ def spring(rng: np.random.Generator) -> Manifold:
         leg = radius * rng.uniform(0.9, 1.8)
         reach = np.linspace(0.15, 1, 5)[:, None] * leg
         first, last = path[0] - path[1], path[-1] - path[-2]
-        path = np.concatenate([(path[0] + reach * first / np.linalg.norm(first))[::-1], path, path[-1] + reach * last / np.linalg.norm(last)])
+        path = np.concatenate(
+            [
+                (path[0] + reach * first / np.linalg.norm(first))[::-1],
+                path,
+                path[-1] + reach * last / np.linalg.norm(last),
+            ]
+        )
     return on_floor(sweep(path, wire, 8))
 
 
@@ -208,13 +227,23 @@ def bracket(rng: np.random.Generator) -> Manifold:
     flat = (rounded_rectangle(2 * foot, width, corner) ^ reach).translate((0, 0))
     keep = CrossSection.square((foot, width)).translate((0, -width / 2))
     leg = (flat ^ keep).extrude(thick)
-    tall = (rounded_rectangle(2 * rise, width, corner) ^ CrossSection.square((rise, width)).translate((0, -width / 2))).extrude(thick)
+    tall = (
+        rounded_rectangle(2 * rise, width, corner) ^ CrossSection.square((rise, width)).translate((0, -width / 2))
+    ).extrude(thick)
     upright = tall.rotate((0, -90, 0)).translate((thick, 0, 0))
     parts = [leg, upright]
     rib = rng.choice(["none", "middle", "sides"], p=[0.5, 0.25, 0.25] if width > 24 else [0.7, 0.3, 0.0])
     size = rng.uniform(0.5, 0.85)
     if rib != "none":
-        triangle = section([(0.5 * thick, 0.5 * thick), (size * foot, 0.5 * thick), (size * foot, thick), (thick, size * rise), (0.5 * thick, size * rise)])
+        triangle = section(
+            [
+                (0.5 * thick, 0.5 * thick),
+                (size * foot, 0.5 * thick),
+                (size * foot, thick),
+                (thick, size * rise),
+                (0.5 * thick, size * rise),
+            ]
+        )
         plate = triangle.extrude(thick).rotate((90, 0, 0)).translate((0, thick / 2, 0))
         places = [0.0] if rib == "middle" else [-(width - thick) / 2 + 0.01, (width - thick) / 2 - 0.01]
         parts += [plate.translate((0, y, 0)) for y in places]
@@ -268,7 +297,9 @@ def hinge(rng: np.random.Generator) -> Manifold:
         ])  # fmt: skip
     else:
         corner = 0.0 if style == "square" else rng.uniform(0.12, 0.3) * height
-        outline = rounded_rectangle(2 * leaf, height, corner) ^ CrossSection.square((leaf, height)).translate((0, -height / 2))
+        outline = rounded_rectangle(2 * leaf, height, corner) ^ CrossSection.square((leaf, height)).translate(
+            (0, -height / 2)
+        )
     count = int(rng.integers(2, 5))
     hole = rng.uniform(0.035, 0.055) * height
     if style == "strap":
@@ -277,7 +308,7 @@ def hinge(rng: np.random.Generator) -> Manifold:
         stagger = rng.uniform(0.0, 0.18) * leaf
         places = [(leaf * 0.6 + stagger * (-1) ** i, y) for i, y in enumerate(np.linspace(-0.36, 0.36, count) * height)]
     sunk = union(*at(cylinder(4 * thick, hole, segments=14).translate((0, 0, -2 * thick)), places),
-                 *at(cylinder(thick, 0.9 * hole, 2.0 * hole, 14).translate((0, 0, 0.15 * thick)), places))  # fmt: skip
+                 *at(cylinder(thick, 0.9 * hole, 1.55 * hole, 14).translate((0, 0, 0.15 * thick)), places))  # fmt: skip
     plate = cut(outline.extrude(thick), sunk).rotate((90, 0, 0)).translate((0, thick / 2, height / 2))
     plate = plate.translate((0, pin - thick / 2, 0))
 
@@ -285,7 +316,11 @@ def hinge(rng: np.random.Generator) -> Manifold:
     for side in (0, 1):
         own = [i for i in range(knuckles) if i % 2 == side]
         barrel = [cylinder(each - gap, pin, segments=20).translate((0, 0, i * each + gap / 2)) for i in own]
-        room = [box(4.4 * pin, 4.4 * pin, each + gap).translate((0, 0, i * each - gap / 2)) for i in range(knuckles) if i % 2 != side]
+        room = [
+            box(4.4 * pin, 4.4 * pin, each + gap).translate((0, 0, i * each - gap / 2))
+            for i in range(knuckles)
+            if i % 2 != side
+        ]
         solid = union(cut(plate, *room), *barrel)
         sides.append(solid if side == 0 else solid.mirror((1, 0, 0)))
     swing = (180 - opening) / 2
@@ -293,7 +328,11 @@ def hinge(rng: np.random.Generator) -> Manifold:
     if rng.random() < 0.5:
         tip = rng.choice(["ball", "cap"])
         knob = Manifold.sphere(1.05 * pin, SMALL) if tip == "ball" else cylinder(0.8 * pin, 1.2 * pin, 0.8 * pin, SMALL)
-        core = union(core, knob.translate((0, 0, height + 0.3 * pin * (tip == "ball"))), knob.mirror((0, 0, 1)).translate((0, 0, -0.3 * pin * (tip == "ball"))))
+        core = union(
+            core,
+            knob.translate((0, 0, height + 0.3 * pin * (tip == "ball"))),
+            knob.mirror((0, 0, 1)).translate((0, 0, -0.3 * pin * (tip == "ball"))),
+        )
     return on_floor(union(sides[0].rotate((0, 0, -swing)), sides[1].rotate((0, 0, swing)), core).rotate((0, 0, 90)))
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from manifold3d import CrossSection, Manifold
 
 from data_pipelines.parametric_shapes.solids import (
-    SMALL,
     around,
     at,
     corners,
@@ -16,7 +15,6 @@ from data_pipelines.parametric_shapes.solids import (
     lathe,
     rounded_rectangle,
     sweep,
-    tube,
     union,
 )
 
@@ -48,12 +46,21 @@ def flange(rng: np.random.Generator) -> Manifold:
     height = outer * rng.uniform(0.3, 0.9)
     if neck == "weld":
         foot = min(wall * rng.uniform(1.15, 1.4), 1.42 * bore)
-        outer_wall = [(0, 0.5 * thick), (foot, 0.5 * thick), (foot, thick), (wall, thick + 0.7 * height), (wall, thick + height), (0, thick + height)]
+        outer_wall = [
+            (0, 0.5 * thick),
+            (foot, 0.5 * thick),
+            (foot, thick),
+            (wall, thick + 0.7 * height),
+            (wall, thick + height),
+            (0, thick + height),
+        ]
         solid = union(solid, lathe(outer_wall))
     elif neck == "slip":
         solid = union(solid, cylinder(thick + 0.45 * height, wall))
     if rng.random() < 0.5:  # the raised sealing face
-        solid = union(solid, cylinder(1.0 + 0.12 * thick, min(1.45 * bore, circle - 1.3 * hole)).translate((0, 0, -0.12 * thick)))
+        solid = union(
+            solid, cylinder(1.0 + 0.12 * thick, min(1.45 * bore, circle - 1.3 * hole)).translate((0, 0, -0.12 * thick))
+        )
     tools = [h.translate((0, 0, -4 * thick)) for h in holes]
     if neck != "blind":
         tools.append(cylinder(9 * outer, bore).translate((0, 0, -outer)))

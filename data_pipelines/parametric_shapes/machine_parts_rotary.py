@@ -14,6 +14,7 @@ from data_pipelines.parametric_shapes.solids import (
     cylinder,
     disc,
     lathe,
+    rod,
     section,
     tube,
     union,
@@ -223,7 +224,9 @@ def cam(rng: np.random.Generator) -> Manifold:
             radius = base + lift * (angle + np.pi) / (2 * np.pi)
         else:
             width = rng.uniform(0.5, 0.8)
-            radius = base + 0.8 * lift * (np.exp(-((angle / width) ** 2)) + np.exp(-(((np.abs(angle) - np.pi) / width) ** 2)))
+            radius = base + 0.8 * lift * (
+                np.exp(-((angle / width) ** 2)) + np.exp(-(((np.abs(angle) - np.pi) / width) ** 2))
+            )
         profile = section(radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))
     solid = profile.extrude(thick)
     bore = base * rng.uniform(0.25, 0.45)
@@ -239,4 +242,79 @@ def cam(rng: np.random.Generator) -> Manifold:
     return solid.rotate((0, 0, 90))
 
 
-PROGRAMS = (gear, bearing, pulley, shaft, cam)
+def handwheel(rng: np.random.Generator) -> Manifold:
+    """Wheel turned by hand or rolled: rim round, flat or lobed; spokes straight or dished, or a disc; hub; a crank grip."""
+    radius = 30.0
+    thin = radius * rng.uniform(0.07, 0.17)
+    style = rng.choice(["round", "flat", "lobed"], p=[0.5, 0.3, 0.2])
+    if style == "round":
+        angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+        rim = lathe(np.stack([radius + thin * np.cos(angle), thin * np.sin(angle)], axis=1), 44)
+    elif style == "flat":
+        tall = radius * rng.uniform(0.15, 0.55)
+        rim = tube(tall, radius + 0.6 * thin, radius - thin, 44).translate((0, 0, -tall / 2))
+    else:
+        count, tall = int(rng.integers(5, 9)), 1.6 * thin
+        angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+        edge = radius * (1 + 0.07 * np.cos(count * angle))
+        outline = section(edge[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+        rim = (outline - disc(0.8 * radius)).extrude(tall).translate((0, 0, -tall / 2))
+    hub, bore = radius * rng.uniform(0.2, 0.34), radius * rng.uniform(0.08, 0.15)
+    length = radius * rng.uniform(0.25, 0.75)
+    drop = radius * rng.uniform(0.0, 0.4) if rng.random() < 0.5 else 0.0
+    parts = [rim, cylinder(length, hub, 0.9 * hub, 28).translate((0, 0, -drop - length / 2))]
+    reach = 0.88 * radius if style == "lobed" else radius
+    if rng.random() < 0.8:
+        count = int(rng.integers(3, 7))
+        arm = rng.uniform(0.6, 0.9) * thin
+        parts += around(rod((0.5 * hub, 0, -drop), (reach, 0, 0), 1.15 * arm, 0.85 * arm, 10), count)
+    else:
+        web = 0.7 * thin
+        parts.append(
+            lathe([(0.5 * hub, -drop - web / 2), (reach, -web / 2), (reach, web / 2), (0.5 * hub, web / 2 - drop)])
+        )
+    if rng.random() < 0.35:
+        grip = radius * rng.uniform(0.4, 0.75)
+        knob = cylinder(grip, 0.9 * thin, 1.25 * thin, 16)
+        parts.append(knob.translate((0.97 * reach, 0, 0)))
+    return cut(union(*parts), _bore(bore, 8 * radius, keyed=rng.random() < 0.5))
+
+
+def bushing(rng: np.random.Generator) -> Manifold:
+    """Sleeve: plain, flanged at one end or both, split, grooved, or drilled for oil; from ring-like to long."""
+    outer = 15.0
+    inner = outer * rng.uniform(0.5, 0.84)
+    length = outer * rng.uniform(0.5, 3.2)
+    chamfer = 0.2 * (outer - inner)
+    solid = lathe([(inner, chamfer), (inner + chamfer, 0), (outer - chamfer, 0), (outer, chamfer), (outer, length - chamfer),
+                   (outer - chamfer, length), (inner + chamfer, length), (inner, length - chamfer)], 36)  # fmt: skip
+    collar = rng.choice(["plain", "one", "both"], p=[0.45, 0.45, 0.1])
+    lip, reach = rng.uniform(0.08, 0.2) * outer, outer * rng.uniform(1.2, 1.7)
+    if collar != "plain":
+        ring = tube(lip, reach, (inner + outer) / 2, 36)
+        solid = union(solid, ring)
+        if collar == "both":
+            solid = union(solid, ring.translate((0, 0, length - lip)))
+        if rng.random() < 0.3:
+            hole = cylinder(4 * lip, 0.3 * (reach - outer), segments=10).translate((0, 0, -lip))
+            solid = cut(solid, *around(hole, 4, (reach + outer) / 2))
+    extra = rng.choice(["none", "split", "groove", "oil"], p=[0.4, 0.2, 0.2, 0.2])
+    if extra == "split":
+        solid = cut(
+            solid, box(4 * outer, rng.uniform(0.06, 0.25) * outer, 3 * length).translate((2 * outer, 0, -length))
+        )
+    elif extra == "groove":
+        deep = outer - 0.5 * (outer - inner)
+        for share in (0.4, 0.65):
+            solid = cut(solid, tube(0.1 * length, 2 * outer, deep, 36).translate((0, 0, share * length)))
+    elif extra == "oil":
+        hole = (
+            cylinder(3 * outer, 0.12 * outer + 0.03 * length, segments=12)
+            .rotate((0, 90, 0))
+            .translate((0, 0, 0.55 * length))
+        )
+        solid = cut(solid, *around(hole, int(rng.choice([1, 2, 4]))))
+    return solid
+
+
+PROGRAMS = (gear, bearing, pulley, shaft, cam, handwheel, bushing)

@@ -11,6 +11,7 @@ from manifold3d import Error, Manifold
 
 from data_pipelines.parametric_shapes import (
     household_furniture,
+    household_seats,
     household_things,
     household_vessels,
     machine_parts_fasteners,
@@ -24,6 +25,7 @@ PROGRAMS = (
     *machine_parts_rotary.PROGRAMS,
     *machine_parts_fasteners.PROGRAMS,
     *machine_parts_pipes.PROGRAMS,
+    *household_seats.PROGRAMS,
     *household_furniture.PROGRAMS,
     *household_vessels.PROGRAMS,
     *household_things.PROGRAMS,
@@ -53,7 +55,9 @@ def shape(class_index: int, seed: int, index: int) -> Mesh:
     edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
     _, uses = np.unique(edges, axis=0, return_counts=True)
     if not (uses == 2).all():
-        raise DataError(f"{name}: {np.count_nonzero(uses != 2)} edges not shared by exactly two faces; a closed mesh is needed")
+        raise DataError(
+            f"{name}: {np.count_nonzero(uses != 2)} edges not shared by exactly two faces; a closed mesh is needed"
+        )
     return mesh
 
 
@@ -67,7 +71,9 @@ def _weld(solid: Manifold) -> Mesh:
     vertices = np.array(mesh.vert_properties[:, :3], dtype=np.float64)
     faces = np.array(mesh.tri_verts, dtype=np.int64)
     grid = np.linalg.norm(np.ptp(vertices, axis=0)) * 1e-6
-    _, kept, joined = np.unique(np.round(vertices / grid).astype(np.int64), axis=0, return_index=True, return_inverse=True)
+    _, kept, joined = np.unique(
+        np.round(vertices / grid).astype(np.int64), axis=0, return_index=True, return_inverse=True
+    )
     faces = joined.reshape(-1)[faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
 

@@ -156,7 +156,9 @@ def setup_console(level: int | str = "INFO") -> None:
     root.setLevel(logging.WARNING)
     # absl.app.run puts its own handler on the root logger, which would print every line twice.
     for handler in list(root.handlers):
-        if isinstance(handler, _PlainHandler | _TerminalHandler | absl.logging.ABSLHandler):
+        # Some library's logging.basicConfig may have been first; it would print every line a second time as well.
+        ours = isinstance(handler, _PlainHandler | _TerminalHandler | absl.logging.ABSLHandler)
+        if ours or type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
     root.addHandler(_TerminalHandler() if _CONSOLE.is_terminal else _PlainHandler())
     logger.setLevel(number)

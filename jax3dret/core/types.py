@@ -76,6 +76,7 @@ class DataSpec:
     name: prepared data set, "builder" or "builder/config", as TFDS names it.
     split: a TFDS split of it, "train" or "train+val".
     batch_size: rows of the global batch.
+    features: those that are decoded beside id and label; none named means all.
     transforms: applied in order to each record; the last one leaves arrays only.
     seed: fixes the order of the records and every random draw of the transforms.
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -85,6 +86,7 @@ class DataSpec:
     name: str
     split: str
     batch_size: int
+    features: tuple[str, ...] = ()
     transforms: tuple[Transform, ...] = ()
     seed: int = 0
     data_dir: str | None = None

@@ -41,7 +41,7 @@ def train_iterator(source: Source, spec: DataSpec, *, process_index: int = 0, pr
         )
     order_seed, draw_seed, _ = _seeds(spec.seed)
     elements = (
-        grain.MapDataset.source(source)
+        grain.MapDataset.source(source.select(*spec.features) if spec.features else source)
         .shuffle(seed=order_seed)
         .repeat()
         .random_map(_Apply(spec.transforms), seed=draw_seed)
@@ -66,7 +66,7 @@ def eval_batches(
     that every process sees the same number of equal batches. Transforms draw from (seed, row): two passes are equal.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
-    elements = grain.MapDataset.source(source).random_map(_Apply(spec.transforms), seed=_seeds(spec.seed)[2])
+    elements = grain.MapDataset.source(source.select(*spec.features) if spec.features else source).random_map(_Apply(spec.transforms), seed=_seeds(spec.seed)[2])
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=len(source))
     return _finite(rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(_read_options(spec)))
 

@@ -344,3 +344,8 @@ def published_augmentations(dataset: str) -> tuple[Transform, ...]:
     if dataset not in _PUBLISHED:
         raise ConfigError(f"no published augmentations for '{dataset}'; there are: {', '.join(_PUBLISHED)}")
     return _PUBLISHED[dataset]
+
+
+def no_augmentations() -> tuple[Transform, ...]:
+    """Clouds as they are."""
+    return ()

@@ -80,7 +80,7 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
 
 def normalize_points(
     points: Float[np.ndarray, "N 3"],
-) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "3"], float]:
+) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, " 3"], float]:
     """Points moved to their mean and divided by the largest distance from it, so that they fill the unit ball.
 
     Returns (float32 points, float64 centroid, scale): points = centroid + scale * result. Computed in float64. This is

@@ -38,9 +38,11 @@ def sample_surface(
     origin = vertices[faces[:, 0]]
     edge_a = vertices[faces[:, 1]] - origin
     edge_b = vertices[faces[:, 2]] - origin
-    extent = max(np.abs(edge_a).max(), np.abs(edge_b).max())
+    extent = np.maximum(np.abs(edge_a).max(), np.abs(edge_b).max())
     if not np.isfinite(extent) or not np.isfinite(origin).all():
-        raise DataError("surface sampling: the mesh has a face with a NaN or infinite corner; coordinates must be finite")
+        raise DataError(
+            "surface sampling: the mesh has a face with a NaN or infinite corner; coordinates must be finite"
+        )
     if extent == 0.0:
         raise DataError(f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface")
     # Products of relative edges neither overflow nor vanish, whatever unit the mesh is in.

@@ -205,7 +205,7 @@ def resolve_ties(
     only their equality counts). A tie that the end of the list cuts is resolved among the entries seen.
     """
     check_choice("ties", ties, ("index", "pessimistic", "optimistic", "average"))
-    gains = np.asarray(relevant, np.float64)
+    gains = np.array(relevant, np.float64)
     if gains.ndim != 2:
         raise DataError(f"relevance has shape {gains.shape}; ranked lists are [queries, neighbours]")
     if ties == "index":
@@ -218,5 +218,7 @@ def resolve_ties(
         total = np.bincount(flat, gains.ravel(), minlength=group.size)
         size = np.bincount(flat, minlength=group.size)
         return (total / np.maximum(size, 1))[flat].reshape(gains.shape)
-    order = np.lexsort((gains if ties == "pessimistic" else -gains, group), axis=1)
-    return np.take_along_axis(gains, order, axis=1)
+    tied = np.flatnonzero(group[:, -1] + 1 < group.shape[1])
+    order = np.lexsort((gains[tied] if ties == "pessimistic" else -gains[tied], group[tied]), axis=1)
+    gains[tied] = np.take_along_axis(gains[tied], order, axis=1)
+    return gains

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from jax3dret.core.types import ConfigError
-from jax3dret.ops.knn import check_pair, knn
+from jax3dret.ops.knn import check_pair, nearest_by_sorting
 from jax3dret.ops.within import first_members, within
 
 
+@functools.partial(jax.jit, static_argnames=("radius", "k"))
 def ball_query(
     centers: Float[Array, "B M 3"], points: Float[Array, "B N 3"], radius: float, k: int
 ) -> Int32[Array, "B M k"]:
@@ -32,6 +36,6 @@ def ball_query(
     first = lax.cond(
         jnp.all(total > 0),
         lambda: members[..., :1],
-        lambda: jnp.where(total[..., None] > 0, members[..., :1], knn(centers, points, 1)[0]),
+        lambda: jnp.where(total[..., None] > 0, members[..., :1], nearest_by_sorting(centers, points, 1)),
     )
     return jnp.where(jnp.arange(k) < total[..., None], members, first)

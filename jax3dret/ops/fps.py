@@ -22,6 +22,7 @@ BLOCK = 128
 CHUNK_POINTS = 16384
 
 
+@functools.partial(jax.jit, static_argnames=("num", "start"))
 def farthest_point_sample(
     points: Float[Array, "B N 3"],
     num: int,

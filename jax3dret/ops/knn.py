@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32
@@ -16,6 +19,7 @@ ROWS = 32
 QUERIES_AT_ONCE = 64
 
 
+@functools.partial(jax.jit, static_argnames="k")
 def knn(
     queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int
 ) -> tuple[Int32[Array, "B M k"], Float[Array, "B M k"]]:
@@ -65,7 +69,7 @@ def _nearest(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: i
     while count < 4 * rows * k and rows > 2:
         rows //= 2
     if rows <= 2:
-        return _sorted_directly(queries, points, k)
+        return nearest_by_sorting(queries, points, k)
     room = max(2 * k, k + 16)
     bound = _bound(_block_minima(queries, points, rows), k)
     candidates, total = first_members(within(queries, points, bound), room)
@@ -76,7 +80,7 @@ def _nearest(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: i
         return jnp.take_along_axis(candidates, lax.top_k(-square, k)[1], axis=-1)
 
     fits = jnp.all((total >= k) & (total <= room))
-    return lax.cond(fits, narrowed, lambda: _sorted_directly(queries, points, k))
+    return lax.cond(fits, narrowed, lambda: nearest_by_sorting(queries, points, k))
 
 
 def _block_minima(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], rows: int) -> Float[Array, "B M W"]:
@@ -109,7 +113,7 @@ def _bound(minima: Float[Array, "B M W"], k: int) -> Float[Array, "B M"]:
     return lax.bitcast_convert_type(lax.fori_loop(0, 16, halve, (low, high))[1], jnp.float32)
 
 
-def _sorted_directly(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int) -> Int32[Array, "B M k"]:
+def nearest_by_sorting(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int) -> Int32[Array, "B M k"]:
     """Indices of the k nearest points by a top-k over all of them, some queries at a time."""
 
     def part(queries: Float[Array, "m B 3"]) -> Int32[Array, "m B k"]:

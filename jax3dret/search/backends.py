@@ -97,10 +97,12 @@ class ScannTree:
     def build(cls, vectors: Float[np.ndarray, "N D"], leaves: int | None = None) -> ScannTree:
         num = len(vectors)
         leaves = max(1, min(round(1.5 * num**0.5), num // 50)) if leaves is None else leaves
+        sample = min(num, max(20_000, 128 * leaves))
         builder = _scann().builder(vectors, 10, "squared_l2")
-        builder = builder.tree(num_leaves=leaves, num_leaves_to_search=1, training_sample_size=min(num, 250_000))
+        # k-means++ start: with the random start, which is the default, two builds of the same data differ.
+        builder = builder.tree(leaves, 1, training_sample_size=sample, random_init=False)
         # Built without docids: ScaNN would write them as a pickle. The index keeps its own ids.
-        return cls(builder.score_ah(2).reorder(200).build(), leaves, 1)
+        return cls(builder.score_ah(2, training_sample_size=sample).reorder(200).build(), leaves, 1)
 
     def candidates(self, queries: Float[np.ndarray, "Q D"], k: int) -> Int[np.ndarray, "Q k"]:
         rows, distances = self._searcher.search_batched_parallel(

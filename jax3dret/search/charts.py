@@ -118,7 +118,7 @@ def line_chart(
     finite = [np.isfinite(s.y) & np.isfinite(s.x) for s, _, _ in thinned]
     if not any(f.any() for f in finite):
         return _figure(title, '<p class="missing">No finite value was logged.</p>')
-    xs = np.concatenate([s.x[f] for (s, _, _), f in zip(thinned, finite, strict=True)])
+    xs = np.concatenate([np.asarray(s.x, np.float64)[np.isfinite(s.y)] for s in series])
     lows = np.concatenate([low[f] for (_, low, _), f in zip(thinned, finite, strict=True)])
     highs = np.concatenate([high[f] for (_, _, high), f in zip(thinned, finite, strict=True)])
     log = bool(lows.min() > 0 and highs.max() / lows.min() > 100) and not percent
@@ -174,7 +174,7 @@ def line_chart(
                 "at": [[round(px(line.x[i]), 1), round(py(line.y[i]), 1)] for i in np.flatnonzero(ok)],
             }
         )
-    dropped = sum(int((~f).sum()) for f in finite)
+    dropped = sum(int((~np.isfinite(np.asarray(s.y, np.float64))).sum()) for s in series)
     last = ", ".join(f"{s['name']} ends at {s['y'][-1]}" for s in readout if s["y"])
     label = escape(f"{title} over training steps; {last}")
     body = (
@@ -224,30 +224,37 @@ def scatter(
         marks.append(
             f'<use href="#m-{shape}" x="{x:.1f}" y="{y:.1f}" data-c="{kind}"{color}><title>{escape(titles[i])}</title></use>'
         )
-    written = _place_names(at, labels, names, width) if labels is not None else ""
+    written = _place_names(at, labels, names, width, height) if labels is not None else ""
     return (
         f'<svg class="chart map" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
         f'<g class="marks">{"".join(marks)}</g><g class="names">{written}</g></svg>'
     )
 
 
-def _place_names(at: Float[np.ndarray, "N 2"], labels: Int[np.ndarray, " N"], names: Sequence[str], width: int) -> str:
-    """Class names at the median of their points, the largest classes first, none over another."""
+def _place_names(
+    at: Float[np.ndarray, "N 2"], labels: Int[np.ndarray, " N"], names: Sequence[str], width: int, height: int
+) -> str:
+    """Class names beside the median of their points, the largest classes first, none over another."""
     taken: list[tuple[float, float, float]] = []
     written = []
     counts = np.bincount(labels[labels >= 0], minlength=len(names))
     for kind in np.argsort(-counts, kind="stable"):
         if not counts[kind]:
             continue
-        x, y = np.median(at[labels == kind], axis=0)
-        half = 3.4 * len(names[kind]) + 4
-        x = min(max(x, half), width - half)
-        if any(abs(x - ox) < half + oh and abs(y - oy) < 15 for ox, oy, oh in taken):
-            continue
-        taken.append((x, y, half))
-        written.append(
-            f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" data-c="{kind}">{escape(names[kind])}</text>'
-        )
+        own = at[labels == kind]
+        half = 3.6 * len(names[kind]) + 4
+        # The core of a class: a few strays must not pull its name away.
+        away = np.linalg.norm(own - np.median(own, axis=0), axis=1)
+        core = own[away <= np.quantile(away, 0.6)]
+        x = min(max(float(np.median(core[:, 0])), half), width - half)
+        # Above the points if there is room, else below them.
+        for y in (core[:, 1].min() - 13, core[:, 1].max() + 13):
+            if 10 < y < height - 10 and not any(abs(x - u) < half + h and abs(y - v) < 16 for u, v, h in taken):
+                taken.append((x, y, half))
+                written.append(
+                    f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" data-c="{kind}">{escape(names[kind])}</text>'
+                )
+                break
     return "".join(written)
 
 

@@ -256,7 +256,9 @@ def test_normalize_points_against_its_wrong_relatives():
     # Box centre, largest coordinate, root mean square: all differ on this cloud.
     box = (points.max(0) + points.min(0)) / 2
     assert np.abs(centroid - box).max() > 0.1
-    assert not np.isclose(scale, np.abs(reference).max()) and not np.isclose(scale, np.sqrt((reference**2).sum(1).mean()))
+    assert not np.isclose(scale, np.abs(reference).max()) and not np.isclose(
+        scale, np.sqrt((reference**2).sum(1).mean())
+    )
     again, _, one = normalize_points(got)
     assert one == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_allclose(again, got, atol=1e-6)

@@ -51,7 +51,9 @@ def test_subdividing_a_face_does_not_attract_points():
     # A unit square: left half one pair of triangles, right half twenty thin pairs.
     xs = np.concatenate([[0.0], np.linspace(0.5, 1.0, 21)])
     vertices = np.array([[x, y, 0.0] for x in xs for y in (0.0, 1.0)])
-    faces = np.array([f for i in range(len(xs) - 1) for f in ((2 * i, 2 * i + 2, 2 * i + 1), (2 * i + 1, 2 * i + 2, 2 * i + 3))])
+    faces = np.array(
+        [f for i in range(len(xs) - 1) for f in ((2 * i, 2 * i + 2, 2 * i + 1), (2 * i + 1, 2 * i + 2, 2 * i + 3))]
+    )
     points, normals = sample_surface(Mesh(vertices, faces.astype(np.int32)), 20_000, np.random.default_rng(2))
     assert abs((points[:, 0] < 0.5).mean() - 0.5) < 0.015
     np.testing.assert_allclose(normals, np.tile([0.0, 0.0, 1.0], (len(normals), 1)), atol=1e-12)

@@ -86,7 +86,7 @@ def test_first_members_of_random_words(width):
     words &= rng.integers(0, 2**32, size=words.shape, dtype=np.uint32)
     words[0, 0], words[0, 1], words[0, 2] = 0, 2**32 - 1, 0
     words[0, 2, -1] = 2**31
-    positions, total = first_members(jnp.asarray(words), 40)
+    positions, total = jax.jit(first_members, static_argnums=1)(jnp.asarray(words), 40)
     for row in range(20):
         bits = [32 * w + b for w in range(width) for b in range(32) if words[0, row, w] >> b & 1]
         assert total[0, row] == len(bits)
@@ -96,7 +96,7 @@ def test_first_members_of_random_words(width):
 def test_within_takes_one_radius_per_query():
     points, centers = cloud(7, 2, 70), cloud(8, 2, 4)
     limit = np.random.default_rng(9).uniform(0, 1, size=(2, 4)).astype(np.float32)
-    words = within(jnp.asarray(centers), jnp.asarray(points), jnp.asarray(limit))
+    words = jax.jit(within)(jnp.asarray(centers), jnp.asarray(points), jnp.asarray(limit))
     square = ((centers[:, :, None] - points[:, None]) ** 2).sum(-1)
     bits = np.unpackbits(np.asarray(words).view(np.uint8), axis=-1, bitorder="little")
     assert not bits[..., 70:].any()

@@ -1,0 +1,1 @@
+"""Evaluators: an embedding function in, metrics and the files a report is made from out."""

@@ -1,0 +1,90 @@
+"""Queries with their results as small pictures, for the report: some that went right, some that went wrong."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool, Float, Int
+
+from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.rendering import render_mesh, render_points
+
+SIZE = 160
+# A decoded record and the up axis of its data set to a picture, uint8[size, size, 3]; None where it has nothing to show.
+Picture = Callable[[Mapping[str, Any], str], np.ndarray | None]
+
+
+def picture(record: Mapping[str, Any], up: str) -> np.ndarray | None:
+    """The record's mesh, else its point cloud, else its image."""
+    if len(record.get("faces", ())):
+        mesh = Mesh(np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32))
+        return render_mesh(mesh, size=SIZE, up=up)
+    if len(record.get("points", ())):
+        return render_points(record["points"], record.get("normals"), size=SIZE, up=up)
+    if "image" in record:
+        image = PIL.Image.fromarray(np.asarray(record["image"]).squeeze()).convert("RGB")
+        canvas = PIL.Image.new("RGB", (SIZE, SIZE), "white")
+        image.thumbnail((SIZE, SIZE))
+        canvas.paste(image, ((SIZE - image.width) // 2, (SIZE - image.height) // 2))
+        return np.asarray(canvas)
+    return None
+
+
+def choose(correct: Bool[np.ndarray, " Q"] | None, labels: Int[np.ndarray, " Q"], each: int = 10) -> list[int]:
+    """Up to `each` correct and `each` wrong queries, spread over the classes; 2 `each` spread evenly without labels."""
+    order = np.argsort(labels, kind="stable")
+    groups = [order] if correct is None else [order[correct[order]], order[~correct[order]]]
+    wanted = 2 * each if correct is None else each
+    chosen = [group[np.unique(np.linspace(0, len(group) - 1, min(wanted, len(group))).astype(int))] for group in groups]
+    return [int(row) for group in chosen for row in group]
+
+
+def write(
+    folder: pathlib.Path,
+    queries: Sequence[int],
+    query_source: Any,
+    gallery_source: Any,
+    rows: Int[np.ndarray, "Q K"],
+    scores: Float[np.ndarray, "Q K"],
+    correct: Bool[np.ndarray, " Q"] | None,
+    *,
+    labelled: bool,
+    show: Picture = picture,
+    top: int = 8,
+) -> list[dict[str, Any]]:
+    """Renders the chosen queries and their `top` results into `folder` (emptied first), each item once.
+
+    Gives the list "examples" of result.json: {"query": {"id", "label", "thumbnail"}, "correct", "results": [{"rank", "score",
+    "id", "label", "thumbnail"}]}; label and correct are None without labels, thumbnail where an item cannot be shown.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    drawn: dict[str, str | None] = {}
+
+    def entry(source: Any, row: int, prefix: str) -> dict[str, Any]:
+        name = f"{prefix}_{row:06d}.png"
+        if name not in drawn:
+            image = show(source[row], source.manifest.get("up_axis", "z"))
+            if image is not None:
+                PIL.Image.fromarray(image).save(folder / name)
+            drawn[name] = None if image is None else name
+        label = source.class_names[int(source.labels[row])] if labelled else None
+        return {"id": source.ids[row], "label": label, "thumbnail": drawn[name]}
+
+    query_prefix = "gallery" if query_source is gallery_source else "query"
+    return [
+        {
+            "query": entry(query_source, query, query_prefix),
+            "correct": None if correct is None else bool(correct[query]),
+            "results": [
+                {"rank": rank, "score": float(scores[query, rank - 1]), **entry(gallery_source, int(row), "gallery")}
+                for rank, row in enumerate(rows[query, :top], start=1)
+            ],
+        }
+        for query in queries
+    ]

@@ -1,0 +1,276 @@
+"""The retrieval evaluator: embed gallery and queries, build the index, score it, write what the report shows.
+
+Files, below the folder that the evaluator is given: `embeddings.npy` (queries, float32[Q, D]), `labels.npy` (int32[Q]),
+`thumbnails/*.png` and, last and by rename, `result.json`. Without a folder nothing is written: the cheap mode for a
+look during training.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jax3dret.core import logging
+from jax3dret.core.types import ConfigError, DataError, DataSpec, EmbedFn, Evaluator, Transform
+from jax3dret.data.pipeline import eval_batches
+from jax3dret.evaluators import examples, scoring
+from jax3dret.evaluators.embed import embed_split
+from jax3dret.metrics import classification, ranking
+from jax3dret.search.index import Index
+
+
+def make(
+    open_source: Callable[[str], Any],
+    *,
+    gallery_split: str,
+    query_split: str,
+    transforms: tuple[Transform, ...],
+    batch_size: int = 32,
+    features: tuple[str, ...] = (),
+    num_threads: int = 2,
+    seed: int = 0,
+    gallery_key: str = "shape",
+    query_key: str = "shape",
+    open_query_source: Callable[[str], Any] | None = None,
+    query_transforms: tuple[Transform, ...] | None = None,
+    query_features: tuple[str, ...] | None = None,
+    distance: Literal["cosine", "euclidean"] = "cosine",
+    neighbours: int = 100,
+    ties: ranking.Ties = "index",
+    self_match: Literal["exclude", "include"] = "exclude",
+    index: Mapping[str, Any] | None = None,
+    picture: examples.Picture = examples.picture,
+    full_ranking_pairs: int = scoring.FULL_RANKING_PAIRS,
+) -> Evaluator:
+    """An evaluator (embed_fn, folder or None) -> metrics.
+
+    Every process calls it, embeds, and gets the same metrics; process 0 alone writes.
+
+    open_source: split -> data.pipeline.Source of the gallery; `open_query_source` that of the queries where it is another
+    data set, as with sketches; likewise query_transforms, query_features and the keys of the model's embeddings.
+    gallery_split and query_split may be equal: then every item is a query against all others. Any gallery item with the
+    query's own id is left out of its list (self_match="exclude").
+    transforms, features, batch_size, num_threads, seed: as in `DataSpec`; transforms draw from (seed, row), so an
+    evaluation repeats.
+    neighbours: n, the length of the ranked lists; a smaller gallery cuts it, and the metrics are named after the cut n.
+    index: keyword arguments of `Index.build`, kind and scoring above all.
+    For the metrics see `scoring.score`. A data set whose manifest says "labelled": false has only `index_recall_at_10`.
+
+    Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that cannot be used.
+    """
+    ranking.check_choice("distance", distance, ("cosine", "euclidean"))
+    ranking.check_choice("ties", ties, ("index", "pessimistic", "optimistic", "average"))
+    ranking.check_choice("self_match", self_match, ("exclude", "include"))
+    if neighbours < 1:
+        raise ConfigError(f"neighbours={neighbours}: a ranked list has at least one entry")
+    options = dict(index or {})
+    if unknown := sorted(set(options) - {"kind", "scoring", "target_recall"}):
+        raise ConfigError(f"index.{unknown[0]}: not an option of the index; it takes kind, scoring, target_recall")
+    gallery_source = open_source(gallery_split)
+    same = open_query_source is None and query_split == gallery_split and query_key == gallery_key
+    same = same and query_transforms is None
+    query_source = gallery_source if same else (open_query_source or open_source)(query_split)
+    if query_source.class_names != gallery_source.class_names:
+        raise ConfigError(
+            f"queries have the classes {_few(query_source.class_names)}, the gallery {_few(gallery_source.class_names)}; "
+            "labels can be compared only within one list of classes"
+        )
+    labelled = _labelled(gallery_source) and _labelled(query_source)
+
+    def spec(source: Any, chain: tuple[Transform, ...], kept: tuple[str, ...]) -> DataSpec:
+        return DataSpec(
+            name=source.name,
+            split=source.split,
+            batch_size=batch_size,
+            features=kept,
+            transforms=chain,
+            seed=seed,
+            num_threads=num_threads,
+        )
+
+    gallery_spec = spec(gallery_source, transforms, features)
+    query_spec = spec(
+        query_source,
+        transforms if query_transforms is None else query_transforms,
+        features if query_features is None else query_features,
+    )
+
+    def evaluate(embed_fn: EmbedFn, folder: Any) -> dict[str, float]:
+        writing = folder is not None and jax.process_index() == 0
+        with tempfile.TemporaryDirectory(prefix="jax3dret-") as scratch:
+            path = pathlib.Path(scratch)
+            gallery, rate = _embed(embed_fn, gallery_source, gallery_spec, gallery_key, path / "gallery.npy", writing)
+            queries = gallery
+            if not same:
+                queries, _ = _embed(embed_fn, query_source, query_spec, query_key, path / "queries.npy", writing)
+            if gallery.shape[1] != queries.shape[1]:
+                raise DataError(
+                    f"gallery embeddings are {gallery.shape[1]} wide, query embeddings {queries.shape[1]}; "
+                    "they must be of one space"
+                )
+            searched = Index.build(gallery, gallery_source.ids, distance=distance, **options)
+            # Lists of ten at least, for recall and precision at 10.
+            found = scoring.nearest(
+                searched, queries, query_source.ids, max(neighbours, *scoring.CUTS), self_match=self_match
+            )
+            lists = found._replace(rows=found.rows[:, :neighbours], squared=found.squared[:, :neighbours])
+            metrics: dict[str, float] = {"index_recall_at_10": searched.report()["recall_at_10"]}
+            scores = None
+            if labelled:
+                scores = scoring.score(
+                    searched,
+                    queries,
+                    query_source.labels,
+                    gallery_source.labels,
+                    found,
+                    n=neighbours,
+                    ties=ties,
+                    full_ranking_pairs=full_ranking_pairs,
+                )
+                metrics = scores.metrics
+            if writing:
+                result = {
+                    "name": pathlib.Path(folder).name,
+                    "metrics": metrics,
+                    "protocol": _protocol(searched, lists, neighbours, ties, self_match, same, labelled, scores),
+                    "dataset": {
+                        "name": gallery_source.name,
+                        "version": gallery_source.version,
+                        "splits": {"gallery": gallery_source.split, "query": query_source.split},
+                        "items": {"gallery": len(gallery_source), "query": len(query_source)},
+                    },
+                    "index": searched.report(),
+                    "timing": {"embed_items_per_s": rate, "search_ms_per_query": found.ms},
+                    "class_names": list(gallery_source.class_names),
+                }
+                _write(
+                    pathlib.Path(folder),
+                    result,
+                    query_source,
+                    gallery_source,
+                    path,
+                    same,
+                    lists,
+                    distance,
+                    scores,
+                    picture,
+                )
+        return metrics
+
+    return evaluate
+
+
+def _embed(
+    embed_fn: EmbedFn, source: Any, spec: DataSpec, key: str, path: pathlib.Path, show: bool
+) -> tuple[np.memmap, float]:
+    """Embeddings of a source and items per second, the first batch (which compiles) left out where there are more."""
+    marks = [(0, time.perf_counter())]
+    batches = eval_batches(source, spec, process_index=jax.process_index(), process_count=jax.process_count())
+    with logging.progress(len(source), f"embed {source.split}", active=show) as update:
+
+        def note(done: int) -> None:
+            marks.append((done, time.perf_counter()))
+            update(done)
+
+        vectors = embed_split(embed_fn, batches, items=len(source), key=key, path=path, ids=source.ids, progress=note)
+    first = marks[1] if len(marks) > 2 else marks[0]
+    return vectors, (marks[-1][0] - first[0]) / max(marks[-1][1] - first[1], 1e-9)
+
+
+def _protocol(
+    index: Index,
+    found: scoring.Neighbours,
+    neighbours: int,
+    ties: str,
+    self_match: str,
+    same: bool,
+    labelled: bool,
+    scores: scoring.Scores | None,
+) -> dict[str, Any]:
+    """The conventions behind the numbers, for a reader."""
+    n = found.rows.shape[1]
+    protocol: dict[str, Any] = {
+        "distance": index.distance,
+        "self_match": "excluded by id" if self_match == "exclude" else "included",
+        "ties": {"index": "lowest gallery row first"}.get(ties, ties),
+        "queries_against": "all other items" if same else "the gallery split",
+        "search": "exact" if index.scoring == "brute_force" else "approximate",
+        "n": n,
+    }
+    if n < neighbours:
+        protocol["n_note"] = (
+            f"{neighbours} neighbours were asked for; the gallery has {n}, so lists and metric names stop at {n}"
+        )
+    if scores is not None:
+        protocol |= {
+            "nn_f1": "macro F1 of the 1-NN classifier over the classes in truth or prediction, undefined = 0",
+            "ndcg": f"gain 1 for the query's class, discount 1/log2(rank + 1), ideal = min({n}, relevant items)",
+            "ndcg_published_code": "p + (1 - p) c(C), p = precision at n: no rank discount; not comparable with ndcg",
+            "recall": "fraction of the relevant items among the k nearest",
+            "hit_rate": "at least one relevant item among the k nearest",
+            "queries_with_nothing_relevant": "wrong in nn_acc, nn_f1, hit_rate, precision; left out of ndcg, map, recall",
+            **scores.notes,
+        }
+    if not labelled:
+        protocol["labels"] = "none: the data set is not labelled, so there are no label metrics"
+    return protocol
+
+
+def _write(
+    folder: pathlib.Path,
+    result: dict[str, Any],
+    query_source: Any,
+    gallery_source: Any,
+    scratch: pathlib.Path,
+    same: bool,
+    found: scoring.Neighbours,
+    distance: str,
+    scores: scoring.Scores | None,
+    picture: examples.Picture,
+) -> None:
+    """Embeddings, labels, thumbnails; then result.json, which says that they are complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").unlink(missing_ok=True)
+    shutil.copyfile(scratch / ("gallery.npy" if same else "queries.npy"), folder / "embeddings.npy")
+    labels = np.asarray(query_source.labels, np.int32)
+    np.save(folder / "labels.npy", labels)
+    correct = None if scores is None else scores.predicted == labels
+    result["per_class"], result["confusion"] = [], None
+    if scores is not None:
+        names = list(gallery_source.class_names)
+        result["per_class"] = classification.per_class_table(
+            labels, scores.predicted, names, average_precision=scores.average_precision
+        )
+        counts = classification.confusion(labels, scores.predicted, len(names))
+        result["confusion"] = {"classes": names, "counts": counts.tolist()}
+    result["examples"] = examples.write(
+        folder / "thumbnails",
+        examples.choose(correct, labels),
+        query_source,
+        gallery_source,
+        found.rows,
+        found.scores(distance),
+        correct,
+        labelled=scores is not None,
+        show=picture,
+    )
+    partial = folder / "result.json.partial"
+    partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(folder / "result.json")
+
+
+def _labelled(source: Any) -> bool:
+    manifest = source.manifest
+    return bool(manifest.get("labelled", manifest.get("source", {}).get("labelled", True)))
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f", ... ({len(names)})" if len(names) > 3 else "")

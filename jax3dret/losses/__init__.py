@@ -1,0 +1,1 @@
+"""Losses: pure functions of arrays, float32 whatever comes in."""

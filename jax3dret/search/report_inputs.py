@@ -1,0 +1,176 @@
+"""What a finished run left in its workdir, read once and checked, for the report."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jax3dret.core.logging import read_metrics
+from jax3dret.core.types import DataError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# A run may hold several evaluations; the one with the first of these names leads, else the first by name.
+_LEADING = ("retrieval", "test")
+
+
+class Evaluation(NamedTuple):
+    """One folder below evaluation/: result.json, and the query embeddings and labels where they were kept."""
+
+    name: str
+    folder: pathlib.Path
+    result: Mapping[str, Any]
+    embeddings: Float[np.ndarray, "Q D"] | None
+    labels: Int[np.ndarray, " Q"] | None
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return [str(name) for name in self.result.get("class_names") or []]
+
+
+class RunFiles(NamedTuple):
+    """A workdir as the report sees it. Files that a run may lack are empty here; `evaluations` has at least one entry."""
+
+    workdir: pathlib.Path
+    summary: Mapping[str, Any]
+    config: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[Evaluation]
+
+    @property
+    def leading(self) -> Evaluation:
+        return self.evaluations[0]
+
+    @property
+    def published(self) -> dict[str, dict[str, float]]:
+        """Row name -> metrics, as the paper prints them; a bare {metric: value} counts as one row."""
+        rows = self.summary.get("published") or {}
+        if rows and not any(isinstance(v, Mapping) for v in rows.values()):
+            rows = {"published": rows}
+        return {str(k): dict(v) for k, v in rows.items() if isinstance(v, Mapping) and v}
+
+
+def read_run(workdir: pathlib.Path) -> RunFiles:
+    """Reads what the report needs from a workdir.
+
+    Raises:
+        DataError: no folder, no evaluation in it, or a file that is not what its name says.
+    """
+    workdir = pathlib.Path(workdir)
+    if not workdir.is_dir():
+        raise DataError(f"{workdir}: no such folder; give the --workdir of a run")
+    found = sorted(workdir.glob("evaluation/*/result.json"), key=lambda p: p.parent.name)
+    if not found:
+        raise DataError(f"{workdir}: no evaluation found; run with --mode=eval first")
+    evaluations = [_read_evaluation(path) for path in found]
+    evaluations.sort(key=lambda e: _LEADING.index(e.name) if e.name in _LEADING else len(_LEADING))
+    log = workdir / "metrics.jsonl"
+    return RunFiles(
+        workdir=workdir,
+        summary=_read_object(workdir / "summary.json"),
+        config=_read_object(workdir / "config.json"),
+        versions=_read_object(workdir / "versions.json"),
+        manifest=_read_object(workdir / "manifest.json"),
+        events=read_metrics(log) if log.is_file() else (),
+        evaluations=evaluations,
+    )
+
+
+def _read_evaluation(path: pathlib.Path) -> Evaluation:
+    result = _read_object(path)
+    embeddings = _read_array(path.with_name("embeddings.npy"), 2)
+    labels = _read_array(path.with_name("labels.npy"), 1)
+    if embeddings is not None and labels is not None and len(labels) != len(embeddings):
+        raise DataError(f"{path.parent}: labels.npy has {len(labels)} rows, embeddings.npy has {len(embeddings)}")
+    if not result.get("per_class"):
+        labels = None  # no class was scored: whatever numbers stand there mean nothing
+    if labels is not None:
+        labels = labels.astype(np.int64)
+        known = len(result.get("class_names") or [])
+        if len(labels) and labels.max() >= known:
+            raise DataError(
+                f"{path.parent}: labels.npy names class {labels.max()}, result.json has {known} class_names"
+            )
+        if not len(labels) or labels.max() < 0:
+            labels = None  # -1 throughout: the data set has no labels
+    return Evaluation(path.parent.name, path.parent, result, embeddings, labels)
+
+
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}; it must be a JSON object")
+    return value
+
+
+def _read_array(path: pathlib.Path, ndim: int) -> np.ndarray | None:
+    if not path.is_file():
+        return None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not readable as an array ({error})") from error
+    if array.ndim != ndim or array.dtype.kind not in "fiu":
+        raise DataError(f"{path}: {array.dtype} of shape {array.shape}; it must be numbers in {ndim} dimension(s)")
+    return array
+
+
+def thumbnail(evaluation: Evaluation, name: object) -> str | None:
+    """A picture of thumbnails/ as a data URI; None where it is missing, not a PNG, or names a place outside the folder."""
+    if not isinstance(name, str) or not name or pathlib.PurePath(name).name != name or "\\" in name:
+        return None
+    path = evaluation.folder / "thumbnails" / name
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    return "data:image/png;base64," + base64.b64encode(data).decode() if data.startswith(_PNG) else None
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON knows it: NaN and infinities become null."""
+    if isinstance(value, Mapping):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def metrics_json(run: RunFiles) -> dict[str, Any]:
+    """report/metrics.json: the numbers of the run for programs. Further evaluations' metrics are named "NAME/METRIC"."""
+    result = run.leading.result
+    metrics = dict(result.get("metrics") or {})
+    for other in run.evaluations[1:]:
+        metrics.update({f"{other.name}/{k}": v for k, v in (other.result.get("metrics") or {}).items()})
+    dataset, index, timing = (result.get(k) or {} for k in ("dataset", "index", "timing"))
+    return strict(
+        {
+            "system": run.summary.get("system"),
+            "config": run.summary.get("config"),
+            "dataset": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
+            "encoder": run.summary.get("meta") or {},
+            "protocol": result.get("protocol") or {},
+            "metrics": metrics,
+            "published": run.published,
+            "index": {k: index.get(k) for k in ("kind", "scoring", "items", "recall_at_10")},
+            "timing": {
+                "train_s": run.summary.get("train_s"),
+                "embed_items_per_s": timing.get("embed_items_per_s"),
+                "search_ms_per_query": timing.get("search_ms_per_query"),
+            },
+        }
+    )

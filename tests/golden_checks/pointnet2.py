@@ -1,0 +1,94 @@
+"""PointNet++ against the published encoder: centres, balls, features of each level, embedding, gradients, statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from golden_checks import recipe
+from golden_checks.case import Case
+
+from jax3dret.models.pointnet2 import PointNet2
+from jax3dret.weights import pointnet2 as weights
+
+ATOL = 2e-5
+
+
+def network(case: Case) -> tuple[PointNet2, dict]:
+    """The model of a case and its variables; a case whose config is a sentence has the default sizes."""
+    state_dict = recipe.weights(case.info) if "weight_recipe" in case.info else case.group("param")
+    config = case.info["config"] if isinstance(case.info["config"], dict) else {}
+    fields = {key: jax.tree.map(lambda v: v, value) for key, value in config.items()}
+    fields = {key: tuple(tuple(v) if isinstance(v, list) else v for v in value) for key, value in fields.items()}
+    return PointNet2(**fields, dropout=0.0, fps_start_train="zero"), weights.from_torch(state_dict)
+
+
+def check_eval(case: Case) -> None:
+    """Evaluation: indices exactly, everything else within 2e-5."""
+    model, variables = network(case)
+    out = case.group("out")
+    embedding, state = jax.jit(lambda p: model.apply(variables, p, mutable=["intermediates"]))(
+        case.tensors["in/points"]
+    )
+    inner = state["intermediates"]
+    found = {
+        "sa1_fps_idx": inner["sa1"]["centre_index"][0],
+        "sa1_group_idx": inner["sa1"]["member_index"][0],
+        "l1_xyz": inner["position1"][0].swapaxes(1, 2),
+        "l1_points": inner["values1"][0].swapaxes(1, 2),
+        "l1_points_first16": inner["values1"][0].swapaxes(1, 2)[..., :16],
+        "l2_xyz": inner["position2"][0].swapaxes(1, 2),
+        "l2_points": inner["values2"][0].swapaxes(1, 2),
+        "l3_points": inner["values3"][0],
+        "embedding": embedding,
+    }
+    # In the order of the computation, so that the first mismatch is the cause.
+    for name in found:
+        if name.endswith("_idx") and name in out:
+            np.testing.assert_array_equal(found[name], out[name], err_msg=name)
+        elif name in out:
+            np.testing.assert_allclose(found[name], out[name], rtol=0, atol=ATOL, err_msg=name)
+    assert set(out) <= set(found), f"no check for {sorted(set(out) - set(found))}"
+
+
+def check_train(case: Case) -> None:
+    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest entry.
+
+    The bias of a layer in front of a BatchNorm has no gradient: there both sides hold rounding errors, which are compared
+    with the scale of the weight's gradient.
+    """
+    model, variables = network(case)
+    out = case.group("out")
+
+    @jax.jit
+    def run(params):
+        def loss(params):
+            embedding, state = model.apply(
+                {**variables, "params": params}, case.tensors["in/points"], train=True, mutable=["batch_stats"]
+            )
+            return jnp.sum(embedding * case.tensors["in/loss_weights"]), (embedding, state)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (loss, (embedding, state)), grads = run(variables["params"])
+    np.testing.assert_allclose(embedding, out.pop("embedding"), rtol=0, atol=ATOL, err_msg="embedding")
+    np.testing.assert_allclose(
+        loss, out["loss"].reshape(()), rtol=1e-5, atol=ATOL * len(out.pop("loss")), err_msg="loss"
+    )
+    gradients = weights.to_torch({"params": grads})
+    updated = weights.to_torch({"params": variables["params"], **state})
+    for name, value in out.items():
+        kind, key = name.split("/", 1)
+        if kind == "updated":
+            np.testing.assert_allclose(updated[key], value, rtol=0, atol=ATOL, err_msg=name)
+            continue
+        assert kind == "grad", name
+        scale = np.abs(value).max()
+        if key.endswith(".bias") and "_bns." not in key and not key.startswith("bn"):
+            scale = max(scale, np.abs(gradients[key.removesuffix("bias") + "weight"]).max())
+        np.testing.assert_allclose(gradients[key], value, rtol=0, atol=1e-3 * scale, err_msg=name)
+
+
+CHECKS = {
+    "pointnet2_ssg_eval": check_eval,
+    "pointnet2_ssg_full": check_eval,
+    "pointnet2_ssg_train": check_train,
+}
