@@ -19,6 +19,7 @@ class FakeSource:
 
     def __init__(self, classes, items=4000):
         self.class_names = tuple(f"class{i}" for i in range(classes))
+        self.name, self.split = "fake", "train"
         self.manifest = {"up_axis": "y"}
         self.items = items
 

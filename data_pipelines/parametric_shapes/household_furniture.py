@@ -21,7 +21,7 @@ from data_pipelines.parametric_shapes.solids import (
     slab,
     union,
 )
-from data_pipelines.parametric_shapes.underframes import facing_x, four_legs, pedestal
+from data_pipelines.parametric_shapes.underframes import LEG_STYLES, facing_x, four_legs, pedestal
 
 
 def table(rng: np.random.Generator) -> Manifold:
@@ -42,14 +42,16 @@ def table(rng: np.random.Generator) -> Manifold:
     bases = ["legs", "trestle", "pedestal", "panels"]
     base = rng.choice(bases, p=[0.55, 0.17, 0.13, 0.15] if shape == "rectangular" else [0.45, 0.1, 0.45, 0.0])
     if base == "legs":
-        parts += four_legs(rng, fx, fy, height + 0.5, leg)
+        lower = rng.random() < 0.3
+        # A lower shelf rests on legs that stay within the frame all the way down.
+        parts += four_legs(rng, fx, fy, height + 0.5, leg, styles=LEG_STYLES[:3] if lower else LEG_STYLES)
         if rng.random() < 0.55:
             deep = rng.uniform(4, 11)
             frame = cut(
                 box(fx - leg, fy - leg, deep), box(fx - leg - 4, fy - leg - 4, 3 * deep).translate((0, 0, -deep))
             )
             parts.append(frame.translate((0, 0, height + 0.5 - deep)))
-        if rng.random() < 0.3:
+        if lower:
             parts.append(box(fx - 0.8 * leg, fy - 0.8 * leg, 2.0).translate((0, 0, height * rng.uniform(0.15, 0.4))))
     elif base == "trestle":
         lean = rng.uniform(0.5, 0.9)
@@ -149,7 +151,7 @@ def cabinet(rng: np.random.Generator) -> Manifold:
     tall = 0.0 if drawers == 0 else min((z - 2 * wall) * rng.uniform(0.3, 1.0), 26.0 * drawers)
     if drawers and z - 2 * wall - tall < 25:
         tall = z - 2 * wall
-    open_part = rng.random() < 0.4 and tall < z - 2 * wall
+    open_part = rng.random() < 0.5 and 0 < tall < z - 2 * wall
     bars = rng.random() < 0.5
     front = -y / 2
 

@@ -111,7 +111,7 @@ def bottle(rng: np.random.Generator) -> Manifold:
             (0, 0.8),
             (0.72 * radius, 0.8),
             (0.72 * radius, body),
-            *zip(0.85 * curve[:, 0] - 0.13 * neck, curve[:, 1], strict=True),
+            *zip(np.minimum(0.85 * curve[:, 0] - 0.13 * neck, 0.72 * radius), curve[:, 1], strict=True),
             (bore, height + 1),
             (0, height + 1),
         ]

@@ -1,7 +1,7 @@
 """The classes in order, and the one function that makes a shape of a class.
 
 A class is a plain function `(rng) -> Manifold`; its name is the name of the class. A new class is a new function at the end of a
-theme's `PROGRAMS`, or a new theme at the end of `PROGRAMS` here.
+theme's `PROGRAMS`. The place in the list is the label and part of the seed, so that classes after a new one change their shapes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from manifold3d import Manifold
 
 from data_pipelines.parametric_shapes.solids import around, at, box, corners, cylinder, rod, union
 
+LEG_STYLES = ("square", "round", "tapered", "splayed")
+
 
 def facing_x(parts: list[Manifold]) -> Manifold:
     """The piece put together from its parts and turned so that what looked along -y looks along +x."""
@@ -14,13 +16,19 @@ def facing_x(parts: list[Manifold]) -> Manifold:
 
 
 def four_legs(
-    rng: np.random.Generator, x: float, y: float, height: float, thick: float, rails: float = 0.0
+    rng: np.random.Generator,
+    x: float,
+    y: float,
+    height: float,
+    thick: float,
+    rails: float = 0.0,
+    styles: tuple[str, ...] = LEG_STYLES,
 ) -> list[Manifold]:
-    """Four legs below a rectangle x by y: square or round, straight or splayed outwards to the floor.
+    """Four legs below a rectangle x by y, in one of the styles: splayed ones reach outwards to the floor.
 
     With `rails`, a share of the height, a bar joins front and rear leg on either side at that height.
     """
-    style = rng.choice(["square", "round", "tapered", "splayed"])
+    style = rng.choice(styles)
     spread, inset = 0.0, 1.3 * thick
     if style == "square":
         inset = thick

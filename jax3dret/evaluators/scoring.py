@@ -118,8 +118,11 @@ def score(
             queries, query_labels, index.vectors, gallery_labels, distance=index.distance, self_rows=found.own
         )
     values["map" if full else f"map_{n}"] = ap
-    metrics = {name: retrieval.mean_over_queries(value) for name, value in values.items() if not np.isnan(value).all()}
-    metrics["nn_f1"] = classification.macro_f1(query_labels, predicted)
+    metrics = {
+        "nn_acc": retrieval.mean_over_queries(values.pop("nn_acc")),
+        "nn_f1": classification.macro_f1(query_labels, predicted),
+    }
+    metrics |= {name: retrieval.mean_over_queries(value) for name, value in values.items() if not np.isnan(value).all()}
     metrics[f"ndcg_{n}_published_code"] = retrieval.mean_over_queries(
         retrieval.ndcg_published_code(relevant, classes, n=n)
     )

@@ -4,8 +4,8 @@ No GL context, no display, no randomness: the same input gives the same bytes on
 which lets a thumbnail stand in a test and in a report that is compared from run to run.
 
 The picture is orthographic, drawn at twice the wanted resolution on a z-buffer and averaged down. Shading is deferred:
-the z-buffer keeps which primitive won each pixel, and light is computed once per visible pixel, so that the cost follows
-the size of the picture and not the number of hidden faces.
+the z-buffer keeps which primitive won each pixel, and light is computed once per visible pixel: the cost follows the
+size of the picture and not the number of hidden faces.
 """
 
 from __future__ import annotations
@@ -89,9 +89,8 @@ def render_mesh(
             f"cannot render a mesh of {len(vertices)} vertices and {len(faces)} faces: it needs at least one face"
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise DataError(
-            f"cannot render a mesh whose faces name vertex {faces.max() if faces.min() >= 0 else faces.min()}: it has {len(vertices)}"
-        )
+        stray = faces.max() if faces.min() >= 0 else faces.min()
+        raise DataError(f"cannot render a mesh whose faces name vertex {stray}: it has {len(vertices)}")
     if not np.isfinite(vertices).all():
         raise DataError("cannot render a mesh with vertices that are not finite")
 
@@ -272,7 +271,7 @@ def _draw(
     low: float,
     high: float,
 ) -> None:
-    """z-buffer: keep per pixel the sample nearest to the viewer, of equal ones (to 30 bits of depth) the lowest owner."""
+    """z-buffer: keep per pixel the sample nearest to the viewer, of equal ones (to 30 bits) the lowest owner."""
     step = ((depth - low) * ((1 << 30) / max(high - low, 1e-12))).astype(np.int64)
     np.maximum.at(buffer, pixel, (step << 32) | (_LAST - owner))
 
@@ -296,7 +295,7 @@ def _cross(a: Float[np.ndarray, "P 2"], b: Float[np.ndarray, "P 2"]) -> Float[np
 
 
 def _corner_normals(view: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3 3"]:
-    """Unit normal at every corner: the area-weighted mean over the faces round its vertex that turn less than the crease.
+    """Unit normal at every corner: the area-weighted mean over the faces round its vertex within the crease.
 
     Vertices at the same place count as one (many formats repeat them per face); normals of faces with opposite winding
     are compared without their sign.

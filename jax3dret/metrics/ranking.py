@@ -135,7 +135,7 @@ def rank(
         raise ConfigError(f"k={k}: a ranked list has at least one entry")
     chunks = squared_distances(queries, gallery, distance=distance, self_rows=self_rows, max_bytes=max_bytes)
     for start, d2, tolerance in chunks:
-        rows = np.argsort(d2, axis=1, kind="stable")
+        rows = np.argsort(d2, axis=1)
         d2 = np.take_along_axis(d2, rows, axis=1)
         gap = d2[:, 1:] - np.where(np.isfinite(d2[:, :-1]), d2[:, :-1], 0.0)
         first = np.concatenate([np.ones((len(d2), 1), bool), gap > tolerance], axis=1)

@@ -33,14 +33,15 @@ class GroupEncoder(nn.Module):
     """
 
     features: int = 256
+    widths: tuple[int, int, int] = (128, 256, 512)
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, groups: Float[Array, "G K C"], train: bool) -> Float[Array, "G D"]:
-        x = Dense(128, dtype=self.dtype, name="conv1")(groups)
+        x = Dense(self.widths[0], dtype=self.dtype, name="conv1")(groups)
         x = nn.relu(BatchNorm(not train, name="norm1")(x))
-        x = Dense(256, dtype=self.dtype, name="conv2")(x)
-        x = GlobalLocalDense(512, self.dtype, name="conv3")(x.max(1), x)
+        x = Dense(self.widths[1], dtype=self.dtype, name="conv2")(x)
+        x = GlobalLocalDense(self.widths[2], self.dtype, name="conv3")(x.max(1), x)
         x = nn.relu(BatchNorm(not train, name="norm2")(x))
         x = Dense(self.features, dtype=self.dtype, name="conv4")(x)
         return x.max(1)
@@ -69,7 +70,8 @@ class PointBert(nn.Module):
     finite gets an embedding of NaN.
 
     trans_dim, depth, num_heads: width, blocks and heads of the transformer (MLP ratio 4).
-    num_group, group_size, encoder_dims: how many groups, of how many points, and the width of a group's vector.
+    num_group, group_size, encoder_dims: how many groups, of how many points, and the width of a group's vector;
+        group_widths: the inner widths of the small PointNet that makes it.
     drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
     fps_start_train, fps_start_eval: first centre, "zero" (the first point), "random" (draws from the "fps" stream) or
         "pointnet2_ops" (the rule under which the ULIP-2 weights were trained). The published fine-tuning code draws at
@@ -88,6 +90,7 @@ class PointBert(nn.Module):
     num_group: int = 512
     group_size: int = 32
     encoder_dims: int = 256
+    group_widths: tuple[int, int, int] = (128, 256, 512)
     drop_path_rate: float = 0.1
     fps_start_train: str = "random"
     fps_start_eval: str = "zero"
@@ -103,7 +106,7 @@ class PointBert(nn.Module):
     def __call__(self, points: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B D"]:
         batch = points.shape[0]
         groups, centres = self.group(points, train)
-        tokens = GroupEncoder(self.encoder_dims, self.dtype, name="encoder")(
+        tokens = GroupEncoder(self.encoder_dims, tuple(self.group_widths), self.dtype, name="encoder")(
             groups.reshape(-1, self.group_size, self.in_channels).astype(self.dtype), train
         ).reshape(batch, self.num_group, self.encoder_dims)
         self.sow("intermediates", "group_tokens", tokens)

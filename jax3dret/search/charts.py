@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +64,8 @@ def markers() -> str:
     return (
         '<svg class="defs" aria-hidden="true" width="0" height="0"><defs>'
         '<circle id="m-circle" r="3.4"/><rect id="m-square" x="-3" y="-3" width="6" height="6"/>'
-        '<path id="m-triangle" d="M0-3.9 3.6 2.6H-3.6Z"/><path id="m-diamond" d="M0-4.2 4.2 0 0 4.2-4.2 0Z"/></defs></svg>'
+        '<path id="m-triangle" d="M0-3.9 3.6 2.6H-3.6Z"/>'
+        '<path id="m-diamond" d="M0-4.2 4.2 0 0 4.2-4.2 0Z"/></defs></svg>'
     )
 
 
@@ -99,7 +100,7 @@ def thin(series: Series) -> tuple[Series, Float[np.ndarray, " T"], Float[np.ndar
         return Series(series.name, x, y), y, y
     buckets = np.array_split(np.arange(len(x)), MAX_VERTICES)
 
-    def over(reduce: np.ufunc, values: np.ndarray) -> np.ndarray:
+    def over(reduce: Callable[[np.ndarray], float], values: np.ndarray) -> np.ndarray:
         kept = (values[b][np.isfinite(values[b])] for b in buckets)
         return np.array([reduce(k) if len(k) else np.nan for k in kept])
 
@@ -178,7 +179,8 @@ def line_chart(
     last = ", ".join(f"{s['name']} ends at {s['y'][-1]}" for s in readout if s["y"])
     label = escape(f"{title} over training steps; {last}")
     body = (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label}" data-lines="{escape(json.dumps(readout))}">'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
+        f'data-lines="{escape(json.dumps(readout))}">'
         f'{"".join(parts)}<g class="cursor"></g></svg>'
     )
     if len(series) > 1:
@@ -222,7 +224,8 @@ def scatter(
         shape = "circle" if kind < 0 else class_shape(kind)
         color = "" if kind < 0 else f' fill="{class_color(kind)}"'
         marks.append(
-            f'<use href="#m-{shape}" x="{x:.1f}" y="{y:.1f}" data-c="{kind}"{color}><title>{escape(titles[i])}</title></use>'
+            f'<use href="#m-{shape}" x="{x:.1f}" y="{y:.1f}" data-c="{kind}"{color}>'
+            f"<title>{escape(titles[i])}</title></use>"
         )
     written = _place_names(at, labels, names, width, height) if labels is not None else ""
     return (
@@ -252,7 +255,8 @@ def _place_names(
             if 10 < y < height - 10 and not any(abs(x - u) < half + h and abs(y - v) < 16 for u, v, h in taken):
                 taken.append((x, y, half))
                 written.append(
-                    f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" data-c="{kind}">{escape(names[kind])}</text>'
+                    f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" data-c="{kind}">'
+                    f"{escape(names[kind])}</text>"
                 )
                 break
     return "".join(written)
@@ -261,7 +265,7 @@ def _place_names(
 def heat_table(
     rows: Sequence[str], columns: Sequence[str], counts: Int[np.ndarray, "R C"], totals: Int[np.ndarray, " R"]
 ) -> str:
-    """Counts as a table, each cell tinted by its share of the row's total; cells of equal row and column are the right ones."""
+    """Counts as a table, each cell tinted by its share of the row's total; equal row and column: the right class."""
     head = "".join(f'<th scope="col"><span>{escape(c)}</span></th>' for c in columns)
     lines = []
     for row, name in enumerate(rows):
@@ -271,9 +275,8 @@ def heat_table(
             share = 100 * count / max(int(totals[row]), 1)
             kind = "hit" if name == other else "miss"
             text = str(count) if count else "·"
-            cells.append(
-                f'<td class="{kind}" style="--share:{share:.0f}%" title="{escape(name)} taken for {escape(other)}: {count}">{text}</td>'
-            )
+            title = escape(f"{name} taken for {other}: {count}")
+            cells.append(f'<td class="{kind}" style="--share:{share:.0f}%" title="{title}">{text}</td>')
         lines.append(
             f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}<td class="total">{int(totals[row])}</td></tr>'
         )

@@ -1,6 +1,7 @@
 """Embeddings laid out in the plane: principal components, and t-SNE without a dependency.
 
-Both are deterministic: principal components fix the sign of each axis, t-SNE starts from them and draws nothing at random.
+Both are deterministic: principal components fix the sign of each axis; t-SNE starts from them and draws nothing at
+random.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ Scoring = Literal["auto", "brute_force", "tree_ah"]
 
 TREE_FROM = 20_000  # items from which "auto" scoring prefers a tree, where ScaNN is there
 _BLOCK = 8192
-_PAIR_BYTES = 1 << 26
+_PAIR_BYTES = 1 << 22  # small enough for a cache: re-scoring is bound by memory
 _SAMPLE = 128  # queries of a recall measurement
 # Bound of the float32 error of a squared distance, relative to the square of the lengths that went into it.
 _ROUNDING = 4e-6
@@ -203,10 +203,10 @@ class Index:
 
     def _comparable(self, vectors: np.ndarray, inverse: np.ndarray | None = None) -> Float64[np.ndarray, "N D"]:
         """Float64 copy; of unit length under cosine."""
-        values = np.asarray(vectors, np.float64)
-        if self.distance == "euclidean":
-            return values
-        return values * (_inverse_norms(values) if inverse is None else inverse)[..., None]
+        values = np.array(vectors, np.float64)
+        if self.distance == "cosine":
+            values *= (_inverse_norms(values) if inverse is None else inverse)[:, None]
+        return values
 
     def _gather(self, rows: np.ndarray | slice) -> Float64[np.ndarray, "N D"]:
         return self._comparable(self.vectors[rows], None if self._inverse is None else self._inverse[rows])
@@ -279,7 +279,8 @@ class Index:
             self.vectors[rows], self.vectors, distance=self.distance, self_rows=rows, max_bytes=1 << 29
         )
         for _, d2, tolerance in pieces:
-            kth.append(np.partition(d2, k - 1, axis=1)[:, k - 1] + tolerance)
+            # The margin covers the rounding of vectors that differ little from one another.
+            kth.append(np.partition(d2, k - 1, axis=1)[:, k - 1] * (1 + 1e-6) + tolerance)
         return np.concatenate(kth)
 
     def _recall_at(self, rows: np.ndarray, kth: np.ndarray) -> float:

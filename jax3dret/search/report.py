@@ -1,10 +1,11 @@
 """The report of a run: one HTML page for people, one JSON file for programs, both from the files of the workdir alone.
 
 The page holds its style, its script and its pictures, asks no server for anything (its Content-Security-Policy forbids
-it), and reads the same with the script switched off. Equal workdirs give equal bytes: nothing in it is the current time.
+it), and reads the same with the script switched off. Equal workdirs give equal bytes: it never shows the current time.
 
     report_inputs.py    what is read, and report/metrics.json
-    report_sections.py  results, protocol, curves, costs, provenance
+    report_sections.py  results, protocol, costs, provenance
+    report_curves.py    learning curves
     report_results.py   classes, confusions, embedding map, examples
     charts.py, embedding_map.py, report.css, report.js
 """
@@ -17,7 +18,7 @@ import importlib.resources
 import json
 import pathlib
 
-from jax3dret.search import report_results, report_sections
+from jax3dret.search import report_curves, report_results, report_sections
 from jax3dret.search.charts import escape, markers
 from jax3dret.search.report_inputs import RunFiles, metrics_json, read_run
 
@@ -67,7 +68,7 @@ def page(run: RunFiles) -> str:
         f'<nav aria-label="Sections">{links}</nav><main>',
         report_sections.results(run),
         report_sections.protocol(run),
-        report_sections.curves(run),
+        report_curves.curves(run),
         report_results.per_class(run.leading),
         report_results.confusions(run.leading),
         report_results.embeddings(run),
@@ -79,7 +80,8 @@ def page(run: RunFiles) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)} · jax3dret report</title><style>{style}</style></head>\n"
         f'<body>{markers()}<div class="page">{"".join(body)}</div>\n<script>{script}</script></body></html>\n'
     )

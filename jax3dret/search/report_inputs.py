@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 class RunFiles(NamedTuple):
-    """A workdir as the report sees it. Files that a run may lack are empty here; `evaluations` has at least one entry."""
+    """A workdir as the report sees it: files that a run may lack are empty; `evaluations` has at least one entry."""
 
     workdir: pathlib.Path
     summary: Mapping[str, Any]
@@ -129,7 +129,7 @@ def _read_array(path: pathlib.Path, ndim: int) -> np.ndarray | None:
 
 
 def thumbnail(evaluation: Evaluation, name: object) -> str | None:
-    """A picture of thumbnails/ as a data URI; None where it is missing, not a PNG, or names a place outside the folder."""
+    """A picture of thumbnails/ as a data URI; None where it is missing, no PNG, or outside the folder."""
     if not isinstance(name, str) or not name or pathlib.PurePath(name).name != name or "\\" in name:
         return None
     path = evaluation.folder / "thumbnails" / name
@@ -151,7 +151,7 @@ def strict(value: Any) -> Any:
 
 
 def metrics_json(run: RunFiles) -> dict[str, Any]:
-    """report/metrics.json: the numbers of the run for programs. Further evaluations' metrics are named "NAME/METRIC"."""
+    """report/metrics.json: the numbers for programs. Further evaluations' metrics are named "NAME/METRIC"."""
     result = run.leading.result
     metrics = dict(result.get("metrics") or {})
     for other in run.evaluations[1:]:

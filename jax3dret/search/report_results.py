@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -35,18 +34,20 @@ def per_class(evaluation: Evaluation) -> str:
         for key, _ in scores:
             value = _number(row.get(key), math.nan)
             if math.isfinite(value):
-                cells.append(
-                    f'<td class="num bar" data-v="{value:.6f}" style="--share:{100 * min(max(value, 0), 1):.1f}%">{100 * value:.1f} %</td>'
-                )
+                style = f"--share:{100 * min(max(value, 0), 1):.1f}%"
+                cells.append(f'<td class="num bar" data-v="{value:.6f}" style="{style}">{100 * value:.1f} %</td>')
             else:
                 cells.append('<td class="num" data-v="-1" title="no item of this class allows a value">undefined</td>')
         items = _number(row.get("items"), 0)
         lines.append(
-            f'<tr><th scope="row">{escape(row.get("class", ""))}</th><td class="num" data-v="{items:g}">{items:,.0f}</td>{"".join(cells)}</tr>'
+            f'<tr><th scope="row">{escape(row.get("class", ""))}</th>'
+            f'<td class="num" data-v="{items:g}">{items:,.0f}</td>{"".join(cells)}</tr>'
         )
     table = (
-        '<div class="scroll tall" tabindex="0"><table class="sortable"><thead><tr><th scope="col" aria-sort="none">Class</th>'
-        f'<th scope="col" class="num" aria-sort="none">Queries</th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        '<div class="scroll tall" tabindex="0"><table class="sortable"><thead>'
+        '<tr><th scope="col" aria-sort="none">Class</th>'
+        f'<th scope="col" class="num" aria-sort="none">Queries</th>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
     lead = (
         "Hardest classes first."
@@ -87,7 +88,8 @@ def confusions(evaluation: Evaluation) -> str:
     if len(columns) < len(names):
         rest = totals[rows] - shown.sum(1)
         shown, headings = np.concatenate([shown, rest[:, None]], 1), [*headings, "all others"]
-    body = f'<ul>{"".join(sentences)}</ul><div class="scroll" tabindex="0">{heat_table([names[i] for i in rows], headings, shown, totals[rows])}</div>'
+    heat = heat_table([names[i] for i in rows], headings, shown, totals[rows])
+    body = f'<ul>{"".join(sentences)}</ul><div class="scroll" tabindex="0">{heat}</div>'
     return section(
         "confusions",
         "Confusions",
@@ -125,7 +127,7 @@ def embeddings(run: RunFiles) -> str:
         else f"{len(values):,} queries"
     )
     how = (
-        "t-SNE: near points are near in the embedding; distances between far groups, and the sizes of groups, mean nothing."
+        "t-SNE: near points are near in the embedding; distances between far groups and sizes of groups mean nothing."
         if layout.method == "t-SNE"
         else "Principal components: the plane in which the embeddings vary most."
     )
@@ -142,16 +144,14 @@ def embeddings(run: RunFiles) -> str:
     return section("map", "Embedding map", body, escape(lead))
 
 
-def _legend(kinds: Int[np.ndarray, " M"], names: Any) -> str:
+def _legend(kinds: Int[np.ndarray, " M"], names: Sequence[str]) -> str:
     entries = []
-    for kind in np.unique(kinds):
-        if kind < 0:
-            entries.append(
-                '<button type="button" data-c="-1"><svg viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-circle"/></svg>unlabelled</button>'
-            )
-            continue
-        mark = f'<svg viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-{class_shape(kind)}" fill="{class_color(kind)}"/></svg>'
-        entries.append(f'<button type="button" data-c="{kind}">{mark}{escape(names[kind])}</button>')
+    for kind in np.unique(kinds).tolist():
+        shape, fill, name = ("circle", "", "unlabelled")
+        if kind >= 0:
+            shape, fill, name = class_shape(kind), f' fill="{class_color(kind)}"', names[kind]
+        mark = f'<svg viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-{shape}"{fill}/></svg>'
+        entries.append(f'<button type="button" data-c="{kind}">{mark}{escape(name)}</button>')
     return f'<div class="legend" role="group" aria-label="Classes on the map">{"".join(entries)}</div>'
 
 
@@ -188,7 +188,7 @@ def examples(evaluation: Evaluation) -> str:
             body += f'<h3>{title}</h3><p class="lead">{text}</p><div class="examples">{cards}</div>'
     if not wrong and right:
         body = '<p class="note">None of the kept examples is wrong at rank one.</p>' + body
-    lead = "Results from left to right by rank. Green frame and ✓: the query’s class. Red dashed frame and ✗: another class."
+    lead = "From left to right by rank. Green frame and ✓: the query’s class. Red dashed frame and ✗: another class."
     return section("examples", "Examples", body, lead)
 
 
@@ -204,14 +204,17 @@ def _example(evaluation: Evaluation, example: Mapping[str, Any]) -> str:
         caption = f"{score:.3f}" if math.isfinite(score) else "no score"
         note = f"rank {result.get('rank')}: {result.get('id')}, {other or 'no label'}, score {caption}"
         results.append(
-            f'<li class="item {kind}" title="{escape(note)}">{_picture(evaluation, result, note)}<span class="mark" aria-hidden="true">{mark}</span>'
-            f'<span class="label">{escape(other or result.get("id"))}</span><span class="score">{escape(caption)}</span></li>'
+            f'<li class="item {kind}" title="{escape(note)}">{_picture(evaluation, result, note)}'
+            f'<span class="mark" aria-hidden="true">{mark}</span>'
+            f'<span class="label">{escape(other or result.get("id"))}</span>'
+            f'<span class="score">{escape(caption)}</span></li>'
         )
     note = f"query {query.get('id')}, {label or 'no label'}"
+    stem = str(query.get("id", "")).rsplit("/", 1)[-1]
     tail = "".join(results) or '<li class="missing">no result</li>'
     return (
         f'<article class="example"><div class="item query" title="{escape(note)}">{_picture(evaluation, query, note)}'
-        f'<span class="label">{escape(label or query.get("id"))}</span><span class="score">{escape(str(query.get("id", "")).rsplit("/", 1)[-1])}</span></div>'
+        f'<span class="label">{escape(label or query.get("id"))}</span><span class="score">{escape(stem)}</span></div>'
         f'<ol class="strip" tabindex="0" aria-label="Results for {escape(query.get("id", ""))}">{tail}</ol></article>'
     )
 

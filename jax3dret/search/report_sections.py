@@ -1,16 +1,16 @@
-"""Sections of the report about the run: results at a glance, protocol, learning curves, costs, configuration, data."""
+"""Sections of the report about the run: results at a glance, protocol, costs, configuration, data."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jax3dret.search.charts import Series, escape, line_chart, short
+from jax3dret.search.charts import escape, short
 from jax3dret.search.report_inputs import Evaluation, RunFiles
 
 _TILES = 4
@@ -64,9 +64,7 @@ _PROTOCOL = {
         "approximate": "The search is approximate; how close it comes stands under “Time and index”.",
     },
 }
-_SETTINGS = {"n": "length of the ranked lists", "n_note": "note on the length"}
-_RATES = ("items_per_s", "steps_per_s", "examples_per_s")
-_LEARNING_RATES = ("lr", "learning_rate")
+_SETTINGS = {"n": "length of the ranked lists", "ndcg": "NDCG", "recall": "Recall@k", "hit_rate": "Hit rate@k"}
 
 
 def metric_name(key: str) -> tuple[str, str]:
@@ -105,7 +103,8 @@ def ordered_metrics(metrics: Mapping[str, Any]) -> list[str]:
 
 def section(anchor: str, title: str, body: str, lead: str = "") -> str:
     lead = f'<p class="lead">{lead}</p>' if lead else ""
-    return f'<section id="{anchor}" aria-labelledby="{anchor}-h"><h2 id="{anchor}-h">{escape(title)}</h2>{lead}{body}</section>'
+    head = f'<h2 id="{anchor}-h">{escape(title)}</h2>'
+    return f'<section id="{anchor}" aria-labelledby="{anchor}-h">{head}{lead}{body}</section>'
 
 
 def missing(sentence: str) -> str:
@@ -157,7 +156,8 @@ def header(run: RunFiles) -> str:
         facts.append(f"encoder of <b>{_count(parameters)}</b> parameters")
     title = summary.get("config") or run.workdir.resolve().name
     line = " <span aria-hidden='true'>·</span> ".join(facts)
-    return f'<header><p class="overline">jax3dret · retrieval report</p><h1>{escape(title)}</h1><p class="about">{line}</p></header>'
+    head = f'<p class="overline">jax3dret · retrieval report</p><h1>{escape(title)}</h1>'
+    return f'<header>{head}<p class="about">{line}</p></header>'
 
 
 def _count(value: int) -> str:
@@ -185,14 +185,16 @@ def results(run: RunFiles) -> str:
         )
         undefined = "" if math.isfinite(metrics[key]) else '<p class="missing">No query allows a value.</p>'
         tiles.append(
-            f'<div class="tile"><p class="name">{escape(name)}</p><p class="value">{escape(metric_value(metrics[key]))}</p>'
+            f'<div class="tile"><p class="name">{escape(name)}</p>'
+            f'<p class="value">{escape(metric_value(metrics[key]))}</p>'
             f'<p class="meaning">{escape(meaning)}</p>{undefined}{papers}</div>'
         )
     body += f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
     if published:
         body += (
-            '<p class="note">Published numbers were measured by their authors, on the paper’s data and weights. They stand '
-            "here for orientation; they are a like-for-like comparison only where data, weights and protocol are the same.</p>"
+            '<p class="note">Published numbers were measured by their authors, on the paper’s data and weights. They '
+            "stand here for orientation; they are a like-for-like comparison only where data, weights and protocol are "
+            "the same.</p>"
         )
     else:
         body += '<p class="note">No published number exists for this data set and configuration.</p>'
@@ -255,55 +257,11 @@ def _protocol_of(evaluation: Evaluation) -> str:
     )
 
 
-def curves(run: RunFiles) -> str:
-    """Loss terms, learning rate, throughput and evaluation metrics over steps: one small chart each."""
-    series = _collect(run.events)
-    train = series.pop("train", {})
-    panels = []
-    losses = [k for k in train if k not in _RATES + _LEARNING_RATES]
-    losses.sort(key=lambda k: (k != "loss", k == "accuracy"))
-    for key in [*losses, *(k for k in _LEARNING_RATES if k in train)]:
-        name = {"lr": "learning rate", "loss": "loss (total)"}.get(key, key.replace("_", " "))
-        panels.append(line_chart(name, [Series(name, *train[key])], percent=key == "accuracy"))
-    for split, metrics in series.items():
-        keys = [k for k in ordered_metrics(metrics) if _is_share(metrics[k][1])][:6]
-        if keys:
-            title = f"{split.replace('_', ' ')} metrics"
-            panels.append(line_chart(title, [Series(metric_name(k)[0], *metrics[k]) for k in keys], percent=True))
-    if not panels:
-        body = missing(
-            "metrics.jsonl holds no training step: this run evaluated given weights, so there is no curve to draw."
-        )
-    else:
-        body = f'<div class="panels">{"".join(panels)}</div>'
-        if not train:
-            body = missing("No training step was logged; only evaluations are shown.") + body
-    return section("curves", "Learning curves", body)
-
-
-def _is_share(values: np.ndarray) -> bool:
-    finite = values[np.isfinite(values)]
-    return bool(len(finite)) and bool((finite >= 0).all() and (finite <= 1).all())
-
-
-def _collect(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """split -> metric -> (steps, values); of events at the same step the last one counts."""
-    points: dict[str, dict[str, dict[int, float]]] = {}
-    for event in events:
-        for key, value in event.items():
-            if key not in ("step", "split", "time") and isinstance(value, int | float) and not isinstance(value, bool):
-                points.setdefault(event["split"], {}).setdefault(key, {})[event["step"]] = float(value)
-    return {
-        split: {k: (np.array(sorted(v), float), np.array([v[s] for s in sorted(v)])) for k, v in metrics.items()}
-        for split, metrics in points.items()
-    }
-
-
 def costs(run: RunFiles) -> str:
     """Training time and throughput, embedding and search speed, and what the index is."""
     timing = run.leading.result.get("timing") or {}
     index = run.leading.result.get("index") or {}
-    rates = [v for e in run.events if e["split"] == "train" for k, v in e.items() if k in _RATES[:1]]
+    rates = [v for e in run.events if e["split"] == "train" for k, v in e.items() if k == "items_per_s"]
     finite = [v for v in rates if isinstance(v, int | float) and math.isfinite(v)]
     facts: list[tuple[str, object]] = [("Training", duration(run.summary.get("train_s")))]
     if finite:
@@ -394,6 +352,9 @@ def _manifest(manifest: Mapping[str, Any]) -> str:
         else ""
     )
     return body + (
-        f'<details{" open" if len(skipped) <= 5 else ""}><summary>{len(skipped):,} file{"s" * (len(skipped) > 1)} skipped</summary><div class="scroll tall" tabindex="0">'
-        f'<table><thead><tr><th scope="col">File</th><th scope="col">Reason</th></tr></thead><tbody>{rows}</tbody></table></div>{more}</details>'
+        f"<details{' open' if len(skipped) <= 5 else ''}>"
+        f"<summary>{len(skipped):,} file{'s' * (len(skipped) > 1)} skipped</summary>"
+        '<div class="scroll tall" tabindex="0">'
+        f'<table><thead><tr><th scope="col">File</th><th scope="col">Reason</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{more}</details>"
     )

@@ -2,8 +2,8 @@
 
 import jax
 import numpy as np
-from golden_checks.case import Case
 
+from golden_checks.case import Case
 from jax3dret.losses.vicreg import vicreg
 from jax3dret.models.heads import VicregProjector
 from jax3dret.weights import heads
