@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     building = actions.add_parser("build", help="prepare a data set once")
     building.add_argument("name", metavar="NAME")
     building.add_argument("--manual-dir", help="folder of the raw files")
-    building.add_argument("--data-dir", help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets")
+    building.add_argument(
+        "--data-dir", help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets"
+    )
     building.set_defaults(run=_data_build)
 
     report = commands.add_parser("report", help="write the report of a workdir again")
@@ -84,7 +86,9 @@ def _data_build(args: argparse.Namespace) -> int:
     path = build.build(args.name, data_dir=args.data_dir, manual_dir=args.manual_dir)
     manifest = json.loads((path / "manifest.json").read_text())
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
-    _out(f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, {len(manifest['skipped'])} files skipped")
+    _out(
+        f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, {len(manifest['skipped'])} files skipped"
+    )
     for skipped in manifest["skipped"]:
         _out(f"  skipped {skipped['file']}: {skipped['reason']}")
     _out(str(path))
@@ -130,8 +134,20 @@ def _info(args: argparse.Namespace) -> int:
     from jax3dret.data.source import data_root
 
     _out(f"jax3dret {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    _out(f"devices: {', '.join(f'{d.platform}:{d.id} {d.device_kind}' for d in jax.devices())}; {os.cpu_count()} CPU cores")
-    for name in ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "scann", "numpy", "trimesh"):
+    _out(
+        f"devices: {', '.join(f'{d.platform}:{d.id} {d.device_kind}' for d in jax.devices())}; {os.cpu_count()} CPU cores"
+    )
+    for name in (
+        "jax",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "grain",
+        "tensorflow-datasets",
+        "scann",
+        "numpy",
+        "trimesh",
+    ):
         try:
             _out(f"  {name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

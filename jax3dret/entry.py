@@ -41,7 +41,9 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
         return FAILED
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _say(f"{error.filename or 'output'}: the disk is full; what was complete before is untouched", FAILED)
+            return _say(
+                f"{error.filename or 'output'}: the disk is full; what was complete before is untouched", FAILED
+            )
         if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
             return _say(f"{error.filename}: {(error.strerror or str(error)).lower()}", FAILED)
         return _unexpected(error, where())
@@ -58,7 +60,9 @@ def unknown_argument(argument: str, known: list[str]) -> ConfigError:
 def _unexpected(error: BaseException, folder: pathlib.Path | None) -> int:
     text = "".join(traceback.format_exception(error))
     try:
-        folder = folder if folder is not None and folder.is_dir() else pathlib.Path(tempfile.mkdtemp(prefix="jax3dret_"))
+        folder = (
+            folder if folder is not None and folder.is_dir() else pathlib.Path(tempfile.mkdtemp(prefix="jax3dret_"))
+        )
         kept = folder / "traceback.txt"
         kept.write_text(text)
         note = f"the traceback is in {kept}"

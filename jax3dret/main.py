@@ -30,13 +30,27 @@ from jax3dret.search import report
 
 log = logging.getLogger("jax3dret")
 MODES = ("train_and_eval", "train", "eval")
-PACKAGES = ("jax3dret", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "scann", "trimesh")
+PACKAGES = (
+    "jax3dret",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+    "scann",
+    "trimesh",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, runs, and returns the exit code: 0 done, 1 failed, 2 the command or the config is wrong."""
     folder: list[pathlib.Path] = []
-    return entry.run(lambda: _run(sys.argv[1:] if argv is None else list(argv), folder), where=lambda: folder[0] if folder else None)
+    return entry.run(
+        lambda: _run(sys.argv[1:] if argv is None else list(argv), folder), where=lambda: folder[0] if folder else None
+    )
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -54,7 +68,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     for word in words:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--config."):
-            raise entry.unknown_argument(word, ["--config", "--workdir", "--mode", "--coordinator", "--num_processes", "--process_id"])
+            raise entry.unknown_argument(
+                word, ["--config", "--workdir", "--mode", "--coordinator", "--num_processes", "--process_id"]
+            )
         if not equals:
             value = next(words, "")
             if not value or value.startswith("--"):
@@ -86,15 +102,27 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     options = _loop_options(config)
     unused = configs.unused_overrides(config, overrides)
     if unused:
-        raise ConfigError(f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings")
+        raise ConfigError(
+            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
+        )
     if chief:
         write_json(workdir / "versions.json", _versions(mesh.size))
         manifest = open_source(config.train.split).manifest
-        write_json(workdir / "manifest.json", {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}})
+        write_json(
+            workdir / "manifest.json",
+            {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
+        )
     done = _finished_step(workdir)
     if args.mode == "eval" and done is None:
-        raise ConfigError(f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run")
-    if args.mode == "train_and_eval" and done is not None and done >= recipe.steps and (workdir / "report" / "index.html").is_file():
+        raise ConfigError(
+            f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
+        )
+    if (
+        args.mode == "train_and_eval"
+        and done is not None
+        and done >= recipe.steps
+        and (workdir / "report" / "index.html").is_file()
+    ):
         log.info("this run is finished (step %d): %s", done, workdir / "report" / "index.html")
         return entry.DONE
     open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
@@ -111,17 +139,27 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     return entry.DONE
 
 
-def _train(recipe: Recipe, open_source: Callable[[str], Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any) -> str | None:
+def _train(
+    recipe: Recipe, open_source: Callable[[str], Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any
+) -> str | None:
     def open_data(spec: DataSpec) -> train.DataIterator:
         return pipeline.train_iterator(
             open_source(spec.split), spec, process_index=jax.process_index(), process_count=jax.process_count()
         )
 
-    return train.fit(recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=open_writer).interrupted
+    return train.fit(
+        recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=open_writer
+    ).interrupted
 
 
 def _evaluate(
-    recipe: Recipe, full_name: str, config: configs.Config, workdir: pathlib.Path, mesh: Any, options: Any, writer: MetricWriter
+    recipe: Recipe,
+    full_name: str,
+    config: configs.Config,
+    workdir: pathlib.Path,
+    mesh: Any,
+    options: Any,
+    writer: MetricWriter,
 ) -> None:
     """Embeds and scores with the last checkpoint, and leaves what the report shows below workdir."""
     checkpoints = checkpoint.Checkpoints(workdir, keep=options.keep)
@@ -215,7 +253,12 @@ def _versions(devices: int) -> dict[str, str]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    return {**versions, "python": platform.python_version(), "platform": platform.platform(), "devices": f"{devices} x {jax.devices()[0].device_kind}"}
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": f"{devices} x {jax.devices()[0].device_kind}",
+    }
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -34,13 +34,17 @@ def test_there_are_configs():
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: pathlib.Path(s).name)
 def test_a_variant_traces_at_full_size(spec):
     config, name = configs.load(spec)
-    recipe = configs.resolve_module(config.task, where="task").make(config, lambda split: FakeSource(config.data.num_classes or 10))
+    recipe = configs.resolve_module(config.task, where="task").make(
+        config, lambda split: FakeSource(config.data.num_classes or 10)
+    )
     state = train.abstract_state(recipe, 0)
     new, metrics = jax.eval_shape(train.make_step(recipe, 0), state, recipe.example)
     assert isinstance(new, TrainState)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(m.shape == () for m in metrics.values()) and "loss" in metrics
-    embedded = jax.eval_shape(recipe.task.embed, state.params, state.model_state, {"points": jnp.zeros((2, config.data.num_points, 3))})
+    embedded = jax.eval_shape(
+        recipe.task.embed, state.params, state.model_state, {"points": jnp.zeros((2, config.data.num_points, 3))}
+    )
     assert embedded["shape"].shape == (2, recipe.meta["embedding_dim"]) and embedded["shape"].dtype == jnp.float32
     assert recipe.steps > 0 or "random" in name
     jax.eval_shape(lambda: recipe.learning_rate(jnp.int32(0)))

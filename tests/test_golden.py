@@ -13,5 +13,7 @@ for _module in pkgutil.iter_modules(golden_checks.__path__):
 
 def test_golden(golden_path):
     case = Case.load(golden_path)
-    assert case.kind in CHECKS, f"{golden_path.name}: no check for the kind '{case.kind}' (there are: {', '.join(sorted(CHECKS))})"
+    assert case.kind in CHECKS, (
+        f"{golden_path.name}: no check for the kind '{case.kind}' (there are: {', '.join(sorted(CHECKS))})"
+    )
     CHECKS[case.kind](case)

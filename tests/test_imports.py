@@ -26,7 +26,14 @@ LAYERS = {
 }
 # Files that stand in another layer than their package.
 FILES = {"search/index.py": 1, "search/backends.py": 1, "search/storage.py": 1}
-WRAPPED = {"scann": "search/", "trimesh": "geometry/", "torch": "bench/", "faiss": "bench/", "fpsample": "bench/", "tensorboardX": "core/logging.py"}
+WRAPPED = {
+    "scann": "search/",
+    "trimesh": "geometry/",
+    "torch": "bench/",
+    "faiss": "bench/",
+    "fpsample": "bench/",
+    "tensorboardX": "core/logging.py",
+}
 
 
 def modules():
@@ -74,7 +81,9 @@ def test_arrows_point_down(path, name):
         if package == "core":
             assert target.startswith("core/"), f"{name} imports {module}: core imports only itself"
         elif layer(name) == 0 and target.startswith("core/"):
-            assert module.startswith("jax3dret.core.types") or module == "jax3dret.core", f"{name} imports {module}: the lowest layer sees core.types alone"
+            assert module.startswith("jax3dret.core.types") or module == "jax3dret.core", (
+                f"{name} imports {module}: the lowest layer sees core.types alone"
+            )
         elif target.split("/")[0] != package or "/" not in name:
             assert layer(target) <= layer(name), f"{name} imports {module}, which stands above it"
 
@@ -83,5 +92,9 @@ def test_arrows_point_down(path, name):
 def test_packages_are_wrapped(path, name):
     for module in imported(path):
         top = module.split(".")[0]
-        assert top not in ("tensorflow", "data_pipelines") or (top == "data_pipelines" and layer(name) >= 5), f"{name} imports {module}"
-        assert top not in WRAPPED or name.startswith(WRAPPED[top]), f"{name} imports {top}; only {WRAPPED[top]} wraps it"
+        assert top not in ("tensorflow", "data_pipelines") or (top == "data_pipelines" and layer(name) >= 5), (
+            f"{name} imports {module}"
+        )
+        assert top not in WRAPPED or name.startswith(WRAPPED[top]), (
+            f"{name} imports {top}; only {WRAPPED[top]} wraps it"
+        )

@@ -96,7 +96,9 @@ class Checkpoints:
             )
         return TrainState(**out.optimizer, **out.model), out.data["state"]
 
-    def restore_model(self, abstract_params: PyTree, abstract_model_state: PyTree, step: int | None = None) -> tuple[PyTree, PyTree]:
+    def restore_model(
+        self, abstract_params: PyTree, abstract_model_state: PyTree, step: int | None = None
+    ) -> tuple[PyTree, PyTree]:
         """Parameters and model state alone, as an evaluation needs them."""
         step = self._existing(step)
         model = {"params": abstract_params, "model_state": abstract_model_state}
@@ -110,7 +112,9 @@ class Checkpoints:
         step = self._existing(step)
         with _one_line(self.directory / str(step)):
             metadata = self._manager.item_metadata(step).model
-            target = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()), metadata.tree)
+            target = jax.tree.map(
+                lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()), metadata.tree
+            )
             out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(target)))
         return out.model
 
@@ -156,7 +160,12 @@ def abstract_like(state: PyTree, shardings: PyTree) -> PyTree:
 
 
 def match_params(
-    ours: PyTree, theirs: Mapping[str, Any], *, rename: Sequence[tuple[str, str]] = (), fresh: Sequence[str] = (), source: str = ""
+    ours: PyTree,
+    theirs: Mapping[str, Any],
+    *,
+    rename: Sequence[tuple[str, str]] = (),
+    fresh: Sequence[str] = (),
+    source: str = "",
 ) -> tuple[PyTree, list[MatchRow]]:
     """Fills the tree `ours` from the nested mapping `theirs`.
 
@@ -186,7 +195,9 @@ def match_params(
         if any(re.fullmatch(pattern, name) for pattern in fresh):
             rows.append(MatchRow(name, original, shape, "initial"))
             return leaf
-        problems.append(f"{name} {shape} " + (f"is {tuple(found.shape)} there" if found is not None else "is not there"))
+        problems.append(
+            f"{name} {shape} " + (f"is {tuple(found.shape)} there" if found is not None else "is not there")
+        )
         return leaf
 
     out = jax.tree_util.tree_map_with_path(fill, ours)
@@ -201,7 +212,10 @@ def match_params(
 
 def format_matches(rows: Sequence[MatchRow]) -> str:
     """The table of an `init_from`, one parameter a line."""
-    lines = [f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  {row.theirs or '-'}" for row in rows]
+    lines = [
+        f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  {row.theirs or '-'}"
+        for row in rows
+    ]
     counts = {status: sum(row.status == status for row in rows) for status in ("loaded", "initial", "unused")}
     return "\n".join([*lines, "  " + ", ".join(f"{n} {status}" for status, n in counts.items())])
 

@@ -137,7 +137,9 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     variants = tuple(module.VARIANTS)
     variant = variant or variants[0]
     if variant not in variants:
-        raise ConfigError(f"{path} has no variant '{variant}'{nearest(variant, variants)}; it has: {', '.join(variants)}")
+        raise ConfigError(
+            f"{path} has no variant '{variant}'{nearest(variant, variants)}; it has: {', '.join(variants)}"
+        )
     values = _plain(module.get_config(variant).to_dict())
     known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
     for key, _ in flatten(values):
@@ -183,11 +185,13 @@ def check_kwargs(target: Callable[..., Any], kwargs: Mapping[str, Any], *, where
     for key in kwargs:
         if key not in parameters:
             label = getattr(target, "__name__", str(target))
-            raise ConfigError(f"{where}: {label} takes no '{key}'{nearest(key, parameters)}; it takes: {', '.join(parameters)}")
+            raise ConfigError(
+                f"{where}: {label} takes no '{key}'{nearest(key, parameters)}; it takes: {', '.join(parameters)}"
+            )
 
 
 def nearest(key: str, candidates: Iterable[str]) -> str:
-    """"; did you mean 'x'?" or nothing."""
+    """ "; did you mean 'x'?" or nothing."""
     found = difflib.get_close_matches(key, list(candidates), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
 

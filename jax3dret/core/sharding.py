@@ -45,7 +45,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def path_name(path: Sequence[object]) -> str:
-    """"a/b/kernel" for a key path of a pytree."""
+    """ "a/b/kernel" for a key path of a pytree."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
@@ -69,7 +69,9 @@ def param_shardings(params: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     out = jax.tree_util.tree_map_with_path(place, params)
     if unmatched:
         names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-        raise ConfigError(f"config.sharding: '{sorted(unmatched)[0]}' matches no parameter; they are called like '{names[0]}'")
+        raise ConfigError(
+            f"config.sharding: '{sorted(unmatched)[0]}' matches no parameter; they are called like '{names[0]}'"
+        )
     return out
 
 
@@ -129,4 +131,6 @@ def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str | None, ...],
         if axis not in mesh.shape:
             raise ConfigError(f"config.sharding: {name}: no mesh axis '{axis}'; there are: data, fsdp")
         if size % mesh.shape[axis]:
-            raise ConfigError(f"config.sharding: {name} of shape {shape} does not split over {mesh.shape[axis]} '{axis}' devices")
+            raise ConfigError(
+                f"config.sharding: {name} of shape {shape} does not split over {mesh.shape[axis]} '{axis}' devices"
+            )

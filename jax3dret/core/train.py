@@ -23,7 +23,18 @@ from jax.sharding import Mesh
 
 from jax3dret.core import checkpoint, rng, sharding
 from jax3dret.core.logging import MetricWriter, progress
-from jax3dret.core.types import Batch, ConfigError, DataError, DataSpec, EmbedFn, Metrics, PyTree, Recipe, Task, TrainState
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    DataError,
+    DataSpec,
+    EmbedFn,
+    Metrics,
+    PyTree,
+    Recipe,
+    Task,
+    TrainState,
+)
 
 log = logging.getLogger("jax3dret")
 RUN_AHEAD = 2
@@ -75,7 +86,9 @@ def make_state(recipe: Recipe, mesh: Mesh, seed: int) -> tuple[TrainState, PyTre
     return init(), shardings
 
 
-def make_step(recipe: Recipe, seed: int, accumulate: int = 1) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+def make_step(
+    recipe: Recipe, seed: int, accumulate: int = 1
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The train step, a pure function (state, global batch) -> (state, metrics), not yet jitted.
 
     Raises:
@@ -90,7 +103,9 @@ def make_step(recipe: Recipe, seed: int, accumulate: int = 1) -> Callable[[Train
         )
 
     def loss_and_grads(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> Any:
-        (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(params, model_state, batch, key, step)
+        (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+            params, model_state, batch, key, step
+        )
         return grads, model_state, {"loss": loss, **metrics}
 
     def accumulated(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> Any:
@@ -99,7 +114,9 @@ def make_step(recipe: Recipe, seed: int, accumulate: int = 1) -> Callable[[Train
         def one(carry: tuple[PyTree, PyTree], part: tuple[jax.Array, Batch]) -> Any:
             total, model_state = carry
             index, micro = part
-            grads, model_state, metrics = loss_and_grads(params, model_state, micro, jax.random.fold_in(key, index), step)
+            grads, model_state, metrics = loss_and_grads(
+                params, model_state, micro, jax.random.fold_in(key, index), step
+            )
             return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -207,7 +224,11 @@ def fit(
             bad = next((name for name, value in metrics.items() if not np.isfinite(value)), None)
             if bad is not None:
                 good = checkpoints.latest()
-                kept = f"the last good checkpoint, step {good}, is kept" if good is not None else "no checkpoint had been saved yet"
+                kept = (
+                    f"the last good checkpoint, step {good}, is kept"
+                    if good is not None
+                    else "no checkpoint had been saved yet"
+                )
                 raise DataError(f"step {at}: {bad} is {float(metrics[bad])}; stopped, {kept}")
         pending.clear()
 
@@ -235,7 +256,9 @@ def fit(
                 try:
                     batch = next(data)
                 except StopIteration:
-                    raise DataError(f"step {index}: the data '{recipe.train.name}' ended before the last step {recipe.steps}") from None
+                    raise DataError(
+                        f"step {index}: the data '{recipe.train.name}' ended before the last step {recipe.steps}"
+                    ) from None
                 position = data.get_state()
                 state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
                 done = index + 1
@@ -249,7 +272,10 @@ def fit(
                     settle()
                     now = time.perf_counter()
                     rate = (done - last_log[1]) * batch_size / max(now - last_log[0], 1e-9)
-                    extra = {"items_per_s": rate, **({"lr": float(recipe.learning_rate(index))} if recipe.learning_rate else {})}
+                    extra = {
+                        "items_per_s": rate,
+                        **({"lr": float(recipe.learning_rate(index))} if recipe.learning_rate else {}),
+                    }
                     writer.write(done, "train", {**{k: float(v) for k, v in latest.items()}, **extra})
                     last_log = (now, done)
                 interrupted = stop.get("signal")

@@ -10,6 +10,7 @@ between layers; statistics of the normalisations are float32 in either case.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -68,30 +69,40 @@ class BatchNorm(nn.Module):
     momentum: float = 0.1
     eps: float = 1e-5
 
-    @nn.compact
     def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
-        width = x.shape[-1]
+        """Normalised x, in the type of x."""
+        rows = math.prod(x.shape[:-1])
+
+        def moments():
+            flat = x.reshape(rows, x.shape[-1]).astype(jnp.float32)
+            mean = flat.mean(0)
+            return mean, jnp.square(flat - mean).mean(0)
+
+        factor, shift = self.affine(x.shape[-1], rows, moments)
+        return (x * factor + shift).astype(x.dtype)
+
+    @nn.compact
+    def affine(
+        self, width: int, rows: int, moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]]
+    ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
+        """The normalisation as x * factor + shift, for a caller that applies it along with something else.
+
+        moments: computes mean and biased variance of the batch of `rows` rows; called in training alone.
+        """
         scale = self.param("scale", nn.initializers.ones, (width,))
         bias = self.param("bias", nn.initializers.zeros, (width,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (width,))
-        if self.use_running_average:
-            mean, var = running_mean.value, running_var.value
-        else:
-            rows = math.prod(x.shape[:-1])
-            if rows < 2 and not self.is_initializing():
-                raise ConfigError(
-                    f"BatchNorm: training on an input of shape {x.shape} has one row; use a batch of 2 or more"
-                )
-            flat = x.reshape(rows, width).astype(jnp.float32)
-            mean = flat.mean(0)
-            var = jnp.square(flat - mean).mean(0)
-            if not self.is_initializing():
-                unbiased = var * (rows / (rows - 1))
-                running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
-                running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
+        mean, var = running_mean.value, running_var.value
+        if not self.use_running_average and not self.is_initializing():
+            if rows < 2:
+                raise ConfigError(f"BatchNorm: training on a single row of width {width}; use a batch of 2 or more")
+            mean, var = moments()
+            running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
+            unbiased = var * (rows / (rows - 1))
+            running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
         factor = scale * jax.lax.rsqrt(var + self.eps)
-        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+        return factor, bias - mean * factor
 
 
 class LayerNorm(nn.Module):

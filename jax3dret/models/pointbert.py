@@ -19,48 +19,11 @@ from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models.gelu import gelu
-from jax3dret.models.layers import BatchNorm, Block, Dense, LayerNorm, uniform_fan_in
+from jax3dret.models.group_encoder import GroupEncoder
+from jax3dret.models.layers import Block, Dense, LayerNorm
 from jax3dret.ops.fps import farthest_point_sample
 from jax3dret.ops.gather import gather
 from jax3dret.ops.knn import knn
-
-
-class GroupEncoder(nn.Module):
-    """The small PointNet: a group of points, relative to its centre, becomes one vector.
-
-    Two layers for each point, the maximum over the group is put BEFORE each point's own features (global first), two more
-    layers, the maximum again.
-    """
-
-    features: int = 256
-    widths: tuple[int, int, int] = (128, 256, 512)
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, groups: Float[Array, "G K C"], train: bool) -> Float[Array, "G D"]:
-        x = Dense(self.widths[0], dtype=self.dtype, name="conv1")(groups)
-        x = nn.relu(BatchNorm(not train, name="norm1")(x))
-        x = Dense(self.widths[1], dtype=self.dtype, name="conv2")(x)
-        x = GlobalLocalDense(self.widths[2], self.dtype, name="conv3")(x.max(1), x)
-        x = nn.relu(BatchNorm(not train, name="norm2")(x))
-        x = Dense(self.features, dtype=self.dtype, name="conv4")(x)
-        return x.max(1)
-
-
-class GlobalLocalDense(nn.Module):
-    """Dense over [global feature, local feature], without building that array: W_g g once for each group, plus W_l l."""
-
-    features: int
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, whole: Float[Array, "G E"], local: Float[Array, "G K E"]) -> Float[Array, "G K D"]:
-        width = whole.shape[-1]
-        kernel = self.param("kernel", uniform_fan_in(2 * width), (2 * width, self.features)).astype(self.dtype)
-        bias = self.param("bias", uniform_fan_in(2 * width), (self.features,)).astype(self.dtype)
-        of_group = whole @ kernel[:width] + bias
-        of_point = local.reshape(-1, width) @ kernel[width:]
-        return of_point.reshape(*local.shape[:-1], self.features) + of_group[:, None]
 
 
 class PointBert(nn.Module):
@@ -104,11 +67,9 @@ class PointBert(nn.Module):
 
     @nn.compact
     def __call__(self, points: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B D"]:
-        batch = points.shape[0]
         groups, centres = self.group(points, train)
-        tokens = GroupEncoder(self.encoder_dims, tuple(self.group_widths), self.dtype, name="encoder")(
-            groups.reshape(-1, self.group_size, self.in_channels).astype(self.dtype), train
-        ).reshape(batch, self.num_group, self.encoder_dims)
+        encoder = GroupEncoder(self.encoder_dims, tuple(self.group_widths), self.dtype, name="encoder")
+        tokens = encoder(groups, train)
         self.sow("intermediates", "group_tokens", tokens)
         tokens = Dense(self.trans_dim, dtype=self.dtype, name="reduce_dim")(tokens)
         position = gelu(Dense(128, dtype=self.dtype, name="pos_embed1")(centres.astype(self.dtype)))

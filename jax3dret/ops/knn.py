@@ -13,8 +13,8 @@ from jax3dret.core.types import ConfigError
 from jax3dret.ops.gather import gather
 from jax3dret.ops.within import as_columns, as_rows, first_members, square_distance, within
 
-# Block size of the bound below; clouds with fewer than 4 * 4 * k points are sorted directly.
-ROWS = 32
+# Largest block size of the bound below; clouds with fewer than 4 * 4 * k points are sorted directly.
+ROWS = 64
 # Queries whose distances to all points are held in memory at once when they are sorted directly.
 QUERIES_AT_ONCE = 64
 
@@ -77,7 +77,7 @@ def _nearest(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: i
     def narrowed() -> Array:
         square = _squares(queries, gather(points, jnp.minimum(candidates, count - 1)))
         square = jnp.where(jnp.arange(room) < total[..., None], square, jnp.inf)
-        return jnp.take_along_axis(candidates, lax.top_k(-square, k)[1], axis=-1)
+        return jnp.take_along_axis(candidates, lax.top_k(-square, k)[1], axis=-1, mode="promise_in_bounds")
 
     fits = jnp.all((total >= k) & (total <= room))
     return lax.cond(fits, narrowed, lambda: nearest_by_sorting(queries, points, k))

@@ -11,6 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, UInt32
 
 BITS = 32
+# Every index below is clamped by hand, so a gather need not check them again.
+IN_BOUNDS = "promise_in_bounds"
 
 
 def square_distance(queries: tuple[Array, Array, Array], points: tuple[Array, Array, Array]) -> Array:
@@ -66,12 +68,12 @@ def first_members(words: UInt32[Array, "B M W"], k: int) -> tuple[Int32[Array, "
     word = jnp.zeros_like(slot)
     step = 1 << (width.bit_length() - 1)
     while step:
-        end = jnp.take_along_axis(ends, jnp.minimum(word + step, width) - 1, axis=-1)
+        end = jnp.take_along_axis(ends, jnp.minimum(word + step, width) - 1, axis=-1, mode=IN_BOUNDS)
         word = jnp.where((word + step <= width) & (end <= slot), word + step, word)
         step //= 2
     word = jnp.minimum(word, width - 1)
-    bits = jnp.take_along_axis(words, word, axis=-1)
-    last = jnp.take_along_axis(ends, word, axis=-1)
+    bits = jnp.take_along_axis(words, word, axis=-1, mode=IN_BOUNDS)
+    last = jnp.take_along_axis(ends, word, axis=-1, mode=IN_BOUNDS)
     rank = slot - (last - lax.population_count(bits).astype(jnp.int32))
     # Binary search inside the word: skip its lower half if fewer set bits than the rank lie there.
     place = jnp.zeros_like(slot)

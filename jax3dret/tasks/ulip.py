@@ -77,16 +77,24 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     two_view = config.objective == "two_view"
     classes = len(source.class_names)
     if config.data.num_classes not in (0, classes):
-        raise ConfigError(f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has {classes} classes")
+        raise ConfigError(
+            f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has {classes} classes"
+        )
     if not two_view and classes < 2:
-        raise ConfigError(f"{config.data.name} has {classes} class; classification needs two, configs/ulip2_vicreg.py needs none")
+        raise ConfigError(
+            f"{config.data.name} has {classes} class; classification needs two, configs/ulip2_vicreg.py needs none"
+        )
 
     encoder = config.model.build()
     head = config.head.build() if two_view else config.head.build(num_classes=classes)
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
     configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
-    task = two_view_task(encoder, head, loss_fn, loss_kwargs) if two_view else classification_task(encoder, head, loss_fn, loss_kwargs)
+    task = (
+        two_view_task(encoder, head, loss_fn, loss_kwargs)
+        if two_view
+        else classification_task(encoder, head, loss_fn, loss_kwargs)
+    )
 
     up_axis = config.data.up_axis or source.manifest["up_axis"]
     batch, num_points = config.train.batch_size, config.data.num_points
@@ -100,7 +108,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     if config.train.max_steps_per_epoch:
         per_epoch = min(per_epoch, config.train.max_steps_per_epoch)
     steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
-    params, _ = jax.eval_shape(task.init, jax.random.key(0), {k: jnp.zeros(v.shape, v.dtype) for k, v in example.items()})
+    params, _ = jax.eval_shape(
+        task.init, jax.random.key(0), {k: jnp.zeros(v.shape, v.dtype) for k, v in example.items()}
+    )
     optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
     augment = config.data.augment.build()
     return Recipe(
@@ -137,12 +147,18 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     )
 
 
-def classification_task(encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., Any], loss_kwargs: Mapping[str, Any]) -> Task:
+def classification_task(
+    encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., Any], loss_kwargs: Mapping[str, Any]
+) -> Task:
     """Cross-entropy on the head's logits (paper, section 3.2)."""
 
-    def loss(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+    def loss(
+        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         del step
-        embedding, encoder_state = _run(encoder, params["encoder"], model_state["encoder"], batch["points"], key, "encoder")
+        embedding, encoder_state = _run(
+            encoder, params["encoder"], model_state["encoder"], batch["points"], key, "encoder"
+        )
         logits, head_state = _run(head, params["head"], model_state["head"], embedding, key, "head")
         value = loss_fn(logits, batch["label"], mask=batch["mask"], **loss_kwargs)
         right = (jnp.argmax(logits, -1) == batch["label"]) & batch["mask"]
@@ -152,20 +168,28 @@ def classification_task(encoder: nn.Module, head: nn.Module, loss_fn: Callable[.
     return Task(_initializer(encoder, head, "points"), loss, _embedder(encoder), batch_coupled=True)
 
 
-def two_view_task(encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., Any], loss_kwargs: Mapping[str, Any]) -> Task:
+def two_view_task(
+    encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., Any], loss_kwargs: Mapping[str, Any]
+) -> Task:
     """A joint-embedding loss on two augmented views, VICReg in the paper (section 3.2).
 
     The views pass one after the other, so BatchNorm normalises each by its own statistics and updates twice (published code).
     """
 
-    def loss(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+    def loss(
+        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         del step
         embedded, projected = {}, {}
         for view in ("view_a", "view_b"):
-            embedded[view], encoder_state = _run(encoder, params["encoder"], model_state["encoder"], batch[view], key, "encoder/" + view)
+            embedded[view], encoder_state = _run(
+                encoder, params["encoder"], model_state["encoder"], batch[view], key, "encoder/" + view
+            )
             model_state = {**model_state, "encoder": encoder_state}
         for view in ("view_a", "view_b"):
-            projected[view], head_state = _run(head, params["head"], model_state["head"], embedded[view], key, "head/" + view)
+            projected[view], head_state = _run(
+                head, params["head"], model_state["head"], embedded[view], key, "head/" + view
+            )
             model_state = {**model_state, "head": head_state}
         value, terms = loss_fn(projected["view_a"], projected["view_b"], **loss_kwargs)
         return value, (model_state, terms)
@@ -173,7 +197,9 @@ def two_view_task(encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., An
     return Task(_initializer(encoder, head, "view_a"), loss, _embedder(encoder), batch_coupled=True)
 
 
-def training_transforms(up_axis: str, num_points: int, augment: tuple[Transform, ...], *, two_view: bool) -> tuple[Transform, ...]:
+def training_transforms(
+    up_axis: str, num_points: int, augment: tuple[Transform, ...], *, two_view: bool
+) -> tuple[Transform, ...]:
     """Record -> arrays of a training batch: turn y up, subsample, augment, keep (published order)."""
     chain = (points.Subsample(num_points), *augment)
     if two_view:
@@ -209,11 +235,15 @@ def _run(
 ) -> tuple[jax.Array, PyTree]:
     """One training pass; the random streams are the module's own, under the name of the pass."""
     rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in ("fps", "drop_path", "dropout")}
-    out, updated = module.apply({"params": params, "batch_stats": state}, inputs, train=True, rngs=rngs, mutable=["batch_stats"])
+    out, updated = module.apply(
+        {"params": params, "batch_stats": state}, inputs, train=True, rngs=rngs, mutable=["batch_stats"]
+    )
     return out, updated.get("batch_stats", {})
 
 
-def _initializer(encoder: nn.Module, head: nn.Module, key_of_points: str) -> Callable[[jax.Array, Batch], tuple[PyTree, PyTree]]:
+def _initializer(
+    encoder: nn.Module, head: nn.Module, key_of_points: str
+) -> Callable[[jax.Array, Batch], tuple[PyTree, PyTree]]:
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         first, second = jax.random.split(key)
         sample = batch[key_of_points][:2]

@@ -32,10 +32,16 @@ class Dataset:
 
 DATASETS = {
     "modelnet40": Dataset("modelnet/40", "MN40", 40, "train", "train", "test", 5e-5, 1e-6, 0.05, 100),
-    "shapenet_normal": Dataset("shapenet/normal", "SN_Norm", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.08, 70),
-    "shapenet_perturbed": Dataset("shapenet/perturbed", "SN_Per", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 50),
+    "shapenet_normal": Dataset(
+        "shapenet/normal", "SN_Norm", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.08, 70
+    ),
+    "shapenet_perturbed": Dataset(
+        "shapenet/perturbed", "SN_Per", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 50
+    ),
     "mcb": Dataset("mcb", "MCB", 68, "train", "train", "test", 8e-5, 3e-3, 0.2, 45),
-    "objaverse_easy": Dataset("objaverse_lvis/easy", "ObjaEasy", 76, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 75, 32),
+    "objaverse_easy": Dataset(
+        "objaverse_lvis/easy", "ObjaEasy", 76, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 75, 32
+    ),
     "scanobjectnn": Dataset("scanobjectnn", "ScanObjectNN", 15, "train", "train", "test", 2e-4, 3e-3, 0.2, 50),
 }
 

@@ -16,18 +16,21 @@ from jax3dret.core.types import DataError
 from jax3dret.weights.mapping import Entry, dense, load, norm, save
 
 
-def entries(in_channels: int, trans_dim: int, depth: int, encoder_dims: int) -> list[Entry]:
+def entries(
+    in_channels: int, trans_dim: int, depth: int, encoder_dims: int, group_widths: tuple[int, int, int]
+) -> list[Entry]:
     """The table of names for a PointBERT of this size."""
     width = trans_dim
+    d1, d2, d3 = group_widths
     table = [
         Entry("cls_token", (1, 1, width), ("params", "cls_token")),
         Entry("cls_pos", (1, 1, width), ("params", "cls_pos")),
-        *dense("encoder.first_conv.0", ("encoder", "conv1"), (128, in_channels, 1)),
-        *norm("encoder.first_conv.1", ("encoder", "norm1"), 128, running=True),
-        *dense("encoder.first_conv.3", ("encoder", "conv2"), (256, 128, 1)),
-        *dense("encoder.second_conv.0", ("encoder", "conv3"), (512, 512, 1)),
-        *norm("encoder.second_conv.1", ("encoder", "norm2"), 512, running=True),
-        *dense("encoder.second_conv.3", ("encoder", "conv4"), (encoder_dims, 512, 1)),
+        *dense("encoder.first_conv.0", ("encoder", "conv1"), (d1, in_channels, 1)),
+        *norm("encoder.first_conv.1", ("encoder", "norm1"), d1, running=True),
+        *dense("encoder.first_conv.3", ("encoder", "conv2"), (d2, d1, 1)),
+        *dense("encoder.second_conv.0", ("encoder", "conv3"), (d3, 2 * d2, 1)),
+        *norm("encoder.second_conv.1", ("encoder", "norm2"), d3, running=True),
+        *dense("encoder.second_conv.3", ("encoder", "conv4"), (encoder_dims, d3, 1)),
         *dense("reduce_dim", ("reduce_dim",), (width, encoder_dims)),
         *dense("pos_embed.0", ("pos_embed1",), (128, 3)),
         *dense("pos_embed.2", ("pos_embed2",), (width, 128)),
@@ -46,24 +49,28 @@ def entries(in_channels: int, trans_dim: int, depth: int, encoder_dims: int) -> 
     return table
 
 
-def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, int]:
-    """The fields of PointBert that its tensors tell: in_channels, trans_dim, depth, encoder_dims.
+def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
+    """The fields of PointBert that its tensors tell: in_channels, trans_dim, depth, encoder_dims, group_widths.
 
     The number of heads is not among them: no tensor depends on it. Raises DataError if there is no PointBERT below `prefix`.
     """
-    shapes = {}
-    for name, ndim in (("cls_token", 3), ("encoder.first_conv.0.weight", 3), ("reduce_dim.weight", 2)):
+
+    def shape(name: str, ndim: int) -> tuple[int, ...]:
         if prefix + name not in state_dict:
             raise DataError(f"PointBERT weights do not fit: {prefix}{name} is missing")
-        shapes[name] = np.shape(state_dict[prefix + name])
-        if len(shapes[name]) != ndim:
-            raise DataError(f"PointBERT weights do not fit: {prefix}{name} has shape {shapes[name]}, not {ndim} axes")
+        found = np.shape(state_dict[prefix + name])
+        if len(found) != ndim:
+            raise DataError(f"PointBERT weights do not fit: {prefix}{name} has shape {found}, not {ndim} axes")
+        return found
+
+    first, second, third = (shape(f"encoder.{name}.weight", 3) for name in ("first_conv.0", "first_conv.3", "second_conv.0"))
     blocks = [re.match(re.escape(prefix) + r"blocks\.blocks\.(\d+)\.", name) for name in state_dict]
     return {
-        "in_channels": shapes["encoder.first_conv.0.weight"][1],
-        "trans_dim": shapes["cls_token"][2],
+        "in_channels": first[1],
+        "trans_dim": shape("cls_token", 3)[2],
         "depth": 1 + max((int(match[1]) for match in blocks if match), default=-1),
-        "encoder_dims": shapes["reduce_dim.weight"][1],
+        "encoder_dims": shape("reduce_dim.weight", 2)[1],
+        "group_widths": (first[0], second[0], third[0]),
     }
 
 
@@ -83,5 +90,6 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
         trans_dim=params["cls_token"].shape[2],
         depth=sum(name.startswith("block") for name in params),
         encoder_dims=params["reduce_dim"]["kernel"].shape[0],
+        group_widths=tuple(params["encoder"][name]["kernel"].shape[1] for name in ("conv1", "conv2", "conv3")),
     )
     return save(variables, table, prefix)

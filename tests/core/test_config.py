@@ -5,7 +5,7 @@ import pytest
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 
-CONFIG = '''
+CONFIG = """
 from jax3dret.tasks import ulip
 VARIANTS = ("demo", "paper")
 def get_config(variant):
@@ -13,7 +13,7 @@ def get_config(variant):
     config.model = {"name": "jax3dret.models.pointbert:PointBert", "depth": 3}
     config.train.batch_size = 8 if variant == "demo" else 64
     return config
-'''
+"""
 
 
 @pytest.fixture
@@ -30,7 +30,14 @@ def test_first_variant_is_the_default(path):
 
 
 def test_overrides_take_the_type_of_the_default(path):
-    given = [("optim.lr", "1"), ("train.steps", "7"), ("log.tensorboard", "false"), ("data.name", "12"), ("model.depth", "2"), ("model.trans_dim", "96")]
+    given = [
+        ("optim.lr", "1"),
+        ("train.steps", "7"),
+        ("log.tensorboard", "false"),
+        ("data.name", "12"),
+        ("model.depth", "2"),
+        ("model.trans_dim", "96"),
+    ]
     config, _ = configs.load(path, given)
     assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)
     assert config.train.steps == 7 and config.log.tensorboard is False and config.data.name == "12"
@@ -68,7 +75,7 @@ def test_unknown_variant_and_file(path):
 
 def test_a_key_that_the_file_invents_is_an_error(tmp_path):
     file = tmp_path / "toy.py"
-    file.write_text(CONFIG.replace('config.train.batch_size =', 'config.train.batchsize ='))
+    file.write_text(CONFIG.replace("config.train.batch_size =", "config.train.batchsize ="))
     with pytest.raises(ConfigError, match="unknown config key 'train.batchsize'; did you mean 'train.batch_size'"):
         configs.load(str(file))
 

@@ -39,7 +39,10 @@ class ToyData:
 def make_recipe(steps=12, *, coupled=True, width=8, evaluators=None):
     def init(key, batch):
         k1, k2 = jax.random.split(key)
-        params = {"a": {"kernel": 0.3 * jax.random.normal(k1, (WIDTH, width))}, "b": {"kernel": 0.3 * jax.random.normal(k2, (width, 1))}}
+        params = {
+            "a": {"kernel": 0.3 * jax.random.normal(k1, (WIDTH, width))},
+            "b": {"kernel": 0.3 * jax.random.normal(k2, (width, 1))},
+        }
         return params, {"mean": jnp.zeros(width)}
 
     def hidden(params, batch):

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from golden_checks import recipe
 from golden_checks.case import Case
-
 from jax3dret.models.heads import ClassificationHead
 from jax3dret.models.pointbert import PointBert, PointProjection
 from jax3dret.weights import heads

@@ -130,5 +130,5 @@ def test_errors():
     with pytest.raises(DataError, match=r"head\.linear"):
         heads.from_torch({"other.weight": np.zeros((2, 2))}, "head.")
     state = random_state("linear{}".format, "norm{}".format, (6, 4, 3))
-    with pytest.raises(DataError, match="norm0.running_var is missing.*extra has no place"):
+    with pytest.raises(DataError, match=r"norm0\.running_var is missing.*extra has no place"):
         heads.from_torch({**{k: v for k, v in state.items() if k != "norm0.running_var"}, "extra": np.zeros(1)})

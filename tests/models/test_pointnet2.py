@@ -95,10 +95,10 @@ def test_equals_the_literal_forward_pass():
     expected = [literal({k: v.astype(np.float64) for k, v in state.items()}, p) for p in points]
     got = apply()(variables(), points)
     assert got.shape == (3, MODEL.embedding_dim) and got.dtype == jnp.float32
-    np.testing.assert_allclose(got, [e[1] for e in expected], rtol=1e-4, atol=1e-4)
-    assert np.ptp(got, axis=0).max() > 0.1  # the clouds are told apart
+    np.testing.assert_allclose(got, [e[1] for e in expected], rtol=1e-5, atol=2e-5)
+    assert np.ptp(got, axis=0).max() > 1e-2  # the clouds are told apart
     whole = apply(feature="global")(variables(), points)
-    np.testing.assert_allclose(whole, [e[0] for e in expected], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(whole, [e[0] for e in expected], rtol=1e-5, atol=2e-5)
 
 
 def test_a_cloud_does_not_depend_on_its_neighbours_in_evaluation():
@@ -118,9 +118,9 @@ def test_names_go_there_and_back():
 
 def test_weights_that_do_not_fit_are_refused():
     state = weights.to_torch(variables())
-    with pytest.raises(DataError, match="fc1.bias is missing"):
+    with pytest.raises(DataError, match=r"fc1\.bias is missing"):
         weights.from_torch({k: v for k, v in state.items() if k != "fc1.bias"})
-    with pytest.raises(DataError, match="sa4.x has no place"):
+    with pytest.raises(DataError, match=r"sa4\.x has no place"):
         weights.from_torch({**state, "sa4.x": np.zeros(2)})
     with pytest.raises(DataError, match=r"\(8, 6, 1, 1\)"):
         weights.from_torch({**state, "sa1.mlp_convs.0.weight": np.zeros((8, 6, 1, 1))})
