@@ -7,6 +7,7 @@ single device, and such a state can neither be donated into a sharded step nor r
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -97,7 +98,8 @@ def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
                 return sharding
         return replicated(mesh)
 
-    return state.replace(
+    return dataclasses.replace(
+        state,
         step=replicated(mesh),
         params=params,
         model_state=jax.tree.map(lambda _: replicated(mesh), state.model_state),

@@ -175,8 +175,8 @@ def start(
         model_state, state_rows = checkpoint.match_params(
             state.model_state, source["model_state"], rename=options.rename, fresh=(".*",), source=options.init_from
         )
-        state = state.replace(
-            params=_place(params, shardings.params), model_state=_place(model_state, shardings.model_state)
+        state = dataclasses.replace(
+            state, params=_place(params, shardings.params), model_state=_place(model_state, shardings.model_state)
         )
         return state, shardings, None, rows + state_rows
     return state, shardings, None, []

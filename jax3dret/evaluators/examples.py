@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -16,10 +16,10 @@ from jax3dret.geometry.rendering import render_mesh, render_points
 
 SIZE = 160
 # A decoded record and the up axis of its data set to a picture, uint8[size, size, 3]; None where it has nothing to show.
-Picture = Callable[[Mapping[str, Any], str], np.ndarray | None]
+Picture = Callable[[Mapping[str, Any], Literal["y", "z"]], np.ndarray | None]
 
 
-def picture(record: Mapping[str, Any], up: str) -> np.ndarray | None:
+def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | None:
     """The record's mesh, else its point cloud, else its image."""
     if len(record.get("faces", ())):
         mesh = Mesh(np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32))

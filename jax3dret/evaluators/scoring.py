@@ -147,7 +147,7 @@ def _by_query(
     ties: ranking.Ties,
 ) -> dict[str, Float[np.ndarray, " Q"]]:
     """The metrics of each query that a ranked list of at least n and max(cuts) entries can give; "ap" is AP@n."""
-    how = {"scores": distances, "ties": ties}
+    how: dict[str, Any] = {"scores": distances, "ties": ties}
     worst = ranking.resolve_ties(relevant, distances, "pessimistic")[:, :n]
     return {
         "nn_acc": retrieval.nn_accuracy(relevant, **how),

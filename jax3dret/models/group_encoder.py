@@ -9,7 +9,7 @@ slices, the few quantities that BatchNorm needs of all of them are computed apar
 the rest is computed again from it or from x:
 
 - [m, l] W3 = m W3_m + l W3_l, where the first product is needed once for each group, not once for each point;
-- the mean and variance of x W1 + b1 follow from the mean and covariance of x, so BN1 is folded into W1 and b1 beforehand;
+- x W1 + b1 is cheap: it is computed once for its mean and variance, again with BN1 folded into W1 and b1, and never kept;
 - b4 is added after the maximum.
 
 With `train` False nothing has to wait for statistics, and a slice passes through all layers at once.
@@ -47,7 +47,14 @@ class GroupEncoder(nn.Module):
         w2, b2 = _Linear(d1, d2, name="conv2")()
         w3, b3 = _Linear(2 * d2, d3, name="conv3")()
         w4, b4 = _Linear(d3, self.features, name="conv4")()
-        factor1, shift1 = BatchNorm(not train, name="norm1").affine(d1, rows, lambda: _linear_moments(groups, w1, b1))
+        slices = _slice(groups)
+        keep_index = jax.checkpoint_policies.save_only_these_names(INDEX)
+        again = partial(jax.checkpoint, prevent_cse=False, policy=keep_index)
+
+        def moments1():
+            return _pooled(*lax.map(again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1)), slices))
+
+        factor1, shift1 = BatchNorm(not train, name="norm1").affine(d1, rows, moments1)
         w1, b1 = w1 * factor1, b1 * factor1 + shift1
         w1, b1, w2, b2, w3, b3, w4 = (x.astype(self.dtype) for x in (w1, b1, w2, b2, w3, b3, w4))
         normalise = BatchNorm(not train, name="norm2")
@@ -63,13 +70,10 @@ class GroupEncoder(nn.Module):
             z = nn.relu(y * factor + shift).astype(self.dtype).reshape(-1, d3)
             return max_pool((z @ w4).reshape(-1, y.shape[2], self.features)).reshape(*y.shape[:2], self.features)
 
-        slices = _slice(groups)
         if not train:
             factor2, shift2 = normalise.affine(d3, rows, lambda: None)
             tokens = lax.map(lambda x: second(first(x), factor2, shift2), slices)
         else:
-            keep_index = jax.checkpoint_policies.save_only_these_names(INDEX)
-            again = partial(jax.checkpoint, prevent_cse=False, policy=keep_index)
             y = lax.map(again(first), slices)
             factor2, shift2 = normalise.affine(d3, rows, lambda: _moments(y))
             tokens = lax.map(again(lambda y: second(y, factor2, shift2)), y)
@@ -103,14 +107,7 @@ def _moments(y: Float[Array, "*lead D"]) -> tuple[Float[Array, " D"], Float[Arra
     return mean, jnp.square(flat - mean).mean(0)
 
 
-def _linear_moments(
-    x: Float[Array, "*lead C"], kernel: Float[Array, "C D"], bias: Float[Array, " D"]
-) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
-    """Mean and biased variance of x W + b, from those of x: mean W + b and diag(W^T Cov W)."""
-    flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
-    mean = flat.mean(0)
-    centred = flat - mean
-    covariance = jnp.einsum("rc,rd->cd", centred, centred, precision=lax.Precision.HIGHEST) / len(flat)
-    variance = jnp.sum(kernel * (covariance @ kernel), 0)
-    # Never negative but for rounding, where a flat group meets a kernel column along its normal.
-    return mean @ kernel + bias, jnp.maximum(variance, 0)
+def _pooled(means: Float[Array, "S D"], variances: Float[Array, "S D"]) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
+    """Mean and biased variance of the union of equally large slices, from those of each."""
+    mean = means.mean(0)
+    return mean, (variances + jnp.square(means - mean)).mean(0)

@@ -201,7 +201,7 @@ def training_transforms(
     up_axis: str, num_points: int, augment: tuple[Transform, ...], *, two_view: bool
 ) -> tuple[Transform, ...]:
     """Record -> arrays of a training batch: turn y up, subsample, augment, keep (published order)."""
-    chain = (points.Subsample(num_points), *augment)
+    chain: tuple[Transform, ...] = (points.Subsample(num_points), *augment)
     if two_view:
         return (points.UpAxis(up_axis), points.TwoViews(chain), points.Keep(("view_a", "view_b", "label")))
     return (points.UpAxis(up_axis), *chain, points.Keep(("points", "label")))
@@ -235,6 +235,7 @@ def _run(
 ) -> tuple[jax.Array, PyTree]:
     """One training pass; the random streams are the module's own, under the name of the pass."""
     rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in ("fps", "drop_path", "dropout")}
+    out: Any
     out, updated = module.apply(
         {"params": params, "batch_stats": state}, inputs, train=True, rngs=rngs, mutable=["batch_stats"]
     )
@@ -261,6 +262,7 @@ def _embedder(encoder: nn.Module) -> Callable[[PyTree, PyTree, Batch], dict[str,
         variables = {"params": params["encoder"], "batch_stats": model_state["encoder"]}
         # Used only where evaluation starts its sampling at random; one key, so that an embedding is repeatable.
         rngs = {"fps": jax.random.key(0)}
-        return {"shape": encoder.apply(variables, batch["points"], train=False, rngs=rngs).astype(jnp.float32)}
+        embedding: Any = encoder.apply(variables, batch["points"], train=False, rngs=rngs)
+        return {"shape": embedding.astype(jnp.float32)}
 
     return embed

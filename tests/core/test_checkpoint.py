@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
 
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_untouched(tmp_path, monkeypatch):
-    checkpoints, state, abstract = saved(tmp_path)
+    checkpoints, state, _ = saved(tmp_path)
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

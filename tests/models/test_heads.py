@@ -120,7 +120,7 @@ def test_bfloat16_gives_float32_logits():
 def test_errors():
     head = ClassificationHead(3, (4,))
     variables = head.init(jax.random.key(0), jnp.ones((2, 6)))
-    with pytest.raises(ConfigError, match="one row"):
+    with pytest.raises(ConfigError, match="single row"):
         head.apply(
             variables, jnp.ones((1, 6)), train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
         )
