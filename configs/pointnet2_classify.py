@@ -18,7 +18,7 @@ def get_config(variant):
     config = ulip.defaults()
     if variant in ("demo", "modelnet10"):
         ulip_presets.small_pointnet2(config, demo=variant == "demo")
-        ulip_presets.small_classification(config)
+        ulip_presets.small_classification(config, lr=2e-3, epochs=40.0 if variant == "demo" else 30.0)
         return config
     dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
     ulip_presets.use_dataset(config, dataset)

@@ -20,7 +20,7 @@ def get_config(variant):
     config = ulip.defaults()
     if variant in ("demo", "modelnet10"):
         ulip_presets.small_pointbert(config, demo=variant == "demo")
-        ulip_presets.small_classification(config)
+        ulip_presets.small_classification(config, lr=1e-3, epochs=30.0 if variant == "demo" else 15.0)
         return config
     dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
     ulip_presets.use_dataset(config, dataset)

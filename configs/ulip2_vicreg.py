@@ -23,7 +23,8 @@ def get_config(variant):
     config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
     if variant in ("demo", "modelnet10", "modelnet10_random"):
         ulip_presets.small_pointbert(config, demo=variant == "demo")
-        ulip_presets.small_vicreg(config, steps=0 if variant.endswith("random") else -1)
+        epochs = 30.0 if variant == "demo" else 10.0
+        ulip_presets.small_vicreg(config, lr=1e-3, epochs=epochs, steps=0 if variant.endswith("random") else -1)
         return config
     dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
     ulip_presets.use_dataset(config, dataset)

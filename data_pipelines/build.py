@@ -79,7 +79,7 @@ def build(
         compared by file names and sizes with what was read then.
 
     Raises:
-        ConfigError: no such builder or configuration, or a needed manual_dir was not given.
+        ConfigError: no such builder or configuration, or a needed manual_dir was not given or is no folder.
         DataError: manual_dir lacks files, holds nothing usable or has changed since; the disk is full or not writable.
     """
     cls, config = _resolve(name)
@@ -261,7 +261,7 @@ def _manual_folder(cls: Any, name: str, manual_dir: str | os.PathLike[str] | Non
     if not manual.is_dir():
         kind = "is a file, not a folder" if manual.exists() else "no such folder"
         wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-        raise DataError(f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}")
+        raise ConfigError(f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}")
     return manual
 
 

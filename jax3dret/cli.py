@@ -1,6 +1,8 @@
-"""The `jax3dret` command: prepares data, measures, rewrites reports, says what is installed."""
+"""The `jax3dret` command: indexes and searches folders, prepares data, measures, rewrites reports, says what is installed."""
 
 from __future__ import annotations
+
+from jax3dret import entry  # isort: split
 
 import argparse
 import importlib.metadata
@@ -8,11 +10,12 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jax3dret import __version__, entry
+from jax3dret import __version__
 from jax3dret.core.config import nearest
 from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError
@@ -48,6 +51,33 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets"
     )
     building.set_defaults(run=_data_build)
+
+    index = commands.add_parser("index", help="make folders of meshes and point clouds searchable")
+    index.add_argument(
+        "sources", metavar="SOURCE", nargs="+", help="folder or file; INDEX will hold these and no others"
+    )
+    index.add_argument(
+        "--out", metavar="INDEX", required=True, help="folder of the index; run again, it is brought up to date"
+    )
+    index.add_argument("--weights", metavar="DIR", help="workdir of a trained run; default: what INDEX has")
+    index.add_argument("--jobs", type=int, default=1, help="processes that read files; default 1")
+    index.add_argument(
+        "--up-axis",
+        choices=("y", "z"),
+        help="axis that is up in the files; default: what INDEX has, else y in glTF and z elsewhere",
+    )
+    index.set_defaults(run=_index)
+
+    query = commands.add_parser("query", help="what in an index is most like a file")
+    query.add_argument("index", metavar="INDEX")
+    query.add_argument("files", metavar="FILE", nargs="*", help="mesh or point cloud")
+    query.add_argument("--text", help="search by words, for a model that has text")
+    query.add_argument("-k", type=int, default=10, help="how many results; default 10")
+    query.add_argument("--json", action="store_true", help="one JSON object for each FILE on stdout, and nothing else")
+    query.add_argument(
+        "--weights", metavar="DIR", help="the workdir that INDEX was made with; for models of your own code"
+    )
+    query.set_defaults(run=_query)
 
     report = commands.add_parser("report", help="write the report of a workdir again")
     report.add_argument("workdir", metavar="WORKDIR", type=pathlib.Path)
@@ -92,6 +122,45 @@ def _data_build(args: argparse.Namespace) -> int:
     for skipped in manifest["skipped"]:
         _out(f"  skipped {skipped['file']}: {skipped['reason']}")
     _out(str(path))
+    return entry.DONE
+
+
+def _index(args: argparse.Namespace) -> int:
+    from jax3dret.search import gallery
+
+    # SIGTERM ends a run like Ctrl-C: workers are ended, embeddings made so far are kept for the next run.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        done = gallery.build(args.sources, args.out, weights=args.weights, jobs=args.jobs, up_axis=args.up_axis)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    _out(
+        f"{args.out}: {done.items} indexed ({done.added} new, {done.changed} changed, {done.dropped} dropped; "
+        f"{done.embedded} embedded), {done.skipped} skipped"
+        + (f", see {args.out}/skipped.json" if done.skipped else "")
+    )
+    return entry.DONE
+
+
+def _query(args: argparse.Namespace) -> int:
+    from jax3dret.search import gallery
+
+    if args.k < 1:
+        raise ConfigError(f"-k {args.k}: give 1 or more")
+    if (args.text is None) == (not args.files):
+        raise ConfigError("give FILE... or --text, one of them")
+    opened = gallery.open_gallery(args.index, weights=args.weights)
+    if args.text is not None:
+        raise ConfigError(
+            f"--text: the model in {args.index} embeds shapes and has no text; give a mesh or point cloud"
+        )
+    for answer in opened.query(args.files, args.k):
+        if args.json:
+            _out(json.dumps(answer))
+            continue
+        _out(answer["query"])
+        for result in answer["results"]:
+            _out(f"{result['rank']:5}  {result['score']:8.4f}  {result['id']}")
     return entry.DONE
 
 

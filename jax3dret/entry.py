@@ -1,18 +1,21 @@
-"""What a command does with an error: one line on stderr and an exit code, never a traceback for bad input."""
+"""What a command does with an error: one line on stderr and an exit code, never a traceback for bad input.
+
+A command's file imports this one first. It imports nothing slow itself, so a Ctrl-C while the libraries load is one line too.
+"""
 
 from __future__ import annotations
 
 import argparse
 import errno
+import os
 import pathlib
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
-
-from jax3dret.core.config import nearest
-from jax3dret.core.types import ConfigError, DataError
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -21,6 +24,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse whose errors are ConfigErrors, so that they end as one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        from jax3dret.core.types import ConfigError
+
         raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
@@ -29,6 +34,8 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
 
     where: the folder that an unexpected error's traceback is kept in; None means the system's temporary folder.
     """
+    from jax3dret.core.types import ConfigError, DataError
+
     try:
         return command()
     except ConfigError as error:
@@ -36,7 +43,7 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
     except DataError as error:
         return _say(error, FAILED)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from the last checkpoint", FAILED)
+        return _interrupted()
     except BrokenPipeError:
         return FAILED
     except OSError as error:
@@ -44,17 +51,44 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
             return _say(
                 f"{error.filename or 'output'}: the disk is full; what was complete before is untouched", FAILED
             )
-        if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        if error.filename is not None:
             return _say(f"{error.filename}: {(error.strerror or str(error)).lower()}", FAILED)
         return _unexpected(error, where())
     except Exception as error:
         return _unexpected(error, where())
 
 
-def unknown_argument(argument: str, known: list[str]) -> ConfigError:
-    """The error for a flag that no command takes."""
+def unknown_argument(argument: str, known: list[str]) -> Exception:
+    """The ConfigError for a flag that no command takes."""
+    from jax3dret.core.config import nearest
+    from jax3dret.core.types import ConfigError
+
     flag = argument.partition("=")[0]
     return ConfigError(f"unknown argument '{flag}'{nearest(flag, known)}")
+
+
+def _interrupted() -> int:
+    # From here on a further Ctrl-C ends the process at once, instead of a traceback out of what is being closed.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return _say("interrupted; the same command goes on from what was complete", FAILED)
+
+
+def _while_importing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The excepthook: what leaves a command's file before `run` has begun."""
+    if issubclass(kind, KeyboardInterrupt):
+        raise SystemExit(_interrupted())
+    _PREVIOUS_HOOKS[0](kind, error, trace)
+
+
+def _in_a_callback(event: sys.UnraisableHookArgs) -> None:
+    """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there would do nothing."""
+    if issubclass(event.exc_type, KeyboardInterrupt):
+        os._exit(_interrupted())
+    _PREVIOUS_HOOKS[1](event)
+
+
+_PREVIOUS_HOOKS = (sys.excepthook, sys.unraisablehook)
+sys.excepthook, sys.unraisablehook = _while_importing, _in_a_callback
 
 
 def _unexpected(error: BaseException, folder: pathlib.Path | None) -> int:

@@ -5,6 +5,8 @@ No logic of its own: the config names a task, the task makes a recipe, `core.tra
 
 from __future__ import annotations
 
+from jax3dret import entry  # isort: split
+
 import argparse
 import functools
 import importlib.metadata
@@ -20,7 +22,6 @@ from typing import Any
 import jax
 
 from data_pipelines import build
-from jax3dret import entry
 from jax3dret.core import checkpoint, sharding, train
 from jax3dret.core import config as configs
 from jax3dret.core.logging import MetricWriter, setup_console
@@ -86,7 +87,7 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     setup_console()
     _join_processes(args)
     chief = jax.process_index() == 0
-    _claim_workdir(workdir, config, write=chief)
+    _check_workdir(workdir, config)
     folder.append(workdir)
     prepared = _prepare_data(config)
     task = configs.resolve_module(config.task, where="config.task")
@@ -100,17 +101,12 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     recipe: Recipe = task.make(config, open_source)
     mesh = sharding.make_mesh(**config.mesh.to_dict())
     options = _loop_options(config)
+    published = config.published.to_dict()
+    open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
     unused = configs.unused_overrides(config, overrides)
     if unused:
         raise ConfigError(
             f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
-        )
-    if chief:
-        write_json(workdir / "versions.json", _versions(mesh.size))
-        manifest = open_source(config.train.split).manifest
-        write_json(
-            workdir / "manifest.json",
-            {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
         )
     done = _finished_step(workdir)
     if args.mode == "eval" and done is None:
@@ -125,7 +121,15 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     ):
         log.info("this run is finished (step %d): %s", done, workdir / "report" / "index.html")
         return entry.DONE
-    open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
+    if chief:  # the last thing before the work, so that a command that is refused leaves nothing behind
+        workdir.mkdir(parents=True, exist_ok=True)
+        _replace(workdir / "config.json", configs.dump(config))
+        write_json(workdir / "versions.json", _versions(mesh.size))
+        manifest = open_source(config.train.split).manifest
+        write_json(
+            workdir / "manifest.json",
+            {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
+        )
     if args.mode != "eval":
         interrupted = _train(recipe, open_source, workdir, mesh, options, open_writer)
         if interrupted:
@@ -133,7 +137,7 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
             return entry.DONE if interrupted == "SIGTERM" else entry.FAILED
     if args.mode != "train":
         with open_writer() as writer:
-            _evaluate(recipe, full_name, config, workdir, mesh, options, writer)
+            _evaluate(recipe, full_name, published, workdir, mesh, options, writer)
         if chief:
             log.info("report: %s", report.write_report(workdir))
     return entry.DONE
@@ -155,7 +159,7 @@ def _train(
 def _evaluate(
     recipe: Recipe,
     full_name: str,
-    config: configs.Config,
+    published: dict[str, dict[str, float]],
     workdir: pathlib.Path,
     mesh: Any,
     options: Any,
@@ -176,7 +180,7 @@ def _evaluate(
             "steps": meta["step"],
             "train_s": meta["train_s"],
             "meta": meta,
-            "published": config.published.to_dict(),
+            "published": published,
         }
         write_json(workdir / "summary.json", summary)
     embed = train.make_embed(recipe.task, params, model_state, mesh)
@@ -208,23 +212,28 @@ def _loop_options(config: configs.Config) -> train.LoopOptions:
     )
 
 
-def _claim_workdir(workdir: pathlib.Path, config: configs.Config, *, write: bool) -> None:
-    """Writes config.json, or refuses a workdir that another config wrote."""
-    path = workdir / "config.json"
-    if path.is_file():
-        try:
-            theirs = json.loads(path.read_text())
-        except ValueError as error:
-            raise ConfigError(f"{path}: not readable as JSON ({error}); give another --workdir") from error
-        changed = configs.differences(config, theirs)
-        if changed:
-            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-            raise ConfigError(f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir")
-    elif workdir.exists() and not workdir.is_dir():
+def _check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
+    """Refuses a workdir that another config has computed something in, or that is no workdir.
+
+    A run that failed before its first result leaves a config.json too; the corrected command may use the folder.
+    """
+    if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir={workdir} is a file; give a folder")
-    if write:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _replace(path, configs.dump(config))
+    path = workdir / "config.json"
+    if not path.is_file():
+        return
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not readable as JSON ({error}); give another --workdir") from error
+    if not isinstance(theirs, dict) or not set(configs.spine()) <= theirs.keys():
+        raise ConfigError(f"{path}: not the config of a run; give another --workdir")
+    changed = configs.differences(config, theirs)
+    metrics = workdir / "metrics.jsonl"
+    saved = any(step.name.isdigit() for step in (workdir / checkpoint.FOLDER).glob("*"))
+    if changed and (saved or (metrics.is_file() and metrics.stat().st_size)):
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise ConfigError(f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir")
 
 
 def _finished_step(workdir: pathlib.Path) -> int | None:

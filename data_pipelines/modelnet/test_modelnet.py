@@ -259,7 +259,7 @@ def test_manual_dir_is_asked_for(tmp_path):
         ConfigError, match=r"modelnet/10 is not prepared .* give manual_dir.*modelnet\.cs\.princeton\.edu"
     ):
         driver.build("modelnet/10", data_dir=tmp_path)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(ConfigError, match="no such folder"):
         driver.build("modelnet/10", data_dir=tmp_path, manual_dir=tmp_path / "gone")
 
 

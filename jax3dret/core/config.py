@@ -208,8 +208,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def dump(config: Config) -> str:
-    """The resolved config as JSON, as config.json holds it."""
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+    """The resolved config as JSON, as config.json holds it; counts as having read nothing."""
+    return json.dumps(_plain(config._values), indent=2, sort_keys=True) + "\n"
 
 
 def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:

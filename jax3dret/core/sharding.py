@@ -29,8 +29,9 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     devices = jax.devices()
     n = len(devices)
     shape = [data, fsdp]
-    if shape.count(-1) == 1 and n % max(abs(data * fsdp), 1) == 0:
-        shape[shape.index(-1)] = n // abs(data * fsdp)
+    other = -data * fsdp
+    if shape.count(-1) == 1 and other > 0 and n % other == 0:
+        shape[shape.index(-1)] = n // other
     if min(shape) < 1 or shape[0] * shape[1] != n:
         raise ConfigError(f"config.mesh: data={data} x fsdp={fsdp} does not fit {n} devices; data=-1, fsdp=1 does")
     return Mesh(np.asarray(devices).reshape(shape), ("data", "fsdp"))

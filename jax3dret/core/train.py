@@ -137,12 +137,22 @@ def make_step(
 
 
 def make_embed(task: Task, params: PyTree, model_state: PyTree, mesh: Mesh) -> EmbedFn:
-    """Closes `task.embed` over a model: a host batch in, the embeddings of the whole global batch out as NumPy float32."""
+    """Closes `task.embed` over a model: a host batch in, the embeddings of the whole global batch out as NumPy float32.
+
+    Any number of rows will do: each process fills its own up to a multiple of its devices, and the filling is dropped again.
+    """
     compiled = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
 
     def embed(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        out = compiled(params, model_state, sharding.put_batch(batch, mesh))
-        return {key: np.asarray(value, np.float32) for key, value in out.items()}
+        rows = len(next(iter(batch.values())))
+        spare = -rows % len(mesh.local_devices)
+        filled = {k: np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1), mode="edge") for k, v in batch.items()}
+        out = compiled(params, model_state, sharding.put_batch(filled, mesh))
+        return {key: of_batch(np.asarray(value, np.float32), rows) for key, value in out.items()}
+
+    def of_batch(values: np.ndarray, rows: int) -> np.ndarray:
+        by_process = values.reshape(jax.process_count(), -1, *values.shape[1:])
+        return by_process[:, :rows].reshape(-1, *values.shape[1:])
 
     return embed
 

@@ -12,21 +12,24 @@ since rowsum(p dp) = rowsum(o g) for a softmax. The backward pass keeps o and l 
 FlashAttention does (Dao et al. 2022, section 3.1): for 513 tokens p is eight times larger than q, and fetching it from memory
 costs more than the product that makes it.
 
-On a CPU the heads are worked off one after the other, so that a [T, T] matrix is still in the core's cache when the next step
-needs it, and all arrays are held transposed, [d, T], in which layout each of the products above runs fastest there. Elsewhere
-all heads run together.
+On a CPU the heads of each cloud are worked off one after the other, each cut out of the projection and put back in its place,
+so that a [T, T] matrix is still in the core's cache when the next step needs it and no array is rearranged as a whole. A head
+is held transposed, [d, T], the layout in which the products above run fastest there. Elsewhere all heads run together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float, Int32
+
+# Under this name `jax.checkpoint` can be told to keep what the backward pass needs rather than to compute attention again.
+RESULT = "attention_result"
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -40,67 +43,90 @@ def self_attention(qkv: Float[Array, "B T 3D"], num_heads: int) -> Float[Array, 
 
 
 def _forward(qkv: Float[Array, "B T 3D"], num_heads: int) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
-    batch, _, width = qkv.shape
-    q, k, v = (_split(part, num_heads) for part in jnp.split(qkv, 3, -1))
-    q = q * (width // 3 // num_heads) ** -0.5
-    out, log_sum = _each_head(_head_forward, (q, k, v))
-    return _join(out, batch), (q, k, v, out, log_sum)
+    parts = (_by_head(qkv, 3, num_heads),)
+    out, log_sum = lax.platform_dependent(parts, cpu=partial(_in_turn, _head), default=partial(_at_once, _head))
+    out, log_sum = checkpoint_name(out.reshape(*qkv.shape[:2], -1), RESULT), checkpoint_name(log_sum, RESULT)
+    return out, (qkv, out, log_sum)
 
 
 def _backward(num_heads: int, kept: tuple[Array, ...], grad: Float[Array, "B T D"]) -> tuple[Float[Array, "B T 3D"]]:
-    batch, _, width = grad.shape
-    dq, dk, dv = _each_head(_head_backward, (*kept, _split(grad, num_heads)))
-    dq = dq * (width // num_heads) ** -0.5
-    return (jnp.concatenate([_join(part, batch) for part in (dq, dk, dv)], -1),)
+    qkv, out, log_sum = kept
+    parts = (_by_head(qkv, 3, num_heads), _by_head(out, 1, num_heads), log_sum, _by_head(grad, 1, num_heads))
+    back = lax.platform_dependent(parts, cpu=partial(_in_turn, _head_gradient), default=partial(_at_once, _head_gradient))
+    return (back[0].reshape(qkv.shape),)
 
 
 self_attention.defvjp(_forward, _backward)
 
 
-def _head_forward(parts: tuple[Array, ...]) -> tuple[Float[Array, "c d T"], Float[Array, "c T 1"]]:
-    q, k, v = parts
-    scores = _product(q, k, 1, 1)
-    largest = scores.max(-1, keepdims=True)
-    weights = jnp.exp(scores - largest)
-    total = weights.sum(-1, keepdims=True)
-    out = _product(v, weights.astype(v.dtype), 2, 2) / total.swapaxes(1, 2)
-    return out.astype(v.dtype), largest + jnp.log(total)
+def _head(qkv: Float[Array, "3 d T"]) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
+    """o and l of one head."""
+    q, k, v = qkv
+    scores = _product(q * _scale(q), k, 0, 0)
+    largest = scores.max(-1)
+    weights = jnp.exp(scores - largest[:, None])
+    total = weights.sum(-1)
+    out = _product(v, weights.astype(v.dtype), 1, 1) / total
+    return out.astype(v.dtype)[None], (largest + jnp.log(total))[None, None]
 
 
-def _head_backward(parts: tuple[Array, ...]) -> tuple[Float[Array, "c d T"], ...]:
-    q, k, v, out, log_sum, grad = parts
-    weights = jnp.exp(_product(q, k, 1, 1) - log_sum)
-    inner = (out.astype(jnp.float32) * grad).sum(1)[:, :, None]
-    dscores = (weights * (_product(grad, v, 1, 1) - inner)).astype(q.dtype)
-    dq, dk = _product(k, dscores, 2, 2), _product(q, dscores, 2, 1)
-    dv = _product(grad, weights.astype(grad.dtype), 2, 1)
-    return dq.astype(q.dtype), dk.astype(q.dtype), dv.astype(q.dtype)
+def _head_gradient(
+    qkv: Float[Array, "3 d T"], out: Float[Array, "1 d T"], log_sum: Float[Array, "1 1 T"], grad: Float[Array, "1 d T"]
+) -> tuple[Float[Array, "3 d T"]]:
+    """dq, dk, dv of one head, as a tuple of one."""
+    q, k, v = qkv
+    q = q * _scale(q)
+    grad = grad[0]
+    weights = jnp.exp(_product(q, k, 0, 0) - log_sum[0, 0, :, None])
+    inner = (out[0].astype(jnp.float32) * grad).sum(0)
+    dscores = (weights * (_product(grad, v, 0, 0) - inner[:, None])).astype(q.dtype)
+    dq = _product(k, dscores, 1, 1) * _scale(q)
+    dk = _product(q, dscores, 1, 0)
+    dv = _product(grad, weights.astype(grad.dtype), 1, 0)
+    return (jnp.stack([dq, dk, dv]).astype(q.dtype),)
 
 
-def _product(a: Float[Array, "c i j"], b: Float[Array, "c k l"], axis_a: int, axis_b: int) -> Float[Array, "c m n"]:
-    """Matrix products of a batch, contracting these axes, accumulated in float32."""
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+def _scale(q: Float[Array, "d T"]) -> float:
+    return q.shape[0] ** -0.5
 
 
-def _each_head(head: Callable, parts: tuple[Array, ...]):
-    """Applies `head` along the leading axis: in turn on a CPU, at once elsewhere."""
-    return lax.platform_dependent(parts, cpu=partial(lax.map, head), default=jax.vmap(head))
+def _product(a: Float[Array, "i j"], b: Float[Array, "k l"], axis_a: int, axis_b: int) -> Float[Array, "m n"]:
+    """Matrix product that contracts these axes, accumulated in float32."""
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _split(x: Float[Array, "B T D"], num_heads: int) -> Float[Array, "s c d T"]:
-    """Heads and clouds on two axes: s are worked off in turn, c together.
+def _by_head(x: Float[Array, "B T PHd"], parts: int, num_heads: int) -> Float[Array, "B T P H d"]:
+    return x.reshape(*x.shape[:2], parts, num_heads, -1)
 
-    c is one cloud for each device, taken from as many equal parts of the batch, so a batch that is sharded over the devices
-    stays where it is.
+
+def _at_once(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
+    """Applies `head` to every head of every cloud together."""
+    return tuple(y.transpose(0, 4, 2, 1, 3) for y in jax.vmap(jax.vmap(head))(*(x.transpose(0, 3, 2, 4, 1) for x in parts)))
+
+
+def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
+    """Applies `head` to one head after the other, to one cloud of each device at a time.
+
+    The batch is seen as `together` equal parts, of which each gives one cloud, so that a batch which is sharded over the
+    devices stays where it is.
     """
-    batch, tokens, width = x.shape
+    batch, num_heads = parts[0].shape[0], parts[0].shape[3]
     together = math.gcd(batch, jax.device_count())
-    x = x.reshape(together, batch // together, tokens, num_heads, width // num_heads).transpose(3, 1, 0, 4, 2)
-    return x.reshape(-1, together, width // num_heads, tokens)
+    parts = tuple(x.reshape(together, batch // together, *x.shape[1:]) for x in parts)
 
+    def cut(x: Float[Array, "c n T P H d"], i: Int32[Array, ""], h: Int32[Array, ""]) -> Float[Array, "c P d T"]:
+        x = lax.dynamic_slice(x, (0, i, 0, 0, h, 0), (*x.shape[:1], 1, *x.shape[2:4], 1, *x.shape[5:]))
+        return x[:, 0, :, :, 0].transpose(0, 2, 3, 1)
 
-def _join(x: Float[Array, "s c d T"], batch: int) -> Float[Array, "B T D"]:
-    """The reverse of `_split`."""
-    _, together, head_dim, tokens = x.shape
-    x = x.reshape(-1, batch // together, together, head_dim, tokens).transpose(2, 1, 4, 0, 3)
-    return x.reshape(batch, tokens, -1)
+    def put(whole: Float[Array, "c n T P H d"], y: Float[Array, "c P d T"], i: Int32[Array, ""], h: Int32[Array, ""]) -> Array:
+        return lax.dynamic_update_slice(whole, y.transpose(0, 3, 1, 2)[:, None, :, :, None], (0, i, 0, 0, h, 0))
+
+    def step(j: Int32[Array, ""], results: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, h = j // num_heads, j % num_heads
+        made = jax.vmap(head)(*(cut(x, i, h) for x in parts))
+        return tuple(put(whole, y, i, h) for whole, y in zip(results, made, strict=True))
+
+    shapes = jax.eval_shape(jax.vmap(head), *(jax.eval_shape(cut, x, 0, 0) for x in parts))
+    empty = tuple(jnp.zeros((together, batch // together, y.shape[3], y.shape[1], num_heads, y.shape[2]), y.dtype) for y in shapes)
+    results = lax.fori_loop(0, batch // together * num_heads, step, empty)
+    return tuple(x.reshape(batch, *x.shape[2:]) for x in results)

@@ -17,6 +17,7 @@ With `train` False nothing has to wait for statistics, and a slice passes throug
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -55,29 +56,73 @@ class GroupEncoder(nn.Module):
             return _pooled(*lax.map(again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1)), slices))
 
         factor1, shift1 = BatchNorm(not train, name="norm1").affine(d1, rows, moments1)
-        w1, b1 = w1 * factor1, b1 * factor1 + shift1
-        w1, b1, w2, b2, w3, b3, w4 = (x.astype(self.dtype) for x in (w1, b1, w2, b2, w3, b3, w4))
+        first_params = (w1 * factor1, b1 * factor1 + shift1, w2, b2, w3, b3)
         normalise = BatchNorm(not train, name="norm2")
 
-        def first(x: Float[Array, "B g K C"]) -> Float[Array, "B g K d3"]:
-            hidden = nn.relu(x.reshape(-1, x.shape[-1]).astype(self.dtype) @ w1 + b1)
-            local = hidden @ w2 + b2
-            whole = max_pool(local.reshape(-1, x.shape[2], d2))
-            y = (local @ w3[d2:]).reshape(-1, x.shape[2], d3) + (whole @ w3[:d2] + b3)[:, None]
-            return y.reshape(*x.shape[:3], d3)
+        def second(y: Float[Array, "B g K d3"]) -> Float[Array, "B g D"]:
+            z = nn.relu(y * factor2 + shift2).astype(self.dtype).reshape(-1, d3)
+            return max_pool((z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)).reshape(*y.shape[:2], -1)
 
-        def second(y: Float[Array, "B g K d3"], factor, shift) -> Float[Array, "B g D"]:
-            z = nn.relu(y * factor + shift).astype(self.dtype).reshape(-1, d3)
-            return max_pool((z @ w4).reshape(-1, y.shape[2], self.features)).reshape(*y.shape[:2], self.features)
-
+        first = partial(_first_half, self.dtype)
         if not train:
             factor2, shift2 = normalise.affine(d3, rows, lambda: None)
-            tokens = lax.map(lambda x: second(first(x), factor2, shift2), slices)
+            tokens = lax.map(lambda x: second(first(first_params, x)), slices)
         else:
-            y = lax.map(again(first), slices)
-            factor2, shift2 = normalise.affine(d3, rows, lambda: _moments(y))
-            tokens = lax.map(again(lambda y: second(y, factor2, shift2)), y)
+            y, mean, variance = _map_with_moments(first, first_params, slices)
+            factor2, shift2 = normalise.affine(d3, rows, lambda: (mean, variance))
+            tokens = lax.map(again(second), y)
         return tokens.swapaxes(0, 1).reshape(*groups.shape[:2], self.features) + b4.astype(self.dtype)
+
+
+def _first_half(dtype: str, params: tuple[Array, ...], x: Float[Array, "B g K C"]) -> Float[Array, "B g K d3"]:
+    """y of a slice; BN1 is in w1 and b1 already."""
+    w1, b1, w2, b2, w3, b3 = (param.astype(dtype) for param in params)
+    size, width = x.shape[2], w2.shape[1]
+    hidden = nn.relu(x.reshape(-1, x.shape[-1]).astype(dtype) @ w1 + b1)
+    local = hidden @ w2 + b2
+    whole = max_pool(local.reshape(-1, size, width))
+    y = (local @ w3[width:]).reshape(-1, size, w3.shape[1]) + (whole @ w3[:width] + b3)[:, None]
+    return y.reshape(*x.shape[:3], -1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _map_with_moments(
+    f: Callable, params: tuple[Array, ...], xs: Float[Array, "S ..."]
+) -> tuple[Float[Array, "S *lead D"], Float[Array, " D"], Float[Array, " D"]]:
+    """y = f(params, x) for each slice x, and the mean and biased variance of all rows of y.
+
+    In the backward pass the gradient of the moments reaches y slice by slice, dy + (dmean + 2 dvar (y - mean)) / rows, right
+    before f is computed again for that slice. Automatic differentiation would build that sum for all slices at once.
+    """
+
+    def step(x):
+        y = f(params, x)
+        return y, _moments(y)
+
+    y, moments = lax.map(step, xs)
+    return y, *_pooled(*moments)
+
+
+def _map_forward(f: Callable, params: tuple[Array, ...], xs: Float[Array, "S ..."]):
+    y, mean, variance = _map_with_moments(f, params, xs)
+    return (y, mean, variance), (params, xs, y, mean)
+
+
+def _map_backward(f: Callable, kept: tuple, grads: tuple[Array, Array, Array]):
+    params, xs, ys, mean = kept
+    dys, dmean, dvariance = grads
+    rows = ys.size // ys.shape[-1]
+
+    def step(total, part):
+        x, y, dy = part
+        dy = dy + ((dmean + 2 * dvariance * (y - mean)) / rows).astype(dy.dtype)
+        dparams, dx = jax.vjp(f, params, x)[1](dy)
+        return jax.tree.map(jnp.add, total, dparams), dx
+
+    return lax.scan(step, jax.tree.map(jnp.zeros_like, params), (xs, ys, dys))
+
+
+_map_with_moments.defvjp(_map_forward, _map_backward)
 
 
 class _Linear(nn.Module):

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
+from jax3dret.models import attention
 from jax3dret.models.gelu import gelu
 from jax3dret.models.group_encoder import GroupEncoder
 from jax3dret.models.layers import Block, Dense, LayerNorm
@@ -77,7 +78,12 @@ class PointBert(nn.Module):
         x = self.prepend("cls_token", nn.initializers.zeros, tokens)
         position = self.prepend("cls_pos", nn.initializers.normal(1.0), position)
 
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        # Unless all is to be computed again, keep the matrix products and redo what is cheap: norms, GELU, sums.
+        policies = jax.checkpoint_policies
+        products = policies.save_from_both_policies(
+            policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(attention.RESULT)
+        )
+        block = nn.remat(Block, static_argnums=(2,), policy=None if self.remat else products)
         for i in range(self.depth):
             rate = self.drop_path_rate * i / max(self.depth - 1, 1)
             # The position goes in again before every block, not only before the first.

@@ -126,28 +126,31 @@ def small_pointnet2(config: ml_collections.ConfigDict, *, demo: bool) -> None:
     config.model = {
         "name": "jax3dret.models.pointnet2:PointNet2",
         "npoint": (128, 32),
-        "radius": (0.2, 0.4),
+        "radius": (0.25, 0.5),
         "nsample": (16, 16),
         "mlp": ((32, 32, 64), (64, 64, 128), (128, 256, 512)),
-        "fc": (256, 128),
+        "feature": "global",
     }
 
 
-def small_classification(config: ml_collections.ConfigDict) -> None:
+def small_classification(config: ml_collections.ConfigDict, *, lr: float, epochs: float) -> None:
     """Labels, on two CPU cores."""
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (256,), "dropout": 0.25}
     config.loss.smoothing = 0.1
-    config.optim.lr = 1e-3
+    config.train.batch_size = 32
+    config.train.epochs = epochs
+    config.optim.lr = lr
     config.optim.weight_decay = 0.05
     config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.1}
 
 
-def small_vicreg(config: ml_collections.ConfigDict, *, steps: int = -1) -> None:
+def small_vicreg(config: ml_collections.ConfigDict, *, lr: float, epochs: float, steps: int = -1) -> None:
     """No labels, on two CPU cores. steps=0: the random-weights row."""
     config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (512, 512, 512)}
     config.train.steps = steps
     config.train.batch_size = 64
-    config.optim.lr = 1e-3
+    config.train.epochs = epochs
+    config.optim.lr = lr
     config.optim.weight_decay = 1e-4
     config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.1}
 
@@ -157,7 +160,5 @@ def _small_data(config: ml_collections.ConfigDict, *, demo: bool) -> None:
     config.data.num_points = 512 if demo else 1024
     # Both data sets stand upright and face one way, so no rotation: the paper chooses the axes by the alignment of the data.
     config.data.augment = {"name": "jax3dret.data.points:paper_augmentations", "rotate": ""}
-    config.train.batch_size = 32
-    config.train.epochs = 10.0
     config.checkpoint.every = 200
     config.log.every = 20

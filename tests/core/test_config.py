@@ -86,6 +86,8 @@ def test_unused_overrides_are_found(path):
     assert configs.unused_overrides(config, overrides) == ["train.epochs", "optim.lr"]
     _ = config.optim.lr
     assert configs.unused_overrides(config, overrides) == ["train.epochs"]
+    configs.dump(config)
+    assert configs.unused_overrides(config, overrides) == ["train.epochs"], "writing config.json is not reading it"
     config.to_dict()
     assert configs.unused_overrides(config, overrides) == []
 

@@ -164,3 +164,13 @@ def test_start_precedence_own_then_resume_then_init_from(tmp_path):
     assert int(own.step) == 10
     with pytest.raises(ConfigError, match="init_from.*not a workdir"):
         run(tmp_path / "c", init_from=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("rows", [1, 6, 8])
+def test_an_embedding_batch_need_not_divide_by_the_devices(rows):
+    recipe = make_recipe()
+    params, model_state = recipe.task.init(jax.random.key(0), {})
+    batch = {k: v[:rows] for k, v in next(ToyData()).items()}
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(2, 2), ("data", "fsdp"))
+    out = train.make_embed(recipe.task, params, model_state, mesh)(batch)["shape"]
+    np.testing.assert_allclose(out, recipe.task.embed(params, model_state, batch)["shape"], rtol=1e-6)

@@ -1,0 +1,350 @@
+"""A folder of meshes and point clouds as an index that carries its own encoder, kept up to date by running it again.
+
+What is in INDEX: `index.json` and `data-*/` (see `storage`), the encoder in `encoder-*/`, `skipped.json`, and `hashes.json`, which
+saves reading files whose size and time have not changed. `index.json` is written last and by rename, so whoever opens INDEX
+finds the old gallery or the new one. An embedding belongs to the content of a file: what is only moved or renamed, or was
+embedded by a run that was cut short, is not embedded again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jax3dret.core.logging import progress
+from jax3dret.core.types import ConfigError, DataError
+from jax3dret.search import encode, storage
+from jax3dret.search.encode import Encoder
+from jax3dret.search.index import Index
+from jax3dret.search.journal import Journal
+from jax3dret.search.prepare import EXTENSIONS, prepare, prepare_all
+from jax3dret.search.scan import File, Scan, scan
+
+log = logging.getLogger("jax3dret")
+MADE_BY = "jax3dret index"
+_ROWS = "rows.partial.npy"
+_ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
+_RECENT_NS = 2_000_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run of `build` did: counts of items, and of files that were embedded or skipped."""
+
+    items: int
+    added: int
+    changed: int
+    dropped: int
+    embedded: int
+    skipped: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Old:
+    """The gallery that is there already."""
+
+    meta: Mapping[str, Any]
+    vectors: np.ndarray
+    ids: list[str]
+
+
+def build(
+    sources: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    jobs: int = 1,
+    up_axis: str | None = None,
+) -> Summary:
+    """Makes the index `out` hold exactly what is in `sources`: adds what is new, drops what is gone, leaves the rest.
+
+    weights: a trained workdir; up_axis: "y" or "z" in all files (None: y in glTF, z elsewhere). An index that is there keeps its
+    own where they are not given. jobs: processes that read files. Files that cannot be used are listed, with reasons, in
+    `out`/skipped.json.
+
+    Raises:
+        ConfigError: no weights and no index to take them from, a source that does not exist, `out` is something else.
+        DataError: nothing could be indexed; then the old index stays.
+    """
+    out = pathlib.Path(out)
+    if jobs < 1:
+        raise ConfigError(f"--jobs={jobs}: give 1 or more")
+    _check_out(out)
+    found = scan(sources, exclude=out)
+    if found.others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
+        log.info("files of other kinds are not read: %s", kinds)
+    if not found.files:
+        raise DataError(
+            f"{', '.join(map(str, sources))}: no meshes or point clouds; supported are {', '.join(EXTENSIONS)}"
+        )
+    old = _read_old(out)
+    if weights is None and old is None:
+        raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
+    encoder = encode.open_encoder(weights) if weights else encode.load_encoder(out / old.meta["encoder"]["folder"])
+    if old is not None and old.meta["encoder"]["identity"] != encoder.identity:
+        log.info("%s was made with other weights: everything is embedded again", out)
+    up_axis = up_axis or (old.meta["gallery"]["up_axis"] if old is not None else None)
+    header = {"encoder": encoder.identity, "width": encoder.width}
+    with Journal(out, header, encoder.width) as journal:
+        try:
+            summary = _update(found, out, encoder, journal, old, jobs, up_axis)
+        finally:
+            (out / _ROWS).unlink(missing_ok=True)
+        journal.remove()
+    return summary
+
+
+def _update(
+    found: Scan, out: pathlib.Path, encoder: Encoder, journal: Journal, old: _Old | None, jobs: int, up_axis: str | None
+) -> Summary:
+    before = dict(zip(old.ids, old.meta["gallery"]["keys"], strict=True)) if old is not None else {}
+    stored: dict[str, int] = {}
+    if old is not None and old.meta["encoder"]["identity"] == encoder.identity:
+        stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
+    keys, unusable, embedded = _embed_new(found, out, encoder, journal, stored, jobs, up_axis)
+    items = [file for file in found.files if file.path in keys]
+    _write_json(out / "skipped.json", found.skipped + unusable)
+    if not items:
+        raise DataError(
+            f"none of the {len(found.files)} files could be indexed, the first is {unusable[0]['path']}: "
+            f"{unusable[0]['reason']}; all are listed in {out / 'skipped.json'}"
+        )
+    gallery = {
+        "made_by": MADE_BY,
+        "up_axis": up_axis,
+        "sources": found.sources,
+        "source_of": [file.source for file in items],
+        "keys": [keys[file.path] for file in items],
+    }
+    ids = [file.id for file in items]
+    own = {"folder": f"encoder-{encoder.identity[:12]}", "identity": encoder.identity}
+    meta = {"model": dict(encoder.meta), "encoder": own, "gallery": gallery}
+    if old is None or ids != old.ids or meta != {key: old.meta.get(key) for key in meta}:
+        if not (out / own["folder"]).is_dir():
+            encoder.save(out / own["folder"])
+        vectors = _assemble(out / _ROWS, gallery["keys"], stored, old, journal)
+        Index.build(vectors, ids, distance=encoder.meta["distance"], meta=meta).save(out)
+        for path in out.glob("encoder-*"):
+            if path.name != own["folder"]:
+                shutil.rmtree(path, ignore_errors=True)
+    after = dict(zip(ids, gallery["keys"], strict=True))
+    return Summary(
+        items=len(items),
+        added=len(after.keys() - before.keys()),
+        changed=sum(before[name] != key for name, key in after.items() if name in before),
+        dropped=len(before.keys() - after.keys()),
+        embedded=embedded,
+        skipped=len(found.skipped) + len(unusable),
+    )
+
+
+def _embed_new(
+    found: Scan,
+    out: pathlib.Path,
+    encoder: Encoder,
+    journal: Journal,
+    stored: Mapping[str, int],
+    jobs: int,
+    up_axis: str | None,
+) -> tuple[dict[str, str], list[dict[str, str]], int]:
+    """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go to the journal."""
+    hashes = _Hashes(out / "hashes.json", up_axis)
+    keys: dict[str, str] = {}
+    unread: list[File] = []
+    for file in found.files:
+        key = hashes.get(file.path)
+        if key in stored or key in journal.place:
+            keys[file.path] = key
+        else:
+            unread.append(file)
+    reasons: dict[str, str] = {}  # path -> why not
+    refused: dict[str, str] = {}  # key -> why not
+    pending: dict[str, np.ndarray] = {}
+    embedded = 0
+
+    def flush() -> None:
+        nonlocal embedded
+        if not pending:
+            return
+        rows = encoder.embed(np.stack(list(pending.values())))
+        good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+        names = list(pending)
+        refused.update(
+            {names[row]: "the model's embedding of it is zero or not finite" for row in np.flatnonzero(~good)}
+        )
+        journal.append([names[row] for row in np.flatnonzero(good)], rows[good])
+        embedded += int(good.sum())
+        pending.clear()
+
+    done = len(found.files) - len(unread)
+    prepared_files = prepare_all(
+        [file.path for file in unread],
+        num_points=encoder.num_points,
+        up_axis=up_axis,
+        known=frozenset(stored) | frozenset(journal.place),
+        jobs=jobs,
+    )
+    with contextlib.closing(prepared_files), progress(len(found.files), "index", done=done) as show:
+        for file, prepared in zip(unread, prepared_files, strict=True):
+            done += 1
+            if prepared.reason:
+                reasons[file.path] = prepared.reason
+            else:
+                keys[file.path] = prepared.key
+                fresh = prepared.key not in journal.place and prepared.key not in refused
+                if prepared.points is not None and fresh:
+                    pending[prepared.key] = prepared.points
+            if len(pending) == encode.BATCH_SIZE or done == len(found.files):
+                flush()
+            show(done)
+    unusable = []
+    for file in found.files:
+        reason = reasons.get(file.path) or refused.get(keys.get(file.path, ""))
+        if reason:
+            keys.pop(file.path, None)
+            unusable.append({"file": file.id, "path": file.path, "reason": reason})
+    hashes.save(keys)
+    return keys, unusable, embedded
+
+
+def _assemble(
+    path: pathlib.Path, keys: Sequence[str], stored: Mapping[str, int], old: _Old | None, journal: Journal
+) -> np.ndarray:
+    """The rows of `keys`, in order, from the old index and the journal; on disk, as a memory map."""
+    new = journal.rows()
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(keys), new.shape[1]))
+    for row, key in enumerate(keys):
+        out[row] = old.vectors[stored[key]] if old is not None and key in stored else new[journal.place[key]]
+    out.flush()
+    return out
+
+
+class _Hashes:
+    """The keys of files by path, size and modification time; only a shortcut, so a broken one is as good as none."""
+
+    def __init__(self, path: pathlib.Path, up_axis: str | None):
+        self._path, self._up_axis = path, up_axis
+        self._known: dict[str, list[Any]] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            value = json.loads(path.read_text())
+            self._known = value["files"] if value.get("up_axis") == up_axis else {}
+
+    def get(self, path: str) -> str | None:
+        with contextlib.suppress(OSError):
+            status = pathlib.Path(path).stat()
+            self._stamps[path] = (status.st_size, status.st_mtime_ns)
+            *stamp, key = self._known.get(path, (0, 0, ""))
+            # A .gltf keeps its numbers in files beside it, whose times are not looked at.
+            if tuple(stamp) == self._stamps[path] and not path.lower().endswith(".gltf"):
+                return key
+        return None
+
+    def save(self, keys: Mapping[str, str]) -> None:
+        # A file written moments ago could change once more within the resolution of its time.
+        latest = time.time_ns() - _RECENT_NS
+        settled = {p: [*s, keys[p]] for p, s in self._stamps.items() if p in keys and s[1] < latest}
+        _write_json(self._path, {"up_axis": self._up_axis, "files": settled})
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """An opened index with its encoder: files in, neighbours out."""
+
+    folder: pathlib.Path
+    index: Index
+    encoder: Encoder
+
+    def query(self, files: Sequence[str | os.PathLike[str]], k: int) -> Iterator[dict[str, Any]]:
+        """{"query", "results": [{"rank", "score", "id", "path"}]} of each file, nearest first; k above the size is cut to it.
+
+        A query is prepared as the gallery was. Score: cosine similarity, or minus the Euclidean distance.
+
+        Raises:
+            DataError: a file cannot be used; raised before the first answer. ConfigError: k < 1.
+        """
+        if k < 1:
+            raise ConfigError(f"k={k}: ask for at least one neighbour")
+        up_axis = self.index.meta["gallery"]["up_axis"]
+        points = [prepare(file, num_points=self.encoder.num_points, up_axis=up_axis).points for file in files]
+        batch = min(encode.BATCH_SIZE, 1 << max(0, len(points) - 1).bit_length())
+        vectors = self.encoder.embed(np.stack(points), batch)
+        bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
+        if bad.any():
+            raise DataError(f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite")
+        rows, scores = self.index.search(vectors, k)
+        for file, found, score in zip(files, rows, scores, strict=True):
+            yield {"query": str(file), "results": [self._result(i, found[i], score[i]) for i in range(len(found))]}
+
+    def path(self, row: int) -> str:
+        """Where the item of a row was when it was indexed."""
+        gallery = self.index.meta["gallery"]
+        return str(pathlib.Path(gallery["sources"][gallery["source_of"][row]], self.index.ids[row]))
+
+    def _result(self, place: int, row: int, score: float) -> dict[str, Any]:
+        name = self.index.ids[row]
+        return {"rank": place + 1, "score": round(float(score), 6), "id": name, "path": self.path(int(row))}
+
+
+def open_gallery(folder: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None) -> Gallery:
+    """Opens an index that `build` made. weights: the workdir it was made with, for a model whose code is not this package's.
+
+    Raises:
+        DataError: not such an index, or a broken one. ConfigError: `weights` are not those of the index.
+    """
+    folder = pathlib.Path(folder)
+    index = Index.load(folder)
+    own = _checked_meta(folder, index.meta, len(index))["encoder"]
+    encoder = encode.open_encoder(weights) if weights else encode.load_encoder(folder / own["folder"])
+    if encoder.identity != own["identity"]:
+        given = f"--weights {weights}" if weights else f"{folder / own['folder']}"
+        raise ConfigError(f"{given}: not the parameters that {folder} was made with; index it again, or give those")
+    return Gallery(folder, index, encoder)
+
+
+def _checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> Mapping[str, Any]:
+    gallery, own = meta.get("gallery"), meta.get("encoder")
+    if not isinstance(gallery, dict) or gallery.get("made_by") != MADE_BY or not isinstance(own, dict):
+        raise DataError(f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`")
+    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(own["folder"]):
+        raise DataError(f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder")
+    return meta
+
+
+def _check_out(out: pathlib.Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; give a folder")
+    ours = {"index.json", "skipped.json", *(path.name for path in out.glob("embedded.partial.*"))}
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
+        raise ConfigError(
+            f"--out {out}: is a folder with other things in it; give a new one, or one that holds an index"
+        )
+
+
+def _read_old(out: pathlib.Path) -> _Old | None:
+    if not (out / "index.json").is_file():
+        return None
+    try:
+        entry, vectors, ids, _ = storage.read(out)
+    except DataError as error:
+        log.warning("%s: it is made anew", error)
+        return None
+    return _Old(_checked_meta(out, entry["meta"], len(ids)), vectors, ids)
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(json.dumps(value, indent=1) + "\n")
+    beside.replace(path)

@@ -1,0 +1,189 @@
+"""From a file to the points that an encoder sees, by the same steps as in an evaluation, and in worker processes.
+
+A mesh is sampled on its surface, a point cloud is taken as it is; then the points are normalised, turned y up and subsampled.
+Every draw is seeded by the content of the file, so a file has the same points wherever it lies and whatever it is called.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Set
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jax3dret.core.types import DataError, Record
+from jax3dret.data.points import Subsample, UpAxis
+from jax3dret.geometry import clouds, meshes
+from jax3dret.geometry.sampling import sample_surface
+
+# Counts up whenever the steps below give other points, so that no index mixes two ways.
+PREPARATION = 1
+# Points drawn on the surface before the subsampling; as many as prepared data sets of meshes hold.
+SURFACE_POINTS = 16_000
+EXTENSIONS = tuple(sorted({*meshes.EXTENSIONS, *clouds.EXTENSIONS}))
+
+
+class Prepared(NamedTuple):
+    """One file. key: what it holds and how it was turned, hexadecimal; points: float32[num_points, 3], or None where the key was
+    known already; reason: why it cannot be used, or empty."""
+
+    key: str
+    points: Float[np.ndarray, "N 3"] | None
+    reason: str = ""
+
+
+def up_axis_of(path: str | os.PathLike[str], up_axis: str | None) -> str:
+    """The axis that is up in a file: `up_axis` if given, else y in glTF (its specification) and z elsewhere (as in CAD)."""
+    return up_axis or ("y" if pathlib.Path(path).suffix.lower() in (".glb", ".gltf") else "z")
+
+
+def content_key(path: str | os.PathLike[str], up_axis: str | None) -> str:
+    """SHA-256 over the file, its kind, the axis that is up, and the files that a glTF keeps its vertices in."""
+    path = pathlib.Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+        raise DataError(f"{path}: is not a file; a mesh or a point cloud is needed")
+    digest = hashlib.sha256(f"{path.suffix.lower()} {up_axis_of(path, up_axis)}\n".encode())
+    for part in (path, *_gltf_buffers(path)):
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def prepare(path: str | os.PathLike[str], *, num_points: int, up_axis: str | None, key: str | None = None) -> Prepared:
+    """Points float32[num_points, 3] of a mesh or point cloud: centroid at the origin, farthest point at distance 1 (before the
+    subsampling), y up.
+
+    up_axis: "y" or "z" in the file; None: as its format has it. key: its `content_key`, if that is known.
+
+    Raises:
+        DataError: the file cannot be used: one line, path first.
+    """
+    try:
+        key = key or content_key(path, up_axis)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+    rng = np.random.default_rng(int(key[:16], 16))
+    if clouds.is_cloud(path):
+        points = clouds.load_points(path)
+    else:
+        points, _ = sample_surface(meshes.load_mesh(path), max(SURFACE_POINTS, num_points), rng)
+    try:
+        normalised, _, _ = meshes.normalize_points(points)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    record: Record = {"points": normalised}
+    for transform in (UpAxis(up_axis_of(path, up_axis)), Subsample(num_points)):
+        record = transform(record, rng)
+    return Prepared(key, np.ascontiguousarray(record["points"], np.float32))
+
+
+def prepare_all(
+    paths: Iterable[str], *, num_points: int, up_axis: str | None, known: Set[str], jobs: int
+) -> Iterator[Prepared]:
+    """`prepare` of each path, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
+
+    known: keys whose points are not needed. Only a window of files is under way at a time, so memory does not grow with
+    their number.
+
+    Raises:
+        DataError: a worker process was ended from outside; names the files that were under way.
+    """
+    if jobs == 1:
+        for path in paths:
+            yield _attempt(path, num_points, up_axis, known)
+        return
+    waiting: collections.deque[tuple[str, concurrent.futures.Future[Prepared]]] = collections.deque()
+    with concurrent.futures.ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(num_points, up_axis, known),
+    ) as pool:
+        try:
+            for path in paths:
+                waiting.append((path, pool.submit(_work, path)))
+                if len(waiting) >= 4 * jobs:
+                    yield waiting.popleft()[1].result()
+            while waiting:
+                yield waiting.popleft()[1].result()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise DataError(
+                f"a worker process ended at one of: {', '.join(path for path, _ in waiting)}; out of memory? try fewer --jobs"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _attempt(path: str, num_points: int, up_axis: str | None, known: Set[str]) -> Prepared:
+    try:
+        before = _stamp(path)
+        key = content_key(path, up_axis)
+        if key in known:
+            return Prepared(key, None)
+        prepared = prepare(path, num_points=num_points, up_axis=up_axis, key=key)
+        if _stamp(path) != before:
+            return Prepared("", None, "changed while it was read; index it again")
+        return prepared
+    except DataError as error:
+        return Prepared("", None, str(error).removeprefix(f"{path}: "))
+    except OSError as error:
+        return Prepared("", None, f"cannot be read ({(error.strerror or str(error)).lower()})")
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = pathlib.Path(path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
+    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh loader to complain about."""
+    if path.suffix.lower() != ".gltf":
+        return []
+    try:
+        uris = [buffer.get("uri", "data:") for buffer in json.loads(path.read_bytes()).get("buffers", [])]
+    except (ValueError, AttributeError):
+        return []
+    parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]
+    return [part for part in parts if part.is_file()]
+
+
+# What a worker process was started with.
+_worker: Callable[[str], Prepared] | None = None
+
+
+def _start_worker(num_points: int, up_axis: str | None, known: Set[str]) -> None:
+    global _worker
+    # Ctrl-C reaches the whole group; the parent ends the workers. And a worker must not outlive a parent that was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+    def work(path: str) -> Prepared:
+        return _attempt(path, num_points, up_axis, known)
+
+    _worker = work
+
+
+def _end_with(sentinel: int) -> None:
+    with contextlib.suppress(OSError):
+        multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _work(path: str) -> Prepared:
+    assert _worker is not None
+    return _worker(path)

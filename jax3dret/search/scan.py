@@ -1,0 +1,104 @@
+"""The files that go into a gallery: folders are walked, each file gets an id, the path relative to its source."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+from jax3dret.core.types import ConfigError
+from jax3dret.search.prepare import EXTENSIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """id: relative path with "/"; path: absolute; source: which of `Scan.sources` it is relative to."""
+
+    id: str
+    path: str
+    source: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """files: sorted by id. sources: absolute folders. skipped: what cannot be entered, as {"file", "path", "reason"}.
+    others: extensions that are not read, with counts."""
+
+    files: list[File]
+    sources: list[str]
+    skipped: list[dict[str, str]]
+    others: dict[str, int]
+
+
+def scan(sources: Sequence[str | os.PathLike[str]], *, exclude: pathlib.Path) -> Scan:
+    """Meshes and point clouds of `sources`, folders (walked, links followed) or files.
+
+    Hidden files, other indexes and the folder `exclude` are passed over. A file that two sources hold counts once, for the first.
+
+    Raises:
+        ConfigError: a source that does not exist; two files with one id.
+    """
+    found: dict[str, File] = {}
+    taken: set[str] = set()
+    folders: list[str] = []
+    skipped: list[dict[str, str]] = []
+    others: collections.Counter[str] = collections.Counter()
+
+    def add(path: pathlib.Path, root: pathlib.Path) -> None:
+        name, absolute = path.relative_to(root).as_posix(), str(path)
+        if absolute in taken:
+            return
+        readable = name.encode("utf-8", "backslashreplace").decode()
+        if readable != name:
+            at = absolute.encode("utf-8", "backslashreplace").decode()
+            skipped.append({"file": readable, "path": at, "reason": "the file's name is not UTF-8; rename it"})
+            return
+        if name in found:
+            raise ConfigError(
+                f"{found[name].path} and {path} would both be '{name}'; give a folder above both as the one SOURCE"
+            )
+        if str(root) not in folders:
+            folders.append(str(root))
+        taken.add(absolute)
+        found[name] = File(name, absolute, folders.index(str(root)))
+
+    for source in sources:
+        root = pathlib.Path(source).expanduser().absolute()
+        if root.is_dir():
+            _walk(root, exclude.absolute(), add, skipped, others)
+        elif root.exists():
+            add(root, root.parent)
+        else:
+            raise ConfigError(f"{source}: no such file or folder; SOURCE is a folder of meshes, or a file")
+    return Scan([found[name] for name in sorted(found)], folders, skipped, dict(sorted(others.items())))
+
+
+def _walk(root: pathlib.Path, exclude: pathlib.Path, add, skipped: list, others: collections.Counter[str]) -> None:
+    def note(error: OSError) -> None:
+        at = str(error.filename).encode("utf-8", "backslashreplace").decode()
+        name = os.path.relpath(at, root)
+        skipped.append({"file": name, "path": at, "reason": f"the folder cannot be read ({error.strerror})"})
+
+    entered: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(root, onerror=note, followlinks=True):
+        status = pathlib.Path(here).stat()
+        seen = (status.st_dev, status.st_ino) in entered  # a link back to a folder above or beside it
+        entered.add((status.st_dev, status.st_ino))
+        if seen or pathlib.Path(here) == exclude or _is_index(names, folders):
+            folders[:] = []
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            suffix = pathlib.PurePath(name).suffix.lower()
+            if suffix in EXTENSIONS:
+                add(pathlib.Path(here, name), root)
+            else:
+                others[suffix or "(no extension)"] += 1
+
+
+def _is_index(names: list[str], folders: list[str]) -> bool:
+    return "index.json" in names and any(name.startswith("data-") for name in folders)

@@ -1,0 +1,263 @@
+"""Indexing a folder, again and again, and searching it."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from search.toy import tetrahedron, write_obj
+
+from jax3dret.core.types import ConfigError, DataError
+from jax3dret.search import encode, gallery
+from jax3dret.search.index import Index
+from jax3dret.search.journal import Journal
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, trained):
+    """(folder of parts, index): four meshes in two folders, a cloud, a broken file and one of another kind."""
+    parts = tmp_path_factory.mktemp("parts")
+    for i, name in enumerate(("a/one.obj", "a/two.obj", "b/three.obj", "b/four.obj")):
+        tetrahedron(parts / name, height=0.2 + i)
+    np.save(parts / "cloud.npy", np.random.default_rng(0).normal(size=(200, 3)))
+    (parts / "b" / "broken.obj").write_text("v 1 2 3\n")
+    (parts / "notes.pdf").write_text("x")
+    (parts / ".hidden.obj").write_text("x")
+    out = parts / "parts.index"  # inside its own source
+    summary = gallery.build([parts], out, weights=trained.path)
+    assert summary == gallery.Summary(items=5, added=5, changed=0, dropped=0, embedded=5, skipped=1)
+    return parts, out
+
+
+@pytest.fixture
+def copied(first, tmp_path):
+    """A copy of both that a test may change."""
+    shutil.copytree(first[0], tmp_path / "parts")
+    (tmp_path / "parts" / "parts.index").rename(tmp_path / "index")
+    return tmp_path / "parts", tmp_path / "index"
+
+
+def files(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "hashes.json"
+    }
+
+
+def test_what_an_index_holds(first):
+    parts, out = first
+    assert {p.name.split("-")[0] for p in out.iterdir()} == {
+        "index.json",
+        "data",
+        "encoder",
+        "skipped.json",
+        "hashes.json",
+    }
+    (skipped,) = json.loads((out / "skipped.json").read_text())
+    assert skipped["file"] == "b/broken.obj" and skipped["path"] == str(parts / "b/broken.obj")
+    assert "no faces" in skipped["reason"]
+    index = Index.load(out)
+    assert index.ids == ["a/one.obj", "a/two.obj", "b/four.obj", "b/three.obj", "cloud.npy"]
+    assert index.distance == "cosine" and index.meta["model"]["num_points"] == 64
+
+
+def test_every_item_finds_itself_and_an_index_can_be_moved(first, tmp_path):
+    parts, out = first
+    shutil.copytree(out, tmp_path / "moved")
+    opened = gallery.open_gallery(tmp_path / "moved")
+    answers = list(opened.query([parts / name for name in opened.index.ids], k=99))
+    for name, answer in zip(opened.index.ids, answers, strict=True):
+        assert [r["rank"] for r in answer["results"]] == [1, 2, 3, 4, 5], "k is cut to the size"
+        best = answer["results"][0]
+        assert best["id"] == name and best["path"] == str(parts / name) and best["score"] == pytest.approx(1, abs=1e-4)
+        assert answer["query"] == str(parts / name)
+    scores = [r["score"] for r in answers[0]["results"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_embeddings_are_those_of_the_prepared_points(first, trained):
+    parts, out = first
+    opened = gallery.open_gallery(out)
+    row = opened.index.ids.index("cloud.npy")
+    points = gallery.prepare(parts / "cloud.npy", num_points=64, up_axis=None).points
+    np.testing.assert_allclose(opened.index.vectors[row], trained.embed(points[None])[0], atol=2e-5)
+
+
+def test_a_second_run_changes_nothing(first, monkeypatch):
+    parts, out = first
+    before = files(out)
+    monkeypatch.setattr(encode.Encoder, "embed", None)
+    summary = gallery.build([parts], out)
+    assert summary == gallery.Summary(items=5, added=0, changed=0, dropped=0, embedded=0, skipped=1)
+    assert files(out) == before
+
+
+def test_a_run_adds_drops_changes_and_leaves_the_rest(copied, trained):
+    parts, out = copied
+    tetrahedron(parts / "new.obj", height=9)
+    tetrahedron(parts / "a" / "one.obj", height=7)  # changed
+    (parts / "a" / "two.obj").unlink()
+    (parts / "b" / "three.obj").rename(parts / "b" / "renamed.obj")
+    shutil.copy(parts / "b" / "four.obj", parts / "same.obj")  # known content
+    (parts / "cloud.npy").write_bytes(b"")  # cannot be read any more
+    old = Index.load(out)
+    vectors = dict(zip(old.ids, np.array(old.vectors), strict=True))
+    summary = gallery.build([parts], out)
+    assert summary == gallery.Summary(items=5, added=3, changed=1, dropped=3, embedded=2, skipped=2)
+    new = Index.load(out)
+    assert new.ids == ["a/one.obj", "b/four.obj", "b/renamed.obj", "new.obj", "same.obj"]
+    rows = dict(zip(new.ids, new.vectors, strict=True))
+    np.testing.assert_array_equal(rows["b/four.obj"], vectors["b/four.obj"])
+    np.testing.assert_array_equal(rows["same.obj"], vectors["b/four.obj"])
+    np.testing.assert_array_equal(rows["b/renamed.obj"], vectors["b/three.obj"])
+    assert not np.allclose(rows["a/one.obj"], vectors["a/one.obj"], atol=1e-3)
+    assert {"b/broken.obj", "cloud.npy"} == {s["file"] for s in json.loads((out / "skipped.json").read_text())}
+    # As a fresh index of the same files would have it.
+    gallery.build([parts], out.with_name("fresh"), weights=trained.path)
+    fresh = Index.load(out.with_name("fresh"))
+    assert fresh.ids == new.ids
+    np.testing.assert_allclose(fresh.vectors, new.vectors, atol=2e-5)
+
+
+def test_a_file_of_the_same_size_and_time_is_read_when_it_was_young(copied):
+    parts, out = copied
+    path = parts / "a" / "one.obj"
+    stamp = path.stat()
+    gallery.build([parts], out)
+    path.write_text(path.read_text().replace("0.2 0.3 0.2", "0.2 0.3 0.9"))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    assert path.stat().st_size == stamp.st_size
+    assert gallery.build([parts], out).changed == 1
+
+
+def test_an_interrupted_run_leaves_the_old_index_and_is_gone_on_with(copied, monkeypatch):
+    parts, out = copied
+    before = files(out)
+    for i in range(20):
+        tetrahedron(parts / f"more/{i:02}.obj", height=1.5 + i / 7)
+    embed, calls = encode.Encoder.embed, []
+
+    def interrupted(self, points, *args):
+        calls.append(len(points))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return embed(self, points, *args)
+
+    monkeypatch.setattr(encode.Encoder, "embed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gallery.build([parts], out)
+    assert files(out).items() > before.items() and len(Index.load(out)) == 5
+    monkeypatch.setattr(encode.Encoder, "embed", embed)
+    with (out / "embedded.partial.jsonl").open("a") as log:
+        log.write("0123")  # the last line was being written
+    summary = gallery.build([parts], out)
+    assert (summary.added, summary.embedded) == (20, 4), "the first sixteen were kept"
+    assert not list(out.glob("*.partial*"))
+
+
+def test_other_weights_embed_everything_again(copied, trained_again):
+    parts, out = copied
+    summary = gallery.build([parts], out, weights=trained_again.path)
+    assert (summary.embedded, summary.added, summary.changed) == (5, 0, 0)
+    assert len(list(out.glob("encoder-*"))) == 1
+    assert gallery.open_gallery(out).encoder.identity == encode.open_encoder(trained_again.path).identity
+
+
+def test_the_up_axis_is_remembered_and_queries_follow_it(copied):
+    parts, out = copied
+    assert gallery.build([parts], out, up_axis="y").embedded == 5
+    assert gallery.build([parts], out).embedded == 0
+    opened = gallery.open_gallery(out)
+    (answer,) = opened.query([parts / "b" / "four.obj"], 1)
+    assert answer["results"][0]["id"] == "b/four.obj" and answer["results"][0]["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_nothing_to_index_leaves_the_old_index(copied, tmp_path):
+    _, out = copied
+    before = (out / "index.json").read_bytes()
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(DataError, match="no meshes or point clouds"):
+        gallery.build([tmp_path / "bad"], out)
+    (tmp_path / "bad" / "x.stl").write_text("solid")
+    with pytest.raises(DataError, match=r"none of the 1 files could be indexed.*x.stl"):
+        gallery.build([tmp_path / "bad"], out)
+    assert (out / "index.json").read_bytes() == before
+    assert [s["file"] for s in json.loads((out / "skipped.json").read_text())] == ["x.stl"]
+
+
+def test_wrong_commands(first, tmp_path, trained):
+    parts, _ = first
+    with pytest.raises(ConfigError, match=r"needs --weights WORKDIR.*jax3dret.main"):
+        gallery.build([parts], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigError, match="nowhere: no such file or folder"):
+        gallery.build([tmp_path / "nowhere"], tmp_path / "new", weights=trained.path)
+    with pytest.raises(ConfigError, match="other things in it"):
+        gallery.build([parts], parts / "a", weights=trained.path)
+    with pytest.raises(ConfigError, match=r"would both be 'one.obj'.*one SOURCE"):
+        write_obj(tmp_path / "one.obj", np.eye(3), [[0, 1, 2]])
+        gallery.build([tmp_path, parts / "a"], tmp_path / "new", weights=trained.path)
+    with pytest.raises(ConfigError, match="--jobs=0"):
+        gallery.build([parts], tmp_path / "new", weights=trained.path, jobs=0)
+
+
+def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path):
+    parts, out = copied
+    with pytest.raises(DataError, match="is not an index"):
+        gallery.open_gallery(tmp_path)
+    Index.build(np.eye(3, dtype=np.float32), ["a", "b", "c"]).save(tmp_path / "bare")
+    with pytest.raises(DataError, match="an index without a model in it"):
+        gallery.open_gallery(tmp_path / "bare")
+    with pytest.raises(DataError, match="an index without a model in it"):
+        gallery.build([parts], tmp_path / "bare", weights=trained.path)
+    with pytest.raises(ConfigError, match="not the parameters that"):
+        gallery.open_gallery(out, weights=trained_again.path)
+    assert gallery.open_gallery(out, weights=trained.path).encoder.num_points == 64
+    (model,) = out.glob("encoder-*/model.npz")
+    model.unlink()
+    with pytest.raises(DataError, match=r"model.npz: cannot be read"):
+        gallery.open_gallery(out)
+
+
+def test_queries_that_cannot_be_answered(first):
+    parts, out = first
+    opened = gallery.open_gallery(out)
+    with pytest.raises(DataError, match=r"broken.obj: .*no faces"):
+        list(opened.query([parts / "a" / "one.obj", parts / "b" / "broken.obj"], 3))
+    with pytest.raises(DataError, match=r"nowhere.obj: cannot be read \(no such file"):
+        list(opened.query([parts / "nowhere.obj"], 3))
+    with pytest.raises(DataError, match="is not a file"):
+        list(opened.query([parts / "a"], 3))
+    with pytest.raises(ConfigError, match="k=0"):
+        list(opened.query([parts / "a" / "one.obj"], 0))
+
+
+def test_a_model_that_embeds_nothing_but_zeros_is_reported(first, tmp_path, monkeypatch):
+    parts, out = first
+    shutil.copytree(out, tmp_path / "index")
+    tetrahedron(tmp_path / "more" / "x.obj", height=3.3)
+    monkeypatch.setattr(encode.Encoder, "embed", lambda self, points, *a: np.full((len(points), self.width), np.nan))
+    with pytest.raises(DataError, match="zero or not finite"):
+        gallery.build([tmp_path / "more"], tmp_path / "index")
+
+
+def test_two_runs_do_not_write_at_once(tmp_path):
+    with Journal(tmp_path, {"a": 1}, 4), pytest.raises(ConfigError, match="another `jax3dret index`"):
+        Journal(tmp_path, {"a": 1}, 4)
+
+
+def test_the_journal_keeps_whole_entries_of_the_same_header(tmp_path):
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with Journal(tmp_path, {"a": 1}, 4) as journal:
+        journal.append(["x", "y"], rows[:2])
+        journal.append(["z"], rows[2:])
+    with (tmp_path / "embedded.partial.f32").open("r+b") as file:
+        file.truncate(4 * 4 * 2 + 5)  # z's row was cut short
+    with Journal(tmp_path, {"a": 1}, 4) as journal:
+        assert journal.place == {"x": 0, "y": 1}
+        journal.append(["w"], rows[2:])
+        np.testing.assert_array_equal(journal.rows()[journal.place["w"]], rows[2])
+        np.testing.assert_array_equal(journal.rows()[:2], rows[:2])
+    with Journal(tmp_path, {"a": 2}, 4) as journal:
+        assert not journal.place
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,82 @@
+"""A trained workdir and mesh files for the tests of encoders and galleries: no step taken, a very small model."""
+
+import json
+import types
+
+import jax
+import numpy as np
+
+from jax3dret.core import checkpoint
+from jax3dret.core import config as configs
+from jax3dret.core.types import TrainState
+from jax3dret.tasks import ulip
+
+
+class Described:
+    """A split without records, as far as a recipe looks at one."""
+
+    class_names = ("cube", "cone")
+    manifest = types.MappingProxyType({"up_axis": "z"})
+    name, version, split = "things", "1.0.0", "train"
+    ids: tuple = ()
+    labels: tuple = ()
+
+    def __len__(self):
+        return 48
+
+
+def make_workdir(folder, seed=0, **model):
+    """Writes what a finished run leaves, with the weights it would have begun with."""
+    config = ulip.defaults()
+    config.data.name = "things"
+    config.data.num_points = 64
+    config.data.data_dir = "/somewhere/private"
+    config.seed = seed
+    config.train.update(steps=0, batch_size=4)
+    config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
+    config.model = {
+        "name": "jax3dret.models.pointbert:PointBert", "trans_dim": 24, "depth": 1, "num_heads": 2, "num_group": 8,
+        "group_size": 4, "encoder_dims": 16, "group_widths": (8, 8, 16), **model,
+    }  # fmt: skip
+    frozen = configs.Config(config.to_dict())
+    recipe = ulip.make(frozen, lambda split: Described())
+    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
+    abstract = jax.eval_shape(recipe.task.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(seed)
+
+    # Drawn and not initialised: nothing to compile. Vectors are positive, as variances must be.
+    def draw(leaf):
+        signs = 1 if leaf.ndim < 2 else rng.choice([-1, 1], leaf.shape)
+        return (rng.uniform(0.02, 0.3, leaf.shape) * signs).astype(leaf.dtype)
+
+    params, model_state = jax.tree.map(draw, abstract)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(configs.dump(frozen))
+    manifest = {"name": "things", "version": "1.0.0", "up_axis": "z", "class_names": ["cube", "cone"]}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": {"items": 48}}}))
+    state = TrainState(np.zeros((), np.int32), params, model_state, {"count": np.zeros((), np.int32)})
+    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints.save(state, None, {**recipe.meta, "step": 0, "train_s": 0.0})
+    checkpoints.wait()
+    checkpoints.close()
+
+    def embed(points):
+        """What the evaluation of this run would embed."""
+        return np.asarray(jax.jit(recipe.task.embed)(params, model_state, {"points": points})["shape"])
+
+    return types.SimpleNamespace(path=folder, embed=embed)
+
+
+def write_obj(path, vertices, faces):
+    lines = ["v {} {} {}".format(*v) for v in vertices] + ["f {} {} {}".format(*(i + 1 for i in f)) for f in faces]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def tetrahedron(path, height=1.0, turned=False):
+    """A mesh file whose shape is told by `height`; `turned`: y up instead of z."""
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0.2, 0.3, height]])
+    if turned:
+        vertices = np.stack([vertices[:, 0], vertices[:, 2], -vertices[:, 1]], 1)
+    write_obj(path, vertices, [[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+    return path
