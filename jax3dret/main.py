@@ -166,7 +166,7 @@ def _evaluate(
     writer: MetricWriter,
 ) -> None:
     """Embeds and scores with the last checkpoint, and leaves what the report shows below workdir."""
-    checkpoints = checkpoint.Checkpoints(workdir, keep=options.keep)
+    checkpoints = checkpoint.Checkpoints(workdir)
     abstract = train.abstract_state(recipe, options.seed)
     shardings = sharding.state_shardings(abstract, recipe.sharding, mesh)
     wanted = checkpoint.abstract_like(abstract, shardings)

@@ -51,7 +51,9 @@ class GroupEncoder(nn.Module):
     def __init__(self, features: int):
         super().__init__()
         self.first_conv = nn.Sequential(nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
-        self.second_conv = nn.Sequential(nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, features, 1))
+        self.second_conv = nn.Sequential(
+            nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, features, 1)
+        )
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         batch, num_group, size, _ = groups.shape
@@ -157,7 +159,11 @@ class TorchClassifier(nn.Module):
         self.encoder = encoder
         width = encoder.cls_token.shape[-1] * 2
         self.head = nn.Sequential(
-            nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes)
+            nn.Linear(width, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
         )
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:

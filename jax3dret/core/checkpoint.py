@@ -37,9 +37,12 @@ class MatchRow:
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; a save is complete or absent."""
+    """The checkpoints of one workdir; a save is complete or absent.
 
-    def __init__(self, workdir: pathlib.Path, keep: int = 2):
+    keep: how many of the last ones to keep; None opens them for reading alone, which is safe beside a run that writes.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, keep: int | None = None):
         self.directory = pathlib.Path(workdir).resolve() / FOLDER
         with _one_line(self.directory):
             self._manager = ocp.CheckpointManager(
@@ -51,7 +54,12 @@ class Checkpoints:
                     "data": ocp.JsonCheckpointHandler(),
                     "meta": ocp.JsonCheckpointHandler(),
                 },
-                options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep,
+                    create=keep is not None,
+                    cleanup_tmp_directories=keep is not None,
+                    read_only=keep is None,
+                ),
             )
 
     def latest(self) -> int | None:

@@ -66,7 +66,9 @@ def eval_batches(
     that every process sees the same number of equal batches. Transforms draw from (seed, row): two passes are equal.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
-    elements = grain.MapDataset.source(source.select(*spec.features) if spec.features else source).random_map(_Apply(spec.transforms), seed=_seeds(spec.seed)[2])
+    elements = grain.MapDataset.source(source.select(*spec.features) if spec.features else source).random_map(
+        _Apply(spec.transforms), seed=_seeds(spec.seed)[2]
+    )
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=len(source))
     return _finite(rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(_read_options(spec)))
 

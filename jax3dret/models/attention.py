@@ -25,11 +25,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int32
-
-# Under this name `jax.checkpoint` can be told to keep what the backward pass needs rather than to compute attention again.
-RESULT = "attention_result"
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -45,14 +41,16 @@ def self_attention(qkv: Float[Array, "B T 3D"], num_heads: int) -> Float[Array, 
 def _forward(qkv: Float[Array, "B T 3D"], num_heads: int) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
     parts = (_by_head(qkv, 3, num_heads),)
     out, log_sum = lax.platform_dependent(parts, cpu=partial(_in_turn, _head), default=partial(_at_once, _head))
-    out, log_sum = checkpoint_name(out.reshape(*qkv.shape[:2], -1), RESULT), checkpoint_name(log_sum, RESULT)
+    out = out.reshape(*qkv.shape[:2], -1)
     return out, (qkv, out, log_sum)
 
 
 def _backward(num_heads: int, kept: tuple[Array, ...], grad: Float[Array, "B T D"]) -> tuple[Float[Array, "B T 3D"]]:
     qkv, out, log_sum = kept
     parts = (_by_head(qkv, 3, num_heads), _by_head(out, 1, num_heads), log_sum, _by_head(grad, 1, num_heads))
-    back = lax.platform_dependent(parts, cpu=partial(_in_turn, _head_gradient), default=partial(_at_once, _head_gradient))
+    back = lax.platform_dependent(
+        parts, cpu=partial(_in_turn, _head_gradient), default=partial(_at_once, _head_gradient)
+    )
     return (back[0].reshape(qkv.shape),)
 
 
@@ -101,7 +99,9 @@ def _by_head(x: Float[Array, "B T PHd"], parts: int, num_heads: int) -> Float[Ar
 
 def _at_once(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
     """Applies `head` to every head of every cloud together."""
-    return tuple(y.transpose(0, 4, 2, 1, 3) for y in jax.vmap(jax.vmap(head))(*(x.transpose(0, 3, 2, 4, 1) for x in parts)))
+    return tuple(
+        y.transpose(0, 4, 2, 1, 3) for y in jax.vmap(jax.vmap(head))(*(x.transpose(0, 3, 2, 4, 1) for x in parts))
+    )
 
 
 def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
@@ -118,7 +118,9 @@ def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[
         x = lax.dynamic_slice(x, (0, i, 0, 0, h, 0), (*x.shape[:1], 1, *x.shape[2:4], 1, *x.shape[5:]))
         return x[:, 0, :, :, 0].transpose(0, 2, 3, 1)
 
-    def put(whole: Float[Array, "c n T P H d"], y: Float[Array, "c P d T"], i: Int32[Array, ""], h: Int32[Array, ""]) -> Array:
+    def put(
+        whole: Float[Array, "c n T P H d"], y: Float[Array, "c P d T"], i: Int32[Array, ""], h: Int32[Array, ""]
+    ) -> Array:
         return lax.dynamic_update_slice(whole, y.transpose(0, 3, 1, 2)[:, None, :, :, None], (0, i, 0, 0, h, 0))
 
     def step(j: Int32[Array, ""], results: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -127,6 +129,8 @@ def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[
         return tuple(put(whole, y, i, h) for whole, y in zip(results, made, strict=True))
 
     shapes = jax.eval_shape(jax.vmap(head), *(jax.eval_shape(cut, x, 0, 0) for x in parts))
-    empty = tuple(jnp.zeros((together, batch // together, y.shape[3], y.shape[1], num_heads, y.shape[2]), y.dtype) for y in shapes)
+    empty = tuple(
+        jnp.zeros((together, batch // together, y.shape[3], y.shape[1], num_heads, y.shape[2]), y.dtype) for y in shapes
+    )
     results = lax.fori_loop(0, batch // together * num_heads, step, empty)
     return tuple(x.reshape(batch, *x.shape[2:]) for x in results)

@@ -61,7 +61,9 @@ class GroupEncoder(nn.Module):
 
         def second(y: Float[Array, "B g K d3"]) -> Float[Array, "B g D"]:
             z = nn.relu(y * factor2 + shift2).astype(self.dtype).reshape(-1, d3)
-            return max_pool((z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)).reshape(*y.shape[:2], -1)
+            return max_pool((z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)).reshape(
+                *y.shape[:2], -1
+            )
 
         first = partial(_first_half, self.dtype)
         if not train:
@@ -152,7 +154,9 @@ def _moments(y: Float[Array, "*lead D"]) -> tuple[Float[Array, " D"], Float[Arra
     return mean, jnp.square(flat - mean).mean(0)
 
 
-def _pooled(means: Float[Array, "S D"], variances: Float[Array, "S D"]) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
+def _pooled(
+    means: Float[Array, "S D"], variances: Float[Array, "S D"]
+) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
     """Mean and biased variance of the union of equally large slices, from those of each."""
     mean = means.mean(0)
     return mean, (variances + jnp.square(means - mean)).mean(0)

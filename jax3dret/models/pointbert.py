@@ -18,7 +18,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models import attention
 from jax3dret.models.gelu import gelu
 from jax3dret.models.group_encoder import GroupEncoder
 from jax3dret.models.layers import Block, Dense, LayerNorm
@@ -41,7 +40,7 @@ class PointBert(nn.Module):
         "pointnet2_ops" (the rule under which the ULIP-2 weights were trained). The published fine-tuning code draws at
         random in evaluation too; zero makes an embedding repeatable.
     dtype: precision of the transformer and the small PointNet; remat: recompute a block in the backward pass instead of
-        keeping its activations.
+        keeping its activations (on a GPU or TPU; XLA for the CPU merges the second computation with the first).
 
     Random streams: "fps" where a start is random, "drop_path" in training.
     Raises ConfigError if the channels do not match or a cloud has fewer points than centres or group members.
@@ -78,12 +77,7 @@ class PointBert(nn.Module):
         x = self.prepend("cls_token", nn.initializers.zeros, tokens)
         position = self.prepend("cls_pos", nn.initializers.normal(1.0), position)
 
-        # Unless all is to be computed again, keep the matrix products and redo what is cheap: norms, GELU, sums.
-        policies = jax.checkpoint_policies
-        products = policies.save_from_both_policies(
-            policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(attention.RESULT)
-        )
-        block = nn.remat(Block, static_argnums=(2,), policy=None if self.remat else products)
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             rate = self.drop_path_rate * i / max(self.depth - 1, 1)
             # The position goes in again before every block, not only before the first.
@@ -93,10 +87,14 @@ class PointBert(nn.Module):
         finite = jnp.isfinite(points).all((1, 2))
         return jnp.where(finite[:, None], embedding, jnp.nan)
 
-    def group(self, points: Float[Array, "B N C"], train: bool) -> tuple[Float[Array, "B G K C"], Float[Array, "B G 3"]]:
+    def group(
+        self, points: Float[Array, "B N C"], train: bool
+    ) -> tuple[Float[Array, "B G K C"], Float[Array, "B G 3"]]:
         """Groups (positions relative to their centre, colour unchanged) and the positions of their centres."""
         if points.shape[-1] != self.in_channels:
-            raise ConfigError(f"PointBert: points of shape {points.shape} do not have in_channels={self.in_channels} channels")
+            raise ConfigError(
+                f"PointBert: points of shape {points.shape} do not have in_channels={self.in_channels} channels"
+            )
         if points.shape[1] < max(self.num_group, self.group_size):
             raise ConfigError(
                 f"PointBert: {points.shape[1]} points are too few for num_group={self.num_group}, group_size={self.group_size}"

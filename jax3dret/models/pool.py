@@ -30,7 +30,9 @@ def _forward(x: Float[Array, "G K D"]) -> tuple[Float[Array, "G D"], tuple[Int32
     return largest[:, 0], (checkpoint_name(first, INDEX), member)
 
 
-def _backward(kept: tuple[Int32[Array, "G 1 D"], Int32[Array, "K 1"]], grad: Float[Array, "G D"]) -> tuple[Float[Array, "G K D"]]:
+def _backward(
+    kept: tuple[Int32[Array, "G 1 D"], Int32[Array, "K 1"]], grad: Float[Array, "G D"]
+) -> tuple[Float[Array, "G K D"]]:
     first, member = kept
     return (jnp.where(member == first, grad[:, None], 0),)
 

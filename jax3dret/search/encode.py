@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -93,7 +94,7 @@ class Encoder:
         beside.replace(folder)
 
 
-def open_encoder(weights_dir: str | pathlib.Path) -> Encoder:
+def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
     """The encoder of a trained workdir, from its last checkpoint. No data set is needed.
 
     Raises:
@@ -105,7 +106,9 @@ def open_encoder(weights_dir: str | pathlib.Path) -> Encoder:
     if missing:
         raise ConfigError(f"--weights {workdir}: not a trained workdir (it has no {missing[0]}); {TRAIN}")
     config, manifest = _read_json(workdir / "config.json"), _read_json(workdir / "manifest.json")
-    described = {key: manifest[key] for key in ("name", "version", "class_names", "up_axis") if key in manifest}
+    described: dict[str, Any] = {
+        key: manifest[key] for key in ("name", "version", "class_names", "up_axis") if key in manifest
+    }
     described["splits"] = {name: {"items": part["items"]} for name, part in manifest.get("splits", {}).items()}
     config["data"] = {**config["data"], "data_dir": "", "manual_dir": ""}  # places on the machine it was trained on
     recipe, abstract = _rebuild(config, described, workdir)

@@ -90,9 +90,12 @@ def build(
             f"{', '.join(map(str, sources))}: no meshes or point clouds; supported are {', '.join(EXTENSIONS)}"
         )
     old = _read_old(out)
-    if weights is None and old is None:
+    if weights is not None:
+        encoder = encode.open_encoder(weights)
+    elif old is not None:
+        encoder = encode.load_encoder(out / old.meta["encoder"]["folder"])
+    else:
         raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
-    encoder = encode.open_encoder(weights) if weights else encode.load_encoder(out / old.meta["encoder"]["folder"])
     if old is not None and old.meta["encoder"]["identity"] != encoder.identity:
         log.info("%s was made with other weights: everything is embedded again", out)
     up_axis = up_axis or (old.meta["gallery"]["up_axis"] if old is not None else None)
@@ -121,7 +124,7 @@ def _update(
             f"none of the {len(found.files)} files could be indexed, the first is {unusable[0]['path']}: "
             f"{unusable[0]['reason']}; all are listed in {out / 'skipped.json'}"
         )
-    gallery = {
+    gallery: dict[str, Any] = {
         "made_by": MADE_BY,
         "up_axis": up_axis,
         "sources": found.sources,
@@ -165,7 +168,7 @@ def _embed_new(
     unread: list[File] = []
     for file in found.files:
         key = hashes.get(file.path)
-        if key in stored or key in journal.place:
+        if key is not None and (key in stored or key in journal.place):
             keys[file.path] = key
         else:
             unread.append(file)
@@ -280,7 +283,7 @@ class Gallery:
         up_axis = self.index.meta["gallery"]["up_axis"]
         points = [prepare(file, num_points=self.encoder.num_points, up_axis=up_axis).points for file in files]
         batch = min(encode.BATCH_SIZE, 1 << max(0, len(points) - 1).bit_length())
-        vectors = self.encoder.embed(np.stack(points), batch)
+        vectors = self.encoder.embed(np.stack([cloud for cloud in points if cloud is not None]), batch)
         bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
         if bad.any():
             raise DataError(f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite")

@@ -18,7 +18,7 @@ import pathlib
 import signal
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ def prepare(path: str | os.PathLike[str], *, num_points: int, up_axis: str | Non
 
 def prepare_all(
     paths: Iterable[str], *, num_points: int, up_axis: str | None, known: Set[str], jobs: int
-) -> Iterator[Prepared]:
+) -> Generator[Prepared, None, None]:
     """`prepare` of each path, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
 
     known: keys whose points are not needed. Only a window of files is under way at a time, so memory does not grow with

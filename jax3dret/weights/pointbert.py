@@ -63,7 +63,9 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
             raise DataError(f"PointBERT weights do not fit: {prefix}{name} has shape {found}, not {ndim} axes")
         return found
 
-    first, second, third = (shape(f"encoder.{name}.weight", 3) for name in ("first_conv.0", "first_conv.3", "second_conv.0"))
+    first, second, third = (
+        shape(f"encoder.{name}.weight", 3) for name in ("first_conv.0", "first_conv.3", "second_conv.0")
+    )
     blocks = [re.match(re.escape(prefix) + r"blocks\.blocks\.(\d+)\.", name) for name in state_dict]
     return {
         "in_channels": first[1],

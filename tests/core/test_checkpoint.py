@@ -42,7 +42,7 @@ def saved(folder, **kwargs):
     recipe = make_recipe(**kwargs)
     mesh = sharding.make_mesh(2, 2)
     state, shardings = train.make_state(recipe, mesh, 0)
-    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints = checkpoint.Checkpoints(folder, keep=2)
     checkpoints.save(state, {"position": 3}, {"system": "toy"})
     checkpoints.wait()
     return checkpoints, state, checkpoint.abstract_like(state, shardings)
@@ -95,7 +95,7 @@ def test_half_written_checkpoints_are_ignored_and_cleaned(tmp_path):
     _, state, _ = saved(tmp_path)
     half = tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "checkpoints" / "0", half)
-    again = checkpoint.Checkpoints(tmp_path)
+    again = checkpoint.Checkpoints(tmp_path, keep=2)
     assert again.latest() == 0
     again.save(state.replace(step=jnp.int32(9)), None, {})
     again.close()

@@ -87,8 +87,12 @@ def check_train(case: Case) -> None:
     @jax.jit
     def run(params, head_params):
         def loss(params, head_params):
-            embedding, state = model.apply({**variables, "params": params}, case.tensors["in/points"], train=True, mutable=names)
-            logits, head_state = head.apply({**head_variables, "params": head_params}, embedding, train=True, mutable=names)
+            embedding, state = model.apply(
+                {**variables, "params": params}, case.tensors["in/points"], train=True, mutable=names
+            )
+            logits, head_state = head.apply(
+                {**head_variables, "params": head_params}, embedding, train=True, mutable=names
+            )
             rows = optax.softmax_cross_entropy_with_integer_labels(logits, case.tensors["in/labels"])
             return rows.mean(), (embedding, logits, state, head_state)
 

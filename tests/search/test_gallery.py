@@ -30,6 +30,14 @@ def first(tmp_path_factory, trained):
     return parts, out
 
 
+@pytest.fixture(scope="module")
+def moved(first, tmp_path_factory):
+    """The index in another place, opened."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "moved"
+    shutil.copytree(first[1], folder)
+    return gallery.open_gallery(folder)
+
+
 @pytest.fixture
 def copied(first, tmp_path):
     """A copy of both that a test may change."""
@@ -61,12 +69,10 @@ def test_what_an_index_holds(first):
     assert index.distance == "cosine" and index.meta["model"]["num_points"] == 64
 
 
-def test_every_item_finds_itself_and_an_index_can_be_moved(first, tmp_path):
-    parts, out = first
-    shutil.copytree(out, tmp_path / "moved")
-    opened = gallery.open_gallery(tmp_path / "moved")
-    answers = list(opened.query([parts / name for name in opened.index.ids], k=99))
-    for name, answer in zip(opened.index.ids, answers, strict=True):
+def test_every_item_finds_itself_in_a_moved_index(first, moved):
+    parts, _ = first
+    answers = list(moved.query([parts / name for name in moved.index.ids], k=99))
+    for name, answer in zip(moved.index.ids, answers, strict=True):
         assert [r["rank"] for r in answer["results"]] == [1, 2, 3, 4, 5], "k is cut to the size"
         best = answer["results"][0]
         assert best["id"] == name and best["path"] == str(parts / name) and best["score"] == pytest.approx(1, abs=1e-4)
@@ -75,12 +81,11 @@ def test_every_item_finds_itself_and_an_index_can_be_moved(first, tmp_path):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_embeddings_are_those_of_the_prepared_points(first, trained):
-    parts, out = first
-    opened = gallery.open_gallery(out)
-    row = opened.index.ids.index("cloud.npy")
+def test_embeddings_are_those_of_the_prepared_points(first, moved, trained):
+    parts, _ = first
+    row = moved.index.ids.index("cloud.npy")
     points = gallery.prepare(parts / "cloud.npy", num_points=64, up_axis=None).points
-    np.testing.assert_allclose(opened.index.vectors[row], trained.embed(points[None])[0], atol=2e-5)
+    np.testing.assert_allclose(moved.index.vectors[row], trained.embed(points[None])[0], atol=2e-5)
 
 
 def test_a_second_run_changes_nothing(first, monkeypatch):
@@ -219,21 +224,20 @@ def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path
         gallery.open_gallery(out)
 
 
-def test_queries_that_cannot_be_answered(first):
-    parts, out = first
-    opened = gallery.open_gallery(out)
+def test_queries_that_cannot_be_answered(first, moved):
+    parts, _ = first
     with pytest.raises(DataError, match=r"broken.obj: .*no faces"):
-        list(opened.query([parts / "a" / "one.obj", parts / "b" / "broken.obj"], 3))
+        list(moved.query([parts / "a" / "one.obj", parts / "b" / "broken.obj"], 3))
     with pytest.raises(DataError, match=r"nowhere.obj: cannot be read \(no such file"):
-        list(opened.query([parts / "nowhere.obj"], 3))
+        list(moved.query([parts / "nowhere.obj"], 3))
     with pytest.raises(DataError, match="is not a file"):
-        list(opened.query([parts / "a"], 3))
+        list(moved.query([parts / "a"], 3))
     with pytest.raises(ConfigError, match="k=0"):
-        list(opened.query([parts / "a" / "one.obj"], 0))
+        list(moved.query([parts / "a" / "one.obj"], 0))
 
 
 def test_a_model_that_embeds_nothing_but_zeros_is_reported(first, tmp_path, monkeypatch):
-    parts, out = first
+    _, out = first
     shutil.copytree(out, tmp_path / "index")
     tetrahedron(tmp_path / "more" / "x.obj", height=3.3)
     monkeypatch.setattr(encode.Encoder, "embed", lambda self, points, *a: np.full((len(points), self.width), np.nan))

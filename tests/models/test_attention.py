@@ -1,0 +1,70 @@
+"""Attention with its own backward pass, against the formula and automatic differentiation of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax3dret.models import attention
+from jax3dret.models.attention import self_attention
+
+
+def literal(qkv, num_heads):
+    """The formula, head by head; columns q | k | v, heads within each."""
+    width = qkv.shape[-1] // 3
+    size = width // num_heads
+    out = []
+    for h in range(num_heads):
+        q, k, v = (qkv[..., i * width + h * size : i * width + (h + 1) * size] for i in range(3))
+        scores = jnp.einsum("btd,bsd->bts", q, k) / jnp.sqrt(size)
+        out.append(jax.nn.softmax(scores, -1) @ v)
+    return jnp.concatenate(out, -1)
+
+
+def value_and_gradient(function, qkv, grad):
+    value, pull = jax.vjp(function, qkv)
+    return value, pull(grad)[0]
+
+
+@pytest.mark.parametrize(("shape", "heads", "devices"), [((3, 7, 24), 2, 1), ((4, 5, 18), 3, 2), ((2, 1, 12), 1, 1)])
+def test_value_and_gradient(shape, heads, devices, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    qkv = 2 * jax.random.normal(jax.random.key(0), shape)
+    grad = jax.random.normal(jax.random.key(1), (*shape[:2], shape[2] // 3))
+    expected = value_and_gradient(lambda x: literal(x, heads), qkv, grad)
+    found = value_and_gradient(lambda x: self_attention(x, heads), qkv, grad)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_in_turn_equals_at_once():
+    qkv = attention._by_head(jax.random.normal(jax.random.key(0), (4, 6, 24)), 3, 2)
+    for one, other in zip(
+        attention._in_turn(attention._head, (qkv,)), attention._at_once(attention._head, (qkv,)), strict=True
+    ):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_scores_far_beyond_the_range_of_exp():
+    qkv = 100 * jax.random.normal(jax.random.key(0), (1, 6, 12))
+    grad = jnp.ones((1, 6, 4))
+    expected = value_and_gradient(lambda x: literal(x, 1), qkv, grad)
+    for got, want in zip(value_and_gradient(lambda x: self_attention(x, 1), qkv, grad), expected, strict=True):
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_nan_stays_in_its_cloud():
+    qkv = jax.random.normal(jax.random.key(0), (2, 5, 12)).at[0, 3, 6].set(jnp.nan)
+    out = self_attention(qkv, 2)
+    assert np.isnan(out[0, :, 2:]).any() and np.isfinite(out[1]).all()
+
+
+def test_bfloat16_stays_bfloat16():
+    qkv = jax.random.normal(jax.random.key(0), (1, 5, 12))
+    out, grad = value_and_gradient(
+        lambda x: self_attention(x, 2), qkv.astype("bfloat16"), jnp.ones((1, 5, 4), "bfloat16")
+    )
+    assert out.dtype == grad.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype("float32"), literal(qkv, 2), atol=0.05)

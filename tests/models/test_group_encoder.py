@@ -1,0 +1,94 @@
+"""The sliced group encoder against the network written down layer by layer and differentiated automatically."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import nn
+
+from jax3dret.models import group_encoder
+from jax3dret.models.group_encoder import GroupEncoder
+
+WIDTHS, FEATURES = (6, 8, 10), 5
+
+
+def literal(variables, groups, train):
+    """Tokens and the moments (mean, biased variance) that both BatchNorms saw."""
+    params, stats, seen = variables["params"], variables["batch_stats"], []
+
+    def dense(name, x):
+        return x @ params[name]["kernel"] + params[name]["bias"]
+
+    def norm(name, x):
+        mean, var = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if train else (stats[name]["mean"], stats[name]["var"])
+        seen.append((mean, var))
+        return (x - mean) / jnp.sqrt(var + 1e-5) * params[name]["scale"] + params[name]["bias"]
+
+    x = dense("conv2", nn.relu(norm("norm1", dense("conv1", groups))))
+    whole = jnp.broadcast_to(x.max(2, keepdims=True), x.shape)
+    x = nn.relu(norm("norm2", dense("conv3", jnp.concatenate([whole, x], -1))))
+    return dense("conv4", x).max(2), seen
+
+
+@pytest.fixture(params=[1, 2, 6], ids=lambda slices: f"slices{slices}")
+def setting(request, monkeypatch):
+    groups = 0.3 * jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
+    monkeypatch.setattr(group_encoder, "SLICE_POINTS", groups.size // 3 // request.param)
+    encoder = GroupEncoder(FEATURES, WIDTHS)
+    variables = encoder.init(jax.random.key(1), groups, False)
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    # No value is at its start, so that a term left out shows.
+    moved = [leaf + 0.2 * jax.random.uniform(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    assert len(group_encoder._slice(groups)) == request.param
+    return encoder, jax.tree.unflatten(tree, moved), groups
+
+
+def test_evaluation(setting):
+    encoder, variables, groups = setting
+    np.testing.assert_allclose(
+        encoder.apply(variables, groups, False), literal(variables, groups, False)[0], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_training(setting):
+    encoder, variables, groups = setting
+    weight = jax.random.normal(jax.random.key(3), (2, 6, FEATURES))
+
+    def ours(params, groups):
+        tokens, state = encoder.apply({**variables, "params": params}, groups, True, mutable=["batch_stats"])
+        return (tokens * weight).sum(), (tokens, state["batch_stats"])
+
+    def theirs(params, groups):
+        tokens, seen = literal({**variables, "params": params}, groups, True)
+        return (tokens * weight).sum(), (tokens, seen)
+
+    grads, (tokens, state) = jax.grad(ours, (0, 1), has_aux=True)(variables["params"], groups)
+    expected, (expected_tokens, seen) = jax.grad(theirs, (0, 1), has_aux=True)(variables["params"], groups)
+    np.testing.assert_allclose(tokens, expected_tokens, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), grads, expected)
+    rows = groups.size // 3
+    for name, (mean, var) in zip(("norm1", "norm2"), seen, strict=True):
+        before = variables["batch_stats"][name]
+        np.testing.assert_allclose(state[name]["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            state[name]["var"], 0.9 * before["var"] + 0.1 * var * rows / (rows - 1), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_all_points_equal(setting):
+    encoder, variables, groups = setting
+    still = jnp.zeros_like(groups)
+
+    def loss(params):
+        tokens, _ = encoder.apply({**variables, "params": params}, still, True, mutable=["batch_stats"])
+        return jnp.square(tokens).sum(), tokens
+
+    grads, tokens = jax.grad(loss, has_aux=True)(variables["params"])
+    assert np.isfinite(tokens).all() and all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_nan_reaches_the_token(setting):
+    encoder, variables, groups = setting
+    tokens = encoder.apply(variables, groups.at[0, 2, 1, 0].set(jnp.nan), False)
+    assert np.isnan(tokens[0, 2]).all() and np.isfinite(tokens[1]).all()

@@ -1,0 +1,127 @@
+"""The `jax3dret` command: exit codes, what stands on stdout and on stderr, and the everyday commands as a user runs them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from search.toy import make_workdir, tetrahedron
+
+from jax3dret import __version__, cli
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    make_workdir(folder / "run")
+    for i in range(3):
+        tetrahedron(folder / "parts" / f"part_{i}.obj", height=0.3 + i)
+    (folder / "parts" / "broken.stl").write_text("solid")
+    return folder
+
+
+def shell(folder, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "jax3dret.cli", *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def call(capsys, *words):
+    """Exit code, stdout and stderr of one command in this process."""
+    code = cli.main([str(word) for word in words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_index_and_query_as_a_user_runs_them(parts):
+    done = shell(parts, "index", "parts", "--out", "parts.index", "--weights", "run", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    counts = "parts.index: 3 indexed (3 new, 0 changed, 0 dropped; 3 embedded), 1 skipped, see parts.index/skipped.json"
+    assert done.stdout.splitlines() == [counts]
+    assert "index 4/4" in done.stderr and "Traceback" not in done.stderr
+    (skipped,) = json.loads((parts / "parts.index" / "skipped.json").read_text())
+    assert skipped["file"] == "broken.stl" and "STL" in skipped["reason"]
+
+    files = ["parts/part_1.obj", "parts/part_2.obj"]
+    done = shell(parts, "query", "parts.index", *files, "-k", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer.keys() for answer in answers] == [{"query", "results"}] * 2
+    for file, answer in zip(files, answers, strict=True):
+        assert answer["query"] == file and [r["rank"] for r in answer["results"]] == [1, 2]
+        best = answer["results"][0]
+        assert best["id"] == pathlib.Path(file).name and best["path"] == str(parts / file)
+        assert best["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
+    monkeypatch.chdir(parts)
+    if not (parts / "parts.index").is_dir():
+        assert cli.main(["index", "parts", "--out", "parts.index", "--weights", "run"]) == 0
+        capsys.readouterr()
+    for words, expected, says in [
+        (["query", "parts", "parts/part_0.obj"], 1, "parts/index.json: not found; parts is not an index"),
+        (["query", "parts.index", "parts/broken.stl", "--json"], 1, "parts/broken.stl: "),
+        (["query", "parts.index", "--text", "a bolt"], 2, "embeds shapes and has no text"),
+        (["query", "parts.index"], 2, "give FILE... or --text"),
+        (["query", "parts.index", "parts/part_0.obj", "-k", "0"], 2, "-k 0: give 1 or more"),
+        (["query", "parts.index", "parts/part_0.obj", "--weights", "parts"], 2, "not a trained workdir"),
+    ]:
+        code, out, err = call(capsys, *words)
+        assert (code, out) == (expected, "") and says in err and err.count("\n") == 1, (words, err)
+    code, out, _ = call(capsys, "query", "parts.index", "parts/part_0.obj", "-k", "99")
+    assert code == 0 and out.splitlines()[0] == "parts/part_0.obj" and len(out.splitlines()) == 4
+    assert out.splitlines()[1].split() == ["1", "1.0000", "part_0.obj"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["index", "parts", "--out", "new"], "a new index needs --weights WORKDIR"),
+        (["index", "parts", "--out", "new", "--weights", "parts"], "--weights parts: not a trained workdir"),
+        (["index", "nowhere", "--out", "new", "--weights", "run"], "nowhere: no such file or folder"),
+        (["index", "parts", "--out", "parts", "--weights", "run"], "--out parts: is a folder with other things in it"),
+        (["index", "parts", "--out", "new", "--weights", "run", "--jobs", "0"], "--jobs=0: give 1 or more"),
+        (["index", "parts"], "the following arguments are required: --out"),
+        (["index", "parts", "--out", "new", "--up-axis", "x"], "invalid choice: 'x'"),
+        (["indx"], "invalid choice: 'indx'"),
+        (["bench", "point_op"], "there is no bench 'point_op'; did you mean 'point_ops'?"),
+        (["bench", "--repeats", "0"], "--repeats=0: give 1 or more"),
+        (["data", "build", "parametric_shape/demo"], "unknown data set 'parametric_shape/demo'"),
+        ([], "required"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_code_2(parts, capsys, monkeypatch, words, says):
+    monkeypatch.chdir(parts)
+    code, out, err = call(capsys, *words)
+    assert (code, out) == (2, "") and says in err and err.count("\n") == 1
+    assert not (parts / "new").exists()
+
+
+def test_help_and_version(capsys):
+    for words in (["--help"], ["query", "--help"], ["--version"]):
+        with pytest.raises(SystemExit) as left:
+            cli.main(words)
+        assert left.value.code == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("index", "query", "data", "report", "bench", "info"))
+    assert out.endswith(f"jax3dret {__version__}\n")
+
+
+def test_info_and_data_list(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    code, out, _ = call(capsys, "info")
+    assert code == 0 and f"jax3dret {__version__}" in out and "devices: cpu:0" in out and "nothing yet" in out
+    code, out, _ = call(capsys, "data", "list", "--data-dir", tmp_path)
+    assert code == 0 and str(tmp_path) in out and "parametric_shapes/demo" in out and "modelnet/10" in out
+    assert "prepared " not in out.split("\n", 1)[1]
+
+
+def test_a_report_of_no_workdir(capsys, tmp_path):
+    code, out, err = call(capsys, "report", tmp_path / "nowhere")
+    assert code in (1, 2) and out == "" and err.startswith("error: ") and err.count("\n") == 1
