@@ -49,7 +49,8 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _say(
-                f"{error.filename or 'output'}: the disk is full; what was complete before is untouched", FAILED
+                f"{error.filename or where() or 'output'}: the disk is full; what was complete before is untouched",
+                FAILED,
             )
         if error.filename is not None:
             return _say(f"{error.filename}: {(error.strerror or str(error)).lower()}", FAILED)

@@ -22,9 +22,9 @@ from typing import Any
 import jax
 
 from data_pipelines import build
-from jax3dret.core import checkpoint, sharding, train
+from jax3dret.core import checkpoint, optim, sharding, train
 from jax3dret.core import config as configs
-from jax3dret.core.logging import MetricWriter, setup_console
+from jax3dret.core.logging import MetricWriter, log_parameters, setup_console
 from jax3dret.core.types import ConfigError, DataSpec, Recipe
 from jax3dret.data import pipeline
 from jax3dret.search import report
@@ -90,7 +90,7 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     _check_workdir(workdir, config)
     folder.append(workdir)
     prepared = _prepare_data(config)
-    task = configs.resolve_module(config.task, where="config.task")
+    make_recipe = configs.resolve(f"{config.task}:make", where="config.task")
     sources: dict[str, pipeline.Source] = {}
 
     def open_source(split: str) -> pipeline.Source:
@@ -98,7 +98,7 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
             sources[split] = pipeline.open_source(prepared, split, config.data.data_dir or None)
         return sources[split]
 
-    recipe: Recipe = task.make(config, open_source)
+    recipe: Recipe = make_recipe(config, open_source)
     mesh = sharding.make_mesh(**config.mesh.to_dict())
     options = _loop_options(config)
     published = config.published.to_dict()
@@ -130,6 +130,8 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
             workdir / "manifest.json",
             {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
         )
+        if not done and args.mode != "eval":
+            log_parameters(optim.describe(train.abstract_state(recipe, config.seed).params, config.optim.rules))
     if args.mode != "eval":
         interrupted = _train(recipe, open_source, workdir, mesh, options, open_writer)
         if interrupted:
@@ -278,7 +280,11 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def _replace(path: pathlib.Path, text: str) -> None:
     beside = path.with_name(path.name + ".partial")
-    beside.write_text(text)
+    try:
+        beside.write_text(text)
+    except OSError as error:
+        error.filename = str(path)  # a failed write knows no name
+        raise
     beside.replace(path)
 
 

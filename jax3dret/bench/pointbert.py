@@ -54,13 +54,14 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
 def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], Any]]:
     encoder, head = PointBert(), ClassificationHead(CLASSES)
     batch, targets = jnp.asarray(points), jnp.asarray(labels)
+    # All of these are arguments of the compiled functions: a captured array would be a constant to the compiler.
     keys = {name: jax.random.key(i) for i, name in enumerate(("fps", "drop_path", "dropout"))}
     variables = jax.jit(lambda key: encoder.init(key, batch))(jax.random.key(3))
     head_variables = head.init(jax.random.key(4), jnp.zeros((CLOUDS, encoder.embedding_dim)))
     params = (variables["params"], head_variables["params"])
     stats = (variables["batch_stats"], head_variables["batch_stats"])
 
-    def loss(params, stats):
+    def loss(params, stats, batch, targets, keys):
         apply = {"train": True, "rngs": keys, "mutable": ["batch_stats"]}
         embedding, state = encoder.apply({"params": params[0], "batch_stats": stats[0]}, batch, **apply)
         logits, head_state = head.apply({"params": params[1], "batch_stats": stats[1]}, embedding, **apply)
@@ -70,7 +71,7 @@ def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[],
     gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))
     return {
         "forward": lambda: jax.block_until_ready(embed(variables, batch)),
-        "forward_backward": lambda: jax.block_until_ready(gradients(params, stats)),
+        "forward_backward": lambda: jax.block_until_ready(gradients(params, stats, batch, targets, keys)),
     }
 
 

@@ -14,16 +14,20 @@ import dataclasses
 import errno
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from jax3dret.core.config import check_rules
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, TrainState
 
 FOLDER = "checkpoints"
+# Bytes of a checkpoint beside its arrays: names, shapes, shardings.
+_ROOM = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +70,22 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState, data: Any, meta: Mapping[str, Any]) -> None:
-        """Saves in the background; an error of the previous save is raised here or by `wait`."""
+        """Saves in the background; an error of the previous save is raised here or by `wait`.
+
+        Raises:
+            DataError: the disk has no room for it, or cannot be written.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        self.wait()
+        needed = _ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.directory).free
+        if free < needed:  # found out while it writes, the storage layer would leave a traceback in every thread
+            raise DataError(
+                f"{self.directory}: the disk is full: {free:,} bytes are free, the checkpoint of step {step} takes "
+                f"{needed:,}; the last complete checkpoint is untouched"
+            )
         with _one_line(self.directory):
             self._manager.save(
                 step,
@@ -183,6 +199,8 @@ def match_params(
     Raises:
         ConfigError: a parameter of ours has no counterpart or another shape, and `fresh` does not excuse it.
     """
+    check_rules(rename, where="config.checkpoint.rename")
+    check_rules([(pattern, None) for pattern in fresh], where="config.checkpoint.fresh")
     available: dict[str, tuple[str, Any]] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(theirs)[0]:
         original = name = path_name(path)

@@ -16,6 +16,7 @@ import importlib.util
 import inspect
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,21 @@ import ml_collections
 from jax3dret.core.types import ConfigError
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed.
-PLACE_KEYS = ("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log.", "eval.every")
+PLACE_KEYS = (
+    *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
+    *("eval.every", "eval.batch_size"),
+)
+
+# The least value of numbers that count or divide.
+LEAST = {
+    "train.batch_size": 1,
+    "train.accumulate": 1,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 1,
+    "log.every": 1,
+    "eval.every": 0,
+    "data.num_threads": 0,
+}
 
 
 def spine() -> ml_collections.ConfigDict:
@@ -146,6 +161,7 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
         _check_known(key, values, known, origin=path)
     for key, text in overrides:
         _apply_override(values, known, key, text)
+    check_least(values, LEAST)
     return Config(values), f"{pathlib.Path(path).stem}:{variant}"
 
 
@@ -188,6 +204,27 @@ def check_kwargs(target: Callable[..., Any], kwargs: Mapping[str, Any], *, where
             raise ConfigError(
                 f"{where}: {label} takes no '{key}'{nearest(key, parameters)}; it takes: {', '.join(parameters)}"
             )
+
+
+def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
+    """Raises ConfigError where the number under a dotted key is below what `least` says."""
+    for key, lowest in least.items():
+        number: Any = values
+        for part in key.split("."):
+            number = number[part]
+        if number < lowest:
+            raise ConfigError(f"config.{key} is {number}; give {lowest} or more")
+
+
+def check_rules(rules: Any, *, where: str) -> None:
+    """Raises ConfigError where `rules` is not a sequence of pairs (regular expression, setting)."""
+    for rule in rules:
+        if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)):
+            raise ConfigError(f"{where}: {rule!r} is not a pair of a regular expression and what it sets")
+        try:
+            re.compile(rule[0])
+        except re.error as error:
+            raise ConfigError(f"{where}: '{rule[0]}' is not a regular expression: {error}") from error
 
 
 def nearest(key: str, candidates: Iterable[str]) -> str:

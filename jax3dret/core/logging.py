@@ -92,8 +92,12 @@ class MetricWriter:
             return
         values = {key: _scalar(key, value) for key, value in metrics.items()}
         event = {"step": int(step), "split": split, "time": time.time()} | {k: _jsonable(v) for k, v in values.items()}
-        self._file.write(json.dumps(event, allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(event, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)  # a failed write knows no name
+            raise
         self._recorded.add((int(step), split))
         if self._board is not None:
             for key, value in values.items():
@@ -139,7 +143,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def setup_console(level: int | str = "INFO") -> None:
     """Sends log records to standard error: coloured on a terminal, plain lines elsewhere.
 
-    The project's own logger takes `level`; libraries (absl, jax, orbax, grain, ...) are heard from WARNING on. May be called
+    The project's own logger takes `level`; libraries (jax, grain, ...) are heard from WARNING on. May be called
     again to change the level.
 
     Raises:
@@ -149,9 +153,10 @@ def setup_console(level: int | str = "INFO") -> None:
     if number is None:
         raise ConfigError(f"log level '{level}' is unknown; there are: DEBUG, INFO, WARNING, ERROR")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # INFO lines of XLA's C++ side, if it is not loaded yet
-    absl.logging.set_verbosity(absl.logging.WARNING)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Orbax logs through absl, with a traceback, the errors that it raises as well; they are told once, as what is raised.
+    absl.logging.set_verbosity(absl.logging.FATAL)
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     # absl.app.run puts its own handler on the root logger, which would print every line twice.

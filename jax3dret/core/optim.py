@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jax3dret.core import schedules
-from jax3dret.core.config import check_kwargs, nearest, resolve
+from jax3dret.core.config import check_kwargs, check_rules, nearest, resolve
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, PyTree
 
@@ -156,7 +156,8 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
         ConfigError: a parameter that no rule matches, a rule that matches nothing or that earlier rules leave nothing,
             an unknown setting.
     """
-    compiled = [(_compile(pattern), _settings(pattern, given)) for pattern, given in rules]
+    check_rules(rules, where="optim.rules")
+    compiled = [(re.compile(pattern), _settings(pattern, given)) for pattern, given in rules]
     leaves = [(path_name(path), tuple(leaf.shape)) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]]
     rows, used = [], set()
     for path, shape in leaves:
@@ -182,6 +183,8 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
 
 def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
     known = ("lr", "decay", "freeze")
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"optim.rules: '{pattern}' sets {given!r}; give a mapping of {', '.join(known)}")
     for key, value in given.items():
         if key not in known:
             raise ConfigError(
@@ -206,13 +209,6 @@ def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "decay": 0.0 if frozen else float(given.get("decay", 1.0)),
         "frozen": frozen,
     }
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"optim.rules: '{pattern}' is not a regular expression: {error}") from error
 
 
 def _make_schedule(

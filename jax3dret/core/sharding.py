@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jax3dret.core.config import check_rules
 from jax3dret.core.types import ConfigError, PyTree
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
@@ -57,6 +58,7 @@ def param_shardings(params: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     Raises:
         ConfigError: a rule matches nothing, names an unknown axis, or asks for a split that does not divide the shape.
     """
+    check_rules(rules, where="config.sharding")
     unmatched = {pattern for pattern, _ in rules}
 
     def place(path: Sequence[object], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
@@ -126,6 +128,8 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
 
 
 def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], mesh: Mesh) -> None:
+    if not isinstance(axes, tuple | list):
+        raise ConfigError(f"config.sharding: {name}: {axes!r} is not a list of mesh axes, such as (None, 'fsdp')")
     if len(axes) > len(shape):
         raise ConfigError(f"config.sharding: {name} has shape {shape}, the rule gives {len(axes)} axes")
     for size, axis in zip(shape, axes, strict=False):

@@ -303,13 +303,13 @@ def fit(
             if first >= recipe.steps:
                 save()
             checkpoints.wait()
+            return Outcome(state, stop.get("signal"))  # a signal after the last step still asks for no evaluation
     finally:
         # Reader threads must not outlive the loop, and a failed save must not hide the error that ended it.
         with contextlib.suppress(DataError):
             checkpoints.close()
         if data is not None and hasattr(data, "close"):
             data.close()
-    return Outcome(state)
 
 
 def evaluate(
@@ -345,7 +345,8 @@ def _workdir_of(path: str, key: str) -> pathlib.Path:
 def _stop_signals() -> Iterator[dict[str, str]]:
     """Notes SIGTERM and the first Ctrl-C, so that the loop can finish its step and save; a second Ctrl-C stops at once."""
     caught: dict[str, str] = {}
-    if threading.current_thread() is not threading.main_thread():
+    # Several processes must stop at the same step: for SIGTERM the runtime sees to that, Ctrl-C stops each of them at once.
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield caught
         return
 
@@ -354,9 +355,7 @@ def _stop_signals() -> Iterator[dict[str, str]]:
             raise KeyboardInterrupt
         caught["signal"] = signal.Signals(number).name
 
-    # With several processes the runtime itself listens for SIGTERM, so that all of them save the same step.
-    numbers = [signal.SIGINT] + ([signal.SIGTERM] if jax.process_count() == 1 else [])
-    previous = {number: signal.signal(number, note) for number in numbers}
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

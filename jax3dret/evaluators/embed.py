@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -33,8 +35,8 @@ def embed_split(
     if items < 1:
         raise DataError(f"{path.name}: no items to embed")
     partial = path.with_name(path.name + ".partial")
-    out: np.memmap | None = None
-    done = 0
+    out: io.BufferedWriter | None = None  # a file, not a memory map: where a map runs out of disk the process is killed
+    width = done = 0
     try:
         for batch in batches:
             embedded = embed_fn(batch)
@@ -50,25 +52,30 @@ def embed_split(
             if done + len(rows) > items:
                 raise DataError(f"the batches hold more than the {items} items of the split")
             if out is None:
-                shape = (items, rows.shape[1])
-                out = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-            if rows.shape[1] != out.shape[1]:
-                raise DataError(f"embedding '{key}' is {rows.shape[1]} wide after row {done}, {out.shape[1]} before")
+                out, width = partial.open("wb"), rows.shape[1]
+                header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (items, width)}
+                np.lib.format.write_array_header_1_0(out, header)
+            if rows.shape[1] != width:
+                raise DataError(f"embedding '{key}' is {rows.shape[1]} wide after row {done}, {width} before")
             bad = ~np.isfinite(rows).all(axis=1)
             if bad.any():
                 row = done + int(bad.argmax())
                 name = f" ({ids[row]})" if ids is not None else ""
                 raise DataError(f"embedding '{key}' of row {row}{name} holds NaN or infinity")
-            out[done : done + len(rows)] = rows
+            out.write(rows.tobytes())
             done += len(rows)
             if progress is not None:
                 progress(done)
         if done != items or out is None:
             raise DataError(f"the batches held {done} items; the split has {items}")
-        out.flush()
-    except BaseException:
+        out.close()
+    except BaseException as error:
+        if out is not None:
+            with contextlib.suppress(OSError):
+                out.close()
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a failed write knows no name
         raise
-    del out
     partial.replace(path)
     return np.load(path, mmap_mode="r")

@@ -24,7 +24,7 @@ from jax3dret.data.pipeline import eval_batches
 from jax3dret.evaluators import examples, scoring
 from jax3dret.evaluators.embed import embed_split
 from jax3dret.metrics import classification, ranking
-from jax3dret.search.index import Index
+from jax3dret.search.index import Index, check_options
 
 
 def make(
@@ -75,6 +75,7 @@ def make(
     if unknown := sorted(set(options) - {"kind", "scoring", "target_recall"}):
         raise ConfigError(f"index.{unknown[0]}: not an option of the index; it takes kind, scoring, target_recall")
     gallery_source = open_source(gallery_split)
+    check_options(len(gallery_source), distance=distance, **options)  # now, not after the training
     same = open_query_source is None and query_split == gallery_split and query_key == gallery_key
     same = same and query_transforms is None
     query_source = gallery_source if same else (open_query_source or open_source)(query_split)

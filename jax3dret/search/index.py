@@ -43,6 +43,33 @@ _ROUNDING = 4e-6
 _FAR = 1e3
 
 
+def check_options(
+    items: int,
+    *,
+    distance: Distance = "cosine",
+    kind: Kind = "auto",
+    scoring: Scoring = "auto",
+    target_recall: float = 0.98,
+) -> Literal["scann", "exact"]:
+    """The kind of index that `Index.build` makes of so many items; ConfigError for a choice that cannot be."""
+    ranking.check_choice("distance", distance, ("cosine", "euclidean"))
+    ranking.check_choice("kind", kind, ("auto", "scann", "exact"))
+    ranking.check_choice("scoring", scoring, ("auto", "brute_force", "tree_ah"))
+    if not 0 < target_recall <= 1:
+        raise ConfigError(f"target_recall={target_recall}: it lies in (0, 1]")
+    if kind == "scann" and not backends.scann_available():
+        raise ConfigError("kind='scann': the package scann is not installed (wheels for Linux only); use kind='exact'")
+    if kind == "auto":
+        kind = "scann" if backends.scann_available() else "exact"
+    if scoring == "tree_ah" and kind == "exact":
+        raise ConfigError("scoring='tree_ah' needs ScaNN, which is not installed or not chosen; use 'brute_force'")
+    if scoring == "tree_ah" and items < backends.MIN_TREE_ITEMS:
+        raise ConfigError(
+            f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {items}; use 'brute_force'"
+        )
+    return kind
+
+
 class Index:
     """Vectors, ids and a searcher over them. Make one with `Index.build` or `Index.load`."""
 
@@ -80,26 +107,10 @@ class Index:
         Two builds from the same arguments answer alike. Raises ConfigError (a choice that cannot be) and DataError
         (shapes, dtype, NaN, infinity, no vectors, duplicate ids, zero vectors under cosine).
         """
-        ranking.check_choice("distance", distance, ("cosine", "euclidean"))
-        ranking.check_choice("kind", kind, ("auto", "scann", "exact"))
-        ranking.check_choice("scoring", scoring, ("auto", "brute_force", "tree_ah"))
-        if not 0 < target_recall <= 1:
-            raise ConfigError(f"target_recall={target_recall}: it lies in (0, 1]")
         _check_vectors(vectors, "vectors")
+        kind = check_options(len(vectors), distance=distance, kind=kind, scoring=scoring, target_recall=target_recall)
         ids = _check_ids(ids, len(vectors))
         _check_directions(vectors, ids, distance)
-        if kind == "scann" and not backends.scann_available():
-            raise ConfigError(
-                "kind='scann': the package scann is not installed (wheels for Linux only); use kind='exact'"
-            )
-        if kind == "auto":
-            kind = "scann" if backends.scann_available() else "exact"
-        if scoring == "tree_ah" and kind == "exact":
-            raise ConfigError("scoring='tree_ah' needs ScaNN, which is not installed or not chosen; use 'brute_force'")
-        if scoring == "tree_ah" and len(vectors) < backends.MIN_TREE_ITEMS:
-            raise ConfigError(
-                f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {len(vectors)}; use 'brute_force'"
-            )
         meta = dict(meta or {})
         try:
             json.dumps(meta, allow_nan=False)

@@ -93,5 +93,9 @@ def _replace(path: pathlib.Path, text: str) -> None:
     A file name that is not text (a lone surrogate) is shown with question marks.
     """
     beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(text.encode("utf-8", "replace"))
+    try:
+        beside.write_bytes(text.encode("utf-8", "replace"))
+    except OSError as error:
+        error.filename = str(path)  # a failed write knows no name
+        raise
     beside.replace(path)

@@ -15,6 +15,9 @@ the encoder's output is the descriptor that retrieval compares. What makes up th
 from __future__ import annotations
 
 import math
+import pathlib
+import re
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +29,7 @@ import numpy as np
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim, rng
-from jax3dret.core.types import Batch, ConfigError, DataSpec, Metrics, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import Batch, ConfigError, DataError, DataSpec, Metrics, PyTree, Recipe, Task, Transform
 from jax3dret.data import points
 from jax3dret.evaluators import retrieval
 
@@ -73,6 +76,7 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     """
     if config.objective not in OBJECTIVES:
         raise ConfigError(f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}")
+    configs.check_least(config, {"data.num_points": 1, "eval.batch_size": 1, "train.max_steps_per_epoch": 0})
     source = open_source(config.train.split)
     two_view = config.objective == "two_view"
     classes = len(source.class_names)
@@ -108,9 +112,7 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     if config.train.max_steps_per_epoch:
         per_epoch = min(per_epoch, config.train.max_steps_per_epoch)
     steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
-    params, _ = jax.eval_shape(
-        task.init, jax.random.key(0), {k: jnp.zeros(v.shape, v.dtype) for k, v in example.items()}
-    )
+    params = _abstract_params(task, example)
     optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
     augment = config.data.augment.build()
     return Recipe(
@@ -145,6 +147,23 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             "weights": "random initialisation" if steps == 0 else f"trained on {config.data.name}:{config.train.split}",
         },
     )
+
+
+def _abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+    """The parameters as shapes; what a component raises over the values that the config gave it is a ConfigError."""
+    try:
+        return jax.eval_shape(task.init, jax.random.key(0), dict(example))[0]
+    except (ConfigError, DataError):
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        ours = [
+            f for f in traceback.extract_tb(error.__traceback__) if not re.search(r"[\\/](jax|flax)[\\/]", f.filename)
+        ]
+        raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"config.model and config.head give no network: {type(error).__name__} in {raised}: {first}"
+        ) from error
 
 
 def classification_task(

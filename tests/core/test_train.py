@@ -75,6 +75,13 @@ def test_a_signal_saves_the_step_in_hand(tmp_path, number):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path, monkeypatch):
+    wait = checkpoint.Checkpoints.wait
+    monkeypatch.setattr(checkpoint.Checkpoints, "wait", lambda self: (os.kill(os.getpid(), signal.SIGINT), wait(self)))
+    outcome = run(tmp_path)
+    assert outcome.interrupted == "SIGINT" and int(outcome.state.step) == 12
+
+
 def test_a_checkpoint_of_four_devices_goes_on_with_one(tmp_path):
     run(tmp_path / "four", make_recipe(), data=Interrupted(6))
     whole = run(tmp_path / "whole", devices=1)

@@ -22,8 +22,12 @@ def literal(qkv, num_heads):
 
 
 def value_and_gradient(function, qkv, grad):
-    value, pull = jax.vjp(function, qkv)
-    return value, pull(grad)[0]
+    @jax.jit
+    def both(qkv, grad):
+        value, pull = jax.vjp(function, qkv)
+        return value, pull(grad)[0]
+
+    return both(qkv, grad)
 
 
 @pytest.mark.parametrize(("shape", "heads", "devices"), [((3, 7, 24), 2, 1), ((4, 5, 18), 3, 2), ((2, 1, 12), 1, 1)])

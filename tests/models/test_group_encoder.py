@@ -30,7 +30,7 @@ def literal(variables, groups, train):
     return dense("conv4", x).max(2), seen
 
 
-@pytest.fixture(params=[1, 2, 6], ids=lambda slices: f"slices{slices}")
+@pytest.fixture(params=[1, 3], ids=lambda slices: f"slices{slices}")
 def setting(request, monkeypatch):
     groups = 0.3 * jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
     monkeypatch.setattr(group_encoder, "SLICE_POINTS", groups.size // 3 // request.param)
@@ -47,7 +47,10 @@ def setting(request, monkeypatch):
 def test_evaluation(setting):
     encoder, variables, groups = setting
     np.testing.assert_allclose(
-        encoder.apply(variables, groups, False), literal(variables, groups, False)[0], rtol=1e-5, atol=1e-5
+        jax.jit(encoder.apply, static_argnums=2)(variables, groups, False),
+        literal(variables, groups, False)[0],
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -63,8 +66,8 @@ def test_training(setting):
         tokens, seen = literal({**variables, "params": params}, groups, True)
         return (tokens * weight).sum(), (tokens, seen)
 
-    grads, (tokens, state) = jax.grad(ours, (0, 1), has_aux=True)(variables["params"], groups)
-    expected, (expected_tokens, seen) = jax.grad(theirs, (0, 1), has_aux=True)(variables["params"], groups)
+    grads, (tokens, state) = jax.jit(jax.grad(ours, (0, 1), has_aux=True))(variables["params"], groups)
+    expected, (expected_tokens, seen) = jax.jit(jax.grad(theirs, (0, 1), has_aux=True))(variables["params"], groups)
     np.testing.assert_allclose(tokens, expected_tokens, rtol=1e-4, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), grads, expected)
     rows = groups.size // 3
@@ -84,7 +87,7 @@ def test_all_points_equal(setting):
         tokens, _ = encoder.apply({**variables, "params": params}, still, True, mutable=["batch_stats"])
         return jnp.square(tokens).sum(), tokens
 
-    grads, tokens = jax.grad(loss, has_aux=True)(variables["params"])
+    grads, tokens = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
     assert np.isfinite(tokens).all() and all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 

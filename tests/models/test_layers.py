@@ -79,9 +79,9 @@ def test_layer_norm():
 
 def test_drop_path_is_per_sample_and_rescaled():
     x = jnp.ones((400, 3, 2))
-    apply = lambda train: DropPath(0.25).apply({}, x, train, rngs={"drop_path": jax.random.key(0)})
-    np.testing.assert_array_equal(apply(False), x)
-    y = np.asarray(apply(True))
+    rngs = {"drop_path": jax.random.key(0)}
+    np.testing.assert_array_equal(DropPath(0.25).apply({}, x, False, rngs=rngs), x)
+    y = np.asarray(DropPath(0.25).apply({}, x, True, rngs=rngs))
     assert (y == y[:, :1, :1]).all()
     np.testing.assert_allclose(np.unique(y), [0, 4 / 3], rtol=1e-6)
     np.testing.assert_allclose(y.mean(), 1, atol=0.1)
