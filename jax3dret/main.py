@@ -283,6 +283,7 @@ def _replace(path: pathlib.Path, text: str) -> None:
     try:
         beside.write_text(text)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         error.filename = str(path)  # a failed write knows no name
         raise
     beside.replace(path)
