@@ -69,15 +69,22 @@ class Interrupted(ToyData):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step_in_hand(tmp_path, number):
+    before = signal.getsignal(signal.SIGINT)
     outcome = run(tmp_path, data=Interrupted(3, number))
     assert outcome.interrupted == signal.Signals(number).name and int(outcome.state.step) == 3
     assert checkpoint.Checkpoints(tmp_path).latest() == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path, monkeypatch):
-    wait = checkpoint.Checkpoints.wait
-    monkeypatch.setattr(checkpoint.Checkpoints, "wait", lambda self: (os.kill(os.getpid(), signal.SIGINT), wait(self)))
+    wait, sent = checkpoint.Checkpoints.wait, []
+
+    def wait_and_press(self):
+        if not sent:  # a second Ctrl-C would stop at once
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        wait(self)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "wait", wait_and_press)
     outcome = run(tmp_path)
     assert outcome.interrupted == "SIGINT" and int(outcome.state.step) == 12
 
