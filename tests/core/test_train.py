@@ -85,7 +85,7 @@ def test_a_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path, mon
         wait(self)
 
     monkeypatch.setattr(checkpoint.Checkpoints, "wait", wait_and_press)
-    outcome = run(tmp_path)
+    outcome = run(tmp_path, checkpoint_every=100)  # the only save is the last
     assert outcome.interrupted == "SIGINT" and int(outcome.state.step) == 12
 
 
