@@ -114,6 +114,9 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
         raise DataError(
             f"{folder / 'manifest.json'}: cannot be read ({error}); remove {folder} and build again"
         ) from None
+    missing = sorted({"name", "version", "splits", "class_names"} - set(manifest if isinstance(manifest, dict) else ()))
+    if missing:
+        raise DataError(f"{folder / 'manifest.json'}: has no '{missing[0]}'; remove {folder} and build again")
     return manifest
 
 

@@ -12,6 +12,7 @@ import pathlib
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -85,6 +86,8 @@ def _in_a_callback(event: sys.UnraisableHookArgs) -> None:
     """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there would do nothing."""
     if issubclass(event.exc_type, KeyboardInterrupt):
         os._exit(_interrupted())
+    if event.object is None and threading.get_ident() != threading.main_thread().ident:
+        return  # from a library's compiled thread; what counts of it, the library raises in the main thread too
     _PREVIOUS_HOOKS[1](event)
 
 

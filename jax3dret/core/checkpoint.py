@@ -109,7 +109,7 @@ class Checkpoints:
         optimizer = {"step": abstract.step, "opt_state": abstract.opt_state}
         self._check_structure(step, "model", model)
         self._check_structure(step, "optimizer", optimizer)
-        with _one_line(self.directory / str(step)):
+        with self._reading(step):
             out = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -127,14 +127,14 @@ class Checkpoints:
         step = self._existing(step)
         model = {"params": abstract_params, "model_state": abstract_model_state}
         self._check_structure(step, "model", model)
-        with _one_line(self.directory / str(step)):
+        with self._reading(step):
             out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(model)))
         return out.model["params"], out.model["model_state"]
 
     def raw_model(self, step: int | None = None) -> dict[str, PyTree]:
         """The `model` item as NumPy arrays under its own names, whatever the architecture."""
         step = self._existing(step)
-        with _one_line(self.directory / str(step)):
+        with self._reading(step):
             metadata = self._manager.item_metadata(step).model
             target = jax.tree.map(
                 lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()), metadata.tree
@@ -144,7 +144,7 @@ class Checkpoints:
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         step = self._existing(step)
-        with _one_line(self.directory / str(step)):
+        with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
 
     def reached_preemption(self, step: int) -> bool:
@@ -158,6 +158,21 @@ class Checkpoints:
         with _one_line(self.directory):
             self._manager.close()
 
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """As `_one_line`, and says what is left to go on from."""
+        try:
+            with _one_line(self.directory / str(step)):
+                yield
+        except DataError as error:
+            earlier = max((other for other in self._manager.all_steps() if other < step), default=None)
+            left = (
+                "there is no earlier one"
+                if earlier is None
+                else f"without this folder a run goes on from step {earlier}"
+            )
+            raise DataError(f"{error}; {left}") from error
+
     def _existing(self, step: int | None) -> int:
         step = self.latest() if step is None else step
         if step is None:
@@ -165,7 +180,7 @@ class Checkpoints:
         return step
 
     def _check_structure(self, step: int, item: str, wanted: PyTree) -> None:
-        with _one_line(self.directory / str(step)):
+        with self._reading(step):
             found = self._manager.item_metadata(step)[item].tree
         theirs = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(found)[0]}
         ours = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(wanted)[0]}

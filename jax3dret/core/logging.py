@@ -92,12 +92,9 @@ class MetricWriter:
             return
         values = {key: _scalar(key, value) for key, value in metrics.items()}
         event = {"step": int(step), "split": split, "time": time.time()} | {k: _jsonable(v) for k, v in values.items()}
-        try:
+        with self._named():
             self._file.write(json.dumps(event, allow_nan=False) + "\n")
             self._file.flush()
-        except OSError as error:
-            error.filename = str(self.path)  # a failed write knows no name
-            raise
         self._recorded.add((int(step), split))
         if self._board is not None:
             for key, value in values.items():
@@ -113,11 +110,21 @@ class MetricWriter:
     def close(self) -> None:
         """Flushes and closes both files; calling it again does nothing."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with self._named():
+                file.close()
         if self._board is not None:
             self._board.close()
             self._board = None
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """A failed write does not know its file's name."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def __enter__(self) -> MetricWriter:
         return self

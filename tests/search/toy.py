@@ -55,7 +55,7 @@ def make_workdir(folder, seed=0, **model):
     manifest = {"name": "things", "version": "1.0.0", "up_axis": "z", "class_names": ["cube", "cone"]}
     (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": {"items": 48}}}))
     state = TrainState(np.zeros((), np.int32), params, model_state, {"count": np.zeros((), np.int32)})
-    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints = checkpoint.Checkpoints(folder, keep=1)
     checkpoints.save(state, None, {**recipe.meta, "step": 0, "train_s": 0.0})
     checkpoints.wait()
     checkpoints.close()
