@@ -229,6 +229,9 @@ def test_folders_without_a_manifest_are_not_prepared(tmp_path, parts):
     (path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         driver.find("mesh_folder", tmp_path / "out")
+    (path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=r"manifest\.json: has no 'class_names'"):
+        driver.find("mesh_folder", tmp_path / "out")
     (path / "manifest.json").unlink()
     assert driver.find("mesh_folder", tmp_path / "out") is None
     with pytest.raises(DataError, match=r"has no manifest\.json"):

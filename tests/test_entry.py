@@ -139,19 +139,25 @@ def test_two_processes_of_two_devices_give_the_same_losses(reference, data_dir, 
     np.testing.assert_allclose(list(losses(reference).values()), list(losses(tmp_path).values()), rtol=1e-5)
 
 
-def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(reference, data_dir, tmp_path):
+def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(data_dir, tmp_path):
+    whole, parts, steps = tmp_path / "whole", tmp_path / "parts", 100  # an epoch has 48
+    uninterrupted = run(whole, data_dir, "--mode=train", train__steps=steps)
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
     process = subprocess.Popen(
-        command(tmp_path, data_dir, "--mode=train"), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+        command(parts, data_dir, "--mode=train", train__steps=steps),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
     )
-    wait_for_step(tmp_path, 5, process)
+    wait_for_step(parts, 10, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    latest = Checkpoints(tmp_path).latest()
-    assert latest is not None and latest < 8, "the run was over before it was killed"
-    again = run(tmp_path, data_dir, "--mode=train")
+    latest = Checkpoints(parts).latest()
+    assert latest is not None and latest < steps, "the run was over before it was killed"
+    again = run(parts, data_dir, "--mode=train", train__steps=steps)
     assert again.returncode == 0 and f"resumed from step {latest}" in again.stderr
-    assert losses(tmp_path) == losses(reference)
-    for a, b in zip(params(reference), params(tmp_path), strict=True):
+    assert losses(parts) == losses(whole)
+    for a, b in zip(params(whole), params(parts), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

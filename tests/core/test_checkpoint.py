@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import shutil
 
@@ -100,3 +101,24 @@ def test_half_written_checkpoints_are_ignored_and_cleaned(tmp_path):
     again.save(state.replace(step=jnp.int32(9)), None, {})
     again.close()
     assert not half.exists() and checkpoint.Checkpoints(tmp_path).latest() == 9
+
+
+def test_a_disk_without_room_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    recipe = make_recipe()
+    state, _ = train.make_state(recipe, sharding.make_mesh(2, 2), 0)
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
+    with pytest.raises(DataError, match=r"checkpoints: the disk is full: 1,048,576 bytes are free, .* step 0 takes"):
+        checkpoints.save(state, {}, {})
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_damaged_checkpoint_says_from_where_a_run_can_go_on(tmp_path):
+    checkpoints, state, abstract = saved(tmp_path)
+    checkpoints.save(dataclasses.replace(state, step=state.step + 5), {}, {})
+    checkpoints.wait()
+    for file in (tmp_path / "checkpoints" / "5" / "model").iterdir():
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    with pytest.raises(DataError, match=r"checkpoints/5: cannot read .*without this folder a run goes on from step 0"):
+        checkpoint.Checkpoints(tmp_path).restore(abstract)

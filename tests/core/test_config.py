@@ -57,6 +57,10 @@ def test_overrides_take_the_type_of_the_default(path):
         ("optim", "3", "is a section"),
         ("model.name", "jax3dret.models.pointbert:PointBart", "did you mean 'PointBert'"),
         ("model.name", "jax3dret.models.nothing:PointBert", "there is no module"),
+        ("train.batch_size", "0", "config.train.batch_size is 0; give 1 or more"),
+        ("log.every", "-3", "config.log.every is -3; give 1 or more"),
+        ("checkpoint.every", "0", "config.checkpoint.every is 0"),
+        ("eval.every", "-1", "config.eval.every is -1; give 0 or more"),
     ],
 )
 def test_a_wrong_override_names_the_right_one(path, key, value, says):
@@ -96,7 +100,8 @@ def test_differences_ignore_places_and_survive_json(path):
     config, _ = configs.load(path)
     theirs = json.loads(configs.dump(config))
     assert configs.differences(config, theirs) == []
-    moved, _ = configs.load(path, [("data.data_dir", "elsewhere"), ("checkpoint.every", "3"), ("mesh.fsdp", "2")])
+    places = [("data.data_dir", "elsewhere"), ("checkpoint.every", "3"), ("mesh.fsdp", "2"), ("eval.batch_size", "5")]
+    moved, _ = configs.load(path, places)
     assert configs.differences(moved, theirs) == []
     other, _ = configs.load(path, [("optim.lr", "0.5")])
     assert configs.differences(other, theirs) == ["optim.lr: 0.0003 there, 0.5 here"]
@@ -107,3 +112,17 @@ def test_a_section_builds_what_it_names(path):
     assert encoder.depth == 3
     with pytest.raises(ConfigError, match="takes no 'deep'"):
         configs.Config({"name": "jax3dret.models.pointbert:PointBert", "deep": 1}).build()
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ((1, 2), "where: 1 is not a pair"),
+        (((".*",),), "is not a pair"),
+        (((1, {}),), "is not a pair"),
+        ((("(", {}),), "'\\(' is not a regular expression: missing"),
+    ],
+)
+def test_rules_are_pairs_of_an_expression_and_a_setting(rules, says):
+    with pytest.raises(ConfigError, match=says):
+        configs.check_rules(rules, where="where")

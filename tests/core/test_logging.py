@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -244,3 +245,12 @@ def test_parameter_table(capsys, console):
     log.setup_console("WARNING")
     log.log_parameters(rows)
     assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    metrics = writer(tmp_path)
+    metrics._file.close()
+    metrics._file = pathlib.Path("/dev/full").open("w")
+    with pytest.raises(OSError, match="No space left") as error, metrics:
+        metrics.write(1, "train", {"loss": 1.0})
+    assert error.value.filename == str(tmp_path / "metrics.jsonl")

@@ -35,6 +35,8 @@ def test_optimizer_slots_lie_where_their_parameter_lies():
         (((r"a/bias", ("model",)),), "no mesh axis 'model'"),
         (((r"a/bias", ("data", "fsdp")),), "the rule gives 2 axes"),
         (((r"a/bias", ("data",)),), "does not split over 4"),
+        (((r"a/bias", 4),), "4 is not a list of mesh axes"),
+        ((1, 2), "config.sharding: 1 is not a pair"),
     ],
 )
 def test_rules_that_cannot_hold(rules, says):
@@ -44,7 +46,7 @@ def test_rules_that_cannot_hold(rules, says):
 
 def test_mesh_axes_must_fit_the_devices():
     assert dict(sharding.make_mesh(-1, 2).shape) == {"data": 2, "fsdp": 2}
-    for data, fsdp in ((3, 1), (-1, 3), (0, 1), (-1, -1)):
+    for data, fsdp in ((3, 1), (-1, 3), (0, 1), (-1, 0), (-1, -1), (-2, -2)):
         with pytest.raises(ConfigError, match="config.mesh"):
             sharding.make_mesh(data, fsdp)
 

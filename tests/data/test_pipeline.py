@@ -311,7 +311,7 @@ def test_reading_needs_no_tensorflow_and_no_parsed_flags(parts_dir):
         "from jax3dret.data.pipeline import open_source, train_iterator\n"
         "from jax3dret.data.points import Keep, Subsample\n"
         "source = open_source('parts', 'train', sys.argv[1])\n"
-        "spec = DataSpec('parts', 'train', 4, (Subsample(8), Keep(('points',))))\n"
+        "spec = DataSpec('parts', 'train', 4, transforms=(Subsample(8), Keep(('points',))))\n"
         "assert next(train_iterator(source, spec))['points'].shape == (4, 8, 3)\n"
         "assert 'tensorflow' not in sys.modules\n"
     )

@@ -71,3 +71,10 @@ def test_padding_may_be_anything(tmp_path):
         return {"shape": np.where(batch["mask"], batch["x"], np.nan)[:, None]}
 
     assert len(embed_split(function, batches(5, 4), items=5, path=tmp_path / "e.npy")) == 5
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    (tmp_path / "e.npy.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as error:
+        embed_split(square, batches(7, 4), items=7, path=tmp_path / "e.npy")
+    assert error.value.filename == str(tmp_path / "e.npy") and not list(tmp_path.iterdir())

@@ -260,6 +260,8 @@ def test_only_the_first_process_writes(splits, tmp_path, monkeypatch):
         ({"self_match": "maybe"}, "self_match='maybe'"),
         ({"neighbours": 0}, "neighbours=0"),
         ({"index": {"leaves": 3}}, "index.leaves: not an option"),
+        ({"index": {"kind": "tree"}}, "kind='tree': choose one of"),
+        ({"index": {"scoring": "tree_ah"}}, "tree_ah' needs"),  # the gallery is too small, known before any training
     ],
 )
 def test_bad_settings(splits, kwargs, message):

@@ -1,0 +1,156 @@
+"""What the commands answer to wrong input, in this process: exit code, one line, and what is left behind.
+
+tests/test_entry.py runs some of it as a user does, in a process of its own.
+"""
+
+import errno
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from test_configs import FakeSource
+
+from jax3dret import entry, main
+from jax3dret.core import config as configs
+from jax3dret.core.types import ConfigError, DataError
+from jax3dret.tasks import ulip
+
+CONFIG = "configs/ulip2_vicreg.py"
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch):
+    """No data set is built here: a recipe sees a fake one."""
+    monkeypatch.chdir(pathlib.Path(__file__).parents[1])
+    monkeypatch.setattr(main, "_prepare_data", lambda config: "fake")
+    monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
+
+
+def command(capsys, workdir, *flags):
+    code = main.main([f"--config={CONFIG}", f"--workdir={workdir}", *flags])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ")
+    return code, said[0]
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--config.train.epochs=3", "--config.train.epochs was given, but nothing reads it"),
+        ("--config.task=json", "config.task: json has no 'make'"),
+        ("--config.mesh.fsdp=0", "config.mesh: data=-1 x fsdp=0 does not fit"),
+        ("--config.eval.index.kind=tree", "kind='tree': choose one of"),
+        ("--mode=eval", "holds no checkpoint to evaluate"),
+    ],
+)
+def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
+    code, line = command(capsys, tmp_path / "run", "--config.train.steps=1", flag)
+    assert code == 2 and says in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
+    config, _ = configs.load(CONFIG)
+    wrong, _ = configs.load(CONFIG, [("train.batch_size", "4096")])
+    (tmp_path / "config.json").write_text(configs.dump(wrong))
+    (tmp_path / "metrics.jsonl").touch()
+    main._check_workdir(tmp_path, config)
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    with pytest.raises(ConfigError, match="was written by another config: train.batch_size: 4096 there, 64 here"):
+        main._check_workdir(tmp_path, config)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "checkpoints" / "200").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="was written by another config"):
+        main._check_workdir(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "not readable as JSON"), ("[1]", "not the config of a run"), ("{}", "not the config of a run")],
+)
+def test_a_config_json_of_something_else_is_not_overwritten(capsys, tmp_path, text, says):
+    (tmp_path / "config.json").write_text(text)
+    code, line = command(capsys, tmp_path)
+    assert code == 2 and says in line and (tmp_path / "config.json").read_text() == text
+
+
+def test_a_workdir_that_is_a_file(capsys, tmp_path):
+    (tmp_path / "run").touch()
+    assert command(capsys, tmp_path / "run") == (2, f"error: --workdir={tmp_path / 'run'} is a file; give a folder")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("model.group_widths", "('a','b','c')", "config.model and config.head give no network: TypeError in"),
+        ("model.group_widths", "(16,)", "give no network: ValueError in group_encoder.py, line"),
+        ("model.trans_dim", "-3", "give no network"),
+        ("model.dtype", "float99", "give no network"),
+        ("data.num_points", "-5", "config.data.num_points is -5; give 1 or more"),
+        ("eval.batch_size", "0", "config.eval.batch_size is 0; give 1 or more"),
+    ],
+)
+def test_values_that_give_no_network(key, value, says):
+    config, _ = configs.load(CONFIG, [(key, value)])
+    with pytest.raises(ConfigError, match=says) as error:
+        ulip.make(config, lambda split: FakeSource(10))
+    assert "\n" not in str(error.value)
+
+
+def raising(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (ConfigError("a\nb"), 2, "error: a b"),
+        (DataError("x: no"), 1, "error: x: no"),
+        (OSError(errno.ENOSPC, "No space left on device", "f.json"), 1, "error: f.json: the disk is full; what was"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "the disk is full; what was complete before is untouched",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "d"), 1, "error: d: read-only file system"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "d/e"), 1, "error: d/e: not a directory"),
+        (
+            ZeroDivisionError("division by zero"),
+            1,
+            "error: unexpected ZeroDivisionError: division by zero; the traceback",
+        ),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(capsys, tmp_path, error, code, says):
+    assert entry.run(raising(error), where=lambda: tmp_path) == code
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert (tmp_path / "traceback.txt").exists() == ("unexpected" in said)
+    if getattr(error, "errno", None) == errno.ENOSPC and error.filename is None:
+        assert str(tmp_path) in said
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "stop()",  # while a command's file imports
+        "gc.callbacks.append(stop); gc.collect()",  # Python drops what such a callback raises
+        "sys.exit(entry.run(stop))",
+    ],
+)
+def test_ctrl_c_is_one_line_at_any_moment(moment):
+    text = f"import gc, sys\nfrom jax3dret import entry\ndef stop(*_):\n    raise KeyboardInterrupt\n{moment}"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "error: interrupted; the same command goes on from what was complete\n"
+    assert done.returncode == 1
+
+
+def test_the_file_of_errors_imports_nothing_slow():
+    text = "import sys; from jax3dret import entry; print([m for m in ('jax', 'numpy', 'ml_collections') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout.replace("'", '"')) == []
