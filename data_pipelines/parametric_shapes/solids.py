@@ -14,7 +14,7 @@ from manifold3d import CrossSection, FillRule, JoinType, Manifold, Mesh, OpType
 ROUND = 32  # segments of a circle that carries the look of a shape
 SMALL = 16  # segments of a bolt hole, a leg, a rung
 
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
 
 
 def union(*solids: Manifold) -> Manifold:
@@ -109,11 +109,11 @@ def smooth(points: Sequence[Point], per_span: int = 6) -> np.ndarray:
 
 def rod(start: Point, end: Point, radius: float, top: float | None = None, segments: int = SMALL) -> Manifold:
     """A round bar between two points, `top` being its radius at `end`."""
-    start, along = np.asarray(start, dtype=np.float64), np.subtract(end, start, dtype=np.float64)
+    origin, along = np.asarray(start, dtype=np.float64), np.subtract(end, start, dtype=np.float64)
     length = float(np.linalg.norm(along))
     tilt = np.degrees(np.arctan2(np.hypot(along[0], along[1]), along[2]))
     turn = np.degrees(np.arctan2(along[1], along[0]))
-    return cylinder(length, radius, top, segments).rotate((0, tilt, turn)).translate(tuple(start))
+    return cylinder(length, radius, top, segments).rotate((0, tilt, turn)).translate(tuple(origin))
 
 
 def sweep(path: Sequence[Point] | np.ndarray, radius: float | np.ndarray, segments: int = 10) -> Manifold:

@@ -37,7 +37,7 @@ class GroupEncoder(nn.Module):
     """Groups of points [B, G, K, C] -> tokens [B, G, features]; widths: of h, l and y."""
 
     features: int = 256
-    widths: tuple[int, int, int] = (128, 256, 512)
+    widths: tuple[int, ...] = (128, 256, 512)
     dtype: str = "float32"
 
     @nn.compact
@@ -67,7 +67,7 @@ class GroupEncoder(nn.Module):
 
         first = partial(_first_half, self.dtype)
         if not train:
-            factor2, shift2 = normalise.affine(d3, rows, lambda: None)
+            factor2, shift2 = normalise.affine(d3, rows, None)
             tokens = lax.map(lambda x: second(first(first_params, x)), slices)
         else:
             y, mean, variance = _map_with_moments(first, first_params, slices)

@@ -83,7 +83,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def affine(
-        self, width: int, rows: int, moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]]
+        self, width: int, rows: int, moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]] | None
     ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
         """The normalisation as x * factor + shift, for a caller that applies it along with something else.
 
@@ -97,6 +97,8 @@ class BatchNorm(nn.Module):
         if not self.use_running_average and not self.is_initializing():
             if rows < 2:
                 raise ConfigError(f"BatchNorm: training on a single row of width {width}; use a batch of 2 or more")
+            if moments is None:
+                raise ValueError("BatchNorm.affine: training needs the moments of the batch")
             mean, var = moments()
             running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
             unbiased = var * (rows / (rows - 1))

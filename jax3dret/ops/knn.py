@@ -91,7 +91,7 @@ def _block_minima(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"],
     """
     query = tuple(column[..., 0] for column in as_columns(queries))
     table = as_rows(points, rows, strided=True)
-    least = jnp.inf
+    least = jnp.asarray(jnp.inf, jnp.float32)
     for row in range(rows):
         square = square_distance(query, tuple(axis[:, :, row] for axis in table))
         least = jnp.where(square < least, square, least)

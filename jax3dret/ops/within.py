@@ -15,7 +15,7 @@ BITS = 32
 IN_BOUNDS = "promise_in_bounds"
 
 
-def square_distance(queries: tuple[Array, Array, Array], points: tuple[Array, Array, Array]) -> Array:
+def square_distance(queries: tuple[Array, ...], points: tuple[Array, ...]) -> Array:
     """-2ab + |a|^2 + |b|^2 of coordinates that broadcast against each other: the form that the published code uses.
 
     It cancels: its error is about 1e-7 times the largest squared norm, and a distance of 0 may come out slightly negative.

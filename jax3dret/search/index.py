@@ -187,7 +187,7 @@ class Index:
         # A brute-force list is a little longer than asked, so that rounding at its end can be told from its head.
         wide = min(len(self), k + max(8, k // 8)) if self.scoring == "brute_force" else k
         step = max(1, _PAIR_BYTES // (wide * self.width * 8))
-        doubtful = []
+        doubtful: list[int] = []
         for start in range(0, len(queries), _BLOCK):
             points = self._comparable(queries[start : start + _BLOCK])
             shifted = (points - self._center) / self._radius
