@@ -244,7 +244,8 @@ def test_sets_of_builders_that_live_elsewhere_are_found(tmp_path):
     (folder / "dataset_info.json").write_text("{}")
     with pytest.raises(ConfigError, match="unknown data set"):
         driver.find("theirs/small", tmp_path)
-    (folder / "manifest.json").write_text("{}")
+    manifest = {"name": "theirs/small", "version": "2.0.0", "splits": {}, "class_names": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     assert driver.find("theirs/small", tmp_path) == folder
 
 

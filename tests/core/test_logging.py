@@ -250,7 +250,7 @@ def test_parameter_table(capsys, console):
 def test_a_full_disk_names_the_file(tmp_path):
     metrics = writer(tmp_path)
     metrics._file.close()
-    metrics._file = pathlib.Path("/dev/full").open("w")
+    metrics._file = pathlib.Path("/dev/full").open("w")  # noqa: SIM115
     with pytest.raises(OSError, match="No space left") as error, metrics:
         metrics.write(1, "train", {"loss": 1.0})
     assert error.value.filename == str(tmp_path / "metrics.jsonl")
