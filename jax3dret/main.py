@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from data_pipelines import build
 from jax3dret.core import checkpoint, optim, sharding, train
@@ -109,6 +110,8 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
             f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
         )
     done = _finished_step(workdir)
+    if jax.process_count() > 1:  # all have looked at the workdir before any of them writes there
+        multihost_utils.sync_global_devices("workdir seen")
     if args.mode == "eval" and done is None:
         raise ConfigError(
             f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
