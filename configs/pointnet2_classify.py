@@ -23,13 +23,10 @@ def get_config(variant):
         ulip_presets.small_pointnet2(config, demo=variant == "demo")
         ulip_presets.small_classification(config, lr=2e-3, epochs=40.0 if variant == "demo" else 30.0)
         return config
-    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
-    ulip_presets.use_dataset(config, dataset)
+    dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=False)
-    config.model = {"name": "jax3dret.models.pointnet2:PointNet2"}
+    ulip_presets.full_pointnet2(config)
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
-    config.data.num_points = 2048
-    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
     config.train.batch_size = 64
     config.published = ulip_presets.published("PointNet++/classification", dataset.column)
     return config

@@ -20,20 +20,14 @@ VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", *ulip_presets.DA
 
 def get_config(variant):
     config = ulip.defaults()
-    config.objective = "two_view"
-    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
     if variant in ("demo", "modelnet10", "modelnet10_random"):
         ulip_presets.small_pointnet2(config, demo=variant == "demo")
         epochs = 40.0 if variant == "demo" else 24.0
         ulip_presets.small_vicreg(config, lr=4e-3, epochs=epochs, steps=0 if variant.endswith("random") else -1)
         return config
-    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
-    ulip_presets.use_dataset(config, dataset)
+    dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=False)
-    config.model = {"name": "jax3dret.models.pointnet2:PointNet2"}
-    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (1024, 1024, 1024)}
-    config.data.num_points = 2048
-    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
-    config.train.batch_size = 128
+    ulip_presets.full_pointnet2(config)
+    ulip_presets.vicreg(config, width=1024, batch_size=128)
     config.published = ulip_presets.published("PointNet++/vicreg", dataset.column)
     return config

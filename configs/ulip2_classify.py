@@ -25,21 +25,18 @@ def get_config(variant):
         ulip_presets.small_pointbert(config, demo=variant == "demo")
         ulip_presets.small_classification(config, lr=1e-3, epochs=30.0 if variant == "demo" else 15.0)
         return config
-    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
-    ulip_presets.use_dataset(config, dataset)
-    config.model = {"name": "jax3dret.models.pointbert:PointBert"}
-    config.data.num_points = 8192
+    pretrained = variant != "paper"
+    dataset = ulip_presets.use_dataset(config, variant)
+    ulip_presets.full_pointbert(config)
     if variant in ulip_presets.DATASETS:
         ulip_presets.published_code_schedule(config, dataset)
         config.data.augment = {"name": "jax3dret.data.points:published_augmentations", "dataset": variant}
         config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (768,), "dropout": 0.25}
     else:
-        ulip_presets.paper_schedule(config, dataset, pretrained=variant == "paper_finetune")
-        config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
+        ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
         config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
-    if variant == "paper":
-        config.published = ulip_presets.published("PointBERT/classification", dataset.column)
-    else:
+    if pretrained:
         ulip_presets.from_ulip2_weights(config)
-        config.published = ulip_presets.published("ULIP2/classification", dataset.column)
+    row = "ULIP2/classification" if pretrained else "PointBERT/classification"
+    config.published = ulip_presets.published(row, dataset.column)
     return config

@@ -22,24 +22,17 @@ VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", "paper_finetune"
 
 def get_config(variant):
     config = ulip.defaults()
-    config.objective = "two_view"
-    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
     if variant in ("demo", "modelnet10", "modelnet10_random"):
         ulip_presets.small_pointbert(config, demo=variant == "demo")
         epochs = 30.0 if variant == "demo" else 10.0
         ulip_presets.small_vicreg(config, lr=1e-3, epochs=epochs, steps=0 if variant.endswith("random") else -1)
         return config
-    dataset = ulip_presets.DATASETS[variant if variant in ulip_presets.DATASETS else "modelnet40"]
-    ulip_presets.use_dataset(config, dataset)
-    ulip_presets.paper_schedule(config, dataset, pretrained=variant != "paper")
-    config.model = {"name": "jax3dret.models.pointbert:PointBert"}
-    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (1024, 1024, 1024)}
-    config.data.num_points = 8192
-    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
-    config.train.batch_size = 48
-    if variant == "paper":
-        config.published = ulip_presets.published("PointBERT/vicreg", dataset.column)
-    else:
+    pretrained = variant != "paper"
+    dataset = ulip_presets.use_dataset(config, variant)
+    ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
+    ulip_presets.full_pointbert(config)
+    ulip_presets.vicreg(config, width=1024, batch_size=48)
+    if pretrained:
         ulip_presets.from_ulip2_weights(config)
-        config.published = ulip_presets.published("ULIP2/vicreg", dataset.column)
+    config.published = ulip_presets.published("ULIP2/vicreg" if pretrained else "PointBERT/vicreg", dataset.column)
     return config

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.layers import BatchNorm, Dense
+from jax3dret.models.layers import BatchNorm, Dense, check_rate
 
 
 class ClassificationHead(nn.Module):
@@ -26,6 +26,7 @@ class ClassificationHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D"], train: bool = False) -> Float[Array, "B C"]:
+        check_rate(self.dropout, "ClassificationHead: dropout")
         for i, width in enumerate(self.hidden):
             x = Dense(width, dtype=self.dtype, name=f"linear{i}")(x)
             x = nn.relu(BatchNorm(not train, name=f"norm{i}")(x))

@@ -140,6 +140,12 @@ class DropPath(nn.Module):
         return x * (mask / keep).astype(x.dtype)
 
 
+def check_rate(rate: float, name: str) -> None:
+    """Raises ConfigError, under the name given, where a share of dropped values or branches is outside [0, 1)."""
+    if not 0.0 <= rate < 1.0:
+        raise ConfigError(f"{name} is {rate}; it must be at least 0 and below 1")
+
+
 class Mlp(nn.Module):
     """Dense, exact GELU, Dense back to the input width."""
 

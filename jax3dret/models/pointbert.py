@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from jax3dret.core.types import ConfigError
 from jax3dret.models.gelu import gelu
 from jax3dret.models.group_encoder import GroupEncoder
-from jax3dret.models.layers import Block, Dense, LayerNorm
+from jax3dret.models.layers import Block, Dense, LayerNorm, check_rate
 from jax3dret.ops.fps import farthest_point_sample
 from jax3dret.ops.gather import gather
 from jax3dret.ops.knn import knn
@@ -77,6 +77,7 @@ class PointBert(nn.Module):
         x = self.prepend("cls_token", nn.initializers.zeros, tokens)
         position = self.prepend("cls_pos", nn.initializers.normal(1.0), position)
 
+        check_rate(self.drop_path_rate, "PointBert: drop_path_rate")
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             rate = self.drop_path_rate * i / max(self.depth - 1, 1)

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.layers import BatchNorm, Dense, uniform_fan_in
+from jax3dret.models.layers import BatchNorm, Dense, check_rate, uniform_fan_in
 from jax3dret.ops.ball_query import ball_query
 from jax3dret.ops.fps import farthest_point_sample
 from jax3dret.ops.gather import gather
@@ -152,6 +152,7 @@ class PointNet2(nn.Module):
         self.check(points.shape)
         level = nn.remat(SetAbstraction, static_argnums=(3,)) if self.remat else SetAbstraction
         start = self.fps_start_train if train else self.fps_start_eval
+        check_rate(self.dropout, "PointNet2: dropout")
         position, values = points.astype(jnp.float32), None
         for i in range(2):
             position, values = level(

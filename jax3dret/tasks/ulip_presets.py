@@ -65,14 +65,40 @@ def published(row: str, column: str) -> dict[str, dict[str, float]]:
     return {f"{row} on {column} (paper, table 1)": {"nn_acc": TABLE_1[row][COLUMNS.index(column)] / 100}}
 
 
-def use_dataset(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
-    """Points a config at a data set and its published splits and batch size."""
+def use_dataset(config: ml_collections.ConfigDict, variant: str) -> Dataset:
+    """Points a config at the data set a variant names, with its published splits and batch size and the paper's augmentations.
+
+    A variant that names none (`paper`, `paper_finetune`) means ModelNet40.
+    """
+    dataset = DATASETS[variant if variant in DATASETS else "modelnet40"]
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations"}
     config.train.split = dataset.train
     config.train.batch_size = dataset.batch_size
     config.eval.gallery_split = dataset.gallery
     config.eval.query_split = dataset.query
+    return dataset
+
+
+def full_pointbert(config: ml_collections.ConfigDict) -> None:
+    """The encoder at ULIP-2's size, on 8,192 points."""
+    config.model = {"name": "jax3dret.models.pointbert:PointBert"}
+    config.data.num_points = 8192
+
+
+def full_pointnet2(config: ml_collections.ConfigDict) -> None:
+    """PointNet++ SSG at its published size, on 2,048 points."""
+    config.model = {"name": "jax3dret.models.pointnet2:PointNet2"}
+    config.data.num_points = 2048
+
+
+def vicreg(config: ml_collections.ConfigDict, *, width: int, batch_size: int) -> None:
+    """Two views, no labels: the loss's published weights and a projector of three layers."""
+    config.objective = "two_view"
+    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
+    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (width, width, width)}
+    config.train.batch_size = batch_size
 
 
 def published_code_schedule(config: ml_collections.ConfigDict, dataset: Dataset) -> None:
@@ -146,9 +172,8 @@ def small_classification(config: ml_collections.ConfigDict, *, lr: float, epochs
 
 def small_vicreg(config: ml_collections.ConfigDict, *, lr: float, epochs: float, steps: int = -1) -> None:
     """No labels, on two CPU cores. steps=0: the random-weights row."""
-    config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (512, 512, 512)}
+    vicreg(config, width=512, batch_size=64)
     config.train.steps = steps
-    config.train.batch_size = 64
     config.train.epochs = epochs
     config.optim.lr = lr
     config.optim.weight_decay = 1e-4

@@ -125,6 +125,8 @@ def test_errors():
             variables, jnp.ones((1, 6)), train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
         )
     assert head.apply(variables, jnp.ones((1, 6))).shape == (1, 3)
+    with pytest.raises(ConfigError, match=r"dropout is 1\.0"):
+        ClassificationHead(3, (4,), dropout=1.0).init(jax.random.key(0), jnp.ones((2, 6)))
     with pytest.raises(ConfigError, match="widths"):
         VicregProjector(()).init(jax.random.key(0), jnp.ones((2, 6)))
     with pytest.raises(DataError, match=r"head\.linear"):

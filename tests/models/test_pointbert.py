@@ -133,6 +133,8 @@ def test_refuses(points):
         PointBert(**SMALL, in_channels=6).init(jax.random.key(0), points)
     with pytest.raises(ConfigError, match="too few"):
         PointBert(**{**SMALL, "num_group": 41}).init(jax.random.key(0), points)
+    with pytest.raises(ConfigError, match=r"drop_path_rate is 3\.0"):
+        PointBert(**{**SMALL, "drop_path_rate": 3.0}).init(jax.random.key(0), points)
 
 
 def test_projection():
