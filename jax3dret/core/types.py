@@ -77,6 +77,8 @@ class DataSpec:
     split: a TFDS split of it, "train" or "train+val".
     batch_size: rows of the global batch.
     features: those that are decoded beside id and label; none named means all.
+    arrays: (record key, path) of files with one row per record of the split, in record order: what was computed once from
+        the records, such as rendered views or the features of a frozen network. Row i joins record i before the transforms.
     transforms: applied in order to each record; the last one leaves arrays only.
     seed: fixes the order of the records and every random draw of the transforms.
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -87,6 +89,7 @@ class DataSpec:
     split: str
     batch_size: int
     features: tuple[str, ...] = ()
+    arrays: tuple[tuple[str, str], ...] = ()
     transforms: tuple[Transform, ...] = ()
     seed: int = 0
     data_dir: str | None = None

@@ -17,6 +17,7 @@ import grain.python as grain
 import numpy as np
 
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Record, Transform
+from jax3dret.data.rows import WithRows, open_rows
 from jax3dret.data.source import Source, open_source
 
 __all__ = ["Source", "TrainIterator", "eval_batches", "open_source", "train_iterator"]
@@ -41,7 +42,7 @@ def train_iterator(source: Source, spec: DataSpec, *, process_index: int = 0, pr
         )
     order_seed, draw_seed, _ = _seeds(spec.seed)
     elements = (
-        grain.MapDataset.source(source.select(*spec.features) if spec.features else source)
+        grain.MapDataset.source(_records(source, spec))
         .shuffle(seed=order_seed)
         .repeat()
         .random_map(_Apply(spec.transforms), seed=draw_seed)
@@ -66,7 +67,7 @@ def eval_batches(
     that every process sees the same number of equal batches. Transforms draw from (seed, row): two passes are equal.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
-    elements = grain.MapDataset.source(source.select(*spec.features) if spec.features else source).random_map(
+    elements = grain.MapDataset.source(_records(source, spec)).random_map(
         _Apply(spec.transforms), seed=_seeds(spec.seed)[2]
     )
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=len(source))
@@ -107,6 +108,12 @@ class TrainIterator:
     def close(self) -> None:
         """Stops the reader threads."""
         self._iterator.close()
+
+
+def _records(source: Source, spec: DataSpec) -> Source | WithRows:
+    """The source as the specification wants it: the features it names, and the rows of its arrays."""
+    chosen = source.select(*spec.features) if spec.features else source
+    return WithRows(chosen, {key: open_rows(path) for key, path in spec.arrays}) if spec.arrays else chosen
 
 
 class _Apply:

@@ -27,6 +27,12 @@ from jax3dret.metrics import classification, ranking
 from jax3dret.search.index import Index, check_options
 
 
+def no_arrays(source: Any) -> tuple[tuple[str, str], ...]:
+    """The records alone."""
+    del source
+    return ()
+
+
 def make(
     open_source: Callable[[str], Any],
     *,
@@ -35,6 +41,7 @@ def make(
     transforms: tuple[Transform, ...],
     batch_size: int = 32,
     features: tuple[str, ...] = (),
+    arrays: Callable[[Any], tuple[tuple[str, str], ...]] = no_arrays,
     num_threads: int = 2,
     seed: int = 0,
     gallery_key: str = "shape",
@@ -60,6 +67,7 @@ def make(
     query's own id is left out of its list (self_match="exclude").
     transforms, features, batch_size, num_threads, seed: as in `DataSpec`; transforms draw from (seed, row), so an
     evaluation repeats.
+    arrays: source -> `DataSpec.arrays` for it, gallery and queries alike.
     neighbours: n, the length of the ranked lists; a smaller gallery cuts it, and the metrics are named after the cut n.
     index: keyword arguments of `Index.build`, kind and scoring above all.
     For the metrics see `scoring.score`. A data set whose manifest says "labelled": false has only `index_recall_at_10`.
@@ -92,6 +100,7 @@ def make(
             split=source.split,
             batch_size=batch_size,
             features=kept,
+            arrays=arrays(source),
             transforms=chain,
             seed=seed,
             num_threads=num_threads,
