@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import importlib
 import json
@@ -40,6 +39,7 @@ import tensorflow_datasets as tfds
 from data_pipelines.records import read_manifest, write_manifest, write_splits
 from jax3dret.core.config import nearest
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.data.lock import exclusive
 from jax3dret.data.source import data_root, find_prepared
 
 logger = logging.getLogger("jax3dret")
@@ -99,7 +99,7 @@ def build(
         arguments["manual_dir"] = manual
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _lock(root / _PREPARING / f"{full_name.replace('/', '-')}.lock", full_name), _quiet_tfds():
+        with exclusive(root / _PREPARING / f"{full_name.replace('/', '-')}.lock", full_name), _quiet_tfds():
             staging = root / _PREPARING / full_name.replace("/", "-")
             if staging.exists():
                 logger.warning("%s: removing what an interrupted build left", full_name)
@@ -263,23 +263,6 @@ def _manual_folder(cls: Any, name: str, manual_dir: str | os.PathLike[str] | Non
         wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
         raise ConfigError(f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}")
     return manual
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path, name: str) -> Iterator[None]:
-    """One build of a data set at a time, over processes and over hosts that share the disk. Dies with its process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("%s: waiting for another process that prepares it", name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            logger.warning("%s: this disk has no file locks; do not prepare it from two processes at once", name)
-        yield
 
 
 @contextlib.contextmanager

@@ -41,13 +41,15 @@ class Optimizer(NamedTuple):
 
 
 class ParameterRow(NamedTuple):
-    """How one parameter is trained: `lr` and `decay` multiply the base rate and the weight decay."""
+    """How one parameter is trained: `lr` and `decay` multiply the base rate and the weight decay; after every update its
+    values are put back between the two `bounds`, if it has any."""
 
     path: str
     shape: tuple[int, ...]
     lr: float
     decay: float
     frozen: bool
+    bounds: tuple[float, float] | None = None
 
 
 def make_optimizer(
@@ -82,7 +84,7 @@ def make_optimizer(
         b1, b2, eps: of Adam. momentum: of SGD.
         grad_clip_norm: limit of the global gradient norm over the trained parameters; None or 0: no clipping.
         rules: (regex, settings); the first regex that matches the whole path "a/b/kernel" decides. Settings: "lr" (factor),
-            "decay" (factor, or a bool), "freeze" (bool).
+            "decay" (factor, or a bool), "freeze" (bool), "bounds" (lowest, highest value).
         beta1_cycle: beta1 of Adam follows `schedules.one_cycle_beta1` and replaces `b1`; needs the schedule one_cycle.
 
     Raises:
@@ -106,6 +108,7 @@ def make_optimizer(
     rows = describe(params, rules)
     decay = {row.path: row.decay * weight_decay for row in rows}
     factor = {row.path: row.lr for row in rows}
+    bounds = {row.path: row.bounds for row in rows if row.bounds is not None}
     labels = {row.path: "frozen" if row.frozen else "trained" for row in rows}
 
     parts = [optax.clip_by_global_norm(grad_clip_norm)] if grad_clip_norm else []
@@ -120,6 +123,8 @@ def make_optimizer(
     if any(value != 1 for value in factor.values()):
         parts.append(optax.stateless(lambda updates, _: _map_named(lambda key, u: factor[key] * u, updates)))
     parts.append(optax.scale_by_learning_rate(rate))
+    if bounds:
+        parts.append(_keep_within(bounds))
     tx = optax.partition(
         {"trained": optax.chain(*parts), "frozen": optax.set_to_zero()}, _map_named(lambda key, _: labels[key], params)
     )
@@ -182,16 +187,19 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
 
 
 def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    known = ("lr", "decay", "freeze")
+    known = ("lr", "decay", "freeze", "bounds")
     if not isinstance(given, Mapping):
         raise ConfigError(f"optim.rules: '{pattern}' sets {given!r}; give a mapping of {', '.join(known)}")
     for key, value in given.items():
         if key not in known:
             raise ConfigError(
-                f"optim.rules: '{pattern}' sets '{key}'{nearest(key, known)}; a rule sets lr, decay or freeze"
+                f"optim.rules: '{pattern}' sets '{key}'{nearest(key, known)}; a rule sets lr, decay, freeze or bounds"
             )
         if key == "freeze":
             good, wanted = isinstance(value, bool), "true or false"
+        elif key == "bounds":
+            good = isinstance(value, tuple | list) and len(value) == 2 and value[0] < value[1]
+            wanted = "the lowest and the highest value"
         else:
             good = (
                 isinstance(value, int | float)
@@ -203,11 +211,12 @@ def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"optim.rules: '{pattern}' sets {key}={value!r}; give {wanted}")
     frozen = given.get("freeze", False)
     if frozen and len(given) > 1:
-        raise ConfigError(f"optim.rules: '{pattern}' freezes its parameters, so lr and decay have no effect; drop them")
+        raise ConfigError(f"optim.rules: '{pattern}' freezes its parameters, so nothing else has an effect; drop it")
     return {
         "lr": 0.0 if frozen else float(given.get("lr", 1.0)),
         "decay": 0.0 if frozen else float(given.get("decay", 1.0)),
         "frozen": frozen,
+        "bounds": tuple(float(v) for v in given["bounds"]) if "bounds" in given else None,
     }
 
 
@@ -268,3 +277,12 @@ def _add_decay(decay: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.stateless(
         lambda updates, params: _map_named(lambda key, u, p: u + decay[key] * p if decay[key] else u, updates, params)
     )
+
+
+def _keep_within(bounds: Mapping[str, tuple[float, float]]) -> optax.GradientTransformation:
+    """Cuts each update short where it would carry a parameter beyond its bounds."""
+
+    def cut(key: str, update: jax.Array, parameter: jax.Array) -> jax.Array:
+        return jnp.clip(parameter + update, *bounds[key]) - parameter if key in bounds else update
+
+    return optax.stateless(lambda updates, params: _map_named(cut, updates, params))

@@ -166,6 +166,24 @@ def test_frozen_parameters_have_no_slots_and_do_not_move():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_bounds_stop_an_update_and_not_the_way_back():
+    """A value at its bound stays there while it is pushed out, and leaves at once when it is pushed back in."""
+    params = {"log_scale": jnp.float32(4.5), "w": jnp.float32(4.5)}
+    tx = make_optimizer(
+        params, steps=8, steps_per_epoch=8, name="sgd", momentum=0.0, lr=1.0, schedule="constant",
+        rules=(("log_scale", {"bounds": (0.0, 4.6)}), (".*", {})),
+    ).tx  # fmt: skip
+    state, seen = tx.init(params), []
+    for gradient in (-1.0, -1.0, 0.25, 9.0):
+        updates, state = tx.update(jax.tree.map(lambda _, g=gradient: jnp.float32(g), params), state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append(float(params["log_scale"]))
+    np.testing.assert_allclose(seen, [4.6, 4.6, 4.35, 0.0], atol=1e-6)
+    np.testing.assert_allclose(params["w"], 4.5 + 2 - 0.25 - 9)
+    with pytest.raises(ConfigError, match="lowest and the highest"):
+        describe(params, ((".*", {"bounds": (1.0, 1.0)}),))
+
+
 def test_everything_frozen():
     optimizer = make(rules=((".*", {"freeze": True}),), grad_clip_norm=1.0, weight_decay=0.1)
     params, _ = run(optimizer, steps=2)
@@ -230,10 +248,10 @@ def test_describe():
     rules = (("head/.*", {"lr": 10, "decay": False}), ("encoder/norm/scale", {"freeze": True}), (".*", {"decay": 0.5}))
     rows = describe(jax.eval_shape(tree), rules)
     assert [tuple(row) for row in rows] == [
-        ("encoder/dense/bias", (3,), 1.0, 0.5, False),
-        ("encoder/dense/kernel", (4, 3), 1.0, 0.5, False),
-        ("encoder/norm/scale", (3,), 0.0, 0.0, True),
-        ("head/kernel", (3, 2), 10.0, 0.0, False),
+        ("encoder/dense/bias", (3,), 1.0, 0.5, False, None),
+        ("encoder/dense/kernel", (4, 3), 1.0, 0.5, False, None),
+        ("encoder/norm/scale", (3,), 0.0, 0.0, True, None),
+        ("head/kernel", (3, 2), 10.0, 0.0, False, None),
     ]
     # First match wins; a last catch-all without settings may be idle.
     assert describe(tree(), (("head/.*", {"lr": 2.0}), ("encoder/.*", {}), (".*", {})))[-1].lr == 2.0
@@ -247,12 +265,12 @@ def test_describe():
         ((("head/kernal", {}), (".*", {})), "'head/kernal' matches no parameter.*did you mean 'head/kernel'"),
         ((("kernel", {}), (".*", {})), "'kernel' matches no parameter .the whole path must match."),
         (((".*", {}), ("head/.*", {"freeze": True})), "'head/.*' has no effect"),
-        (((".*", {"weight_decay": 0.0}),), "sets 'weight_decay'.*lr, decay or freeze"),
+        (((".*", {"weight_decay": 0.0}),), "sets 'weight_decay'.*lr, decay, freeze or bounds"),
         (((".*", {"decai": 0.0}),), "did you mean 'decay'"),
         (((".*", {"lr": -1.0}),), "lr=-1.0"),
         (((".*", {"lr": True}),), "lr=True"),
         (((".*", {"freeze": 1}),), "freeze=1; give true or false"),
-        (((".*", {"freeze": True, "lr": 0.1}),), "drop them"),
+        (((".*", {"freeze": True, "lr": 0.1}),), "drop it"),
         ((("(", {}),), "not a regular expression"),
     ],
 )

@@ -1,0 +1,136 @@
+"""Features of frozen networks: computed once per item, kept beside the prepared data, joined to the records as rows.
+
+    <prepared folder>/features/<split>-<digest>.npy    float32 [N, V, D], row i = record i
+
+The digest covers the data, the split and what the caller names as the features' making (weights, renderer, preprocessing), so a
+file is either of exactly this or is not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax3dret.core.logging import progress
+from jax3dret.core.types import DataError
+from jax3dret.data.lock import exclusive
+from jax3dret.data.rows import Rows, open_rows
+from jax3dret.data.source import Source
+
+logger = logging.getLogger("jax3dret")
+
+
+def frozen_features(
+    source: Source,
+    rows: Rows,
+    embed: Callable[[np.ndarray], Any],
+    *,
+    making: Mapping[str, Any],
+    batch_size: int = 8,
+    what: str = "features",
+) -> pathlib.Path:
+    """The file of float32 [N, V, D] features of every record's V pictures (or texts), computed now if it is not there.
+
+    rows: one array [V, ...] per record, in record order, all of one shape.
+    embed: [batch_size * V, ...] -> [batch_size * V, D]; always called with that many, so it compiles once.
+    making: JSON-like; everything else that the features depend on, such as `digest` of the weights.
+
+    Every process calls it; the first computes, the others wait and find it. Nothing half-written is left behind.
+
+    Raises DataError: rows that do not belong to the records or differ in shape; features that are not finite; a disk error.
+    """
+    if len(rows) != len(source):
+        raise DataError(f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other data")
+    path = features_path(source, making)
+    with exclusive(path.with_suffix(".lock"), f"{what} of {source.name}"):
+        if path.is_file():
+            return path
+        logger.info("%s of %s, split '%s': computed once, kept in %s", what, source.name, source.split, path)
+        _write(path, source, rows, embed, batch_size, what)
+    return path
+
+
+def features_path(source: Source, making: Mapping[str, Any]) -> pathlib.Path:
+    """Where features of this making belong."""
+    identity = {"name": source.name, "version": source.version, "split": source.split, "making": making}
+    data = json.dumps(identity, sort_keys=True) + "\n".join(source.ids)
+    name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
+    return source.path / "features" / f"{name}-{hashlib.sha256(data.encode()).hexdigest()[:16]}.npy"
+
+
+def digest(tree: Any) -> str:
+    """A hash of every array of a tree of parameters, with its path, shape and type."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()[:16]
+
+
+def mean_feature(path: pathlib.Path) -> np.ndarray:
+    """The mean over records and views, float32 [D]: random networks map all pictures near one point, which this is."""
+    rows = open_rows(path)
+    total = sum(np.asarray(rows[i], np.float64).mean(0) for i in range(len(rows)))
+    return np.asarray(total / len(rows), np.float32)
+
+
+def _write(
+    path: pathlib.Path,
+    source: Source,
+    rows: Rows,
+    embed: Callable[[np.ndarray], Any],
+    batch_size: int,
+    what: str,
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    out: io.BufferedWriter | None = None
+    shape: tuple[int, ...] | None = None
+    try:
+        with progress(len(source), f"{what} {source.split}") as update:
+            for first in range(0, len(source), batch_size):
+                last = min(first + batch_size, len(source))
+                block = []
+                for i in range(first, last):
+                    row = np.asarray(rows[i])
+                    if row.shape != (shape or row.shape):
+                        raise DataError(f"{source.ids[i]}: its row has the shape {row.shape}, the ones before {shape}")
+                    shape = row.shape
+                    block.append(row)
+                block += [block[-1]] * (batch_size - len(block))
+                stacked = np.stack(block)
+                flat = np.asarray(embed(stacked.reshape(-1, *stacked.shape[2:])), np.float32)
+                features = flat.reshape(batch_size, stacked.shape[1], -1)[: last - first]
+                bad = ~np.isfinite(features).all((1, 2))
+                if bad.any():
+                    raise DataError(f"{source.ids[first + int(bad.argmax())]}: its {what} are not finite")
+                if out is None:
+                    out = partial.open("wb")
+                    header = {
+                        "descr": np.dtype(np.float32).str,
+                        "fortran_order": False,
+                        "shape": (len(source), *features.shape[1:]),
+                    }
+                    np.lib.format.write_array_header_1_0(out, header)
+                out.write(features.tobytes())
+                update(last)
+        if out is None:
+            raise DataError(f"{source!r}: has no records")
+        out.close()
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    finally:
+        if out is not None:
+            out.close()
+        partial.unlink(missing_ok=True)
