@@ -5,7 +5,7 @@
 | variant | data | encoder |
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointNet++ |
-| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointNet++ |
+| modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointNet++ |
 | paper, modelnet40, shapenet_normal, ... | each of the paper's data sets; paper is modelnet40 | PointNet++ SSG, published size |
 
 Expected NN accuracy, two CPU cores: modelnet10 92.2 % in 16 minutes on a busy machine (one seed), demo 91.9 % in 2.3 minutes (one seed). The full-size
@@ -14,14 +14,15 @@ variants have not been run; the paper's numbers stand in their reports.
 
 from jax3dret.tasks import ulip, ulip_presets
 
-VARIANTS = ("demo", "modelnet10", "paper", *ulip_presets.DATASETS)
+VARIANTS = (*ulip_presets.SMALL, "paper", *ulip_presets.DATASETS)
 
 
 def get_config(variant):
     config = ulip.defaults()
-    if variant in ("demo", "modelnet10"):
-        ulip_presets.small_pointnet2(config, demo=variant == "demo")
-        ulip_presets.small_classification(config, lr=2e-3, epochs=40.0 if variant == "demo" else 30.0)
+    if variant in ulip_presets.SMALL:
+        ulip_presets.use_small(config, variant, demo=40.0, other=30.0)
+        ulip_presets.small_pointnet2(config)
+        ulip_presets.small_classification(config, lr=2e-3)
         return config
     dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=False)

@@ -5,8 +5,8 @@
 | variant | data | encoder |
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointNet++ |
-| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointNet++ |
-| modelnet10_random | the same, no training: the random-weights row | small PointNet++ |
+| modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointNet++ |
+| modelnet10_random, ... | the same, no training: the random-weights row | small PointNet++ |
 | paper, modelnet40, shapenet_normal, ... | each of the paper's data sets; paper is modelnet40 | PointNet++ SSG, published size |
 
 Expected NN accuracy, two CPU cores: modelnet10 89.4 % in 11 minutes (one seed), modelnet10_random 81.7 % +- 1.0 (three seeds),
@@ -15,15 +15,16 @@ demo 89.4 % (one seed; 7 minutes of CPU time). The full-size variants have not b
 
 from jax3dret.tasks import ulip, ulip_presets
 
-VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", *ulip_presets.DATASETS)
+SMALL = (*ulip_presets.SMALL, *ulip_presets.RANDOM)
+VARIANTS = (*SMALL, "paper", *ulip_presets.DATASETS)
 
 
 def get_config(variant):
     config = ulip.defaults()
-    if variant in ("demo", "modelnet10", "modelnet10_random"):
-        ulip_presets.small_pointnet2(config, demo=variant == "demo")
-        epochs = 40.0 if variant == "demo" else 24.0
-        ulip_presets.small_vicreg(config, lr=4e-3, epochs=epochs, steps=0 if variant.endswith("random") else -1)
+    if variant in SMALL:
+        ulip_presets.use_small(config, variant, demo=40.0, other=24.0)
+        ulip_presets.small_pointnet2(config)
+        ulip_presets.small_vicreg(config, lr=4e-3)
         return config
     dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=False)

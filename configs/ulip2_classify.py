@@ -5,7 +5,7 @@
 | variant | data | encoder |
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT |
-| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointBERT |
+| modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointBERT |
 | paper | modelnet/40, trained from scratch, head 512-256 as the paper's text has it | PointBERT, ULIP-2 size |
 | paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR), the paper's text | PointBERT, ULIP-2 size |
 | modelnet40, shapenet_normal, ... | from ULIP-2 weights as the published code has it, data set by data set | PointBERT, ULIP-2 size |
@@ -16,14 +16,15 @@ been run; the paper's numbers stand in their reports.
 
 from jax3dret.tasks import ulip, ulip_presets
 
-VARIANTS = ("demo", "modelnet10", "paper", "paper_finetune", *ulip_presets.DATASETS)
+VARIANTS = (*ulip_presets.SMALL, "paper", "paper_finetune", *ulip_presets.DATASETS)
 
 
 def get_config(variant):
     config = ulip.defaults()
-    if variant in ("demo", "modelnet10"):
-        ulip_presets.small_pointbert(config, demo=variant == "demo")
-        ulip_presets.small_classification(config, lr=1e-3, epochs=30.0 if variant == "demo" else 15.0)
+    if variant in ulip_presets.SMALL:
+        ulip_presets.use_small(config, variant, demo=30.0, other=15.0)
+        ulip_presets.small_pointbert(config)
+        ulip_presets.small_classification(config, lr=1e-3)
         return config
     pretrained = variant != "paper"
     dataset = ulip_presets.use_dataset(config, variant)

@@ -5,8 +5,8 @@
 | variant | data | encoder |
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT |
-| modelnet10 | modelnet/10 (--config.data.manual_dir=RAW) | small PointBERT |
-| modelnet10_random | the same, no training: the random-weights row | small PointBERT |
+| modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointBERT |
+| modelnet10_random, ... | the same, no training: the random-weights row | small PointBERT |
 | paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size |
 | paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | PointBERT, ULIP-2 size |
 | modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets | PointBERT, ULIP-2 size |
@@ -17,15 +17,16 @@ demo 91.2 % in 5 minutes with the installation (one seed). The full-size variant
 
 from jax3dret.tasks import ulip, ulip_presets
 
-VARIANTS = ("demo", "modelnet10", "modelnet10_random", "paper", "paper_finetune", *ulip_presets.DATASETS)
+SMALL = (*ulip_presets.SMALL, *ulip_presets.RANDOM)
+VARIANTS = (*SMALL, "paper", "paper_finetune", *ulip_presets.DATASETS)
 
 
 def get_config(variant):
     config = ulip.defaults()
-    if variant in ("demo", "modelnet10", "modelnet10_random"):
-        ulip_presets.small_pointbert(config, demo=variant == "demo")
-        epochs = 30.0 if variant == "demo" else 10.0
-        ulip_presets.small_vicreg(config, lr=1e-3, epochs=epochs, steps=0 if variant.endswith("random") else -1)
+    if variant in SMALL:
+        ulip_presets.use_small(config, variant, demo=30.0, other=10.0)
+        ulip_presets.small_pointbert(config)
+        ulip_presets.small_vicreg(config, lr=1e-3)
         return config
     pretrained = variant != "paper"
     dataset = ulip_presets.use_dataset(config, variant)

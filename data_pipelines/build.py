@@ -10,6 +10,7 @@ A builder is a TFDS `GeneratorBasedBuilder` in data_pipelines/<name>/<name>.py; 
     skipped       list of {"file", "reason"}, filled while it generates
     source        dict, the provenance that goes into the manifest
     planned       optional {split: number of records to come}, for progress
+    jobs          optional argument of its constructor: the number of processes that may read raw files
 and, where the raw data is the user's own to bring, MANUAL_DOWNLOAD_INSTRUCTIONS (where it is to be had), a constructor
 that takes manual_dir, and
     files         {relative path: bytes} of the raw files it will read, so that changed raw data is noticed
@@ -25,6 +26,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -71,17 +73,21 @@ def build(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
+    jobs: int = 1,
 ) -> pathlib.Path:
     """The folder of the prepared data set `name` ("builder" or "builder/config"), built first if it is not there.
 
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
     manual_dir: folder of the raw files, for builders that need one. Given for a data set that is already prepared, it is
         compared by file names and sizes with what was read then.
+    jobs: processes that read meshes, for builders that share the work; the records are the same with any number.
 
     Raises:
-        ConfigError: no such builder or configuration, or a needed manual_dir was not given or is no folder.
+        ConfigError: no such builder or configuration, or a needed manual_dir was not given or is no folder; jobs below 1.
         DataError: manual_dir lacks files, holds nothing usable or has changed since; the disk is full or not writable.
     """
+    if jobs < 1:
+        raise ConfigError(f"--jobs={jobs}: give 1 or more")
     cls, config = _resolve(name)
     root = data_root(data_dir).absolute()
     manual = _manual_folder(cls, name, manual_dir)
@@ -97,6 +103,10 @@ def build(
     arguments: dict[str, Any] = {"config": config} if config else {}
     if manual is not None:
         arguments["manual_dir"] = manual
+    if "jobs" in inspect.signature(cls).parameters:
+        arguments["jobs"] = jobs
+    elif jobs > 1:
+        logger.info("%s is prepared by one process: its builder does not share the work", full_name)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with exclusive(root / _PREPARING / f"{full_name.replace('/', '-')}.lock", full_name), _quiet_tfds():

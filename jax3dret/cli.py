@@ -1,4 +1,4 @@
-"""The `jax3dret` command: indexes and searches folders, prepares data, measures, rewrites reports, says what is installed."""
+"""The `jax3dret` command: indexes and searches folders, prepares data, imports weights, measures, rewrites reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jax3dret.core.config import nearest
 from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError
 
-BENCHES = ("pointbert", "point_ops", "index")
+BENCHES = ("pointbert", "point_ops", "render", "index")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument(
         "--data-dir", help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets"
     )
+    building.add_argument("--jobs", type=int, default=1, help="processes that read meshes; default 1")
     building.set_defaults(run=_data_build)
+
+    weights = commands.add_parser("weights", help="look at other people's checkpoints, or import them")
+    actions = weights.add_subparsers(required=True, metavar="ACTION", parser_class=entry.ArgumentParser)
+    inspecting = actions.add_parser("inspect", help="what a file of weights is; nothing of it is run")
+    inspecting.add_argument("file", metavar="FILE", help=".pt, .pth, .ckpt, .bin, .safetensors or .npz")
+    inspecting.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")
+    inspecting.set_defaults(run=_weights_inspect)
+    importing = actions.add_parser("import", help="convert a file of weights, completely or not at all")
+    importing.add_argument("file", metavar="FILE")
+    importing.add_argument("--out", metavar="DIR", required=True, help="folder for the weights; an import there is replaced")
+    importing.set_defaults(run=_weights_import)
 
     index = commands.add_parser("index", help="make folders of meshes and point clouds searchable")
     index.add_argument(
@@ -59,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument(
         "--out", metavar="INDEX", required=True, help="folder of the index; run again, it is brought up to date"
     )
-    index.add_argument("--weights", metavar="DIR", help="workdir of a trained run; default: what INDEX has")
+    index.add_argument("--weights", metavar="DIR", help="workdir of a trained run, or imported weights; default: what INDEX has")
     index.add_argument("--jobs", type=int, default=1, help="processes that read files; default 1")
     index.add_argument(
         "--up-axis",
@@ -113,7 +125,7 @@ def _data_list(args: argparse.Namespace) -> int:
 def _data_build(args: argparse.Namespace) -> int:
     from data_pipelines import build
 
-    path = build.build(args.name, data_dir=args.data_dir, manual_dir=args.manual_dir)
+    path = build.build(args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs)
     manifest = json.loads((path / "manifest.json").read_text())
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
     _out(
@@ -122,6 +134,23 @@ def _data_build(args: argparse.Namespace) -> int:
     for skipped in manifest["skipped"]:
         _out(f"  skipped {skipped['file']}: {skipped['reason']}")
     _out(str(path))
+    return entry.DONE
+
+
+def _weights_inspect(args: argparse.Namespace) -> int:
+    from jax3dret.weights import importing, summary
+
+    inspection = importing.inspect(args.file)
+    _out(json.dumps(inspection.report()) if args.json else summary.text(inspection))
+    return entry.DONE
+
+
+def _weights_import(args: argparse.Namespace) -> int:
+    from jax3dret.weights import importing, summary
+
+    done = importing.import_weights(args.file, args.out)
+    _out(summary.text(done.inspection))
+    _out(summary.next_steps(done))
     return entry.DONE
 
 

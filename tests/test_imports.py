@@ -29,7 +29,10 @@ FILES = {"search/index.py": 1, "search/backends.py": 1, "search/storage.py": 1}
 WRAPPED = {
     "scann": "search/",
     "trimesh": "geometry/",
-    "torch": "bench/",
+    "torch": ("bench/", "data/captioning.py"),
+    "transformers": "data/captioning.py",
+    "embreex": "geometry/raycast.py",
+    "ftfy": "data/text.py",
     "faiss": "bench/",
     "fpsample": "bench/",
     "tensorboardX": "core/logging.py",

@@ -10,18 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_folder.scan import Scan, scan
+from data_pipelines.mesh_records import NUM_POINTS, mesh_record
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
-from jax3dret.geometry.meshes import EXTENSIONS, load_mesh, normalize_points
-from jax3dret.geometry.sampling import sample_surface
+from jax3dret.geometry.meshes import EXTENSIONS, load_mesh
 
 logger = logging.getLogger("jax3dret")
-
-NUM_POINTS = 16_000
 
 
 class MeshFolder(tfds.core.GeneratorBasedBuilder):
@@ -79,26 +76,9 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, items: list[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, label in items:
             try:
-                example = _shape(self._folder / name, name)
+                example = mesh_record(load_mesh(self._folder / name), name, NUM_POINTS)
             except DataError as error:
                 reason = str(error).removeprefix(f"{self._folder / name}: ")
                 self.skipped.append({"file": name, "reason": reason})
                 continue
             yield name, {**example, "label": label}
-
-
-def _shape(path: pathlib.Path, name: str) -> dict[str, Any]:
-    """Points, normals and mesh in the frame that puts the points into the unit ball; the seed is the relative path."""
-    mesh = load_mesh(path)
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    points, normals = sample_surface(mesh, NUM_POINTS, np.random.default_rng(seed))
-    normalised, centroid, scale = normalize_points(points)
-    return {
-        "id": name,
-        "points": normalised,
-        "normals": normals.astype(np.float32),
-        "centroid": centroid.astype(np.float32),
-        "scale": np.float32(scale),
-        "vertices": ((mesh.vertices - centroid) / scale).astype(np.float32),
-        "faces": mesh.faces,
-    }

@@ -279,7 +279,8 @@ def _load_file(path: pathlib.Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+        # Not always the config itself: it may be a module that the config imports.
+        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     for name in ("VARIANTS", "get_config"):
         if not hasattr(module, name):
             raise ConfigError(f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing")

@@ -75,6 +75,56 @@ def exponential(peak: float, rate: float, every: int, staircase: bool = False) -
     return schedule
 
 
+def step_decay(peak: float, steps_per_epoch: int, rate: float = 0.5, every: int = 10) -> Schedule:
+    """`peak`, multiplied by `rate` at the start of the `every`-th, 2 `every`-th, ... epoch, counted from 1.
+
+    So the first cut is one epoch earlier than a count from 0 would have it: with every=10, after 9 epochs (view-GCN's published
+    code, for its single-view stage).
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    _check("step_decay", peak=peak, rate=rate, every=every, steps_per_epoch=steps_per_epoch)
+
+    def schedule(step: Any) -> Any:
+        xp = _namespace(step)
+        epoch = xp.maximum(xp.asarray(step), 0) // steps_per_epoch
+        return peak * _array(rate, xp) ** _array((epoch + 1) // every, xp)
+
+    return schedule
+
+
+def view_gcn(peak: float, epochs: int, steps_per_epoch: int, decay: str = "halve") -> Schedule:
+    """View-GCN's second stage: step i of the first epoch at peak (i + 1) / steps_per_epoch, then one value an epoch.
+
+    decay: "halve", halved at the start of the 10th, 20th, ... epoch: what the published code does. "cosine", the peak in the
+        second epoch, then peak (1 + cos(pi e / epochs)) / 2 in epoch e, counted from 0: the branch that it means to take, and
+        does not for a misspelled name (there each factor would multiply the one before; here it does not).
+
+    Raises:
+        ConfigError: a value out of range, another decay.
+    """
+    if decay not in ("halve", "cosine"):
+        raise ConfigError(f"schedule view_gcn: decay is '{decay}'; give 'halve' or 'cosine'")
+    if epochs < 1:
+        raise ConfigError(f"schedule view_gcn: epochs is {epochs}; give 1 or more")
+    _check("view_gcn", peak=peak, steps_per_epoch=steps_per_epoch)
+    halved = step_decay(peak, steps_per_epoch)
+
+    def schedule(step: Any) -> Any:
+        xp = _namespace(step)
+        step = xp.maximum(xp.asarray(step), 0)
+        epoch = step // steps_per_epoch
+        if decay == "halve":
+            later = halved(step)
+        else:  # as in warmup_cosine, in a form that keeps its accuracy near the end
+            left = xp.clip(_array(epochs - xp.where(epoch < 2, 0, epoch), xp) / epochs, 0.0, 1.0)
+            later = peak * xp.sin(left * (math.pi / 2)) ** 2
+        return xp.where(epoch == 0, peak * (_array(step + 1, xp) / steps_per_epoch), later)
+
+    return schedule
+
+
 def one_cycle(
     peak: float, epochs: int, steps_per_epoch: int, pct_start: float = 0.3, div: float = 25.0, final_div: float = 1e4
 ) -> Schedule:
@@ -139,7 +189,7 @@ def _check(name: str, **values: float) -> None:
             good, wanted = 0 <= value <= 1, "a number in [0, 1]"
         elif key in ("div", "final_div", "rate"):
             good, wanted = 0 < value < math.inf, "a number above 0"
-        elif key in ("hold", "every"):
+        elif key in ("hold", "every", "steps_per_epoch"):
             good, wanted = value >= 1 and float(value).is_integer(), "an integer of at least 1"
         else:
             good, wanted = 0 <= value < math.inf, "a finite number, 0 or above"

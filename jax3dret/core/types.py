@@ -7,6 +7,7 @@ C classes, Q queries, G gallery items.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,9 @@ Metrics = Mapping[str, Array]
 Record = dict[str, Any]
 # A transform draws only from the generator it is handed, so a record's randomness depends on its place in the run alone.
 Transform = Callable[[Record, np.random.Generator], Record]
+
+# (record key, file with a row per record, or what makes that file from the opened records).
+Arrays = tuple[tuple[str, str | os.PathLike[str] | Callable[[Any], str | os.PathLike[str]]], ...]
 
 
 class ConfigError(ValueError):
@@ -79,6 +83,7 @@ class DataSpec:
     features: those that are decoded beside id and label; none named means all.
     arrays: (record key, path) of files with one row per record of the split, in record order: what was computed once from
         the records, such as rendered views or the features of a frozen network. Row i joins record i before the transforms.
+        In place of a path, a function of the opened records that makes the file and returns its path, called when first read.
     transforms: applied in order to each record; the last one leaves arrays only.
     seed: fixes the order of the records and every random draw of the transforms.
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -89,7 +94,7 @@ class DataSpec:
     split: str
     batch_size: int
     features: tuple[str, ...] = ()
-    arrays: tuple[tuple[str, str], ...] = ()
+    arrays: Arrays = ()
     transforms: tuple[Transform, ...] = ()
     seed: int = 0
     data_dir: str | None = None

@@ -37,10 +37,12 @@ def frozen_features(
     making: Mapping[str, Any],
     batch_size: int = 8,
     what: str = "features",
+    lead: tuple[int, ...] = (),
 ) -> pathlib.Path:
     """The file of float32 [N, V, D] features of every record's V pictures (or texts), computed now if it is not there.
 
-    rows: one array [V, ...] per record, in record order, all of one shape.
+    rows: one array [V, ...] per record, in record order, all of one shape. lead: how V is to be split in the file, such as
+    (views, captions of each); () leaves it.
     embed: [batch_size * V, ...] -> [batch_size * V, D]; always called with that many, so it compiles once.
     making: JSON-like; everything else that the features depend on, such as `digest` of the weights.
 
@@ -55,7 +57,7 @@ def frozen_features(
         if path.is_file():
             return path
         logger.info("%s of %s, split '%s': computed once, kept in %s", what, source.name, source.split, path)
-        _write(path, source, rows, embed, batch_size, what)
+        _write(path, source, rows, embed, batch_size, what, lead)
     return path
 
 
@@ -80,7 +82,8 @@ def digest(tree: Any) -> str:
 def mean_feature(path: pathlib.Path) -> np.ndarray:
     """The mean over records and views, float32 [D]: random networks map all pictures near one point, which this is."""
     rows = open_rows(path)
-    total = sum(np.asarray(rows[i], np.float64).mean(0) for i in range(len(rows)))
+    width = np.shape(rows[0])[-1]
+    total = sum(np.asarray(rows[i], np.float64).reshape(-1, width).mean(0) for i in range(len(rows)))
     return np.asarray(total / len(rows), np.float32)
 
 
@@ -91,6 +94,7 @@ def _write(
     embed: Callable[[np.ndarray], Any],
     batch_size: int,
     what: str,
+    lead: tuple[int, ...],
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -119,7 +123,7 @@ def _write(
                     header = {
                         "descr": np.dtype(np.float32).str,
                         "fortran_order": False,
-                        "shape": (len(source), *features.shape[1:]),
+                        "shape": (len(source), *(lead or features.shape[1:2]), features.shape[2]),
                     }
                     np.lib.format.write_array_header_1_0(out, header)
                 out.write(features.tobytes())

@@ -113,7 +113,9 @@ class TrainIterator:
 def _records(source: Source, spec: DataSpec) -> Source | WithRows:
     """The source as the specification wants it: the features it names, and the rows of its arrays."""
     chosen = source.select(*spec.features) if spec.features else source
-    return WithRows(chosen, {key: open_rows(path) for key, path in spec.arrays}) if spec.arrays else chosen
+    if not spec.arrays:
+        return chosen
+    return WithRows(chosen, {key: open_rows(path(source) if callable(path) else path) for key, path in spec.arrays})
 
 
 class _Apply:

@@ -19,18 +19,12 @@ import jax
 import numpy as np
 
 from jax3dret.core import logging
-from jax3dret.core.types import ConfigError, DataError, DataSpec, EmbedFn, Evaluator, Transform
+from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, EmbedFn, Evaluator, Transform
 from jax3dret.data.pipeline import eval_batches
 from jax3dret.evaluators import examples, scoring
 from jax3dret.evaluators.embed import embed_split
 from jax3dret.metrics import classification, ranking
 from jax3dret.search.index import Index, check_options
-
-
-def no_arrays(source: Any) -> tuple[tuple[str, str], ...]:
-    """The records alone."""
-    del source
-    return ()
 
 
 def make(
@@ -41,7 +35,7 @@ def make(
     transforms: tuple[Transform, ...],
     batch_size: int = 32,
     features: tuple[str, ...] = (),
-    arrays: Callable[[Any], tuple[tuple[str, str], ...]] = no_arrays,
+    arrays: Arrays = (),
     num_threads: int = 2,
     seed: int = 0,
     gallery_key: str = "shape",
@@ -67,7 +61,7 @@ def make(
     query's own id is left out of its list (self_match="exclude").
     transforms, features, batch_size, num_threads, seed: as in `DataSpec`; transforms draw from (seed, row), so an
     evaluation repeats.
-    arrays: source -> `DataSpec.arrays` for it, gallery and queries alike.
+    arrays: as in `DataSpec`, for gallery and queries alike; so functions of the source, not paths, where these differ.
     neighbours: n, the length of the ranked lists; a smaller gallery cuts it, and the metrics are named after the cut n.
     index: keyword arguments of `Index.build`, kind and scoring above all.
     For the metrics see `scoring.score`. A data set whose manifest says "labelled": false has only `index_recall_at_10`.
@@ -100,7 +94,7 @@ def make(
             split=source.split,
             batch_size=batch_size,
             features=kept,
-            arrays=arrays(source),
+            arrays=arrays,
             transforms=chain,
             seed=seed,
             num_threads=num_threads,

@@ -10,7 +10,6 @@ size of the picture and not the number of hidden faces.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jax3dret.core.types import DataError
+from jax3dret.geometry.zbuffer import cross, draw, owners_in, rasterize
 
 if TYPE_CHECKING:
     from jax3dret.geometry.meshes import Mesh
@@ -26,8 +26,6 @@ STEEL = (0.64, 0.72, 0.83)
 _SUPERSAMPLE = 2
 _MARGIN = 0.06  # of the picture's side, left free on each edge
 _CREASE_COS = np.cos(np.deg2rad(38.0))  # faces meeting at a flatter angle than this are shaded as one smooth surface
-_PORTION = 4_000_000  # pixels listed at a time
-_LAST = (1 << 31) - 1
 _MAX_POINTS = 1 << 17
 _MAX_RING = 24  # neighbours per corner that enter its smooth normal; only fans around a hub have more
 # Directions towards the lights in the camera's frame (right, up, towards the viewer), and their strengths.
@@ -100,7 +98,7 @@ def render_mesh(
     view = vertices @ camera_axes(azimuth, elevation, up).T
     screen = _fit(view, view[used], side)
     corners = screen[faces]  # [F, 3 corners, (column, row, depth in pixels)]
-    owners = _rasterize(corners, side)
+    owners = rasterize(corners, side)
     normals = _corner_normals(view, faces)
 
     visible = np.flatnonzero(owners >= 0)
@@ -174,71 +172,6 @@ def _fit(view: Float[np.ndarray, "V 3"], extent_of: Float[np.ndarray, "U 3"], si
     return np.stack([centered[:, 0] + side / 2, side / 2 - centered[:, 1], centered[:, 2]], -1)
 
 
-def _ranges(starts: Int[np.ndarray, " R"], counts: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray]:
-    """The integers starts[i] ... starts[i] + counts[i] - 1 one after the other, and the i of each."""
-    owner = np.repeat(np.arange(len(counts)), counts)
-    first = np.cumsum(counts) - counts
-    return np.arange(len(owner)) - np.repeat(first - starts, counts), owner
-
-
-def _rasterize(corners: Float[np.ndarray, "F 3 3"], side: int) -> Int[np.ndarray, " P"]:
-    """For each pixel of the picture the index of the nearest face over its centre (-1: none).
-
-    Faces are taken in portions of a bounded number of pixels, so that memory does not grow with the faces' overlap.
-    """
-    extent = np.clip(corners[..., :2], 0, side).max(1) - np.clip(corners[..., :2], 0, side).min(1) + 1
-    portion = (np.cumsum(extent[:, 0] * extent[:, 1]) // _PORTION).astype(np.int64)
-    cuts = [0, *(np.flatnonzero(np.diff(portion)) + 1), len(corners)]
-    buffer = np.full(side * side, -1, np.int64)
-    low, high = float(corners[..., 2].min()), float(corners[..., 2].max())
-    for first, last in itertools.pairwise(cuts):
-        pixel, depth, face = _covered(corners[first:last], side)
-        _draw(buffer, pixel, depth, first + face, low, high)
-    return _owners(buffer)
-
-
-def _covered(corners: Float[np.ndarray, "F 3 3"], side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every (pixel, depth, face) such that the face lies over the pixel's centre.
-
-    A face is cut into the rows whose centre line it meets, a row into the pixels between the face's two edges: exactly
-    the covered pixels are listed, whatever the shape of the face.
-    """
-    eps = 1e-7  # pixels; closes the seam between two faces that share an edge
-    x, y = corners[..., 0], corners[..., 1]
-    top = np.ceil(y.min(1) - 0.5 - eps).astype(np.int64).clip(0)
-    bottom = np.floor(y.max(1) - 0.5 + eps).astype(np.int64).clip(max=side - 1)
-    row, face = _ranges(top, np.maximum(bottom - top + 1, 0))
-    center = row + 0.5
-    left, right = np.full(len(row), np.inf), np.full(len(row), -np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for a, b in ((0, 1), (1, 2), (2, 0)):
-            dy = y[:, b] - y[:, a]
-            slope = (x[:, b] - x[:, a]) / dy
-            at = x[face, a] + (center - y[face, a]) * slope[face]
-            low, high = np.minimum(y[:, a], y[:, b])[face], np.maximum(y[:, a], y[:, b])[face]
-            crossed = (np.abs(dy) > eps)[face] & (center >= low - eps) & (center <= high + eps)
-            np.minimum(left, at, out=left, where=crossed)
-            np.maximum(right, at, out=right, where=crossed)
-    # Depth is a plane over the picture; a face seen exactly from the side has none and draws nothing.
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = _cross(u, v)
-    drawn = (left <= right) & (np.abs(area) > 1e-12)[face]
-    area = np.where(np.abs(area) > 1e-12, area, 1.0)
-    row, face, left, right = row[drawn], face[drawn], left[drawn], right[drawn]
-    start = np.ceil(left - 0.5 - eps).astype(np.int64).clip(0)
-    stop = np.floor(right - 0.5 + eps).astype(np.int64).clip(max=side - 1)
-    column, span = _ranges(start, np.maximum(stop - start + 1, 0))
-    by_column = ((u[:, 2] * v[:, 1] - u[:, 1] * v[:, 2]) / area)[face]
-    by_row = ((u[:, 0] * v[:, 2] - u[:, 2] * v[:, 0]) / area)[face]
-    at_span = corners[face, 0, 2] + (0.5 - x[face, 0]) * by_column + (row + 0.5 - y[face, 0]) * by_row
-    owner = face[span]
-    # A sliver's plane can shoot far beyond its corners by rounding.
-    depth = np.clip(
-        at_span[span] + column * by_column[span], corners[..., 2].min(1)[owner], corners[..., 2].max(1)[owner]
-    )
-    return row[span] * side + column, depth, owner
-
-
 def _splat(
     screen: Float[np.ndarray, "N 3"], radius: float, side: int
 ) -> tuple[Int[np.ndarray, " V"], Int[np.ndarray, " V"], Float[np.ndarray, "V 3"]]:
@@ -254,8 +187,8 @@ def _splat(
     depth = (screen[:, None, 2] + np.sqrt(np.maximum(rest, 0.0)))[inside]
     owner = np.broadcast_to(np.arange(len(screen))[:, None], inside.shape)[inside]
     buffer = np.full(side * side, -1, np.int64)
-    _draw(buffer, (row * side + column)[inside], depth, owner, float(screen[:, 2].min()), float(depth.max()))
-    owners = _owners(buffer)
+    draw(buffer, (row * side + column)[inside], depth, owner, float(screen[:, 2].min()), float(depth.max()))
+    owners = owners_in(buffer)
     visible = np.flatnonzero(owners >= 0)
     dx = visible % side + 0.5 - screen[owners[visible], 0]
     dy = screen[owners[visible], 1] - (visible // side + 0.5)
@@ -263,35 +196,14 @@ def _splat(
     return visible, owners[visible], np.stack([dx, dy, np.sqrt(rest)], -1) / radius
 
 
-def _draw(
-    buffer: Int[np.ndarray, " P"],
-    pixel: Int[np.ndarray, " S"],
-    depth: Float[np.ndarray, " S"],
-    owner: Int[np.ndarray, " S"],
-    low: float,
-    high: float,
-) -> None:
-    """z-buffer: keep per pixel the sample nearest to the viewer, of equal ones (to 30 bits) the lowest owner."""
-    step = ((depth - low) * ((1 << 30) / max(high - low, 1e-12))).astype(np.int64)
-    np.maximum.at(buffer, pixel, (step << 32) | (_LAST - owner))
-
-
-def _owners(buffer: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
-    return np.where(buffer >= 0, _LAST - (buffer & 0xFFFFFFFF), -1)
-
-
 def _barycentric(corners: Float[np.ndarray, "P 3 3"], at: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, "P 3"]:
     """Weights of the three corners at each place, kept inside the face."""
     a, b, c = (corners[:, i, :2] for i in range(3))
-    area = _cross(b - a, c - a)
+    area = cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-12, 1.0, area)
-    wb, wc = _cross(at - a, c - a) / area, _cross(b - a, at - a) / area
+    wb, wc = cross(at - a, c - a) / area, cross(b - a, at - a) / area
     weights = np.clip(np.stack([1 - wb - wc, wb, wc], -1), 0.0, 1.0)
     return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-12)
-
-
-def _cross(a: Float[np.ndarray, "P 2"], b: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, " P"]:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _corner_normals(view: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3 3"]:

@@ -8,7 +8,7 @@ and for a gradient g of o
 
     dv = p^T g        dp = g v^T        ds = p (dp - rowsum(o g))        dq = ds k        dk = ds^T q
 
-since rowsum(p dp) = rowsum(o g) for a softmax. The backward pass keeps o and l and computes p again from them, as
+since rowsum(p dp) = rowsum(o g) for a softmax. Causal attention sets s_tu to -inf where u > t, so that p is 0 there. The backward pass keeps o and l and computes p again from them, as
 FlashAttention does (Dao et al. 2022, section 3.1): for 513 tokens p is eight times larger than q, and fetching it from memory
 costs more than the product that makes it.
 
@@ -28,39 +28,46 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def self_attention(qkv: Float[Array, "B T 3D"], num_heads: int) -> Float[Array, "B T D"]:
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def self_attention(qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool = False) -> Float[Array, "B T D"]:
     """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are concatenated.
 
-    qkv: columns q | k | v, each of them num_heads blocks of d columns. Scores and softmax are float32 whatever the type of qkv;
+    qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to itself and to those before
+    it, and to no later one (a NaN among its own tokens still spoils all of that cloud). Scores and softmax are float32 whatever the type of qkv;
     the output has that type. A NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
     """
-    return _forward(qkv, num_heads)[0]
+    return _forward(qkv, num_heads, causal)[0]
 
 
-def _forward(qkv: Float[Array, "B T 3D"], num_heads: int) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
+def _forward(
+    qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool
+) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
     parts = (_by_head(qkv, 3, num_heads),)
-    out, log_sum = lax.platform_dependent(parts, cpu=partial(_in_turn, _head), default=partial(_at_once, _head))
+    head = partial(_head, causal=causal)
+    out, log_sum = lax.platform_dependent(parts, cpu=partial(_in_turn, head), default=partial(_at_once, head))
     out = out.reshape(*qkv.shape[:2], -1)
     return out, (qkv, out, log_sum)
 
 
-def _backward(num_heads: int, kept: tuple[Array, ...], grad: Float[Array, "B T D"]) -> tuple[Float[Array, "B T 3D"]]:
+def _backward(
+    num_heads: int, causal: bool, kept: tuple[Array, ...], grad: Float[Array, "B T D"]
+) -> tuple[Float[Array, "B T 3D"]]:
     qkv, out, log_sum = kept
     parts = (_by_head(qkv, 3, num_heads), _by_head(out, 1, num_heads), log_sum, _by_head(grad, 1, num_heads))
-    back = lax.platform_dependent(
-        parts, cpu=partial(_in_turn, _head_gradient), default=partial(_at_once, _head_gradient)
-    )
+    head = partial(_head_gradient, causal=causal)
+    back = lax.platform_dependent(parts, cpu=partial(_in_turn, head), default=partial(_at_once, head))
     return (back[0].reshape(qkv.shape),)
 
 
 self_attention.defvjp(_forward, _backward)
 
 
-def _head(qkv: Float[Array, "3 d T"]) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
+def _head(
+    qkv: Float[Array, "3 d T"], causal: bool = False
+) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
     """o and l of one head."""
     q, k, v = qkv
-    scores = _product(q * _scale(q), k, 0, 0)
+    scores = _scores(q * _scale(q), k, causal)
     largest = scores.max(-1)
     weights = jnp.exp(scores - largest[:, None])
     total = weights.sum(-1)
@@ -69,19 +76,29 @@ def _head(qkv: Float[Array, "3 d T"]) -> tuple[Float[Array, "1 d T"], Float[Arra
 
 
 def _head_gradient(
-    qkv: Float[Array, "3 d T"], out: Float[Array, "1 d T"], log_sum: Float[Array, "1 1 T"], grad: Float[Array, "1 d T"]
+    qkv: Float[Array, "3 d T"],
+    out: Float[Array, "1 d T"],
+    log_sum: Float[Array, "1 1 T"],
+    grad: Float[Array, "1 d T"],
+    causal: bool = False,
 ) -> tuple[Float[Array, "3 d T"]]:
     """dq, dk, dv of one head, as a tuple of one."""
     q, k, v = qkv
     q = q * _scale(q)
     grad = grad[0]
-    weights = jnp.exp(_product(q, k, 0, 0) - log_sum[0, 0, :, None])
+    weights = jnp.exp(_scores(q, k, causal) - log_sum[0, 0, :, None])
     inner = (out[0].astype(jnp.float32) * grad).sum(0)
     dscores = (weights * (_product(grad, v, 0, 0) - inner[:, None])).astype(q.dtype)
     dq = _product(k, dscores, 1, 1) * _scale(q)
     dk = _product(q, dscores, 1, 0)
     dv = _product(grad, weights.astype(grad.dtype), 1, 0)
     return (jnp.stack([dq, dk, dv]).astype(q.dtype),)
+
+
+def _scores(q: Float[Array, "d T"], k: Float[Array, "d T"], causal: bool) -> Float[Array, "T T"]:
+    """q^T k, one row for each query; -inf beyond the diagonal if causal."""
+    scores = _product(q, k, 0, 0)
+    return jnp.where(jnp.tri(q.shape[1], dtype=bool), scores, -jnp.inf) if causal else scores
 
 
 def _scale(q: Float[Array, "d T"]) -> float:

@@ -19,7 +19,10 @@ from jaxtyping import Array, Float, Key
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models.attention import self_attention
-from jax3dret.models.gelu import gelu
+from jax3dret.models.gelu import gelu, quick_gelu
+
+
+ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 
 
 def uniform_fan_in(fan_in: int):
@@ -147,23 +150,30 @@ def check_rate(rate: float, name: str) -> None:
 
 
 class Mlp(nn.Module):
-    """Dense, exact GELU, Dense back to the input width."""
+    """Dense, activation ("gelu", the exact one, or "quick_gelu"), Dense back to the input width."""
 
     hidden: int
     dtype: str = "float32"
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
-        hidden = gelu(Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(f"Mlp: activation {self.activation!r}; one of {', '.join(ACTIVATIONS)} would be right")
+        hidden = ACTIVATIONS[self.activation](Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
         return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(hidden)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one joint projection; its output columns are q | k | v, each `num_heads` heads wide."""
+    """Multi-head self-attention with one joint projection; its output columns are q | k | v, each `num_heads` heads wide.
+
+    causal: a token attends to itself and to those before it alone.
+    """
 
     num_heads: int
     qkv_bias: bool = False
     dtype: str = "float32"
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -171,7 +181,7 @@ class Attention(nn.Module):
         if width % self.num_heads:
             raise ConfigError(f"attention: width {width} is not a multiple of num_heads {self.num_heads}")
         qkv = Dense(3 * width, use_bias=self.qkv_bias, dtype=self.dtype, name="qkv")(x)
-        return Dense(width, dtype=self.dtype, name="proj")(self_attention(qkv, self.num_heads))
+        return Dense(width, dtype=self.dtype, name="proj")(self_attention(qkv, self.num_heads, self.causal))
 
 
 class Block(nn.Module):
@@ -182,11 +192,14 @@ class Block(nn.Module):
     drop_path: float = 0.0
     qkv_bias: bool = False
     dtype: str = "float32"
+    eps: float = 1e-5
+    activation: str = "gelu"
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], train: bool) -> Float[Array, "B T D"]:
         drop_path = DropPath(self.drop_path)
-        attention = Attention(self.num_heads, self.qkv_bias, self.dtype, name="attn")
-        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, name="mlp")
-        x = x + drop_path(attention(LayerNorm(name="norm1")(x)), train)
-        return x + drop_path(mlp(LayerNorm(name="norm2")(x)), train)
+        attention = Attention(self.num_heads, self.qkv_bias, self.dtype, self.causal, name="attn")
+        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, self.activation, name="mlp")
+        x = x + drop_path(attention(LayerNorm(self.eps, name="norm1")(x)), train)
+        return x + drop_path(mlp(LayerNorm(self.eps, name="norm2")(x)), train)

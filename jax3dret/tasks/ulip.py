@@ -14,10 +14,6 @@ the encoder's output is the descriptor that retrieval compares. What makes up th
 
 from __future__ import annotations
 
-import math
-import pathlib
-import re
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,13 +21,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from jax3dret.core import config as configs
-from jax3dret.core import optim, rng
-from jax3dret.core.types import Batch, ConfigError, DataError, DataSpec, Metrics, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Task, Transform
 from jax3dret.data import points
-from jax3dret.evaluators import retrieval
+from jax3dret.tasks import recipe
+from jax3dret.tasks.passes import embedder, initializer, train_pass
 
 OBJECTIVES = ("classification", "two_view")
 
@@ -76,94 +71,39 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     """
     if config.objective not in OBJECTIVES:
         raise ConfigError(f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}")
-    configs.check_least(config, {"data.num_points": 1, "eval.batch_size": 1, "train.max_steps_per_epoch": 0})
     source = open_source(config.train.split)
     two_view = config.objective == "two_view"
-    classes = len(source.class_names)
-    if config.data.num_classes not in (0, classes):
-        raise ConfigError(
-            f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has {classes} classes"
-        )
-    if not two_view and classes < 2:
-        raise ConfigError(
-            f"{config.data.name} has {classes} class; classification needs two, configs/ulip2_vicreg.py needs none"
-        )
-
+    classes = recipe.check_classes(config, source, needed=not two_view)
     encoder = config.model.build()
     head = config.head.build() if two_view else config.head.build(num_classes=classes)
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
     configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
-    task = (
-        two_view_task(encoder, head, loss_fn, loss_kwargs)
-        if two_view
-        else classification_task(encoder, head, loss_fn, loss_kwargs)
+    make_task = two_view_task if two_view else classification_task
+    up_axis, num_points = recipe.up_axis(config, source), config.data.num_points
+    cloud = jax.ShapeDtypeStruct((num_points, 3), jnp.float32)
+    return recipe.build(
+        config,
+        open_source,
+        make_task(encoder, head, loss_fn, loss_kwargs),
+        rows=dict.fromkeys(("view_a", "view_b") if two_view else ("points",), cloud),
+        features=("points",),
+        training=training_transforms(up_axis, num_points, config.data.augment.build(), two_view=two_view),
+        evaluation=evaluation_transforms(up_axis, num_points),
+        meta={**point_meta(config, encoder), "objective": config.objective},
     )
 
-    up_axis = config.data.up_axis or source.manifest["up_axis"]
-    batch, num_points = config.train.batch_size, config.data.num_points
-    example: dict[str, jax.ShapeDtypeStruct] = {
-        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((batch,), jnp.bool_),
+
+def point_meta(config: configs.Config, encoder: nn.Module) -> dict[str, Any]:
+    """What an index made with a point encoder must know to prepare a query as its gallery was."""
+    return {
+        "system": "ulip2",
+        "model": config.model.to_dict(),
+        "embedding_dim": int(encoder.embedding_dim),
+        "num_points": config.data.num_points,
+        "up_axis": "y",
+        "normalization": "centroid at the origin, farthest point at distance 1",
     }
-    for key in ("view_a", "view_b") if two_view else ("points",):
-        example[key] = jax.ShapeDtypeStruct((batch, num_points, 3), jnp.float32)
-    per_epoch = math.ceil(len(source) / batch)
-    if config.train.max_steps_per_epoch:
-        per_epoch = min(per_epoch, config.train.max_steps_per_epoch)
-    steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
-    params = _abstract_params(task, example)
-    optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
-    augment = config.data.augment.build()
-    return Recipe(
-        task=task,
-        tx=optimizer.tx,
-        learning_rate=optimizer.learning_rate,
-        train=DataSpec(
-            name=config.data.name,
-            split=config.train.split,
-            batch_size=batch,
-            features=("points",),
-            transforms=training_transforms(up_axis, num_points, augment, two_view=two_view),
-            seed=config.seed,
-            data_dir=config.data.data_dir or None,
-            num_threads=config.data.num_threads,
-        ),
-        steps=steps,
-        example=example,
-        evaluators=_evaluators(config, open_source, up_axis),
-        sharding=config.sharding,
-        meta={
-            "system": "ulip2",
-            "modality": "shape",
-            "model": config.model.to_dict(),
-            "embedding_dim": int(encoder.embedding_dim),
-            "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(params["encoder"]))),
-            "objective": config.objective,
-            "num_points": num_points,
-            "up_axis": "y",
-            "normalization": "centroid at the origin, farthest point at distance 1",
-            "distance": config.eval.distance,
-            "weights": "random initialisation" if steps == 0 else f"trained on {config.data.name}:{config.train.split}",
-        },
-    )
-
-
-def _abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
-    """The parameters as shapes; what a component raises over the values that the config gave it is a ConfigError."""
-    try:
-        return jax.eval_shape(task.init, jax.random.key(0), dict(example))[0]
-    except (ConfigError, DataError):
-        raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        ours = [
-            f for f in traceback.extract_tb(error.__traceback__) if not re.search(r"[\\/](jax|flax)[\\/]", f.filename)
-        ]
-        raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ConfigError(
-            f"config.model and config.head give no network: {type(error).__name__} in {raised}: {first}"
-        ) from error
 
 
 def classification_task(
@@ -175,16 +115,16 @@ def classification_task(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         del step
-        embedding, encoder_state = _run(
+        embedding, encoder_state = train_pass(
             encoder, params["encoder"], model_state["encoder"], batch["points"], key, "encoder"
         )
-        logits, head_state = _run(head, params["head"], model_state["head"], embedding, key, "head")
+        logits, head_state = train_pass(head, params["head"], model_state["head"], embedding, key, "head")
         value = loss_fn(logits, batch["label"], mask=batch["mask"], **loss_kwargs)
         right = (jnp.argmax(logits, -1) == batch["label"]) & batch["mask"]
         accuracy = right.sum() / jnp.maximum(batch["mask"].sum(), 1)
         return value, ({"encoder": encoder_state, "head": head_state}, {"accuracy": accuracy.astype(jnp.float32)})
 
-    return Task(_initializer(encoder, head, "points"), loss, _embedder(encoder), batch_coupled=True)
+    return Task(initializer(encoder, head, "points"), loss, embedder(encoder), batch_coupled=True)
 
 
 def two_view_task(
@@ -201,19 +141,19 @@ def two_view_task(
         del step
         embedded, projected = {}, {}
         for view in ("view_a", "view_b"):
-            embedded[view], encoder_state = _run(
+            embedded[view], encoder_state = train_pass(
                 encoder, params["encoder"], model_state["encoder"], batch[view], key, "encoder/" + view
             )
             model_state = {**model_state, "encoder": encoder_state}
         for view in ("view_a", "view_b"):
-            projected[view], head_state = _run(
+            projected[view], head_state = train_pass(
                 head, params["head"], model_state["head"], embedded[view], key, "head/" + view
             )
             model_state = {**model_state, "head": head_state}
         value, terms = loss_fn(projected["view_a"], projected["view_b"], **loss_kwargs)
         return value, (model_state, terms)
 
-    return Task(_initializer(encoder, head, "view_a"), loss, _embedder(encoder), batch_coupled=True)
+    return Task(initializer(encoder, head, "view_a"), loss, embedder(encoder), batch_coupled=True)
 
 
 def training_transforms(
@@ -228,60 +168,3 @@ def training_transforms(
 
 def evaluation_transforms(up_axis: str, num_points: int) -> tuple[Transform, ...]:
     return (points.UpAxis(up_axis), points.Subsample(num_points), points.Keep(("points", "label")))
-
-
-def _evaluators(config: configs.Config, open_source: Callable[[str], Any], up_axis: str) -> dict[str, Any]:
-    settings = config.eval
-    return {
-        "retrieval": retrieval.make(
-            open_source,
-            gallery_split=settings.gallery_split,
-            query_split=settings.query_split,
-            transforms=evaluation_transforms(up_axis, config.data.num_points),
-            features=("points",),
-            batch_size=settings.batch_size,
-            num_threads=config.data.num_threads,
-            seed=config.seed,
-            distance=settings.distance,
-            neighbours=settings.neighbours,
-            index=settings.index.to_dict(),
-        )
-    }
-
-
-def _run(
-    module: nn.Module, params: PyTree, state: PyTree, inputs: jax.Array, key: jax.Array, name: str
-) -> tuple[jax.Array, PyTree]:
-    """One training pass; the random streams are the module's own, under the name of the pass."""
-    rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in ("fps", "drop_path", "dropout")}
-    out: Any
-    out, updated = module.apply(
-        {"params": params, "batch_stats": state}, inputs, train=True, rngs=rngs, mutable=["batch_stats"]
-    )
-    return out, updated.get("batch_stats", {})
-
-
-def _initializer(
-    encoder: nn.Module, head: nn.Module, key_of_points: str
-) -> Callable[[jax.Array, Batch], tuple[PyTree, PyTree]]:
-    def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
-        first, second = jax.random.split(key)
-        sample = batch[key_of_points][:2]
-        variables = encoder.init(first, sample)
-        embedding = jnp.zeros((sample.shape[0], encoder.embedding_dim), jnp.float32)
-        head_variables = head.init(second, embedding)
-        params = {"encoder": variables["params"], "head": head_variables["params"]}
-        return params, {"encoder": variables.get("batch_stats", {}), "head": head_variables.get("batch_stats", {})}
-
-    return init
-
-
-def _embedder(encoder: nn.Module) -> Callable[[PyTree, PyTree, Batch], dict[str, jax.Array]]:
-    def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
-        variables = {"params": params["encoder"], "batch_stats": model_state["encoder"]}
-        # Used only where evaluation starts its sampling at random; one key, so that an embedding is repeatable.
-        rngs = {"fps": jax.random.key(0)}
-        embedding: Any = encoder.apply(variables, batch["points"], train=False, rngs=rngs)
-        return {"shape": embedding.astype(jnp.float32)}
-
-    return embed

@@ -1,7 +1,7 @@
-"""Heads under their original names: the classifier of the paper's checkpoints and the projector of VICReg's code.
+"""Heads under their original names: the paper's classifier, the projector of VICReg's code, ULIP's projection.
 
 Classifier: linear{i} and norm{i}, numbered from the input, below "head." in the paper's checkpoints. Projector: the positions
-in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1, 3, 4, 6 for three layers.
+in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1, 3, 4, 6 for three layers. Projection into the space shared with images and text: one bare matrix.
 """
 
 from __future__ import annotations
@@ -71,6 +71,22 @@ def projector_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "")
 def projector_to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     """The reverse of `projector_from_torch`, also for gradients: {"params": grads}."""
     return save(variables, projector_entries(_own_widths(variables["params"])), prefix)
+
+
+def projection_from_torch(state_dict: Mapping[str, np.ndarray], name: str = "pc_projection") -> dict[str, Any]:
+    """{"params": {"kernel": float32[embedding, shared space]}} from the bare matrix `name`; embedding @ kernel.
+
+    Raises DataError if it is missing or no matrix.
+    """
+    if name not in state_dict or np.ndim(state_dict[name]) != 2:
+        found = f"has shape {np.shape(state_dict[name])}" if name in state_dict else "is missing"
+        raise DataError(f"projection weights do not fit: {name} {found}; a matrix [embedding, shared space] would be right")
+    return {"params": {"kernel": np.array(state_dict[name], np.float32, order="C")}}
+
+
+def projection_to_torch(variables: Mapping[str, Any], name: str = "pc_projection") -> dict[str, np.ndarray]:
+    """The reverse of `projection_from_torch`."""
+    return {name: np.asarray(variables["params"]["kernel"])}
 
 
 def _widths(state_dict: Mapping[str, np.ndarray], prefix: str, pattern: str, network: str) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """PointBERT weights under their original names, as ULIP-2, Point-BERT and the paper's classification checkpoints hold them.
 
 The names are the same in all three; the prefix differs: "backbone.model." in the paper's checkpoints,
-"module.point_encoder." in ULIP's, "module.transformer_q." in Point-BERT's own.
+"module.point_encoder." in ULIP's, "module.transformer_q." in Point-BERT's own. Point-BERT's own also holds the heads of its
+pre-training and fine-tuning, through which no embedding passes: they are left out, and `ignored` lists them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.mapping import Entry, dense, load, norm, save
+from jax3dret.weights.mapping import Entry, dense, left_out, load, norm, save
+
+NETWORK = "PointBERT"
+IGNORED = r"mask_token|lm_head\..*|cls_head\..*|cls_head_finetune\..*"
+# Channels of one attention head in all published checkpoints (384 / 6).
+HEAD_WIDTH = 64
 
 
 def entries(
@@ -76,12 +82,29 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     }
 
 
+def num_heads(trans_dim: int) -> int:
+    """Attention heads of a PointBERT of this width: one for each 64 channels, 6 at 384, as in all published checkpoints.
+
+    No tensor depends on the number of heads, so this is a rule and not a reading. Raises DataError where it gives no whole number.
+    """
+    if trans_dim % HEAD_WIDTH:
+        raise DataError(
+            f"{NETWORK} weights do not fit: width {trans_dim} is no multiple of {HEAD_WIDTH}, so the number of heads is unknown"
+        )
+    return trans_dim // HEAD_WIDTH
+
+
+def ignored(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Names that `from_torch` leaves out on purpose."""
+    return left_out(state_dict, IGNORED, prefix)
+
+
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
     """{"params", "batch_stats"} of a PointBert from the tensors below `prefix`.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
-    return load(state_dict, entries(**architecture(state_dict, prefix)), prefix, "PointBERT")
+    return load(state_dict, entries(**architecture(state_dict, prefix)), prefix, NETWORK, IGNORED)
 
 
 def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:

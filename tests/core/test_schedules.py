@@ -58,6 +58,32 @@ def test_constant_and_exponential():
     assert float(jax.jit(smooth)(jnp.int32(5000))) == pytest.approx(0.002 * 0.9**0.5, rel=1e-6)
 
 
+def test_step_decay_cuts_at_the_start_of_the_tenth_epoch():
+    schedule = schedules.step_decay(0.01, 3)
+    # Epochs counted from 0: 8, 9 (cut), 18, 19 (cut), 28, 29 (cut); first and last step of each.
+    expected = [0.01, 0.005, 0.005, 0.0025, 0.0025, 0.00125]
+    for last in (0, 2):
+        steps = np.array([8, 9, 18, 19, 28, 29]) * 3 + last
+        np.testing.assert_allclose(schedule(steps), expected, rtol=1e-12)
+        np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(jnp.asarray(steps)), expected, rtol=1e-6)
+    assert schedule(0) == schedule(-1) == 0.01
+
+
+def test_view_gcn_warms_up_over_the_first_epoch():
+    halved, cosine = (schedules.view_gcn(1e-3, 15, 4, decay=decay) for decay in ("halve", "cosine"))
+    ramp = [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3]
+    steps = np.arange(15) * 4
+    for schedule in (halved, cosine):
+        np.testing.assert_allclose([schedule(s) for s in range(5)], ramp, rtol=1e-12)
+        np.testing.assert_allclose(
+            jax.jit(jax.vmap(schedule))(jnp.arange(60)), schedule(np.arange(60)), rtol=1e-6, atol=1e-12
+        )
+    np.testing.assert_allclose(halved(steps[1:]), [1e-3] * 8 + [0.5e-3] * 6)
+    factors = [1 + math.cos(math.pi * e / 15) for e in range(2, 15)]
+    np.testing.assert_allclose(cosine(steps[1:]), [1e-3, *(0.5e-3 * f for f in factors)])
+    assert cosine(60) == cosine(600) == 0
+
+
 def test_one_cycle_by_hand():
     # 10 epochs, pct_start 0.3: up over epochs 0..2, down over 2..9. 4 steps an epoch.
     schedule, beta1 = schedules.one_cycle(1.0, 10, 4, 0.3), schedules.one_cycle_beta1(10, 4, 0.3)
@@ -113,6 +139,8 @@ def test_epoch_schedules_against_torch(epochs, pct_start):
         (lambda: schedules.one_cycle(1.0, 2, 1, -0.1), "pct_start is -0.1"),
         (lambda: schedules.one_cycle(1.0, 2, 1, div=0), "div is 0"),
         (lambda: schedules.exponential(1.0, 0.0, 5), "rate is 0.0"),
+        (lambda: schedules.step_decay(1.0, 5, every=0), "every is 0"),
+        (lambda: schedules.view_gcn(1.0, 15, 5, decay="linear"), "decay is 'linear'"),
     ],
 )
 def test_values_out_of_range_are_named(make, message):

@@ -40,6 +40,12 @@ def test_computed_once_in_batches_of_one_shape(source):
     np.testing.assert_allclose(features.mean_feature(path), [11.25, 112.5])
 
 
+def test_leading_axes(source):
+    path = features.frozen_features(source, rows_of(source), lambda x: x, making={}, batch_size=4, lead=(1, 2))
+    assert np.load(path).shape == (23, 1, 2, 3)
+    np.testing.assert_array_equal(np.load(path)[7, 0, 1], [7.5] * 3)
+
+
 def test_other_making_is_another_file(source, parts_dir):
     made = features.features_path(source, {"weights": "a", "size": 64})
     assert made == features.features_path(source, {"size": 64, "weights": "a"})

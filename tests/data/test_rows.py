@@ -34,6 +34,20 @@ def test_rows_follow_their_records(source, rows, index):
         np.testing.assert_array_equal(batch["feature"][:, 0], batch["scale"])
 
 
+def test_rows_made_when_they_are_first_read(source, rows):
+    made = []
+
+    def maker(opened):
+        made.append(opened.split)
+        return rows[0][1]
+
+    lazy = spec((("feature", maker),))
+    assert not made
+    batch = next(iter(eval_batches(source, lazy)))
+    np.testing.assert_array_equal(batch["feature"][:, 0], batch["scale"])
+    assert made == ["train"]
+
+
 def test_refuses_rows_of_other_data(source, tmp_path):
     np.save(tmp_path / "short.npy", np.zeros((22, 2), np.float32))
     with pytest.raises(DataError, match="22 rows for 23 records"):

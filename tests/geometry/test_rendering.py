@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import DataError
-from jax3dret.geometry import rendering
+from jax3dret.geometry import zbuffer
 from jax3dret.geometry.rendering import camera_axes, render_mesh, render_points
 
 
@@ -204,7 +204,7 @@ def test_scale_and_place_do_not_matter():
 
 def test_portions_do_not_change_the_picture(monkeypatch):
     whole = render_mesh(grid(20, 20))
-    monkeypatch.setattr(rendering, "_PORTION", 500)
+    monkeypatch.setattr(zbuffer, "_PORTION", 500)
     np.testing.assert_array_equal(render_mesh(grid(20, 20)), whole)
 
 

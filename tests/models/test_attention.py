@@ -72,3 +72,18 @@ def test_bfloat16_stays_bfloat16():
     )
     assert out.dtype == grad.dtype == jnp.bfloat16
     np.testing.assert_allclose(out.astype("float32"), literal(qkv, 2), atol=0.05)
+
+
+def test_causal():
+    def formula(qkv):
+        q, k, v = jnp.split(qkv, 3, -1)
+        scores = jnp.where(jnp.tri(5, dtype=bool), jnp.einsum("btd,bsd->bts", q, k) / 2, -jnp.inf)
+        return jax.nn.softmax(scores, -1) @ v
+
+    qkv = 2 * jax.random.normal(jax.random.key(0), (2, 5, 12))
+    grad = jax.random.normal(jax.random.key(1), (2, 5, 4))
+    expected = value_and_gradient(formula, qkv, grad)
+    found = value_and_gradient(lambda x: self_attention(x, 1, True), qkv, grad)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[0][:, 0], qkv[:, 0, 8:], rtol=1e-6)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dret.models.gelu import gelu
+from jax3dret.models.gelu import gelu, quick_gelu
 
 POINTS = np.concatenate([np.linspace(-6, 6, 101), [0.0, 1e-8, -30.0, 30.0]]).astype(np.float32)
 
@@ -33,3 +33,12 @@ def test_extremes():
 
 def test_bfloat16():
     assert gelu(jnp.ones(3, "bfloat16")).dtype == jnp.bfloat16
+
+
+def test_quick_gelu():
+    x = jnp.array([-100.0, -2.0, 0.0, 0.5, 3.0, 100.0])
+    expected = np.float64(x) / (1 + np.exp(-1.702 * np.float64(x)))
+    np.testing.assert_allclose(quick_gelu(x), expected, rtol=1e-6, atol=1e-30)
+    assert 0.01 < np.abs(quick_gelu(x) - gelu(x)).max() < 0.03
+    assert np.isfinite(jax.vmap(jax.grad(quick_gelu))(x)).all()
+    assert quick_gelu(x.astype("bfloat16")).dtype == jnp.bfloat16

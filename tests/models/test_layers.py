@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.layers import Attention, BatchNorm, Block, Dense, DropPath, LayerNorm
+from jax3dret.models.layers import Attention, BatchNorm, Block, Dense, DropPath, LayerNorm, Mlp
 
 
 def test_dense_value_and_initial_range():
@@ -100,3 +100,8 @@ def test_block_is_pre_norm():
 def test_attention_refuses_a_width_that_heads_do_not_divide():
     with pytest.raises(ConfigError, match="num_heads 3"):
         Attention(3).init(jax.random.key(0), jnp.zeros((1, 2, 8)))
+
+
+def test_mlp_refuses_an_unknown_activation():
+    with pytest.raises(ConfigError, match="'swish'; one of gelu, quick_gelu"):
+        Mlp(4, activation="swish").init(jax.random.key(0), jnp.zeros((1, 2)))

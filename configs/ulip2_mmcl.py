@@ -1,0 +1,49 @@
+"""MMCL: a point transformer learns to put a cloud where frozen towers put its pictures and captions, without labels.
+
+    python -m jax3dret.main --config=configs/ulip2_mmcl.py
+
+| variant | data | encoder and towers |
+|---|---|---|
+| demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT, random towers, captions from geometry |
+| modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | as demo |
+| paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size; SLIP |
+| paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | the same |
+| modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets that has meshes | the same |
+
+The full-size variants need imported SLIP weights (--config.towers.weights=DIR), CLIP's merges file (--config.towers.merges=FILE) and
+captions: --config.captions.path=FILE after --config.captions.name=jax3dret.data.captions:from_jsonl, or the vision-language model that they
+name, with the extra `caption`. A real image network in place of the random one: --config.towers.image.name=jax3dret.models.mobilenet:MobileNetV2
+--config.towers.image_weights=DIR --config.towers.normalisation=mobilenet --config.views.size=224.
+
+The full-size variants have not been run; the paper's numbers stand in their reports.
+"""
+
+from jax3dret.tasks import mmcl, ulip_presets
+
+FULL = tuple(name for name in ulip_presets.DATASETS if name != "scanobjectnn")
+VARIANTS = (*ulip_presets.SMALL, "paper", "paper_finetune", *FULL)
+
+
+def get_config(variant):
+    config = mmcl.defaults()
+    if variant in ulip_presets.SMALL:
+        ulip_presets.use_small(config, variant, demo=30.0, other=20.0)
+        ulip_presets.small_pointbert(config)
+        ulip_presets.small_mmcl(config, lr=1e-3)
+        config.optim.rules = mmcl.log_scale_rules(learn=True)
+        return config
+    pretrained = variant != "paper"
+    dataset = ulip_presets.use_dataset(config, variant)
+    ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
+    ulip_presets.full_pointbert(config)
+    config.train.batch_size = 32
+    config.optim.rules = mmcl.log_scale_rules(learn=True)
+    config.captions = {"name": "jax3dret.data.captioning:vision_language_model"}
+    config.towers.truncate = "drop_end"  # as SLIP's and ULIP's code cut them
+    if pretrained:
+        ulip_presets.from_ulip2_weights(config)
+        # The projection goes on from ULIP-2's own.
+        config.checkpoint.rename = (("projection/(.*)", r"head/\1"),)
+        config.checkpoint.fresh = ("log_scale",)
+    config.published = ulip_presets.published("ULIP2/mmcl" if pretrained else "PointBERT/mmcl", dataset.column)
+    return config

@@ -1,0 +1,1 @@
+"""The Mechanical Components Benchmark, or any tree of OBJ files in its layout."""

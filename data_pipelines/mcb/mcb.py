@@ -1,0 +1,77 @@
+"""The Mechanical Components Benchmark as a TFDS data set: clouds with normals and meshes of machine parts.
+
+Kim, Chi, Hu, Huang, Ramani: "A Large-scale Annotated Mechanical Components Benchmark for Classification and Retrieval Tasks with
+Deep Neural Networks", ECCV 2020. The paper "ULIP-2 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics
+122 (2024) 103993) evaluates on its part A.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_pipelines.mcb.scan import Scan, scan
+from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
+from data_pipelines.raw_files import warn_missing
+from data_pipelines.records import shape_features
+from jax3dret.core.types import ConfigError
+
+logger = logging.getLogger("jax3dret")
+
+
+class Mcb(tfds.core.GeneratorBasedBuilder):
+    """Mechanical Components Benchmark (part A: 58,696 parts of 68 classes), or your own parts in its layout."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir is the unpacked part A (or B) of the Mechanical Components Benchmark, with train/<class>/<id>.obj and "
+        "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com."
+    )
+    # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly written with y up.
+    UP_AXIS = "y"
+
+    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+        """jobs: processes that read meshes; the records do not depend on it."""
+        self._manual_dir = manual_dir
+        self._jobs = jobs
+        self.skipped: list[dict[str, str]] = []
+        super().__init__(**kwargs)
+        self.files = self._scan.files
+        self.planned = {split: len(items) for split, items in self._scan.items.items()}
+        self.source = {
+            **self._scan.notes,
+            "points": f"{NUM_POINTS} drawn from each surface, uniform by area",
+            "up_axis_from": "assumed",
+        }
+
+    @functools.cached_property
+    def _scan(self) -> Scan:
+        if self._manual_dir is None:
+            raise ConfigError(f"mcb needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        return scan(pathlib.Path(self._manual_dir).expanduser().absolute())
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=shape_features(self._scan.class_names, normals=True, mesh=True),
+            homepage="https://mechanical-components.herokuapp.com",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        if self._scan.remark:
+            logger.warning("mcb: %s %s", self._scan.root, self._scan.remark)
+        if self._scan.missing:
+            warn_missing("mcb", self._scan.missing, self._scan.listed)
+        return {split: self._generate_examples(split) for split in self._scan.items}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        return mesh_examples(self._scan.items[split], skipped=self.skipped, jobs=self._jobs)

@@ -1,0 +1,1 @@
+"""Objaverse-LVIS: the classes with at least 100 samples."""

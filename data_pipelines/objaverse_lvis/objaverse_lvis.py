@@ -1,0 +1,118 @@
+"""Objaverse Easy as a TFDS data set: the classes of Objaverse-LVIS with at least 100 samples.
+
+Deitke et al.: "Objaverse: A Universe of Annotated 3D Objects", CVPR 2023. The selection is that of the paper "ULIP-2 PointBERT
+fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993), section 4.2.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines.mesh_records import NUM_POINTS, MeshItem, cloud_record, mesh_examples
+from data_pipelines.objaverse_lvis.samples import Layout, find_layout
+from data_pipelines.raw_files import count_notes, not_the_file, sizes, warn_counts, warn_missing
+from data_pipelines.records import shape_features
+from jax3dret.core.types import ConfigError, DataError
+
+logger = logging.getLogger("jax3dret")
+
+PUBLISHED_COUNTS = {"train": 6142, "val": 833, "test": 1018}
+CLASSES = 76
+
+
+class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
+    """Objaverse Easy: 7,993 objects of the 76 LVIS classes with at least 100 samples."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        tfds.core.BuilderConfig(
+            name="easy", description="Objaverse-LVIS, 76 classes with 100 samples or more: 7,993 objects"
+        ),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir holds hf-objaverse-v1/glbs/*/<uid>.glb (or cached clouds <uid>.npy) and the published split file "
+        "objaverse_easy_v0.json, or lvis-annotations.json; objects and annotations are to be had at objaverse.allenai.org."
+    )
+    UP_AXIS = "y"  # glTF's specification
+
+    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+        """jobs: processes that read meshes; the records do not depend on it."""
+        self._manual_dir = manual_dir
+        self._jobs = jobs
+        self.skipped: list[dict[str, str]] = []
+        super().__init__(**kwargs)
+        layout = self._layout
+        self.planned = {split: len(items) for split, items in layout.items.items()}
+        self.files = sizes(self._root, [*layout.lists, *(i.path for part in layout.items.values() for i in part)])
+        drawn = f"{NUM_POINTS} drawn from each surface, uniform by area" if layout.kind == "glb" else "as stored"
+        self.source = {
+            "manual_dir": self._root.name,
+            **layout.notes,
+            **count_notes(self.planned, PUBLISHED_COUNTS),
+            "points": drawn,
+        }
+
+    @property
+    def _root(self) -> pathlib.Path:
+        if self._manual_dir is None:
+            raise ConfigError(f"objaverse_lvis needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        return pathlib.Path(self._manual_dir).expanduser().absolute()
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        return find_layout(self._root)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        meshes = self._layout.kind == "glb"
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.builder_config.description,
+            features=shape_features(self._layout.class_names, normals=meshes, mesh=meshes),
+            homepage="https://objaverse.allenai.org",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        name, layout = f"objaverse_lvis/{self.builder_config.name}", self._layout
+        warn_counts(name, self._root, self.planned, PUBLISHED_COUNTS)
+        warn_missing(name, layout.missing, layout.listed)
+        if len(layout.class_names) != CLASSES:
+            logger.warning("%s: %d classes, Objaverse Easy has %d", name, len(layout.class_names), CLASSES)
+        return {split: self._generate_examples(split) for split in layout.items}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        items = self._layout.items[split]
+        if self._layout.kind == "glb":
+            yield from mesh_examples(items, skipped=self.skipped, jobs=self._jobs)
+            return
+        for item in items:
+            try:
+                example = _cloud(item)
+            except DataError as error:
+                self.skipped.append({"file": item.name, "reason": str(error)})
+                continue
+            yield item.identity, {**example, "label": item.label}
+
+
+def _cloud(item: MeshItem) -> dict[str, Any]:
+    """The record of a cached cloud [N, >=3]; only x, y, z are read, as the published code does."""
+    wrong = not_the_file(item.path)
+    if wrong:
+        raise DataError(wrong)
+    try:
+        rows = np.load(item.path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(f"not a readable .npy array ({first}); copy it again") from None
+    if rows.ndim != 2 or rows.shape[1] < 3 or rows.dtype.kind not in "fiu":
+        raise DataError(f"holds {rows.dtype}{list(rows.shape)}; numbers [N, 3 or more] are needed")
+    return cloud_record(rows[:, :3], item.identity)

@@ -1,0 +1,1 @@
+"""The Princeton Shape Benchmark with its base and coarse classifications."""

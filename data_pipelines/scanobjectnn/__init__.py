@@ -1,0 +1,1 @@
+"""ScanObjectNN: objects cut from scans of real rooms."""

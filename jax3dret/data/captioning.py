@@ -1,0 +1,155 @@
+"""Captions from a vision-language model that looks at the rendered views (extra `caption`: transformers and torch).
+
+The one file that imports transformers. Captioning a large data set takes a GPU days, so every item's captions are on disk as
+soon as they are made, and an interrupted run goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jax3dret.core.logging import progress
+from jax3dret.core.types import ConfigError, DataError
+from jax3dret.data.captions import Captions, CaptionSource, read_jsonl
+from jax3dret.data.lock import exclusive
+from jax3dret.data.rows import Rows
+from jax3dret.data.source import Source
+
+logger = logging.getLogger("jax3dret")
+
+# The four questions of the retrieval paper (section 3.2.2), one caption each for every view.
+PAPER_PROMPTS = (
+    "What do you see in this image?",
+    "This is a render of a 3D model. Ignore the background. Can you give a detailed description of the 3D model in the image?",
+    "What do you see in the image? Can you give a detailed description of the 3D model in the image? Do not say anything about "
+    "the colors in the image, nor about the background. Say things about the geometry of the object in the image.",
+    "What do you see in the image? Give 1 sentence with the category of the object and 1 sentence about the shape and geometry "
+    "of the object.",
+)
+
+
+def vision_language_model(
+    model: str = "llava-hf/llava-1.5-7b-hf",
+    *,
+    prompts: Sequence[str] = PAPER_PROMPTS,
+    max_new_tokens: int = 160,
+    download: bool = False,
+) -> CaptionSource:
+    """Captions of every view from an image-text-to-text model of transformers, one for each prompt, without sampling.
+
+    model: a folder with a model and its processor, or a name on the model hub; the hub is asked only with download=True.
+
+    The captions are kept in `<prepared folder>/captions/<split>-<digest>.jsonl`, the form that `captions.from_jsonl` reads.
+
+    Raises ConfigError where transformers is missing or the model is not at hand; when used, DataError for data without views.
+    """
+    if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
+        raise ConfigError("captions.prompts: give at least one prompt, none of them empty")
+
+    def captions(source: Source, views: Rows | None) -> list[Captions]:
+        if views is None:
+            raise DataError(f"{source!r}: a vision-language model needs rendered views, and there are none")
+        path = captions_path(source, views, model, prompts, max_new_tokens)
+        with exclusive(path.with_suffix(".lock"), f"captions of {source.name}"):
+            if not path.is_file():
+                _write(path, source, views, _Captioner(model, prompts, max_new_tokens, download))
+        found = read_jsonl(path)
+        return [found[name] for name in source.ids]
+
+    return captions
+
+
+def captions_path(source: Source, views: Rows, model: str, prompts: Sequence[str], max_new_tokens: int) -> pathlib.Path:
+    """Where captions of this data by this model belong."""
+    making = [source.name, source.version, source.split, model, list(prompts), max_new_tokens, list(views[0].shape)]
+    key = hashlib.sha256((json.dumps(making) + "\n".join(source.ids)).encode()).hexdigest()[:16]
+    name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
+    return source.path / "captions" / f"{name}-{key}.jsonl"
+
+
+def _write(path: pathlib.Path, source: Source, views: Rows, captioner: _Captioner) -> None:
+    partial = path.with_name(path.name + ".partial")
+    done = _resume(partial, source)
+    with (
+        progress(len(source), f"caption {source.split}", done=done) as update,
+        partial.open("a", encoding="utf-8") as out,
+    ):
+        for i in range(done, len(source)):
+            entry = {"id": source.ids[i], "captions": captioner(np.asarray(views[i]), source.ids[i])}
+            out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            out.flush()
+            update(i + 1)
+    partial.replace(path)
+
+
+def _resume(partial: pathlib.Path, source: Source) -> int:
+    """Cuts off a line that was not finished; returns how many items are done."""
+    if not partial.is_file():
+        return 0
+    whole = [line for line in partial.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    ids = [json.loads(line)["id"] for line in whole]
+    if ids != list(source.ids[: len(ids)]):
+        raise DataError(f"{partial}: holds captions of other items; remove it and run again")
+    partial.write_bytes(b"".join(whole))
+    if whole:
+        logger.info("%s: going on behind the %d items that have captions", partial, len(whole))
+    return len(whole)
+
+
+class _Captioner:
+    """uint8 [V, S, S, 3] -> for each view, one caption for each prompt."""
+
+    def __init__(self, model: str, prompts: Sequence[str], max_new_tokens: int, download: bool) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise ConfigError(
+                f"captions by a vision-language model need the package '{error.name}': pip install 'jax3dret[caption]'"
+            ) from error
+        self._torch = torch
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.float16 if self._device == "cuda" else torch.float32
+        try:
+            self._processor: Any = transformers.AutoProcessor.from_pretrained(model, local_files_only=not download)
+            loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+                model, dtype=dtype, local_files_only=not download
+            )
+        except (OSError, ValueError) as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            hint = "" if download else "; --config.captions.download=True fetches it from the model hub"
+            raise ConfigError(f"captions.model '{model}' cannot be opened: {first}{hint}") from error
+        self._model = loaded.to(self._device).eval()
+        self._texts = [self._chat(prompt) for prompt in prompts]
+        self._max_new_tokens = max_new_tokens
+
+    def __call__(self, pictures: np.ndarray, name: str) -> Captions:
+        found = []
+        for picture in pictures:
+            images = [Image.fromarray(picture)] * len(self._texts)
+            inputs = self._processor(images=images, text=self._texts, return_tensors="pt", padding=True)
+            inputs = inputs.to(self._device)
+            with self._torch.inference_mode():
+                out = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
+            answers = self._processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            answers = [" ".join(answer.split()) for answer in answers]
+            if not all(answers):
+                raise DataError(f"{name}: the model gave an empty caption for prompt {answers.index('') + 1}")
+            found.append(answers)
+        return found
+
+    def _chat(self, prompt: str) -> str:
+        """The prompt as the model was trained to see it, the picture before the words."""
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+        if getattr(self._processor, "chat_template", None):
+            return self._processor.apply_chat_template([turn], add_generation_prompt=True)
+        return f"USER: <image>\n{prompt} ASSISTANT:"  # the form of Llava 1.5

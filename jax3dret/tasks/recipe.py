@@ -1,0 +1,139 @@
+"""From a task and its config to the Recipe of a run that trains on a split and is scored by shape retrieval."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dret.core import config as configs
+from jax3dret.core import optim
+from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, PyTree, Recipe, Task, Transform
+from jax3dret.evaluators import retrieval
+
+LEAST = {"data.num_points": 1, "eval.batch_size": 1, "train.max_steps_per_epoch": 0}
+
+
+def build(
+    config: configs.Config,
+    open_source: Callable[[str], Any],
+    task: Task,
+    *,
+    rows: Mapping[str, jax.ShapeDtypeStruct],
+    features: tuple[str, ...],
+    training: tuple[Transform, ...],
+    evaluation: tuple[Transform, ...],
+    meta: Mapping[str, Any],
+    arrays: Arrays = (),
+    evaluation_arrays: Arrays = (),
+) -> Recipe:
+    """The recipe, with the evaluator "retrieval" and what every system of this kind says in `meta`.
+
+    config: as `tasks.ulip.defaults()` has it. rows: one row of each array of a training batch beside "label" and "mask".
+    features, training, arrays: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the evaluator.
+    meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
+
+    Raises ConfigError for values out of range and components that give no network.
+    """
+    configs.check_least(config, LEAST)
+    source = open_source(config.train.split)
+    batch = config.train.batch_size
+    example = {
+        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((batch,), jnp.bool_),
+        **{key: jax.ShapeDtypeStruct((batch, *row.shape), row.dtype) for key, row in rows.items()},
+    }
+    per_epoch = math.ceil(len(source) / batch)
+    if config.train.max_steps_per_epoch:
+        per_epoch = min(per_epoch, config.train.max_steps_per_epoch)
+    steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
+    params = abstract_params(task, example)
+    optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
+    counted = params.get("encoder", params)
+    settings = config.eval
+    return Recipe(
+        task=task,
+        tx=optimizer.tx,
+        learning_rate=optimizer.learning_rate,
+        train=DataSpec(
+            name=config.data.name,
+            split=config.train.split,
+            batch_size=batch,
+            features=features,
+            arrays=arrays,
+            transforms=training,
+            seed=config.seed,
+            data_dir=config.data.data_dir or None,
+            num_threads=config.data.num_threads,
+        ),
+        steps=steps,
+        example=example,
+        evaluators={
+            "retrieval": retrieval.make(
+                open_source,
+                gallery_split=settings.gallery_split,
+                query_split=settings.query_split,
+                transforms=evaluation,
+                features=features,
+                arrays=evaluation_arrays,
+                batch_size=settings.batch_size,
+                num_threads=config.data.num_threads,
+                seed=config.seed,
+                distance=settings.distance,
+                neighbours=settings.neighbours,
+                index=settings.index.to_dict(),
+            )
+        },
+        sharding=config.sharding,
+        meta={
+            "modality": "shape",
+            "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
+            "distance": config.eval.distance,
+            "weights": "random initialisation" if steps == 0 else f"trained on {config.data.name}:{config.train.split}",
+            **meta,
+        },
+    )
+
+
+def up_axis(config: configs.Config, source: Any) -> str:
+    """The axis that points up in the stored data: as the config says, else as the manifest does."""
+    return config.data.up_axis or source.manifest["up_axis"]
+
+
+def check_classes(config: configs.Config, source: Any, *, needed: bool) -> int:
+    """How many classes there are. Raises ConfigError where the config says another number, or labels are needed and there is
+    one class."""
+    classes = len(source.class_names)
+    if config.data.num_classes not in (0, classes):
+        raise ConfigError(
+            f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has {classes} classes"
+        )
+    if needed and classes < 2:
+        raise ConfigError(
+            f"{config.data.name} has {classes} class; classification needs two, configs/ulip2_vicreg.py needs none"
+        )
+    return classes
+
+
+def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+    """The parameters as shapes; what a component raises over the values that the config gave it is a ConfigError."""
+    try:
+        return jax.eval_shape(task.init, jax.random.key(0), dict(example))[0]
+    except (ConfigError, DataError):
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        ours = [
+            f for f in traceback.extract_tb(error.__traceback__) if not re.search(r"[\\/](jax|flax)[\\/]", f.filename)
+        ]
+        raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"config.model and config.head give no network: {type(error).__name__} in {raised}: {first}"
+        ) from error

@@ -1,0 +1,158 @@
+"""Frozen image and text towers as a config names them: imported weights, or random ones where none are at hand.
+
+Each becomes a plain function of what is stored (uint8 pictures, token numbers) and a description of how its outputs are made,
+which names the files that keep them (`data.features`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3dret.core import config as configs
+from jax3dret.core import rng
+from jax3dret.core.types import ConfigError
+from jax3dret.data import images
+from jax3dret.data.features import digest
+from jax3dret.data.text import Tokenizer, Tokens, load_tokenizer
+from jax3dret.models.frozen import frozen
+from jax3dret.weights.importing import load_imported
+
+NORMALISATIONS = {"imagenet": images.IMAGENET, "clip": images.CLIP, "mobilenet": images.MOBILENET}
+# A text tower without merges reads bytes: as many numbers as `Tokenizer([])` gives.
+BYTE_VOCABULARY = 514
+
+
+class ImageTower(NamedTuple):
+    """embed: uint8 [B, S, S, 3] -> float32 [B, latent]. making: what its outputs depend on. log_scale: of the imported pair."""
+
+    embed: Callable[[np.ndarray], jax.Array]
+    making: dict[str, Any]
+    log_scale: float | None = None
+
+
+class TextTower(NamedTuple):
+    """tokenize: texts -> token numbers and which were cut. embed: int32 [B, T] -> float32 [B, latent]. making: as above."""
+
+    tokenize: Callable[[Sequence[str]], Tokens]
+    embed: Callable[[np.ndarray], jax.Array]
+    making: dict[str, Any]
+
+
+def defaults() -> dict[str, Any]:
+    """The `towers` section of a config."""
+    return {
+        "weights": "",  # imported SLIP or CLIP: both towers, their normalisation and width; empty: the two sections below
+        "image": {"name": "jax3dret.models.clip:VisionTower"},
+        "image_weights": "",  # imported weights of the image network alone; empty: random
+        "normalisation": "imagenet",  # or "clip", "mobilenet"; of the pictures that go into it
+        "text": {"name": "jax3dret.models.clip:TextTower"},
+        "merges": "",  # CLIP's file of merges, bpe_simple_vocab_16e6.txt.gz; empty: text is read byte by byte
+        "truncate": "keep_end",  # "drop_end" as SLIP and ULIP did
+        "latent": 512,  # width of the shared space; a tower of another width passes a fixed random projection
+        "centre": False,  # subtract the mean of the training split, without which random towers see no difference
+    }
+
+
+def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> ImageTower:
+    """The frozen image tower. Raises ConfigError for a wrong setting, DataError for an import that cannot be read."""
+    log_scale = None
+    if settings["weights"]:
+        meta, both = _pair(settings["weights"])
+        style = meta["kind"]
+        section = {"name": "jax3dret.models.clip:VisionTower", "style": style, **meta["model"]["vision"]}
+        variables: dict[str, Any] = {"params": both["params"]["vision"]}
+        log_scale = float(both["params"]["logit_scale"])
+        normalisation = "clip" if style == "clip" else "imagenet"
+        module = _build(section, "towers.image")
+    else:
+        normalisation = settings["normalisation"]
+        if normalisation not in NORMALISATIONS:
+            raise ConfigError(
+                f"config.towers.normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+            )
+        section = dict(settings["image"])
+        module = _build(section, "towers.image")
+        if settings["image_weights"]:
+            variables = dict(load_imported(settings["image_weights"])[1])
+        else:
+            sample = jnp.zeros((1, image_size, image_size, 3))
+            variables = jax.jit(module.init)(rng.stream(seed, "image tower"), sample)
+    expected = section.get("image_size", image_size)
+    if expected != image_size:
+        raise ConfigError(
+            f"config.views.size is {image_size}, the image tower takes {expected} pixels; set views.size={expected}"
+        )
+    making = {"model": section, "weights": digest(variables), "normalisation": normalisation}
+    run = frozen(module, variables, NORMALISATIONS[normalisation])
+    embed, making = _to_latent(run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent"))
+    return ImageTower(embed, making, log_scale)
+
+
+def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
+    """The frozen text tower and its tokenizer. Raises as `image_tower`."""
+    section = dict(settings["text"])
+    if settings["weights"]:
+        if not settings["merges"]:
+            raise ConfigError("config.towers.merges: the imported text tower needs CLIP's bpe_simple_vocab_16e6.txt.gz")
+        meta, both = _pair(settings["weights"])
+        section = {"name": "jax3dret.models.clip:TextTower", **meta["model"]["text"]}
+        tokenizer = load_tokenizer(settings["merges"])
+        variables: dict[str, Any] = {"params": both["params"]["text"]}
+        module = _build(section, "towers.text")
+    else:
+        tokenizer = load_tokenizer(settings["merges"], merges=None) if settings["merges"] else Tokenizer([])
+        section["vocab_size"] = tokenizer.vocab_size
+        module = _build(section, "towers.text")
+        sample = jnp.zeros((1, module.context_length), jnp.int32)
+        variables = jax.jit(module.init)(rng.stream(seed, "text tower"), sample)
+    if module.vocab_size != tokenizer.vocab_size:
+        raise ConfigError(
+            f"config.towers.merges gives {tokenizer.vocab_size} tokens, the text tower has {module.vocab_size}; "
+            "the file must be the one that its weights go with"
+        )
+    placed = jax.device_put(variables)
+    compiled = jax.jit(module.apply)
+    making = {"model": section, "weights": digest(variables), "truncate": settings["truncate"]}
+    embed, making = _to_latent(
+        lambda tokens: compiled(placed, tokens),
+        making,
+        module.embedding_dim,
+        settings["latent"],
+        rng.stream(seed, "text latent"),
+    )
+    tokenize = functools.partial(tokenizer, context_length=module.context_length, truncate=settings["truncate"])
+    return TextTower(tokenize, embed, making)
+
+
+def _pair(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    meta, variables = load_imported(folder)
+    if meta.get("kind") not in ("slip", "clip"):
+        raise ConfigError(
+            f"config.towers.weights={folder}: is an import of {meta.get('kind')}; SLIP or CLIP holds both towers. For an image "
+            "network alone there is towers.image_weights"
+        )
+    return meta, variables
+
+
+def _build(section: Mapping[str, Any], where: str) -> Any:
+    target = configs.resolve(section["name"], where=f"config.{where}.name")
+    kwargs = {key: value for key, value in section.items() if key != "name"}
+    configs.check_kwargs(target, kwargs, where=f"config.{where}")
+    return target(**kwargs)
+
+
+def _to_latent(
+    embed: Callable[[Any], jax.Array], making: dict[str, Any], width: int, latent: int, key: jax.Array
+) -> tuple[Callable[[np.ndarray], jax.Array], dict[str, Any]]:
+    """Adds the fixed random projection (Gaussian, which keeps angles on average) where the widths differ."""
+    if width == latent:
+        return embed, making
+    matrix = jax.random.normal(key, (width, latent)) / np.sqrt(latent)
+    project = jax.jit(lambda x: x @ matrix)
+    return lambda x: project(embed(x)), {**making, "projected": [width, latent, digest(matrix)]}
