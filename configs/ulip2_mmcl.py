@@ -9,6 +9,7 @@
 | paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size; SLIP |
 | paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | the same |
 | modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets that has meshes | the same |
+| modelnet40_scratch, ... | paper on each of them | the same |
 
 The full-size variants need imported SLIP weights (--config.towers.weights=DIR), CLIP's merges file (--config.towers.merges=FILE) and
 captions: --config.captions.path=FILE after --config.captions.name=jax3dret.data.captions:from_jsonl, or the vision-language model that they
@@ -21,7 +22,11 @@ The full-size variants have not been run; the paper's numbers stand in their rep
 from jax3dret.tasks import mmcl, ulip_presets
 
 FULL = tuple(name for name in ulip_presets.DATASETS if name != "scanobjectnn")
-VARIANTS = (*ulip_presets.SMALL, "paper", "paper_finetune", *FULL)
+SCRATCH = ulip_presets.SCRATCH
+VARIANTS = (
+    *(*ulip_presets.SMALL, "paper", "paper_finetune", *FULL),
+    *ulip_presets.variants(SCRATCH, without=("scanobjectnn",)),
+)
 
 
 def get_config(variant):
@@ -32,7 +37,7 @@ def get_config(variant):
         ulip_presets.small_mmcl(config, lr=1e-3)
         config.optim.rules = mmcl.log_scale_rules(learn=True)
         return config
-    pretrained = variant != "paper"
+    pretrained = variant != "paper" and not variant.endswith(SCRATCH)
     dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
     ulip_presets.full_pointbert(config)

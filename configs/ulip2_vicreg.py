@@ -6,10 +6,13 @@
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT |
 | modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointBERT |
-| modelnet10_random, ... | the same, no training: the random-weights row | small PointBERT |
+| demo_random, modelnet10_random, ... | the same, no training: the random-weights row | small PointBERT |
 | paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size |
 | paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | PointBERT, ULIP-2 size |
 | modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets | PointBERT, ULIP-2 size |
+| modelnet40_scratch, ... | paper on each of them | PointBERT, ULIP-2 size |
+| modelnet40_random, ... | no training: the random-weights row | PointBERT, ULIP-2 size |
+| modelnet40_pretrained, ... | no training: ULIP-2's weights as they are (--config.checkpoint.init_from=DIR) | PointBERT, ULIP-2 size |
 
 Expected NN accuracy, two CPU cores: modelnet10 88.5 % in 7 minutes (one seed), modelnet10_random 81.5 % +- 0.7 (three seeds),
 demo 91.2 % in 5 minutes with the installation (one seed). The full-size variants have not been run; the paper's numbers stand in their reports.
@@ -17,8 +20,12 @@ demo 91.2 % in 5 minutes with the installation (one seed). The full-size variant
 
 from jax3dret.tasks import ulip, ulip_presets
 
-SMALL = (*ulip_presets.SMALL, *ulip_presets.RANDOM)
-VARIANTS = (*SMALL, "paper", "paper_finetune", *ulip_presets.DATASETS)
+RANDOM, PRETRAINED = ulip_presets.RANDOM, ulip_presets.PRETRAINED
+SMALL = (*ulip_presets.SMALL, *ulip_presets.SMALL_RANDOM)
+VARIANTS = (
+    *(*SMALL, "paper", "paper_finetune", *ulip_presets.DATASETS),
+    *ulip_presets.variants(ulip_presets.SCRATCH, RANDOM, PRETRAINED),
+)
 
 
 def get_config(variant):
@@ -28,12 +35,16 @@ def get_config(variant):
         ulip_presets.small_pointbert(config)
         ulip_presets.small_vicreg(config, lr=1e-3)
         return config
-    pretrained = variant != "paper"
+    pretrained = variant != "paper" and not variant.endswith((ulip_presets.SCRATCH, RANDOM))
     dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
     ulip_presets.full_pointbert(config)
     ulip_presets.vicreg(config, width=1024, batch_size=48)
     if pretrained:
         ulip_presets.from_ulip2_weights(config)
-    config.published = ulip_presets.published("ULIP2/vicreg" if pretrained else "PointBERT/vicreg", dataset.column)
+    row = "vicreg"
+    if variant.endswith((RANDOM, PRETRAINED)):
+        config.train.steps = 0
+        row = "pretrained" if pretrained else "random"
+    config.published = ulip_presets.published(f"{'ULIP2' if pretrained else 'PointBERT'}/{row}", dataset.column)
     return config

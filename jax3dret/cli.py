@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     inspecting.set_defaults(run=_weights_inspect)
     importing = actions.add_parser("import", help="convert a file of weights, completely or not at all")
     importing.add_argument("file", metavar="FILE")
-    importing.add_argument("--out", metavar="DIR", required=True, help="folder for the weights; an import there is replaced")
+    importing.add_argument(
+        "--out", metavar="DIR", required=True, help="folder for the weights; an import there is replaced"
+    )
     importing.set_defaults(run=_weights_import)
 
     index = commands.add_parser("index", help="make folders of meshes and point clouds searchable")
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument(
         "--out", metavar="INDEX", required=True, help="folder of the index; run again, it is brought up to date"
     )
-    index.add_argument("--weights", metavar="DIR", help="workdir of a trained run, or imported weights; default: what INDEX has")
+    index.add_argument(
+        "--weights", metavar="DIR", help="workdir of a trained run, or imported weights; default: what INDEX has"
+    )
     index.add_argument("--jobs", type=int, default=1, help="processes that read files; default 1")
     index.add_argument(
         "--up-axis",

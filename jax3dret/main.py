@@ -1,6 +1,7 @@
 """`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains, evaluates, writes the report.
 
 No logic of its own: the config names a task, the task makes a recipe, `core.train` runs it, `search.report` shows it.
+A task of several runs (`tasks.tables`) has `plan` in place of `make`, and starts this command for each of them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from jax3dret.core import config as configs
 from jax3dret.core.logging import MetricWriter, log_parameters, setup_console
 from jax3dret.core.types import ConfigError, DataSpec, Recipe
 from jax3dret.data import pipeline
-from jax3dret.search import report
+from jax3dret.search import report, report_table
 
 log = logging.getLogger("jax3dret")
 MODES = ("train_and_eval", "train", "eval")
@@ -86,6 +87,9 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     config, full_name = configs.load(args.config, overrides)
     workdir = pathlib.Path(args.workdir or f"runs/{full_name.replace(':', '_')}")
     setup_console()
+    task = configs.resolve_module(config.task, where="config.task")
+    if hasattr(task, "plan"):
+        return _run_several(task, args, overrides, config, full_name, workdir, folder)
     _join_processes(args)
     chief = jax.process_index() == 0
     _check_workdir(workdir, config)
@@ -104,11 +108,7 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     options = _loop_options(config)
     published = config.published.to_dict()
     open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
-    unused = configs.unused_overrides(config, overrides)
-    if unused:
-        raise ConfigError(
-            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
-        )
+    _refuse_unused(config, overrides)
     done = _finished_step(workdir)
     if jax.process_count() > 1:  # all have looked at the workdir before any of them writes there
         multihost_utils.sync_global_devices("workdir seen")
@@ -148,6 +148,43 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     return entry.DONE
 
 
+def _run_several(
+    task: Any,
+    args: argparse.Namespace,
+    overrides: list[tuple[str, str]],
+    config: configs.Config,
+    full_name: str,
+    workdir: pathlib.Path,
+    folder: list[pathlib.Path],
+) -> int:
+    """A task of several runs, each of them this command in a process of its own. Does nothing that would claim a device."""
+    if _several_processes(args):
+        raise ConfigError(f"{full_name} starts its runs itself, on one host; start it as one process")
+    _check_workdir(workdir, config)
+    folder.append(workdir)
+    work = task.plan(
+        config,
+        full_name=full_name,
+        workdir=workdir,
+        mode=args.mode,
+        configs_at=pathlib.Path(args.config.partition(":")[0]).parent,
+        prepare_data=_prepare_data,
+        write_report=report_table.write_report,
+    )
+    _refuse_unused(config, overrides)
+    workdir.mkdir(parents=True, exist_ok=True)
+    _replace(workdir / "config.json", configs.dump(config))
+    return int(work())
+
+
+def _refuse_unused(config: configs.Config, overrides: list[tuple[str, str]]) -> None:
+    unused = configs.unused_overrides(config, overrides)
+    if unused:
+        raise ConfigError(
+            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
+        )
+
+
 def _train(
     recipe: Recipe, open_source: Callable[[str], Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any
 ) -> str | None:
@@ -183,6 +220,7 @@ def _evaluate(
             "system": meta["system"],
             "config": full_name,
             "steps": meta["step"],
+            "planned_steps": recipe.steps,
             "train_s": meta["train_s"],
             "meta": meta,
             "published": published,
@@ -236,6 +274,8 @@ def _check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     changed = configs.differences(config, theirs)
     metrics = workdir / "metrics.jsonl"
     saved = any(step.name.isdigit() for step in (workdir / checkpoint.FOLDER).glob("*"))
+    # A table compares its rows itself: it may grow.
+    saved = saved or (theirs.get("task") != config.task and (workdir / "table.json").is_file())
     if changed and (saved or (metrics.is_file() and metrics.stat().st_size)):
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise ConfigError(f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir")
@@ -256,8 +296,14 @@ def _join_processes(args: argparse.Namespace) -> None:
         if any(v is None for v in given):
             raise ConfigError("--coordinator, --num_processes and --process_id go together; give all three or none")
         jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
+    elif _several_processes(args):
         jax.distributed.initialize()
+
+
+def _several_processes(args: argparse.Namespace) -> bool:
+    """Whether the command line or the platform says that this process is one of several."""
+    given = any(v is not None for v in (args.coordinator, args.num_processes, args.process_id))
+    return given or int(os.environ.get("SLURM_NTASKS", "1")) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
 def _versions(devices: int) -> dict[str, str]:

@@ -32,6 +32,7 @@ WRAPPED = {
     "torch": ("bench/", "data/captioning.py"),
     "transformers": "data/captioning.py",
     "embreex": "geometry/raycast.py",
+    "pyrender": "bench/",
     "ftfy": "data/text.py",
     "faiss": "bench/",
     "fpsample": "bench/",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import gzip
 import html
+import itertools
 import pathlib
 import re
 import sys
@@ -126,7 +127,7 @@ class Tokenizer:
         ranks = self._ranks
         none = len(ranks)
         while len(symbols) > 1:
-            best = min(zip(symbols, symbols[1:], strict=False), key=lambda pair: ranks.get(pair, none))
+            best = min(itertools.pairwise(symbols), key=lambda pair: ranks.get(pair, none))
             if best not in ranks:
                 break
             merged, i = [], 0

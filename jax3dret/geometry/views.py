@@ -32,7 +32,7 @@ WHAT = ("shaded", "depth", "normals", "face", "mask")
 BACKGROUNDS = {"white": 1.0, "black": 0.0}
 _GREY, _AMBIENT = 0.7, 0.3
 # Neighbouring pixels that differ by more than this (of 1) mark an edge, where a pixel is drawn at finer resolution.
-_EDGE = 24 / 255
+_EDGE = 32 / 255
 
 
 class Views(NamedTuple):

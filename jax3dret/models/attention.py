@@ -62,9 +62,7 @@ def _backward(
 self_attention.defvjp(_forward, _backward)
 
 
-def _head(
-    qkv: Float[Array, "3 d T"], causal: bool = False
-) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
+def _head(qkv: Float[Array, "3 d T"], causal: bool = False) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
     """o and l of one head."""
     q, k, v = qkv
     scores = _scores(q * _scale(q), k, causal)

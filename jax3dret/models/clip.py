@@ -15,6 +15,8 @@ From Natural Language Supervision", section 2.4; Mu et al. 2022, "SLIP: Self-sup
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -22,9 +24,19 @@ from jaxtyping import Array, Float, Int
 from jax3dret.core.types import ConfigError
 from jax3dret.models.layers import Block, LayerNorm
 
+
+class Style(NamedTuple):
+    """A row of the table above."""
+
+    norm_pre: bool
+    activation: str
+    eps: float
+    patch_bias: bool
+
+
 STYLES = {
-    "clip": {"norm_pre": True, "activation": "quick_gelu", "eps": 1e-5, "patch_bias": False},
-    "slip": {"norm_pre": False, "activation": "gelu", "eps": 1e-6, "patch_bias": True},
+    "clip": Style(norm_pre=True, activation="quick_gelu", eps=1e-5, patch_bias=False),
+    "slip": Style(norm_pre=False, activation="gelu", eps=1e-6, patch_bias=True),
 }
 HEAD_WIDTH = 64
 
@@ -68,7 +80,7 @@ class VisionTower(nn.Module):
             raise ConfigError(
                 f"VisionTower: images of shape {image.shape}; [B, {self.image_size}, {self.image_size}, 3] would be right"
             )
-        patches = _PatchEmbed(self.patch_size, self.width, style["patch_bias"], self.dtype, name="patch_embed")(image)
+        patches = _PatchEmbed(self.patch_size, self.width, style.patch_bias, self.dtype, name="patch_embed")(image)
         init = nn.initializers.normal(self.width**-0.5)
         first = self.param("class_embedding", init, (self.width,)).astype(self.dtype)
         tokens = jnp.concatenate([jnp.broadcast_to(first, (len(patches), 1, self.width)), patches], 1)
@@ -76,20 +88,20 @@ class VisionTower(nn.Module):
         if prompts is not None:
             added = jnp.broadcast_to(prompts.astype(self.dtype), (len(x), *prompts.shape))
             x = jnp.concatenate([x, added], 1)
-        if style["norm_pre"]:
-            x = LayerNorm(style["eps"], name="norm_pre")(x)
+        if style.norm_pre:
+            x = LayerNorm(style.eps, name="norm_pre")(x)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(
                 num_heads=self.num_heads or _heads(self.width),
                 qkv_bias=True,
                 dtype=self.dtype,
-                eps=style["eps"],
-                activation=style["activation"],
+                eps=style.eps,
+                activation=style.activation,
                 name=f"block{i}",
             )(x, False)
             self.sow("intermediates", f"tokens{i}", x)
-        feature = LayerNorm(style["eps"], name="norm")(x[:, 0]).astype(jnp.float32)
+        feature = LayerNorm(style.eps, name="norm")(x[:, 0]).astype(jnp.float32)
         self.sow("intermediates", "feature", feature)
         return feature @ self.param("projection", init, (self.width, self.embedding_dim))
 

@@ -64,11 +64,8 @@ class Conv(nn.Module):
         return y
 
 
-def max_pool(
-    x: Float[Array, "B H W C"], size: int, stride: int, padding: int | Padding = 0
-) -> Float[Array, "B h w C"]:
+def max_pool(x: Float[Array, "B H W C"], size: int, stride: int, padding: int | Padding = 0) -> Float[Array, "B h w C"]:
     """Maximum over windows of `size` pixels; padding counts as -inf, that is, it is never the maximum."""
-
 
     def shifted(x):
         return reduce(jnp.maximum, _shifted(x, size, stride, _sides(padding), -jnp.inf))

@@ -21,8 +21,7 @@ from jax3dret.core.types import ConfigError
 from jax3dret.models.attention import self_attention
 from jax3dret.models.gelu import gelu, quick_gelu
 
-
-ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "quick_gelu": quick_gelu}
 
 
 def uniform_fan_in(fan_in: int):

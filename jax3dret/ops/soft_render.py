@@ -34,6 +34,7 @@ WHITE = (1.0, 1.0, 1.0)
 # The Phong model of the published renderer: what is lit from behind, what the light adds, and its reflection.
 AMBIENT, DIFFUSE, SPECULAR, SHININESS = 0.5, 0.3, 0.2, 64
 _NEAR = 0.01  # of a perspective camera
+_FLAT = 1e-4  # twice the area, in pixels, of a face that is seen from the side
 _PIECE = 1 << 23  # pairs of pixel and face looked at together, over the whole batch
 
 
@@ -123,7 +124,7 @@ def render_points(
 
     Args:
         radius: of a disc, 1 being half the frame.
-        colors: in [0, 1]; None: grey by depth, near points dark.
+        colors: in [0, 1]; None: grey by depth, from 0.1 at the front of the unit sphere to 0.8 at its back.
         slices: of the depth of the unit sphere; what lies beyond is in the outermost.
         density: of a disc's middle; the light that passes it is exp(-density).
         projection, fov: see `project`. up: the axis that is up in the points' frame.
@@ -139,7 +140,7 @@ def render_points(
     if slices < 2:
         raise ConfigError(f"render_points: slices={slices}; 2 or more would be right")
     centres = jnp.arange(size, dtype=jnp.float32) + 0.5
-    # Of each slice, front to back: the grey of a point in its middle.
+    # Of the slices, front to back.
     middles = jnp.linspace(1.0, -1.0, slices)
     paper = jnp.asarray(background, jnp.float32)
     batch, count = points.shape[:2]
@@ -149,8 +150,8 @@ def render_points(
         pixels = radius * size / 2
         across = _disc((centres - seen.column[..., None]) / pixels)
         down = _disc((centres - seen.row[..., None]) / pixels) * seen.front[..., None]
-        place = jnp.clip((1.0 - seen.near) * (slices - 1) / 2, 0.0, slices - 1)
-        share = jnp.maximum(1.0 - jnp.abs(place[..., None] - jnp.arange(slices)), 0.0)  # [B, N, slices]
+        place = _between((1.0 - seen.near) * (slices - 1) / 2, slices - 1)
+        share = jax.nn.relu(1.0 - jnp.abs(place[..., None] - jnp.arange(slices)))  # [B, N, slices]
         if colors is not None:
             share = jnp.concatenate([share, *(share * colors[..., c, None] for c in range(3))], -1)
         channels = share.shape[-1]
@@ -162,7 +163,7 @@ def render_points(
         before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
         visible = before - passed  # of each slice
         if colors is None:
-            # Grey is linear in depth, and so is the sharing of a point among its two slices: the mixture is the point's grey.
+            # One grey for a slice; a point between two slices is a mixture of both, with more of the front one's.
             picture = jnp.einsum("blij,l->bij", visible, 0.45 - 0.35 * middles)[..., None]
         else:
             mixed = layers[:, slices:].reshape(batch, 3, slices, size, size)
@@ -227,6 +228,8 @@ def render_meshes(
         raise ConfigError("render_meshes: softness, depth_softness and faces_per_pixel are numbers above 0")
     corners = gather(vertices, faces)  # [B, F, 3, 3]
     area = jnp.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    longest = jnp.sum(jnp.square(corners - jnp.roll(corners, 1, 2)), -1).max(-1)
+    solid = face_mask & (jnp.sum(jnp.square(area), -1) > 1e-12 * jnp.square(longest))  # a sliver has no direction
     if normals == "vertex":
         shared = jnp.where(face_mask[..., None], area, 0.0)
         total = jax.vmap(lambda f, a: jnp.zeros(vertices.shape[1:]).at[f].add(a[:, None]))(faces, shared)
@@ -263,7 +266,7 @@ def render_meshes(
     corners = jnp.where(face_mask[..., None, None], corners, 0.0)
     of_corner = jnp.where(face_mask[..., None, None], of_corner, 0.0)
     axes = camera_axes(azimuth, elevation, up)
-    images = _each_view(one_view, axes, distance, corners, of_corner, face_mask)
+    images = _each_view(one_view, axes, distance, corners, of_corner, solid)
     return _mark(images, jnp.isfinite(corners).all((1, 2, 3)), azimuth, elevation, distance)
 
 
@@ -298,14 +301,15 @@ def _draw_rows(
     taken = gather(shape.reshape(batch, -1, 12), found).reshape(*found.shape, 3, 4)
     cover, near, share = _over(taken, column, row, softness)  # [B, pixels, K], share: [..., 3]
     cover = jnp.where(exists, cover, 0.0)
-    visible = cover
+    visible, alpha = cover, cover[..., 0]
     for other in range(nearest + 1):
+        alpha = jnp.where(cover[..., other] > alpha, cover[..., other], alpha)
         ahead = jax.nn.sigmoid((near[..., other, None] - near) / depth_softness)
         visible = visible * jnp.where(jnp.arange(nearest + 1) == other, 1.0, 1.0 - cover[..., other, None] * ahead)
     of_corner = gather(normals.reshape(batch, -1, 9), found).reshape(*found.shape, 3, 3)
     at = jnp.sum(share[..., None] * of_corner, -2)
     mixed = _unit(jnp.sum(visible[..., None] * at, -2))
-    return cover.max(-1).reshape(batch, rows, size), mixed.reshape(batch, rows, size, 3)
+    return alpha.reshape(batch, rows, size), mixed.reshape(batch, rows, size, 3)
 
 
 def _over(
@@ -320,21 +324,23 @@ def _over(
     edges = [(i, (i + 1) % 3) for i in range(3)]
     # Twice the signed areas of the three triangles between the pixel and an edge; edge i is opposite corner i - 1.
     parts = [x[..., a] * y[..., b] - x[..., b] * y[..., a] for a, b in edges]
-    whole = parts[0] + parts[1] + parts[2]
-    flat = jnp.abs(whole) < 1e-6
+    # From differences: the sum of the parts of a face without area is not 0 once it is rounded.
+    whole = (x[..., 1] - x[..., 0]) * (y[..., 2] - y[..., 0]) - (x[..., 2] - x[..., 0]) * (y[..., 1] - y[..., 0])
+    flat = jnp.abs(whole) < _FLAT
     turn = jnp.where(whole < 0, -1.0, 1.0)
     inside = (parts[0] * turn >= 0) & (parts[1] * turn >= 0) & (parts[2] * turn >= 0)
     square = jnp.full(whole.shape, jnp.inf)
     for a, b in edges:
         dx, dy = x[..., b] - x[..., a], y[..., b] - y[..., a]
         length = dx * dx + dy * dy
-        at = jnp.clip(-(x[..., a] * dx + y[..., a] * dy) / jnp.where(length > 0, length, 1.0), 0.0, 1.0)
-        square = jnp.minimum(square, (x[..., a] + at * dx) ** 2 + (y[..., a] + at * dy) ** 2)
+        at = _between(-(x[..., a] * dx + y[..., a] * dy) / jnp.where(length > 0, length, 1.0), 1)
+        found = (x[..., a] + at * dx) ** 2 + (y[..., a] + at * dy) ** 2
+        square = jnp.where(found < square, found, square)
     # 1e-12: the square root has a gradient at 0 too.
-    left = jnp.clip(1.0 - jnp.sqrt(square + 1e-12) / softness, 0.0, 1.0)
+    left = jax.nn.relu(1.0 - jnp.sqrt(square + 1e-12) / softness)
     cover = jnp.where(flat, 0.0, jnp.where(inside, 1.0, left * left * (3.0 - 2.0 * left)))
     safe = jnp.where(flat, 1.0, whole)
-    share = [jnp.clip(parts[k] / safe, 0.0, 1.0) * corners[..., (k + 2) % 3, 3] for k in range(3)]  # of corner k - 1
+    share = [_between(parts[k] / safe, 1) * corners[..., (k + 2) % 3, 3] for k in range(3)]  # of corner k - 1
     total = share[0] + share[1] + share[2]
     total = jnp.where(flat, 1.0, total)
     ordered = jnp.stack([share[1], share[2], share[0]], -1) / total[..., None]
@@ -350,8 +356,8 @@ def _phong(
     light, toward = light[:, None], toward[:, None]
     facing = jnp.sum(normal * light, -1, keepdims=True)
     mirrored = jnp.sum((2 * facing * normal - light) * toward, -1, keepdims=True)
-    shine = jnp.where(facing > 0, jnp.maximum(mirrored, 0.0), 0.0) ** SHININESS
-    return (AMBIENT + DIFFUSE * jnp.maximum(facing, 0.0)) * color + SPECULAR * shine
+    shine = jnp.where(facing > 0, jax.nn.relu(mirrored), 0.0) ** SHININESS
+    return (AMBIENT + DIFFUSE * jax.nn.relu(facing)) * color + SPECULAR * shine
 
 
 def _each_view(one_view, axes, distance, *arrays):  # type: ignore[no-untyped-def]
@@ -361,7 +367,16 @@ def _each_view(one_view, axes, distance, *arrays):  # type: ignore[no-untyped-de
 
 
 def _disc(u: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.square(jnp.maximum(1.0 - u * u, 0.0))
+    return jnp.square(jax.nn.relu(1.0 - u * u))
+
+
+def _between(x: Float[Array, "..."], high: float) -> Float[Array, "..."]:
+    """x kept in 0..high.
+
+    Not jnp.clip, and nowhere here max or min over an axis: their gradient asks which operand equals the result, and in a
+    backward pass that computes both anew, but rounds them differently, none may.
+    """
+    return lax.clamp(jnp.zeros((), x.dtype), x, jnp.asarray(high, x.dtype))
 
 
 def _unit(vectors: Float[Array, "... 3"]) -> Float[Array, "... 3"]:

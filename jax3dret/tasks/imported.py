@@ -80,4 +80,8 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
 def coloured(points: Float[Array, "B N C"], channels: int) -> Float[Array, "B N D"]:
     """The cloud with as many channels as the encoder reads; what is missing of red, green and blue becomes GREY."""
     missing = channels - points.shape[-1]
-    return jnp.concatenate([points, jnp.full((*points.shape[:2], missing), GREY, points.dtype)], -1) if missing > 0 else points
+    return (
+        jnp.concatenate([points, jnp.full((*points.shape[:2], missing), GREY, points.dtype)], -1)
+        if missing > 0
+        else points
+    )

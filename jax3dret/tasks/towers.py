@@ -69,7 +69,7 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
         variables: dict[str, Any] = {"params": both["params"]["vision"]}
         log_scale = float(both["params"]["logit_scale"])
         normalisation = "clip" if style == "clip" else "imagenet"
-        module = _build(section, "towers.image")
+        module = _image_network(section, image_size)
     else:
         normalisation = settings["normalisation"]
         if normalisation not in NORMALISATIONS:
@@ -77,17 +77,12 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
                 f"config.towers.normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
             )
         section = dict(settings["image"])
-        module = _build(section, "towers.image")
+        module = _image_network(section, image_size)
         if settings["image_weights"]:
             variables = dict(load_imported(settings["image_weights"])[1])
         else:
             sample = jnp.zeros((1, image_size, image_size, 3))
             variables = jax.jit(module.init)(rng.stream(seed, "image tower"), sample)
-    expected = section.get("image_size", image_size)
-    if expected != image_size:
-        raise ConfigError(
-            f"config.views.size is {image_size}, the image tower takes {expected} pixels; set views.size={expected}"
-        )
     making = {"model": section, "weights": digest(variables), "normalisation": normalisation}
     run = frozen(module, variables, NORMALISATIONS[normalisation])
     embed, making = _to_latent(run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent"))
@@ -138,6 +133,16 @@ def _pair(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
             "network alone there is towers.image_weights"
         )
     return meta, variables
+
+
+def _image_network(section: Mapping[str, Any], image_size: int) -> Any:
+    module = _build(section, "towers.image")
+    expected = getattr(module, "image_size", image_size)
+    if expected != image_size:
+        raise ConfigError(
+            f"config.views.size is {image_size}, the image tower takes {expected} pixels; set views.size={expected}"
+        )
+    return module
 
 
 def _build(section: Mapping[str, Any], where: str) -> Any:

@@ -141,7 +141,7 @@ def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
 class ViewCnn:
     """The network that reads one view: uint8 pictures in, features out; with what a frozen one needs to be kept on disk.
 
-    weights: imported weights or a workdir, read when first needed; empty: random, from the seed.
+    weights: imported weights or a workdir, read here; empty: random, from the seed.
     """
 
     def __init__(
@@ -159,7 +159,8 @@ class ViewCnn:
             raise ConfigError(
                 f"config.cnn_normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
             )
-        self.module, self.section, self.weights, self.frozen = module, section, weights, is_frozen
+        self.module, self.section, self.frozen = module, section, is_frozen
+        self._weights, self._loaded = weights, _load_cnn(weights) if weights else None
         self._normalisation, self._size, self._seed = normalisation, size, seed
         # Networks that are only ever frozen here, such as MobileNetV2, know no training.
         self._trains = "train" in inspect.signature(type(module).__call__).parameters
@@ -176,41 +177,19 @@ class ViewCnn:
         """
         picture = jnp.zeros((1, self._size, self._size, 3))
         init = functools.partial(self.module.init, rng.stream(self._seed, "view cnn"), picture)
-        if not self.weights:
+        if self._loaded is None:
             variables = init()
         else:
-            fresh = jax.eval_shape(init)
-            found = self._loaded
+            source, fresh = f"config.cnn_weights={self._weights}", jax.eval_shape(init)
             variables = {
-                key: checkpoint.match_params(
-                    fresh[key], found.get(key, {}), source=f"config.cnn_weights={self.weights}"
-                )[0]
-                for key in fresh
+                key: checkpoint.match_params(wanted, self._loaded.get(key, {}), source=source)[0]
+                for key, wanted in fresh.items()
             }
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     @functools.cached_property
-    def _loaded(self) -> dict[str, PyTree]:
-        folder = pathlib.Path(self.weights)
-        if (folder / MARK).is_file():
-            return load_imported(folder)[1]
-        if not (folder / checkpoint.FOLDER).is_dir():
-            raise ConfigError(
-                f"config.cnn_weights={folder}: neither imported weights (jax3dret weights import FILE --out DIR) nor the workdir "
-                "of a run with config.objective=single_view"
-            )
-        checkpoints = checkpoint.Checkpoints(folder)
-        try:
-            model = checkpoints.raw_model()
-        finally:
-            checkpoints.close()
-        if "cnn" not in model["params"]:
-            raise ConfigError(f"config.cnn_weights={folder}: a run without a CNN that was trained on views")
-        return {"params": model["params"]["cnn"], "batch_stats": model["model_state"].get("cnn", {})}
-
-    @functools.cached_property
     def _frozen_variables(self) -> dict[str, PyTree]:
-        return jax.tree.map(np.asarray, jax.jit(self.initial)() if not self.weights else self.initial())
+        return jax.tree.map(np.asarray, self.initial() if self._loaded else jax.jit(self.initial)())
 
     @functools.cached_property
     def _embed(self) -> Callable[[Any], jax.Array]:
@@ -238,6 +217,26 @@ class ViewCnn:
         else:
             out = self.module.apply(variables, flat)
         return out.reshape(*pictures.shape[:2], -1).astype(jnp.float32), state
+
+
+def _load_cnn(weights: str) -> dict[str, PyTree]:
+    """{"params", "batch_stats"} of imported weights, or of the CNN that a run trained."""
+    folder = pathlib.Path(weights)
+    if (folder / MARK).is_file():
+        return load_imported(folder)[1]
+    if not (folder / checkpoint.FOLDER).is_dir():
+        raise ConfigError(
+            f"config.cnn_weights={folder}: neither imported weights (jax3dret weights import FILE --out DIR) nor the workdir of a "
+            "run with config.objective=single_view"
+        )
+    checkpoints = checkpoint.Checkpoints(folder)
+    try:
+        model = checkpoints.raw_model()
+    finally:
+        checkpoints.close()
+    if "cnn" not in model["params"]:
+        raise ConfigError(f"config.cnn_weights={folder}: a run without a CNN that was trained on views")
+    return {"params": model["params"]["cnn"], "batch_stats": model["model_state"].get("cnn", {})}
 
 
 @dataclasses.dataclass(frozen=True)

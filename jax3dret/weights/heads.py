@@ -80,7 +80,9 @@ def projection_from_torch(state_dict: Mapping[str, np.ndarray], name: str = "pc_
     """
     if name not in state_dict or np.ndim(state_dict[name]) != 2:
         found = f"has shape {np.shape(state_dict[name])}" if name in state_dict else "is missing"
-        raise DataError(f"projection weights do not fit: {name} {found}; a matrix [embedding, shared space] would be right")
+        raise DataError(
+            f"projection weights do not fit: {name} {found}; a matrix [embedding, shared space] would be right"
+        )
     return {"params": {"kernel": np.array(state_dict[name], np.float32, order="C")}}
 
 

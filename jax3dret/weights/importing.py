@@ -108,7 +108,9 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     """
     path = pathlib.Path(folder)
     if not (path / MARK).is_file():
-        raise ConfigError(f"{path}: not imported weights (it has no {MARK}); make one with `jax3dret weights import FILE --out DIR`")
+        raise ConfigError(
+            f"{path}: not imported weights (it has no {MARK}); make one with `jax3dret weights import FILE --out DIR`"
+        )
     checkpoints = checkpoint.Checkpoints(path)
     try:
         model, meta = checkpoints.raw_model(), checkpoints.meta()
@@ -127,7 +129,9 @@ def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     for entry in meta["import"]["parts"]:
         part = Part(entry["name"], entry["weights"], entry["prefix"], "", {}, ())
         own = {
-            key: tree[part.name] if part.name else tree for key, tree in variables.items() if not part.name or part.name in tree
+            key: tree[part.name] if part.name else tree
+            for key, tree in variables.items()
+            if not part.name or part.name in tree
         }
         state_dict |= part.functions()[1]({key: tree for key, tree in own.items() if tree}, part.prefix)
     return state_dict
@@ -237,7 +241,11 @@ def _write(folder: pathlib.Path, variables: Mapping[str, Any], meta: dict[str, A
             "hidden": list(head.get("hidden", ())),
         }
         names = [f"class {i}" for i in range(found.classes)]
-        manifest = {"name": meta["import"]["file"], "version": meta["import"]["sha256"][:12], "up_axis": meta["up_axis"]}
+        manifest = {
+            "name": meta["import"]["file"],
+            "version": meta["import"]["sha256"][:12],
+            "up_axis": meta["up_axis"],
+        }
         _write_json(folder / "config.json", config)
         _write_json(folder / "manifest.json", {**manifest, "class_names": names, "splits": {}})
     _write_json(folder / MARK, meta)

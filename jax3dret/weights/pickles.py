@@ -255,7 +255,15 @@ class Unpickler:
                 step(self)
         except DataError:
             raise
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+            struct.error,
+        ) as error:
             raise DataError(f"{self._path}: a broken pickle: {_short(error)}") from None
         raise DataError(f"{self._path}: its pickle has more than {MAX_STEPS:,} steps; a checkpoint has far fewer")
 
@@ -372,7 +380,11 @@ class Unpickler:
     def _build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         # Attributes as (__dict__, __slots__).
-        parts = state if type(state) is tuple and len(state) == 2 and not isinstance(target, NumpyDtype | NumpyArray) else (state,)
+        parts = (
+            state
+            if type(state) is tuple and len(state) == 2 and not isinstance(target, NumpyDtype | NumpyArray)
+            else (state,)
+        )
         if isinstance(target, NumpyDtype | NumpyArray):
             target.fill(state)
         elif isinstance(target, Attributes | Inert):

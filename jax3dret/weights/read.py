@@ -177,7 +177,9 @@ def _described(value: Any) -> str:
     if isinstance(value, torch_file.Tensor):
         return f"tensor {value.shape}"
     if isinstance(value, dict | list | tuple | set | frozenset):
-        kind = {dict: "mapping", list: "list", tuple: "tuple"}.get(type(value), "mapping" if isinstance(value, dict) else "set")
+        kind = {dict: "mapping", list: "list", tuple: "tuple"}.get(
+            type(value), "mapping" if isinstance(value, dict) else "set"
+        )
         return f"{kind} of {len(value)}"
     return "array" if isinstance(value, NumpyArray) else type(value).__name__
 

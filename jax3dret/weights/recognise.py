@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights import heads, pointbert, pointnet2
+from jax3dret.weights import pointbert
 
 UNIT_SPHERE = "centroid at the origin, farthest point at distance 1"
 State = Mapping[str, np.ndarray]
@@ -118,7 +118,9 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
     root = prefix.removesuffix("point_encoder.")
     if prefix.endswith("transformer_q."):
         fields |= {"num_group": 64, "group_size": 32, "fps_start_eval": "pointnet2_ops"}
-        rules |= {"num_group, group_size, num_points": "Point-BERT's published pre-training: 64 groups of 32 of 1,024 points"}
+        rules |= {
+            "num_group, group_size, num_points": "Point-BERT's published pre-training: 64 groups of 32 of 1,024 points"
+        }
         preprocessing = _points(1024, "x y z", "pointnet2_ops")
         title = f"Point-BERT, pre-trained by masked point modelling ({size})"
         return Recognised("pointbert", title, (encoder,), preprocessing, rules=rules, **common)
@@ -176,7 +178,6 @@ def _point_net2(state_dict: State, file_name: str) -> Recognised | None:
         return Recognised(
             "ulip_pointnet2", "ULIP with PointNet++ (single-scale grouping)", (encoder, projection),
             _points(8192, "x y z", "random"), embedding_dim=fc[-1], latent_dim=latent, rules=rules, problem=problem or wrong,
-            notes=(_which_ulip(file_name),),
         )  # fmt: skip
     return Recognised(
         "pointnet2", "PointNet++ (single-scale grouping)", (encoder,), _points(2048, "x y z", "random"), embedding_dim=fc[-1],
@@ -313,10 +314,19 @@ _KINDS = (_point_bert, _point_net2, _view_gcn, _clip, _slip, _res_net, _vgg, _mo
 
 # Names of networks that are near those here, and what would be right.
 _NEAR = (
-    (r"(.*\.)?pc_projection", "ULIP with an encoder that is neither PointBERT nor PointNet++; those two can be imported"),
-    (r"vision_model\.|text_model\.", "a HuggingFace export of CLIP, whose names differ; OpenAI's own file would be right"),
+    (
+        r"(.*\.)?pc_projection",
+        "ULIP with an encoder that is neither PointBERT nor PointNet++; those two can be imported",
+    ),
+    (
+        r"vision_model\.|text_model\.",
+        "a HuggingFace export of CLIP, whose names differ; OpenAI's own file would be right",
+    ),
     (r"(.*\.)?visual\.layer1\.", "CLIP with a ResNet; one of the ViT models would be right"),
-    (r"(.*\.)?layer1\.0\.conv3\.", "a ResNet of bottleneck blocks (ResNet-50 and larger); ResNet-18 or 34 would be right"),
+    (
+        r"(.*\.)?layer1\.0\.conv3\.",
+        "a ResNet of bottleneck blocks (ResNet-50 and larger); ResNet-18 or 34 would be right",
+    ),
     (r"(.*\.)?codebook", "Point-BERT's tokenizer (dVAE); its pre-trained transformer would be right"),
     (r"features\.0\.0\.weight", "torchvision's MobileNetV2; the folded Keras export (.npz) would be right"),
     (r"inception_|conv1_7x7_s2", "GoogLeNet, which is not among them"),

@@ -19,7 +19,11 @@ TENSORFLOW = (
 )
 # First bytes, what they are, what would be right.
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "run `git lfs pull` in its repository"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file it stands for",
+        "run `git lfs pull` in its repository",
+    ),
     (b"\x1f\x8b", "compressed with gzip", "run `gunzip` on it and give what comes out"),
     (b"BZh", "compressed with bzip2", "run `bunzip2` on it and give what comes out"),
     (b"\xfd7zXZ", "compressed with xz", "run `unxz` on it and give what comes out"),
@@ -27,7 +31,11 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it and give the file of weights in it"),
     (b"Rar!", "a RAR archive", "unpack it and give the file of weights in it"),
     (b"\x89HDF", "an HDF5 file", "save its arrays with numpy.savez under the original names and import that .npz"),
-    (b"\x93NUMPY", "a single NumPy array", "save all arrays with numpy.savez under the original names and import that .npz"),
+    (
+        b"\x93NUMPY",
+        "a single NumPy array",
+        "save all arrays with numpy.savez under the original names and import that .npz",
+    ),
     (b"PK\x05\x06", "an empty zip archive", "download or copy it again"),
 )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from jax3dret.models.pointbert import PointBert
+from jax3dret.models.pointnet2 import PointNet2
 from jax3dret.weights.importing import Inspection, Summary
 
 SHOWN = 6
@@ -28,7 +31,7 @@ def text(inspection: Inspection) -> str:
     for part in found.parts:
         fields = ", ".join(f"{key}={value}" for key, value in part.fields.items())
         where = f" below '{part.prefix}'" if part.prefix else ""
-        lines.append((part.name or "network", f"{len(part.tensors)} tensors{where}: {fields}"))
+        lines.append((part.name or "network", f"{_tensors(part.tensors)}{where}: {fields}"))
     lines += [(key.replace("_", " "), str(value)) for key, value in found.preprocessing.items()]
     lines += [("assumed", f"{key}: {rule}") for key, rule in found.rules.items()]
     if info.wrapper or info.prefix:
@@ -36,7 +39,7 @@ def text(inspection: Inspection) -> str:
     if info.others:
         lines.append(("beside", _some([f"{name} ({what})" for name, what in info.others])))
     if found.unused and found.parts:
-        lines.append(("unused", f"{len(found.unused)} tensors: {_some(found.unused)}"))
+        lines.append(("unused", f"{_tensors(found.unused)}: {_some(found.unused)}"))
     fits = f"no: {inspection.problem}" if inspection.problem else "yes, completely"
     return "\n".join(f"{name:14} {value}" for name, value in [*lines, ("can be imported", fits)])
 
@@ -44,12 +47,47 @@ def text(inspection: Inspection) -> str:
 def next_steps(done: Summary) -> str:
     """The commands that take the imported folder."""
     lines = [f"imported into {done.folder}"]
-    if done.meta["modality"] == "shape":
-        lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
-        lines.append(
-            f"  python -m jax3dret.main --config=configs/ulip2_classify.py:paper_finetune --config.checkpoint.init_from={done.folder}"
-        )
+    if done.meta["modality"] != "shape":
+        return lines[0]
+    lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
+    if done.meta["channels"] == "x y z":  # the published recipes train on positions alone
+        file, default = CONFIGS[done.meta["model"]["name"]]
+        differs = {k: v for k, v in done.meta["model"].items() if k in FIELDS and _plain(getattr(default, k, v)) != v}
+        flags = [f"--config.checkpoint.init_from={done.folder}", "--config.checkpoint.fresh='(\"head/.*\",)'"]
+        flags += [f"--config.model.{key}={_flag(value)}" for key, value in differs.items()]
+        if done.meta["num_points"] != default_points(file):
+            flags.append(f"--config.data.num_points={done.meta['num_points']}")
+        lines.append(f"  python -m jax3dret.main --config={file} {' '.join(flags)}")
     return "\n".join(lines)
+
+
+# The config that fine-tunes each encoder at its published size, and that size.
+CONFIGS = {
+    "jax3dret.models.pointbert:PointBert": ("configs/ulip2_classify.py:paper_finetune", PointBert),
+    "jax3dret.models.pointnet2:PointNet2": ("configs/pointnet2_classify.py:paper", PointNet2),
+}
+FIELDS = ("trans_dim", "depth", "num_heads", "encoder_dims", "group_widths", "num_group", "group_size", "mlp", "fc")
+
+
+def default_points(config: str) -> int:
+    return 8192 if "ulip2" in config else 2048
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _flag(value: Any) -> str:
+    return f"'{_tuples(value)}'" if isinstance(value, list) else str(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _tensors(names: Sequence[str]) -> str:
+    return f"{len(names)} tensor{'' if len(names) == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:

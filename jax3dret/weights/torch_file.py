@@ -34,10 +34,18 @@ DTYPES: dict[str, Any] = {
     "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
 }
 STORAGES = {
-    **{"HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64", "BFloat16Storage": "bfloat16"},
-    **{"CharStorage": "int8", "ShortStorage": "int16", "IntStorage": "int32", "LongStorage": "int64"},
-    **{"ByteStorage": "uint8", "BoolStorage": "bool"},
-    **{"ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128"},
+    "HalfStorage": "float16",
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "BFloat16Storage": "bfloat16",
+    "CharStorage": "int8",
+    "ShortStorage": "int16",
+    "IntStorage": "int32",
+    "LongStorage": "int64",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }
 _ALIASES = {"half": "float16", "float": "float32", "double": "float64", "int": "int32", "long": "int64"}
@@ -45,7 +53,9 @@ _DTYPE_OF = {f"torch.{name}": dtype for name, dtype in DTYPES.items()} | {
     f"torch.{alias}": DTYPES[name] for alias, name in _ALIASES.items()
 }
 _STORAGE_OF = {
-    f"{module}.{name}": DTYPES[dtype] for module in ("torch", "torch.cuda", "torch.storage") for name, dtype in STORAGES.items()
+    f"{module}.{name}": DTYPES[dtype]
+    for module in ("torch", "torch.cuda", "torch.storage")
+    for name, dtype in STORAGES.items()
 }
 
 
@@ -138,7 +148,9 @@ def _load_zip(path: pathlib.Path) -> Loaded:
 
 def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
     names = archive.namelist()
-    (root, *others) = [n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")] or [None]
+    (root, *others) = [n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")] or [
+        None
+    ]
     if root is None or others:
         raise DataError(
             f"{path}: a zip archive with {'several' if others else 'no'} data.pkl, so no PyTorch file "
@@ -156,13 +168,17 @@ def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
         if key not in storages:
             name = f"{root}data/{key}"
             if name not in present:
-                raise DataError(f"{path}: has no {name}, a storage that its tensors take; download or copy the file again")
+                raise DataError(
+                    f"{path}: has no {name}, a storage that its tensors take; download or copy the file again"
+                )
             held = archive.getinfo(name).file_size
             if held < count * dtype.itemsize:
-                raise DataError(f"{path}: {name} has {held:,} bytes, not {count * dtype.itemsize:,}; the file is damaged")
+                raise DataError(
+                    f"{path}: {name} has {held:,} bytes, not {count * dtype.itemsize:,}; the file is damaged"
+                )
             read = functools.partial(_read_storage, path, name, size)
             storages[key] = Storage(dtype, count, read, swapped)
-        return storages[key]
+        return _same(storages[key], dtype, count)
 
     script = any(name.startswith(f"{root}code/") for name in names) or f"{root}constants.pkl" in present
     data = memoryview(_read_member(path, archive, f"{root}data.pkl", size))
@@ -210,6 +226,7 @@ def _load_stream(path: pathlib.Path) -> Loaded:
         dtype, key, count = _storage_of(path, identity, size)
         if key not in storages:
             storages[key] = Storage(dtype, count, functools.partial(read, key, 0, count * dtype.itemsize))
+        _same(storages[key], dtype, count)
         view = identity[5] if len(identity) > 5 else None
         if view is None:
             return storages[key]
@@ -228,7 +245,9 @@ def _load_stream(path: pathlib.Path) -> Loaded:
         return Loaded(magic, "pickle")
     protocol, at = reader.load(data, at)
     if type(protocol) is not int or protocol != PROTOCOL:
-        raise DataError(f"{path}: another protocol of PyTorch's than {PROTOCOL}; save the weights again with torch.save")
+        raise DataError(
+            f"{path}: another protocol of PyTorch's than {PROTOCOL}; save the weights again with torch.save"
+        )
     machine, at = reader.load(data, at)
     swapped = isinstance(machine, dict) and machine.get("little_endian") is False
     value, at = reader.load(data, at)
@@ -273,6 +292,13 @@ def _storage_of(path: pathlib.Path, identity: Any, size: int) -> tuple[np.dtype,
             f"{path}: storage {key[:40]} says it has {count * dtype.itemsize:,} bytes, the file has {size:,}; refused"
         )
     return dtype, key, count
+
+
+def _same(storage: Storage, dtype: np.dtype, count: int) -> Storage:
+    """The storage, if it is described again as it was at first; else ValueError."""
+    if storage.dtype != dtype or storage.count != count:
+        raise ValueError(f"a storage of {storage.count} {storage.dtype} that is also one of {count} {dtype}")
+    return storage
 
 
 def _builders(size: int) -> Mapping[str, Callable[..., Any] | None]:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.mapping import Entry, dense, load, norm, save
+from jax3dret.weights.mapping import Entry, Shapes, dense, load, norm, save
 
+NETWORK = "View-GCN"
 CNN = "net_1."
 # Place in the sequence -> name in a ResNet of its own.
 CNN_LAYERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
@@ -67,25 +68,10 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 
     Raises DataError if there is no View-GCN below `prefix`.
     """
-    found = {
-        key: np.shape(state_dict.get(prefix + name))
-        for key, name in (
-            ("local", "LocalGCN1.conv.0.weight"),
-            ("selector1", "View_selector1.cls.0.weight"),
-            ("selector2", "View_selector2.cls.0.weight"),
-            ("score", "View_selector1.cls.2.weight"),
-            ("head", "cls.5.weight"),
-        )
-    }
-    wrong = [key for key, shape in found.items() if len(shape) != 2 or not all(shape)]
-    if wrong:
-        raise DataError(
-            f"View-GCN weights do not fit: nothing of its {wrong[0]} below '{prefix}'; LocalGCN1.conv.0.weight, "
-            "View_selector1.cls.0.weight and cls.5.weight would be there"
-        )
-    width, num_classes = found["local"][0], found["head"][0]
-    sampled = tuple(found[f"selector{level}"][1] // width for level in (1, 2))
-    selector_classes = found["score"][0] // max(1, sampled[0])
+    shape = Shapes(state_dict, prefix, NETWORK)
+    width, num_classes = shape("LocalGCN1.conv.0.weight", 2)[0], shape("cls.5.weight", 2)[0]
+    sampled = tuple(shape(f"View_selector{level}.cls.0.weight", 2)[1] // max(1, width) for level in (1, 2))
+    selector_classes = shape("View_selector1.cls.2.weight", 2)[0] // max(1, sampled[0])
     return {
         "num_classes": num_classes,
         "width": width,
@@ -102,7 +88,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
     own = {name: value for name, value in state_dict.items() if not name.startswith(prefix + CNN)}
     fields = architecture(own, prefix)
     in_width = np.shape(own[f"{prefix}LocalGCN1.conv.0.weight"])[1]
-    return load(own, entries(**fields, in_width=in_width), prefix, "View-GCN")
+    return load(own, entries(**fields, in_width=in_width), prefix, NETWORK)
 
 
 def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -133,7 +119,7 @@ def cnn_state_dict(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> di
             continue
         place, _, rest = name[len(prefix + CNN) :].partition(".")
         if place not in CNN_LAYERS:
-            raise DataError(f"View-GCN weights do not fit: {name} has no place; its CNN is no ResNet")
+            raise DataError(f"{NETWORK} weights do not fit: {name} has no place; its CNN is no ResNet")
         renamed[f"{CNN_LAYERS[place]}.{rest}"] = value
     return renamed
 

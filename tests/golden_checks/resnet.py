@@ -31,9 +31,7 @@ def check(case: Case) -> None:
         "logits_trainbn": trained,
         **maps,
         **{f"{name}_mean_hw": value.mean((2, 3)) for name, value in maps.items()},
-        **{
-            name.replace(".", "_") + "_after": jnp.asarray(value) for name, value in after.items() if "running" in name
-        },
+        **{name.replace(".", "_") + "_after": jnp.asarray(value) for name, value in after.items() if "running" in name},
     }
     assert set(out) <= set(found), f"no check for {sorted(set(out) - set(found))}"
     for name, value in out.items():

@@ -25,6 +25,16 @@ def zeros(model, *args):
     return jax.tree.map(lambda s: np.zeros(s.shape, np.float32), jax.eval_shape(lambda: model.init(KEY, *args)))
 
 
+def drawn(model, *args):
+    """Variables of the model's shapes from N(0.05, 0.3²); running variances are 1."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        return leaf + 1 if path[-1].key == "var" else rng.normal(0.05, 0.3, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, zeros(model, *args))
+
+
 def test_resnet_sizes():
     def run(image, **fields):
         model = ResNet(**fields)
@@ -63,14 +73,13 @@ def test_resnet_stride_reads_the_first_pixel():
 def test_frozen_and_trained_resnet():
     model = ResNet(stage_sizes=(1,), width=4)
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    variables = drawn(model, jnp.zeros(images.shape))
 
     @jax.jit
-    def run(images):
-        x = normalise(images, IMAGENET)
-        variables = model.init(KEY, x)
-        return variables, model.apply(variables, x), model.apply(variables, x, train=True, mutable=["batch_stats"])
+    def run(variables, x):
+        return model.apply(variables, x), model.apply(variables, x, train=True, mutable=["batch_stats"])
 
-    variables, plain, (_, updated) = run(images)
+    plain, (_, updated) = run(variables, np.asarray(normalise(images, IMAGENET)))
     tower = frozen(model, variables, IMAGENET)
     out = tower(images)
     assert out.shape == (3, 4) and out.dtype == jnp.float32 and (np.asarray(out) >= 0).all()
@@ -111,7 +120,9 @@ def test_adaptive_average(shape):
     x = np.random.default_rng(0).normal(size=(1, *shape, 2)).astype(np.float32)
     expected = np.zeros((1, 7, 7, 2))
     for i, j in np.ndindex(7, 7):
-        (top, bottom), (left, right) = ((k * n // 7, int(np.ceil((k + 1) * n / 7))) for k, n in zip((i, j), shape))
+        (top, bottom), (left, right) = (
+            (k * n // 7, int(np.ceil((k + 1) * n / 7))) for k, n in zip((i, j), shape, strict=True)
+        )
         expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
     np.testing.assert_allclose(vgg.adaptive_average(x, 7), expected, atol=1e-6)
 
@@ -128,15 +139,14 @@ def test_mobilenet_block(side, stride):
         )  # fmt: skip
 
     @jax.jit
-    def both(key):
-        x = 3 * jax.random.normal(key, (2, side, side, 4))
-        variables = jax.tree.map(lambda p: p + 0.1, block.init(key, x))
+    def both(variables, x):
         p = variables["params"]
         y = jnp.clip(conv(x, p["expand"]), 0, 6)
         y = jnp.clip(conv(y, p["depthwise"], stride, groups=24), 0, 6)
         return block.apply(variables, x), conv(y, p["project"]) + (x if stride == 1 else 0)
 
-    found, expected = both(KEY)
+    x = np.random.default_rng(1).normal(0, 3, (2, side, side, 4)).astype(np.float32)
+    found, expected = both(drawn(block, x), x)
     assert found.min() < 0  # the projection is linear
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 

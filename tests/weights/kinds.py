@@ -70,7 +70,8 @@ def point_net2(prefix="", scale=1):
     return {prefix + name: shape for name, shape in shapes.items()}
 
 
-def text_tower(width=512, depth=12, context=77, vocabulary=49408, latent=512):
+def text_tower(text_width=512, text_depth=12, context=77, vocabulary=49408, latent=512):
+    width, depth = text_width, text_depth
     shapes = {"positional_embedding": (context, width), "text_projection": (width, latent), "logit_scale": ()}
     for i in range(depth):
         shapes |= residual(f"transformer.resblocks.{i}", width)
@@ -98,7 +99,7 @@ def clip(width=768, depth=12, patch=16, grid=14, latent=512, **text):
 
 
 SMALL_PICTURE = {"width": 64, "depth": 1, "patch": 4, "grid": 2, "latent": 8}
-SMALL_TEXT = {"context": 7, "vocabulary": 20}
+SMALL_TEXT = {"text_width": 64, "text_depth": 1, "context": 7, "vocabulary": 20}
 
 
 def slip(width=768, depth=12, patch=16, grid=14, latent=512, **text):
@@ -134,7 +135,9 @@ def res_net18(width=64, classes=1000):
 
 def vgg16(scale=1):
     shapes, channels = {}, 3
-    for number, out in zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (64, 64, 128, 128, *[256] * 3, *[512] * 6), strict=True):
+    for number, out in zip(
+        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (64, 64, 128, 128, *[256] * 3, *[512] * 6), strict=True
+    ):
         shapes |= linear(f"features.{number}", out // scale, channels, 3, 3)
         channels = out // scale
     hidden = 4096 // scale

@@ -19,7 +19,9 @@ def arrays():
     out = {}
     for dtype in DTYPES:
         kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-        out[dtype] = (np.arange(-3, 3).reshape(2, 3) % 2 if dtype == "bool" else np.arange(-3, 3).reshape(2, 3)).astype(kind)
+        out[dtype] = (np.arange(-3, 3).reshape(2, 3) % 2 if dtype == "bool" else np.arange(-3, 3).reshape(2, 3)).astype(
+            kind
+        )
     return out
 
 
@@ -67,7 +69,9 @@ def test_storages_are_read_when_asked_for(tmp_path, monkeypatch):
     path = tw.write_zip(tmp_path / "x.pt", {"a": np.ones(3), "b": np.zeros(4)})
     read = []
     original = torch_file._read_member
-    monkeypatch.setattr(torch_file, "_read_member", lambda p, z, name, limit: read.append(name) or original(p, z, name, limit))
+    monkeypatch.setattr(
+        torch_file, "_read_member", lambda p, z, name, limit: read.append(name) or original(p, z, name, limit)
+    )
     loaded = torch_file.load(path)
     loaded.value["b"].array(), loaded.value["b"].array()
     assert [name for name in read if "/data/" in name] == ["archive/data/1"]
@@ -105,11 +109,15 @@ def storage(key="0", count=4, kind="torch.FloatStorage", first="storage"):
 @pytest.mark.parametrize(
     ("tensor", "says"),
     [
-        (rebuilt(storage(count=10**15), 0, (1,), (1,)), "storage 0 says it has 4,000,000,000,000,000 bytes, the file has"),
+        (
+            rebuilt(storage(count=10**15), 0, (1,), (1,)),
+            "storage 0 says it has 4,000,000,000,000,000 bytes, the file has",
+        ),
         (rebuilt(storage(count=-1), 0, (1,), (1,)), "no storage of numbers"),
         (rebuilt(storage(key="9"), 0, (1,), (1,)), "has no archive/data/9"),
         (rebuilt(storage(key="../../data.pkl"), 0, (1,), (1,)), "has no archive/data/../../data.pkl"),
-        (rebuilt(storage(count=8), 0, (1,), (1,)), "archive/data/0 has 16 bytes, not 32"),
+        (rebuilt(storage(count=8), 0, (1,), (1,)), "a storage of 4 float32 that is also one of 8 float32"),
+        (rebuilt(storage(kind="torch.IntStorage"), 0, (1,), (1,)), "that is also one of 4 int32"),
         (rebuilt(storage(kind="torch.Size"), 0, (1,), (1,)), "no storage of numbers"),
         (rebuilt(storage(first="module"), 0, (1,), (1,)), "no storage of numbers"),
         (rebuilt(storage(), 0, (5,), (1,)), "reaches beyond its storage"),
@@ -134,6 +142,10 @@ def test_tensors_that_are_none(tmp_path, tensor, says):
 
 
 def test_archives_that_lie_about_their_size(tmp_path):
+    short = tw.write_zip(
+        tmp_path / "short.pt", {"a": rebuilt(storage(count=8), 0, (1,), (1,))}, extra=[("data/0", b"1234" * 4)]
+    )
+    assert "archive/data/0 has 16 bytes, not 32" in refusal(short)
     zeros = {"a": np.zeros(10**6, np.float32)}
     bomb = tw.write_zip(tmp_path / "bomb.pt", zeros, compression=zipfile.ZIP_DEFLATED)
     assert bomb.stat().st_size < 10_000 and "is compressed, which PyTorch never does" in refusal(bomb)
@@ -195,7 +207,10 @@ def test_reads_what_torch_writes(tmp_path):
         out = torch_file.load(path).value
         assert (out["args"], out["epoch"], out["best"]) == ({"lr": 1e-3, "gpu": [0]}, 3, 0.5)
         assert (out["size"], out["device"], out["default"]) == ((1, 2), "cpu", {"a": [1]})
-        tensors = {**value["state_dict"], **{k: v for k, v in held.items() if isinstance(v, torch.Tensor) and k != "bf"}}
+        tensors = {
+            **value["state_dict"],
+            **{k: v for k, v in held.items() if isinstance(v, torch.Tensor) and k != "bf"},
+        }
         for name, expected in tensors.items():
             got = (out["state_dict"] if name in out["state_dict"] else out)[name].array()
             np.testing.assert_array_equal(got, expected.detach().numpy())

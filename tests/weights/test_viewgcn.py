@@ -58,5 +58,5 @@ def test_weights_that_do_not_fit_are_refused():
         weights.from_torch({**state, "LocalGCN4.x": np.zeros(2)})
     with pytest.raises(DataError, match=r"NonLocalMP1\.Fusion\.0\.weight has shape \(6, 7\)"):
         weights.from_torch({**state, "NonLocalMP1.Fusion.0.weight": np.zeros((6, 7))})
-    with pytest.raises(DataError, match="nothing of its local"):
+    with pytest.raises(DataError, match=r"LocalGCN1\.conv\.0\.weight is missing"):
         weights.from_torch({"a": np.zeros(2)})

@@ -17,6 +17,13 @@ class Raw(bytes):
     """Opcodes as they are."""
 
 
+class Sequence:
+    """Values and opcodes, one after the other."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+
 class View:
     """A tensor that is a view of `base`: offset and stride in numbers. Views of one array share its storage."""
 
@@ -30,15 +37,15 @@ def name(full):
 
 
 def call(full, *arguments):
-    return Raw(name(full) + b"(" + b"".join(map(encode, arguments)) + b"tR")
+    return Sequence(name(full), Raw(b"("), *arguments, Raw(b"tR"))
 
 
 def build(value, state):
-    return Raw(encode(value) + encode(state) + b"b")
+    return Sequence(value, state, Raw(b"b"))
 
 
 def script_module(kind, attributes):
-    return Raw(name(f"__torch__.{kind}") + b")\x81" + encode(attributes) + b"b")
+    return build(Raw(name(f"__torch__.{kind}") + b")\x81"), attributes)
 
 
 class Encoder:
@@ -50,6 +57,8 @@ class Encoder:
     def __call__(self, value):
         if isinstance(value, Raw):
             return bytes(value)
+        if isinstance(value, Sequence):
+            return b"".join(map(self, value.parts))
         if value is None or isinstance(value, bool):
             return {None: b"N", True: b"\x88", False: b"\x89"}[value]
         if isinstance(value, int):
@@ -77,7 +86,9 @@ class Encoder:
         view = (None,) if self.older else ()
         identity = Raw(self(("storage", storage, str(number), "cpu", value.base.size, *view)) + b"Q")
         hooks = call("collections.OrderedDict")
-        return call("torch._utils._rebuild_tensor_v2", identity, value.offset, value.shape, value.stride, False, hooks)
+        return self(
+            call("torch._utils._rebuild_tensor_v2", identity, value.offset, value.shape, value.stride, False, hooks)
+        )
 
 
 encode = Encoder()
@@ -95,15 +106,20 @@ def write_zip(path, value, *, root="archive", compression=zipfile.ZIP_STORED, ex
         archive.writestr(f"{root}/data.pkl", content)
         archive.writestr(f"{root}/byteorder", order)
         for number, base in enumerate(encoder.bases):
-            archive.writestr(f"{root}/data/{number}", base.astype(base.dtype.newbyteorder(order[0].replace("b", ">").replace("l", "<"))).tobytes())
+            archive.writestr(f"{root}/data/{number}", base.tobytes() if order == "little" else _swapped(base))
         archive.writestr(f"{root}/version", "3\n")
         for member, text in extra:
             archive.writestr(f"{root}/{member}", text)
     return path
 
 
+def _swapped(base):
+    return base.reshape(-1).view(np.uint8).reshape(-1, base.itemsize)[:, ::-1].tobytes()
+
+
 def write_script(path, value, root="ViT-B-16"):
-    return write_zip(path, value, root=root, extra=[("constants.pkl", b"\x80\x02)."), ("code/__torch__.py", "import os\nos.abort()\n")])
+    code = [("constants.pkl", b"\x80\x02)."), ("code/__torch__.py", "import os\nos.abort()\n")]
+    return write_zip(path, value, root=root, extra=code)
 
 
 def write_older(path, value, *, count=None):
