@@ -48,7 +48,7 @@ def get_config(variant):
     if pretrained:
         ulip_presets.from_ulip2_weights(config)
         # The projection goes on from ULIP-2's own.
-        config.checkpoint.rename = (("projection/(.*)", r"head/\1"),)
+        config.checkpoint.rename = (("^projection/", "head/"),)
         config.checkpoint.fresh = ("log_scale",)
     config.published = ulip_presets.published("ULIP2/mmcl" if pretrained else "PointBERT/mmcl", dataset.column)
     return config

@@ -1,5 +1,6 @@
-"""Every variant of every config resolves, builds its recipe and traces its train step at full size."""
+"""Every variant of every config resolves; every network and objective among them traces its train step at full size."""
 
+import json
 import pathlib
 
 import jax
@@ -7,11 +8,27 @@ import jax.numpy as jnp
 import pytest
 
 from jax3dret.core import config as configs
-from jax3dret.core import train
+from jax3dret.core import optim, train
 from jax3dret.core.types import TrainState
+from jax3dret.tasks import table_rows, ulip_presets
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
-CASES = [f"{path}:{variant}" for path in FILES for variant in configs._load_file(path).VARIANTS]
+ALL = [f"{path}:{variant}" for path in FILES for variant in configs._load_file(path).VARIANTS]
+TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.tasks.tables"]
+CASES = [spec for spec in ALL if spec not in TABLES]
+# What differs between variants that run the same program on other data, for another time or at another rate.
+NUMBERS = ("data.name", "data.num_classes", "data.augment.", "train.", "eval.", "checkpoint.", "log.", "published.")
+NUMBERS += ("optim.lr", "optim.weight_decay", "optim.schedule.")
+
+
+def program(spec):
+    """What makes the traced program of a config: all but NUMBERS, and whether it trains."""
+    config = configs.load(spec)[0]
+    kept = {key: value for key, value in configs.flatten(config.to_dict()) if not key.startswith(NUMBERS)}
+    return json.dumps([kept, config.train.steps == 0, bool(config.checkpoint.init_from)], sort_keys=True, default=str)
+
+
+TRACED = list({program(spec): spec for spec in reversed(CASES)}.values())[::-1]
 
 
 class FakeSource:
@@ -32,7 +49,22 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: pathlib.Path(s).name)
-def test_a_variant_traces_at_full_size(spec):
+def test_a_variant_has_data_augmentations_and_a_schedule(spec):
+    config, _ = configs.load(spec)
+    config.data.augment.build()
+    params = {"kernel": jax.ShapeDtypeStruct((2, 2), jnp.float32)}
+    settings = {**config.optim.to_dict(), "rules": ((".*", {}),)}
+    steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * 10)
+    optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=10, **settings)
+    rates = [float(optimizer.learning_rate(step)) for step in range(0, steps, max(steps // 50, 1))]
+    assert steps == 0 or 0.9 * config.optim.lr < max(rates) <= 1.000001 * config.optim.lr
+    assert steps > 0 or spec.endswith(("_random", "_pretrained"))
+    assert all(0 < number < 1 for row in config.published.values() for number in row.values())
+    assert config.data.num_classes or not config.published
+
+
+@pytest.mark.parametrize("spec", TRACED, ids=lambda s: pathlib.Path(s).name)
+def test_a_program_traces_at_full_size(spec):
     config, name = configs.load(spec)
     recipe = configs.resolve_module(config.task, where="task").make(
         config, lambda split: FakeSource(config.data.num_classes or 10)
@@ -42,12 +74,31 @@ def test_a_variant_traces_at_full_size(spec):
     assert isinstance(new, TrainState)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(m.shape == () for m in metrics.values()) and "loss" in metrics
-    embedded = jax.eval_shape(
-        recipe.task.embed, state.params, state.model_state, {"points": jnp.zeros((2, config.data.num_points, 3))}
-    )
+    batch = {key: jnp.zeros((2, *leaf.shape[1:]), leaf.dtype) for key, leaf in recipe.example.items()}
+    batch.setdefault("points", jnp.zeros((2, config.data.num_points, 3)))
+    embedded = jax.eval_shape(recipe.task.embed, state.params, state.model_state, batch)
     assert embedded["shape"].shape == (2, recipe.meta["embedding_dim"]) and embedded["shape"].dtype == jnp.float32
-    assert recipe.steps > 0 or "random" in name
+    assert recipe.steps > 0 or name.endswith(("_random", "_pretrained"))
     jax.eval_shape(lambda: recipe.learning_rate(jnp.int32(0)))
+
+
+@pytest.mark.parametrize("spec", TABLES, ids=lambda s: pathlib.Path(s).name)
+def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
+    config, _ = configs.load(spec)
+    runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
+    without = [run.row.name for run in runs if run.config is None]
+    assert all(f"{run.spec}" in ALL for run in runs if run.config is not None) and len(without) < len(runs)
+    assert len({run.folder for run in runs}) == len(runs)
+    small = spec.rpartition(":")[2] in ulip_presets.SMALL
+    for run in runs:
+        assert run.config is None or run.config.data.name == config.data.name
+        assert run.config is None or not small or not run.config.published
+        if run.config is not None and run.config.published and not run.row.stage and "tables" in spec:
+            column = ulip_presets.DATASETS[spec.rpartition(":")[2]].column
+            ((name, numbers),) = run.config.published.items()
+            row = (ulip_presets.TABLE_1 | ulip_presets.TABLE_2)[run.row.name]
+            assert name.startswith(f"{run.row.name} on {column} (paper, table ")
+            assert numbers["nn_acc"] == pytest.approx(row[ulip_presets.COLUMNS.index(column)] / 100)
 
 
 def test_paper_variants_have_the_published_size():

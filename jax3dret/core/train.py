@@ -177,13 +177,15 @@ def start(
     if options.init_from:
         other = checkpoint.Checkpoints(_workdir_of(options.init_from, "init_from"))
         source = other.raw_model()
+        weights = other.meta().get("weights", "")
         other.close()
+        label = f"{options.init_from} ({weights})" if weights else options.init_from
         params, rows = checkpoint.match_params(
-            state.params, source["params"], rename=options.rename, fresh=options.fresh, source=options.init_from
+            state.params, source["params"], rename=options.rename, fresh=options.fresh, source=label
         )
         # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start anew where they do not.
         model_state, state_rows = checkpoint.match_params(
-            state.model_state, source["model_state"], rename=options.rename, fresh=(".*",), source=options.init_from
+            state.model_state, source["model_state"], rename=options.rename, fresh=(".*",), source=label
         )
         state = dataclasses.replace(
             state, params=_place(params, shardings.params), model_state=_place(model_state, shardings.model_state)

@@ -103,8 +103,8 @@ class ViewSelector(nn.Module):
 class Mvtn(nn.Module):
     """Clouds [B, N, 3], y up -> their views. Fixed arrangements have no parameters, and read the batch size alone.
 
-    views, num_views, elevation, distance, dropout: see `ViewSelector`. features: the PointNet's logits, as many classes.
-    widths, fc, published_logits: see `PointNet`.
+    views, num_views, elevation, distance: see `ViewSelector`. features: how many logits its PointNet has.
+    widths, fc, published_logits: see `PointNet`. dropout: of both.
     """
 
     views: str = "learned_spherical"
@@ -126,7 +126,12 @@ class Mvtn(nn.Module):
     def __call__(self, points: Float[Array, "B N 3"], train: bool = False) -> Views:
         if self.learned:
             pointnet = PointNet(
-                self.features, self.widths, self.fc, published_logits=self.published_logits, name="pointnet"
+                self.features,
+                self.widths,
+                self.fc,
+                published_logits=self.published_logits,
+                dropout=self.dropout,
+                name="pointnet",
             )
             features = pointnet(points, train).logits
         else:

@@ -214,6 +214,10 @@ def results(run: RunFiles) -> str:
             '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>'
             f"{head}</tr></thead><tbody>{lines}</tbody></table></div>"
         )
+    for other in run.evaluations[1:]:
+        further = other.result.get("metrics") or {}
+        values = definitions((metric_name(k)[0], metric_value(further[k])) for k in ordered_metrics(further))
+        body += f"<h3>Evaluation “{escape(other.name)}”</h3>{values}"
     return section("results", "Results", body)
 
 
@@ -224,9 +228,7 @@ def protocol(run: RunFiles) -> str:
     if notes:
         body += "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
     for other in run.evaluations[1:]:
-        metrics = other.result.get("metrics") or {}
-        values = definitions((metric_name(k)[0], metric_value(metrics[k])) for k in ordered_metrics(metrics))
-        body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{values}{_protocol_of(other)}</details>"
+        body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{_protocol_of(other)}</details>"
     return section("protocol", "Protocol", body, "What was compared with what, and how the scores are defined.")
 
 

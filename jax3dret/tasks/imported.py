@@ -1,7 +1,7 @@
 """Somebody else's point encoder as it came: it embeds, and nothing here trains it.
 
-`jax3dret weights import` writes a folder whose config names this task, so that `jax3dret index --weights DIR` opens it as it opens
-a run of one's own. To train from it, give the folder to a run as config.checkpoint.init_from.
+`jax3dret weights import` writes a folder whose config names this task, so that `jax3dret index --weights DIR` opens it
+as it opens a run of one's own. To train from it, give the folder to a run as config.checkpoint.init_from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ GREY = 0.4
 
 
 def defaults() -> ml_collections.ConfigDict:
-    """The spine's defaults, and what an import adds. latent_dim, classes: 0 where the file had no projection, no classifier."""
+    """The spine's defaults, and what an import adds. latent_dim, classes: 0 where the file had no projection, no
+    classifier."""
     config = configs.spine()
     config.task = "jax3dret.tasks.imported"
     config.model = {"name": "jax3dret.models.pointbert:PointBert"}

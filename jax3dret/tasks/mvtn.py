@@ -18,45 +18,48 @@ it never optimises "learned_circular". The latter comes back with the rule ("mvt
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
-import math
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
+from jax3dret.core import checkpoint, optim, rng
 from jax3dret.core import config as configs
-from jax3dret.core import optim, rng
-from jax3dret.core.types import Batch, ConfigError, DataError, DataSpec, Metrics, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Task, Transform
 from jax3dret.data import points
+from jax3dret.data.images import IMAGENET
 from jax3dret.data.mesh_arrays import FixedMesh
-from jax3dret.evaluators import retrieval
 from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.models.pool import max_pool
 from jax3dret.ops import soft_render
+from jax3dret.tasks import recipe, ulip
+from jax3dret.tasks.passes import STREAMS
+from jax3dret.weights.importing import load_imported
 
 NETWORKS = ("mvcnn", "view_gcn")
 ARRAYS = {"points": ("points",), "meshes": ("points", "vertices", "faces", "face_mask")}
-# Azimuth 0 of the published frame, +z, is a quarter turn behind +x, the renderer's.
+# Azimuth 0 of the published frame, +z, is a quarter turn before +x, the renderer's.
 QUARTER = 90.0
-STREAMS = ("dropout", "fps")
 
 
 def defaults() -> ml_collections.ConfigDict:
-    """Typed defaults: the spine's, and what this task adds to them."""
-    config = configs.spine()
+    """Typed defaults: those of the paper's other experiments, and what this task adds."""
+    config = ulip.defaults()
+    del config.objective
     config.task = "jax3dret.tasks.mvtn"
     config.network = "mvcnn"  # or "view_gcn"
     config.mvtn = {"name": "jax3dret.models.mvtn:Mvtn"}
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
-    config.gcn = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # read where the network is view_gcn
-    config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # read where the network is mvcnn
-    config.loss = {"name": "jax3dret.losses.classification:cross_entropy"}
+    config.cnn_weights = ""  # imported weights; empty: random
+    config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn alone
+    config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # view_gcn alone
     config.render = {
         "kind": "points",  # every data set has them; or "meshes", for those that have vertices and faces
         "size": 224,
@@ -65,14 +68,6 @@ def defaults() -> ml_collections.ConfigDict:
         "num_faces": 512,  # of a mesh, once it is simplified
         "light": "random",  # of meshes in training; "camera": from the camera, as in evaluation
     }
-    config.data.update(
-        {
-            "num_points": 1024,
-            "up_axis": "",  # axis that points up in the stored data; empty: as its manifest says
-            "num_classes": 0,  # 0: as many as the data set has
-            "augment": {"name": "jax3dret.data.points:no_augmentations"},
-        }
-    )
     config.optim.update(
         {
             "name": "adamw",
@@ -82,16 +77,7 @@ def defaults() -> ml_collections.ConfigDict:
             "rules": (("mvtn/.*", {"lr": 0.1}), (".*", {})),
         }
     )
-    config.eval.update(
-        {
-            "batch_size": 16,
-            "gallery_split": "train",
-            "query_split": "test",
-            "distance": "cosine",
-            "neighbours": 100,
-            "index": {"kind": "auto", "scoring": "auto"},
-        }
-    )
+    config.eval.batch_size = 16
     return config
 
 
@@ -106,82 +92,36 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     """
     _check(config)
     source = open_source(config.train.split)
-    classes = len(source.class_names)
-    if config.data.num_classes not in (0, classes) or classes < 2:
-        raise ConfigError(
-            f"{config.data.name} has {classes} classes, config.data.num_classes is {config.data.num_classes}; "
-            "2 or more are needed, and the number, if given, must be theirs"
-        )
-    network = _network(config, classes)
-    kind, batch, num_points = config.render.kind, config.train.batch_size, config.data.num_points
+    network = _network(config, recipe.check_classes(config, source, needed=True))
+    kind, num_points = config.render.kind, config.data.num_points
     num_faces = config.render.num_faces if kind == "meshes" else 0
-    up_axis = config.data.up_axis or source.manifest["up_axis"]
-    example = {
-        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((batch,), jnp.bool_),
-        "points": jax.ShapeDtypeStruct((batch, num_points, 3), jnp.float32),
-    }
-    if kind == "meshes":
-        example["vertices"] = jax.ShapeDtypeStruct((batch, 3 * num_faces, 3), jnp.float32)
-        example["faces"] = jax.ShapeDtypeStruct((batch, num_faces, 3), jnp.int32)
-        example["face_mask"] = jax.ShapeDtypeStruct((batch, num_faces), jnp.bool_)
-    per_epoch = math.ceil(len(source) / batch)
-    steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
-    params = _abstract_params(network, example)
-    optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
-    rows = optim.describe(params, config.optim.rules)
-    frozen = all(row.frozen for row in rows if row.path.startswith("mvtn/"))
     augment = config.data.augment.build()
-    if kind == "meshes" and augment:
-        raise ConfigError("config.data.augment moves the points alone; config.render.kind='meshes' goes without")
-    features = tuple(key for key in ARRAYS[kind] if key != "face_mask")
-    return Recipe(
-        task=mvtn_task(network, frozen=frozen),
-        tx=optimizer.tx,
-        learning_rate=optimizer.learning_rate,
-        train=DataSpec(
-            name=config.data.name,
-            split=config.train.split,
-            batch_size=batch,
-            features=features,
-            transforms=transforms(up_axis, num_points, augment, num_faces),
-            seed=config.seed,
-            data_dir=config.data.data_dir or None,
-            num_threads=config.data.num_threads,
-        ),
-        steps=steps,
-        example=example,
-        evaluators={
-            "retrieval": retrieval.make(
-                open_source,
-                gallery_split=config.eval.gallery_split,
-                query_split=config.eval.query_split,
-                transforms=transforms(up_axis, num_points, (), num_faces),
-                features=features,
-                batch_size=config.eval.batch_size,
-                num_threads=config.data.num_threads,
-                seed=config.seed,
-                distance=config.eval.distance,
-                neighbours=config.eval.neighbours,
-                index=config.eval.index.to_dict(),
-            )
-        },
-        sharding=config.sharding,
+    if num_faces and augment:
+        raise ConfigError("config.data.augment moves the points alone; config.render.kind=meshes goes without")
+    up_axis = recipe.up_axis(config, source)
+    rows = {"points": jax.ShapeDtypeStruct((num_points, 3), jnp.float32)}
+    if num_faces:
+        rows["vertices"] = jax.ShapeDtypeStruct((3 * num_faces, 3), jnp.float32)
+        rows["faces"] = jax.ShapeDtypeStruct((num_faces, 3), jnp.int32)
+        rows["face_mask"] = jax.ShapeDtypeStruct((num_faces,), jnp.bool_)
+    return recipe.build(
+        config,
+        open_source,
+        mvtn_task(network, frozen=_frozen(config.optim.rules)),
+        rows=rows,
+        features=tuple(key for key in ARRAYS[kind] if key != "face_mask"),
+        training=transforms(up_axis, num_points, augment, num_faces),
+        evaluation=transforms(up_axis, num_points, (), num_faces),
         meta={
             "system": "ulip2",
-            # A mesh alone, with no points sampled on it, is not what the search commands hand to an encoder.
-            "modality": "shape" if kind == "points" else "mesh",
-            "model": {"name": "jax3dret.tasks.mvtn", **network.description},
+            # The search commands hand an encoder points, and no mesh.
+            "modality": "mesh" if num_faces else "shape",
+            "model": network.description,
             "embedding_dim": network.embedding_dim,
-            "parameters": int(
-                sum(np.prod(p.shape) for name, tree in params.items() for p in jax.tree.leaves(tree) if name != "head")
-            ),
             "objective": "classification",
             "num_points": num_points,
             "up_axis": "y",
             "normalization": "centroid at the origin, farthest point at distance 1",
-            "distance": config.eval.distance,
-            "weights": "random initialisation" if steps == 0 else f"trained on {config.data.name}:{config.train.split}",
         },
     )
 
@@ -195,29 +135,24 @@ def transforms(
     return (points.UpAxis(up_axis), points.Subsample(num_points), *augment, *meshes, points.Keep(keys))
 
 
+@dataclasses.dataclass(frozen=True)
 class Network:
-    """The parts of the pipeline, and how they are run one after the other; holds no arrays.
+    """The parts, and how they follow each other; holds no arrays.
 
-    render: draws [B, V, S, S, 3] from a batch, its views and the light. loss: of the head's or the graph's outputs.
+    top: the graph network (graph True) or the head. render: (batch, views, light or None) -> pictures [B, V, S, S, 3].
+    random_light: whether training draws the light. loss: (logits=..., scores=..., labels=..., mask=...), scores of a graph.
+    weights: imported ones of the CNN, or empty.
     """
 
-    def __init__(
-        self,
-        mvtn: Mvtn,
-        cnn: nn.Module,
-        top: nn.Module,
-        graph: bool,
-        render: Callable[[Batch, Views, jax.Array | None], jax.Array],
-        random_light: bool,
-        loss: Callable[..., Any],
-        description: dict[str, Any],
-    ):
-        self.mvtn, self.cnn, self.top, self.graph = mvtn, cnn, top, graph
-        self.render, self.random_light, self.loss, self.description = render, random_light, loss, description
-
-    @property
-    def top_name(self) -> str:
-        return "gcn" if self.graph else "head"
+    mvtn: Mvtn
+    cnn: nn.Module
+    top: nn.Module
+    graph: bool
+    render: Callable[[Batch, Views, jax.Array | None], jax.Array]
+    random_light: bool
+    loss: Callable[..., Any]
+    weights: str
+    description: Mapping[str, Any]
 
     @property
     def embedding_dim(self) -> int:
@@ -231,7 +166,7 @@ class Network:
         made = {"mvtn": self.mvtn.init(keys[0], two["points"])} if self.mvtn.learned else {}
         views = self.mvtn.num_views
         # The size of a picture changes no parameter.
-        made["cnn"] = self.cnn.init(keys[1], jnp.zeros((2, 32, 32, 3), jnp.float32))
+        made["cnn"] = self._start(dict(self.cnn.init(keys[1], jnp.zeros((2, 32, 32, 3), jnp.float32))))
         width: int = self.cnn.embedding_dim  # type: ignore[attr-defined]
         if self.graph:
             features, cameras = jnp.zeros((2, views, width), jnp.float32), jnp.eye(views, 3) + jnp.zeros((2, 1, 1))
@@ -242,6 +177,15 @@ class Network:
             {name: variables["params"] for name, variables in made.items()},
             {name: variables.get("batch_stats", {}) for name, variables in made.items()},
         )
+
+    def _start(self, fresh: dict[str, PyTree]) -> dict[str, PyTree]:
+        """The CNN's imported variables, if any are named. Raises ConfigError where they are another network's."""
+        if not self.weights:
+            return fresh
+        loaded, source = load_imported(pathlib.Path(self.weights))[1], f"config.cnn_weights={self.weights}"
+        return {
+            key: checkpoint.match_params(wanted, loaded.get(key, {}), source=source)[0] for key, wanted in fresh.items()
+        }
 
     def run(
         self, params: PyTree, state: PyTree, batch: Batch, key: jax.Array | None = None, *, frozen: bool = False
@@ -270,7 +214,7 @@ class Network:
         light = None
         if key is not None and self.random_light:
             light = jax.random.normal(rng.stream(key, "light"), (batch["points"].shape[0], 3))
-        pictures = self.render(batch, views, light)
+        pictures = (self.render(batch, views, light) - jnp.asarray(IMAGENET.mean)) / jnp.asarray(IMAGENET.std)
         features = apply("cnn", self.cnn, pictures.reshape(-1, *pictures.shape[2:]))
         features = features.reshape(*views.azimuth.shape, -1).astype(jnp.float32)
         if self.graph:
@@ -322,9 +266,9 @@ def _moved(mvtn: Mvtn, views: Views) -> tuple[jax.Array, jax.Array]:
 
 def _network(config: configs.Config, classes: int) -> Network:
     graph = config.network == "view_gcn"
-    section = config.gcn if graph else config.head
+    section = config.model if graph else config.head
     mvtn = config.mvtn.build()
-    render, random_light = _renderer(config, mvtn)
+    render, random_light = _renderer(config)
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
     configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
@@ -337,9 +281,7 @@ def _network(config: configs.Config, classes: int) -> Network:
             f"config.loss.name '{config.loss.name}' is no loss of {config.network}, which gives {', '.join(inputs)}; "
             f"jax3dret.{right} is one"
         ) from error
-    description = {name: config[name].to_dict() for name in ("mvtn", "cnn", "render")}
-    if graph:
-        description["gcn"] = config.gcn.to_dict()
+    parts = ("mvtn", "cnn", "render", "model") if graph else ("mvtn", "cnn", "render")
     return Network(
         mvtn,
         config.cnn.build(),
@@ -348,14 +290,14 @@ def _network(config: configs.Config, classes: int) -> Network:
         render,
         random_light,
         functools.partial(loss_fn, **loss_kwargs),
-        {"network": config.network, **description},
+        config.cnn_weights,
+        {"name": config.network, **{part: config[part].to_dict() for part in parts}},
     )
 
 
-def _renderer(config: configs.Config, mvtn: Mvtn) -> tuple[Callable[[Batch, Views, jax.Array | None], jax.Array], bool]:
+def _renderer(config: configs.Config) -> tuple[Callable[[Batch, Views, jax.Array | None], jax.Array], bool]:
     """What draws a batch from its views, and whether training draws the light at random."""
     settings = config.render
-    base_views(mvtn.views, mvtn.num_views, mvtn.elevation)  # refuses what does not exist
     size = settings.size
     if settings.kind == "meshes":
 
@@ -375,6 +317,11 @@ def _renderer(config: configs.Config, mvtn: Mvtn) -> tuple[Callable[[Batch, View
     return clouds, False
 
 
+def _frozen(rules: optim.Rules) -> bool:
+    """Whether the first of the rules that speaks of MVTN freezes it: then its pictures need no gradient."""
+    return next((bool(settings.get("freeze")) for regex, settings in rules if regex == "mvtn/.*"), False)
+
+
 def _check(config: configs.Config) -> None:
     if config.network not in NETWORKS:
         raise ConfigError(f"config.network '{config.network}' is unknown; it is one of: {', '.join(NETWORKS)}")
@@ -382,28 +329,15 @@ def _check(config: configs.Config) -> None:
         raise ConfigError(f"config.render.kind '{config.render.kind}' is unknown; it is one of: {', '.join(ARRAYS)}")
     if config.render.light not in ("random", "camera"):
         raise ConfigError(f"config.render.light '{config.render.light}' is unknown; it is random or camera")
-    least = {"data.num_points": 1, "eval.batch_size": 1, "render.size": 8, "render.slices": 2, "render.num_faces": 64}
-    configs.check_least(config, least)
-    if not config.mvtn.build().learned and any(str(rule[0]).startswith("mvtn") for rule in config.optim.rules):
+    configs.check_least(config, {"render.size": 8, "render.slices": 2, "render.num_faces": 64})
+    if config.render.kind == "points" and config.render.radius * config.render.size < 1:
+        raise ConfigError(
+            f"config.render.radius is {config.render.radius}, less than half a pixel at config.render.size="
+            f"{config.render.size}; {1 / config.render.size:.4f} or more would be right"
+        )
+    mvtn = config.mvtn.build()
+    base_views(mvtn.views, mvtn.num_views, mvtn.elevation)  # refuses what does not exist
+    if not mvtn.learned and any(str(rule[0]).startswith("mvtn") for rule in config.optim.rules):
         raise ConfigError(
             "config.optim.rules names mvtn/, but fixed views have nothing to learn; give --config.optim.rules=\"(('.*', {}),)\""
         )
-
-
-def _abstract_params(network: Network, example: Batch | dict[str, jax.ShapeDtypeStruct]) -> PyTree:
-    """The parameters as shapes; tracing the whole pass too, so that what does not fit together is a ConfigError now."""
-
-    def trace(key: jax.Array, batch: Batch) -> PyTree:
-        params, state = network.init(key, batch)
-        network.run(params, state, batch)
-        return params
-
-    try:
-        return jax.eval_shape(trace, jax.random.key(0), dict(example))
-    except (ConfigError, DataError):
-        raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ConfigError(
-            f"config.mvtn, cnn, gcn, head and render give no network: {type(error).__name__}: {first}"
-        ) from error

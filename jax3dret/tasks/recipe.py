@@ -96,10 +96,19 @@ def build(
             "modality": "shape",
             "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
             "distance": config.eval.distance,
-            "weights": "random initialisation" if steps == 0 else f"trained on {config.data.name}:{config.train.split}",
+            "weights": weights_of(config, steps),
             **meta,
         },
     )
+
+
+def weights_of(config: configs.Config, steps: int) -> str:
+    """Where the weights of a run come from, in words for `meta`."""
+    begun = f"from {config.checkpoint.init_from}" if config.checkpoint.init_from else ""
+    if not steps:
+        return f"{begun}, not trained" if begun else "random initialisation"
+    trained = f"trained on {config.data.name}:{config.train.split}"
+    return f"{begun}, {trained}" if begun else trained
 
 
 def up_axis(config: configs.Config, source: Any) -> str:

@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax3dret.tasks.table_rows import Row, Run, read_json
 FILE = "table.json"
 DONE = "done"
 # What the text table shows; the page shows every metric.
+_STATUS = 60  # characters of a status; the list of what is missing was logged, and the page has it
 _SHOWN = (r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map")
 
 
@@ -77,15 +79,19 @@ def text(table: Mapping[str, Any]) -> str:
             difference = r["difference"].get("nn_acc")
             cells += ["-" if paper is None else f"{100 * paper:.1f}"]
             cells += ["-" if difference is None else f"{100 * difference:+.1f}"]
-        lines.append([*cells, r["status"]])
+        lines.append([*cells, textwrap.shorten(r["status"], _STATUS, placeholder=" ...")])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
     table_lines = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=True)), line[-1]])
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=True)), line[-1]]
+        )
         for line in lines
     ]
     notes = [table["title"], *table["notes"]]
     if compared:
         notes.append("paper: nearest-neighbour accuracy as published; diff: measured less published, in points")
+    if any(r["status"] == "left out" for r in rows):
+        notes.append("left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them")
     return "\n".join([notes[0], "", *table_lines, "", *notes[1:]]).rstrip()
 
 
@@ -111,17 +117,30 @@ def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:
         return f"missing: {run.problem or 'not run yet'}", nothing, nothing
     changed = configs.differences(run.config, theirs)
     init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
-    if init_from != run.config.checkpoint.init_from:
+    if not _same_start(run, init_from):
         changed.append(f"checkpoint.init_from: '{init_from}' there, '{run.config.checkpoint.init_from}' here")
     if changed:
         return f"missing: {run.folder} holds a run of another config: {changed[0]}", nothing, nothing
     report, summary = read_json(run.folder / "report" / "metrics.json"), read_json(run.folder / "summary.json")
     at = saved_step(run.folder)
     if not report or not summary:
-        return f"missing: not finished, {f'saved at step {at}' if at is not None else 'nothing saved'}", nothing, nothing
+        return (
+            f"missing: not finished, {f'saved at step {at}' if at is not None else 'nothing saved'}",
+            nothing,
+            nothing,
+        )
     if summary.get("steps", 0) < summary.get("planned_steps", 0):
         return f"missing: not finished, saved at step {at}", nothing, nothing
     return DONE, report, summary
+
+
+def _same_start(run: Run, init_from: str) -> bool:
+    """Whether a run began with the weights that it would begin with now; a whole table may have been moved."""
+    ours = run.config.checkpoint.init_from if run.config is not None else ""
+    if not ours or not init_from:
+        return bool(ours == init_from)
+    here, there = pathlib.Path(ours).resolve(), pathlib.Path(init_from).resolve()
+    return here == there or (bool(run.row.after) and here.name == there.name)
 
 
 def saved_step(folder: pathlib.Path) -> int | None:
@@ -137,7 +156,7 @@ def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
     first = next((r for r in others if r["status"].startswith("failed")), others[0])
     kind, _, why = first["status"].partition(": ")
     if not row.chosen and kind == "missing" and why == "not run yet":
-        return f"left out: --config.rows='{re.escape(row.name)}' runs it".replace("\\", "")
+        return "left out"
     seeds = f"seed {first['seed']}: " if len(results) > 1 else ""
     return f"{kind}: {seeds}{why}"
 
@@ -168,8 +187,7 @@ def _protocol(config: configs.Config, report: Mapping[str, Any], summary: Mappin
     dataset, settings = report.get("dataset") or {}, config.optim.to_dict()
     schedule = {k: v for k, v in settings["schedule"].items() if k != "name"}
     steps = summary.get("steps")
-    begun = config.checkpoint.init_from
-    trained = f"{'then ' if begun else ''}trained" if steps else "as they are"
+    cnn = config.cnn_weights if "cnn_weights" in tuple(config) else ""
     return {
         "config": summary.get("config"),
         "distance": stated.get("distance"),
@@ -178,7 +196,7 @@ def _protocol(config: configs.Config, report: Mapping[str, Any], summary: Mappin
         "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
         "points": encoder.get("num_points"),
         "parameters": encoder.get("parameters"),
-        "weights": f"{begun or 'random initialisation'}, {trained}",
+        "weights": f"{encoder.get('weights')}{f'; CNN from {cnn}' if cnn else ''}",
         "steps": steps,
         "batch": config.train.batch_size if steps else None,
         "learning_rate": settings["lr"] if steps else None,

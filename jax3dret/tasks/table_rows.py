@@ -170,11 +170,8 @@ def plan_runs(config: configs.Config, rows: Sequence[Row], folder: pathlib.Path,
                 problems += [f"{r.after}, from which it starts ({before.problem})"] if before.problem else []
             settings = [("seed", str(seed)), *settings, *map(_split, (*r.settings, *every))]
             spec = str(configs_at / r.config) if r.config else ""
-            resolved = None
-            problem = f"{spec or r.name}: no variant for this data set"
-            if r.config and _has_variant(spec):
-                resolved = configs.load(spec, settings)[0]
-                problem = "; ".join(problems)
+            resolved = _load(spec, settings) if r.config else None
+            problem = f"{spec or r.name}: no variant for this data set" if resolved is None else "; ".join(problems)
             runs[r.name, seed] = Run(r, seed, at, spec, tuple(settings), resolved, problem)
     return list(runs.values())
 
@@ -207,24 +204,25 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _lacking(name: str, given: str) -> str:
     need = NEEDS[name]
+    flag = f"--config.{name}={'DIR' if need.is_folder else 'FILE'}"
     if not given:
-        return f"{name}: {need.what}; {need.how}, then --config.{name}={'DIR' if need.is_folder else 'FILE'}"
+        return f"{name}: {need.what}; {need.how}, then {flag}"
     path = pathlib.Path(given)
     if need.is_folder and not (path / checkpoint.FOLDER).is_dir():
-        return f"{name}: --config.{name}={given} is no folder of imported weights; {_IMPORT}"
+        return f"{name}: {need.what} is not in {given}; {need.how}, then {flag}"
     if not need.is_folder and not path.is_file():
-        return f"{name}: --config.{name}={given} is no file"
+        return f"{name}: there is no file {given}; {need.what} ({need.how}): {flag}"
     return ""
 
 
-def _has_variant(spec: str) -> bool:
+def _load(spec: str, settings: Sequence[tuple[str, str]]) -> configs.Config | None:
+    """The resolved config of a row; None where there is no such file or variant."""
     try:
-        configs.load(spec)
+        return configs.load(spec, settings)[0]
     except ConfigError as error:
-        if "no such file" in str(error) or "has no variant" in str(error):
-            return False
+        if f"--config={spec.rpartition(':')[0]}: no such file" in str(error) or " has no variant '" in str(error):
+            return None
         raise
-    return True
 
 
 def _split(text: str) -> tuple[str, str]:

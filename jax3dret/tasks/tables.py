@@ -34,8 +34,18 @@ from jax3dret.tasks.table_rows import Row, Run
 
 log = logging.getLogger("jax3dret")
 SAVED, FAILED = 0, 1
-# Shares of a data set that may be lacking before a published number no longer stands beside it.
+# Share of a data set that may be lacking before a published number no longer stands beside it.
 _LACKING = 0.02
+# Settings that change no result.
+_HARMLESS = (
+    "data.num_threads=",
+    "eval.every=",
+    "eval.batch_size=",
+    "checkpoint.every=",
+    "checkpoint.keep=",
+    "log.",
+    "mesh.",
+)
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -92,7 +102,8 @@ def plan(
         runs=rows_of.plan_runs(config, rows, workdir / "rows", configs_at),
         write_report=write_report,
     )
-    config.data.to_dict()  # read, so that what a finished table no longer needs may still be given
+    for key in ("name", "data_dir", "manual_dir"):
+        config.data[key]  # read, so that what a finished table no longer needs may still be given
     steps = "collect" if config.collect else mode
     return lambda: _work(table, steps, prepare_data, children)
 
@@ -145,8 +156,9 @@ class _Table:
         return table
 
     def _not_comparable(self, manifest: Mapping[str, Any]) -> str:
-        if self.config.every_row:
-            return f"config.every_row changes the settings ({', '.join(self.config.every_row)})"
+        changes = [setting for setting in self.config.every_row if not setting.startswith(_HARMLESS)]
+        if changes:
+            return f"config.every_row changes the settings ({', '.join(changes)})"
         source = manifest.get("source") or {}
         if source.get("complete") is not False:
             return ""
@@ -224,6 +236,8 @@ def _find_missing(table: _Table, todo: list[Run], prepare_data: Callable[[config
 def _run(table: _Table, todo: list[Run], mode: str, children: Children) -> None:
     """Starts one run after the other, until all have ended or a signal came."""
     for number, run in enumerate(todo, start=1):
+        if children.signal:  # it came between two runs
+            return
         before = next((b for b in table.runs if b.row.name == run.row.after and b.seed == run.seed), None)
         if before is not None and before.folder in table.stopped:
             table.stopped[run.folder] = f"missing: {before.row.name}, from which it starts, failed"
@@ -233,9 +247,7 @@ def _run(table: _Table, todo: list[Run], mode: str, children: Children) -> None:
         ended = children.run(run.child(mode), table.workdir / "logs" / f"{run.folder.name}.txt")
         known = table.seconds.get(run.folder.name) or 0.0
         table.seconds[run.folder.name] = round(known + time.perf_counter() - began, 1)
-        if children.signal:
-            return
-        if ended.code:
+        if ended.code and not children.signal:
             table.stopped[run.folder] = f"failed: {ended.error}"
             log.error("%s, seed %d: %s", run.row.name, run.seed, ended.error)
         table.save()

@@ -67,6 +67,9 @@ TABLE_2 = {
     "MVTN/classification": (92.7, 88.9, 85.2, 97.1, 79.5, 87.8, 91.8),
 }
 
+# Where imported ULIP-2 weights lie unless a command says otherwise.
+WEIGHTS = "weights/ulip2_pointbert"
+
 # Variants of one data set: trained from scratch, random weights as they are, ULIP-2's weights as they are.
 SCRATCH, RANDOM, PRETRAINED = "_scratch", "_random", "_pretrained"
 
@@ -80,7 +83,7 @@ def published(row: str, column: str) -> dict[str, dict[str, float]]:
     """One number of tables 1 and 2 as `config.published` takes it; nothing where the paper has none."""
     table = 1 if row in TABLE_1 else 2
     number = (TABLE_1 | TABLE_2)[row][COLUMNS.index(column)]
-    return {} if number is None else {f"{row} on {column} (paper, table {table})": {"nn_acc": number / 100}}
+    return {} if number is None else {f"{row} on {column} (paper, table {table})": {"nn_acc": round(number / 100, 4)}}
 
 
 def use_dataset(config: ml_collections.ConfigDict, variant: str) -> Dataset:
@@ -146,7 +149,7 @@ def paper_schedule(config: ml_collections.ConfigDict, dataset: Dataset, *, pretr
 
 def from_ulip2_weights(config: ml_collections.ConfigDict) -> None:
     """Starts from imported ULIP-2 weights; the head is new."""
-    config.checkpoint.init_from = "weights/ulip2_pointbert"
+    config.checkpoint.init_from = WEIGHTS
     config.checkpoint.fresh = ("head/.*",)
 
 

@@ -1,7 +1,8 @@
 """Heads under their original names: the paper's classifier, the projector of VICReg's code, ULIP's projection.
 
-Classifier: linear{i} and norm{i}, numbered from the input, below "head." in the paper's checkpoints. Projector: the positions
-in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1, 3, 4, 6 for three layers. Projection into the space shared with images and text: one bare matrix.
+Classifier: linear{i} and norm{i}, numbered from the input, below "head." in the paper's checkpoints. Projector: the
+positions in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1, 3, 4, 6 for three layers. Projection into the
+space shared with images and text: one bare matrix.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params", "batch_stats"} of a ClassificationHead from the tensors below `prefix`; a linear probe has no statistics.
+    """{"params", "batch_stats"} of a ClassificationHead from the tensors below `prefix`; a linear probe has no
+    statistics.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """

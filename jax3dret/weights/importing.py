@@ -1,7 +1,7 @@
 """From a file of weights to a folder that the rest of the project takes, and back; complete, or refused.
 
-The folder is a workdir without a run: `checkpoints/` holds the variables, `import.json` where they came from. A run starts from it
-by config.checkpoint.init_from; a point encoder's also holds what `jax3dret index --weights` needs.
+The folder is a workdir without a run: `checkpoints/` holds the variables, `import.json` where they came from. A run
+starts from it by config.checkpoint.init_from; a point encoder's also holds what `jax3dret index --weights` needs.
 """
 
 from __future__ import annotations
@@ -99,9 +99,10 @@ def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(meta, {"params", "batch_stats"}) of an import, NumPy float32 arrays.
 
-    meta: kind, title, model (the network as a config names it; of CLIP and SLIP {"vision", "text"}), import (provenance), and more.
-    A point encoder stands at "encoder" in both trees, beside "projection" and "head"; CLIP and SLIP have "vision", "text" and
-    "logit_scale"; any other network's variables are the trees themselves. Without running statistics batch_stats is {}.
+    meta: kind, title, model (the network as a config names it; of CLIP and SLIP {"vision", "text"}), import
+    (provenance), and more. A point encoder stands at "encoder" in both trees, beside "projection" and "head"; CLIP and
+    SLIP have "vision", "text" and "logit_scale"; any other network's variables are the trees themselves. Without
+    running statistics batch_stats is {}.
 
     Raises:
         ConfigError: not an import. DataError: it cannot be read.
@@ -120,12 +121,13 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
 
 
 def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of an import under their original names, float32: the reverse of the import, without what it left unused.
+    """The tensors of an import under their original names, float32: the reverse of the import, without what it left
+    unused.
 
     Raises as `load_imported`.
     """
     meta, variables = load_imported(folder)
-    state_dict = {}
+    state_dict: dict[str, np.ndarray] = {}
     for entry in meta["import"]["parts"]:
         part = Part(entry["name"], entry["weights"], entry["prefix"], "", {}, ())
         own = {

@@ -1,8 +1,8 @@
 """Tensors by name out of any file of weights, and what lay around them.
 
-PyTorch files (zip, the older stream, TorchScript), safetensors and .npz; which of them a file is, its content says. None runs code
-from the file. A training checkpoint wraps its tensors ("state_dict", "model", ...) and their names ("module."): both are taken
-off and reported.
+PyTorch files (zip, the older stream, TorchScript), safetensors and .npz; which of them a file is, its content says.
+None runs code from the file. A training checkpoint wraps its tensors ("state_dict", "model", ...) and their names
+("module."): both are taken off and reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from jax3dret.core.types import DataError
 from jax3dret.weights import safetensors_file, torch_file
-from jax3dret.weights.pickles import Inert, NumpyArray
+from jax3dret.weights.plain_data import Inert, NumpyArray
 from jax3dret.weights.sniff import sniff
 
 # Where checkpoints keep their tensors, in the order of preference where one has several.
@@ -34,8 +34,8 @@ MAX_RATIO = 50
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Where the tensors came from. wrapper: the entries they lay in; prefix: what was taken off each of their names; others: what
-    else the file holds, by name, in words."""
+    """Where the tensors came from. wrapper: the entries they lay in; prefix: what was taken off each of their names;
+    others: what else the file holds, by name, in words."""
 
     path: str
     format: str
@@ -50,17 +50,20 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     """Tensors by name as NumPy arrays in the file's own precision (bfloat16 by ml_dtypes), and where they came from.
 
     Raises:
-        DataError: it cannot be read, holds no tensors, or holds several sets of them none of which is meant; or it wants to run
+        DataError: it cannot be read, holds no tensors, or holds several sets of them none of which is meant; or it
+        wants to run
             code (its subclass Refused). One line says what it is and what would be right.
     """
     path = pathlib.Path(path)
     kind = sniff(path)
+    wrapper: tuple[str, ...] = ()
+    others: list[tuple[str, str]] = []
     try:
         if kind == "safetensors":
             arrays, metadata = safetensors_file.load(path)
-            found, others, wrapper, form = arrays, list(metadata.items()), (), "safetensors"
+            found, others, form = arrays, list(metadata.items()), "safetensors"
         elif kind == "npz":
-            found, others, wrapper, form = _read_npz(path), [], (), "NumPy archive (npz)"
+            found, form = _read_npz(path), "NumPy archive (npz)"
         else:
             value, form = torch_file.load(path)
             tensors, wrapper, others = _unwrap(value, path)

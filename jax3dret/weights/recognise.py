@@ -1,7 +1,8 @@
 """What a set of tensors is: told by its names and shapes alone, and what of it this project takes.
 
-One function for each kind of checkpoint looks at the names; the first that knows them answers. What no tensor tells (attention
-heads, how points were grouped and normalised) is stated as the published settings of that kind, marked as such.
+One function for each kind of checkpoint looks at the names; the first that knows them answers. What no tensor tells
+(attention heads, how points were grouped and normalised) is stated as the published settings of that kind, marked as
+such.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ State = Mapping[str, np.ndarray]
 class Part:
     """One network of a file.
 
-    name: where its variables stand in an import; empty: they are the whole. weights: the module whose `from_torch` and `to_torch`
-    map it, or "module:prefix of the functions" for a head. prefix: of its names in the file. model: the network as a config
-    names it, and fields: as far as the tensors tell. tensors: the names it takes.
+    name: where its variables stand in an import; empty: they are the whole. weights: the module whose `from_torch` and
+    `to_torch` map it, or "module:prefix of the functions" for a head. prefix: of its names in the file. model: the
+    network as a config names it, and fields: as far as the tensors tell. tensors: the names it takes.
     """
 
     name: str
@@ -50,9 +51,10 @@ class Recognised:
     """What a file is.
 
     kind: short name, "unknown" if there is none. title: in words. parts: what an import takes; empty if nothing can be.
-    preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and of the space shared with
-    images and text, 0 without one. classes: of the classifier, 0 without one. rules: what was not told by a tensor, and where it
-    comes from. notes: what a user should know. unused: names that no part takes. problem: why it cannot be imported, or empty.
+    preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and of the space shared
+    with images and text, 0 without one. classes: of the classifier, 0 without one. rules: what was not told by a
+    tensor, and where it comes from. notes: what a user should know. unused: names that no part takes. problem: why it
+    cannot be imported, or empty.
     """
 
     kind: str
@@ -130,10 +132,11 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
         fields["fps_start_eval"] = "pointnet2_ops"
         projection, wrong = _projection(state_dict, root, 2 * width)
         common |= {"latent_dim": projection.fields["features"], "problem": wrong}
-        parts = (encoder, projection)
+        parts: tuple[Part, ...] = (encoder, projection)
         if channels == 6:
             preprocessing = _points(10_000, "x y z r g b", "pointnet2_ops")
             preprocessing["colour"] = "red, green, blue from 0 to 1; 0.4 each where a shape has none"
+            rules["up_axis"] = "y, as in ULIP's other clouds; the coloured release does not say"
             title = f"ULIP-2, the rgb generation ({size})"
             notes = ("it was trained on coloured clouds: uncoloured shapes get one grey, and retrieve less well",)
             return Recognised("ulip2_rgb", title, parts, preprocessing, rules=rules, notes=notes, **common)

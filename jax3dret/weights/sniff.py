@@ -44,7 +44,8 @@ def sniff(path: str | os.PathLike[str]) -> Format:
     """Which reader a file takes. Its name counts for nothing but TensorFlow's shards, which nothing else tells.
 
     Raises:
-        DataError: not there, not a file, empty, or not a file of weights; one line says what it is and what would be right.
+        DataError: not there, not a file, empty, or not a file of weights; one line says what it is and what would be
+        right.
     """
     path = pathlib.Path(path)
     if path.is_dir():

@@ -1,8 +1,9 @@
 """PyTorch's files without PyTorch: zip archives, the older stream of pickles, TorchScript archives.
 
-All three are a pickle whose tensors refer to storages, blocks of raw numbers that lie beside it. Nothing is run: the pickle is
-read by `weights.pickles`, the code of a TorchScript archive is not looked at, its modules become inert holders of attributes.
-A storage is read when a tensor of it is asked for, so the optimizer of a training checkpoint costs nothing.
+All three are a pickle whose tensors refer to storages, blocks of raw numbers that lie beside it. Nothing is run: the
+pickle is read by `weights.pickles`, the code of a TorchScript archive is not looked at, its modules become inert
+holders of attributes. A storage is read when a tensor of it is asked for, so the optimizer of a training checkpoint
+costs nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import ml_dtypes
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.pickles import Name, Refused, Unpickler
+from jax3dret.weights.pickles import Refused, Unpickler
+from jax3dret.weights.plain_data import Name
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -148,14 +150,13 @@ def _load_zip(path: pathlib.Path) -> Loaded:
 
 def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
     names = archive.namelist()
-    (root, *others) = [n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")] or [
-        None
-    ]
-    if root is None or others:
+    roots = [n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
+    if len(roots) != 1:
         raise DataError(
-            f"{path}: a zip archive with {'several' if others else 'no'} data.pkl, so no PyTorch file "
+            f"{path}: a zip archive with {'several' if roots else 'no'} data.pkl, so no PyTorch file "
             f"(it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}); unzip it and give the file of weights"
         )
+    (root,) = roots
     size = path.stat().st_size
     present = set(names)
     order = f"{root}byteorder"
@@ -214,7 +215,7 @@ def _load_stream(path: pathlib.Path) -> Loaded:
     size = path.stat().st_size
     if not size:
         raise DataError(f"{path}: is empty")
-    data = memoryview(np.memmap(path, np.uint8, "r")).cast("B")
+    data = np.memmap(path, np.uint8, "r").data
     storages: dict[str, Storage] = {}
     begins: dict[str, int] = {}
 

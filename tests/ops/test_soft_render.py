@@ -19,7 +19,7 @@ ELEVATION = np.array([[30.0, -10.0], [-55.0, 70.0]], np.float32)
 VERTICES = np.array(
     [[0.7, -0.3, 0.1], [-0.5, 0.6, 0.2], [-0.4, -0.6, 0.5], [0.1, 0.2, -0.7], [0.6, 0.5, 0.3], [-0.7, 0.1, 0.4], [0.2, -0.7, -0.5]]
 )  # fmt: skip
-LIGHT = np.array([[0.3, 0.9, -0.2], [0.0, 0.0, 1.0]])
+LIGHT = np.array([[0.3, 0.9, -0.2], [0.5, 1.0, -0.7]])
 PAINT, PAPER = (0.8, 0.6, 0.4), (0.0, 0.0, 1.0)
 FACES = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0], [4, 5, 6], [0, 0, 0]])
 
@@ -39,8 +39,8 @@ def grey_picture(azimuth, elevation, points):
 
 
 def meshes_picture(azimuth, elevation, mesh):
-    light = jnp.asarray(LIGHT)
-    return render_meshes(*mesh, azimuth, elevation, size=SIZE, light=light, color=PAINT, background=PAPER)
+    settings = {"size": SIZE, "faces_per_pixel": 3, "color": PAINT, "background": PAPER}
+    return render_meshes(*mesh, azimuth, elevation, light=jnp.asarray(LIGHT), **settings)
 
 
 # The second item is the mirrored one, without its plate.
@@ -52,6 +52,14 @@ MESH = (
 SHAPES = {clouds_picture: cloud(), grey_picture: cloud(), meshes_picture: MESH}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def rows_in_blocks():
+    """Meshes are drawn seven rows at a time, and the last block of 32 is cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soft_render, "_PIECE", 7 * SIZE * 2 * len(FACES))
+        yield
+
+
 @functools.cache
 def compiled(picture):
     """(angles [2, B, V], shape, target, weights) -> value, picture and slope of a loss, in float64: compiled once."""
@@ -60,7 +68,9 @@ def compiled(picture):
         image = picture(*angles, shape)
         return jnp.sum(weights * (image - target) ** 2), image
 
-    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    # Little optimization: what takes time is to compile.
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
 
     def call(angles, shape=SHAPES[picture], target=0.5, weights=1.0):
         with jax.enable_x64(True):
@@ -128,16 +138,14 @@ def test_a_point_lies_where_the_cameras_see_it(up, projection):
         np.testing.assert_allclose(np.stack([column, row], -1)[:, view], expected[:, :2], atol=0.15)
 
 
-def literal_depths(view, size):
+def literal_owners(view, vertices, faces):
     """The face over each pixel's centre that is nearest, -1 for none: a z-buffer, one face after the other."""
-    seen = cameras.project(view, cameras.z_up(VERTICES, "y"), size)
-    buffer, owner = np.full((size, size), np.inf), np.full((size, size), -1)
-    row, column = np.mgrid[:size, :size] + 0.5
-    for index, face in enumerate(FACES):
+    seen = cameras.project(view, cameras.z_up(vertices, "y"), SIZE)
+    buffer, owner = np.full((SIZE, SIZE), np.inf), np.full((SIZE, SIZE), -1)
+    row, column = np.mgrid[:SIZE, :SIZE] + 0.5
+    for index, face in enumerate(faces):
         (ax, ay, az), (bx, by, bz), (cx, cy, cz) = seen[face]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0:
-            continue
         b = ((column - ax) * (cy - ay) - (row - ay) * (cx - ax)) / area
         c = ((bx - ax) * (row - ay) - (by - ay) * (column - ax)) / area
         depth = 1 / ((1 - b - c) / az + b / bz + c / cz)
@@ -147,34 +155,33 @@ def literal_depths(view, size):
 
 
 def test_away_from_edges_a_mesh_looks_as_with_a_z_buffer():
-    angles = np.array([[[20.0, 160.0], [0.0, 0.0]], [[30.0, -40.0], [0.0, 0.0]]])
-    pictures = compiled(meshes_picture)(angles)[1][0]
-    views = cameras.Cameras("test", 2.2 * cameras.directions(*angles[:, 0]), 60.0)
+    # The second item: a tetrahedron. (A tip too thin to hold a pixel's centre is missed by a z-buffer, not by soft edges.)
+    angles = np.array([[[0.0, 0.0], [20.0, 160.0]], [[0.0, 0.0], [30.0, -40.0]]])
+    pictures = compiled(meshes_picture)(angles)[1][1]
+    vertices, faces, light = MESH[0][1], FACES[:4], LIGHT[1] / np.linalg.norm(LIGHT[1])
+    views = cameras.Cameras("test", 2.2 * cameras.directions(*angles[:, 1]), 60.0)
     for index in range(2):
         view = cameras.camera(views, index)
-        owner = literal_depths(view, SIZE)
-        # Where the two pixels around show the same face, nothing is soft.
+        owner = literal_owners(view, vertices, faces)
+        # Where the pixels around show the same face, nothing is soft; of the paper, two around: corners are thin.
         inner = np.ones_like(owner, bool)
         for dr, dc in np.ndindex(5, 5):
-            inner &= np.roll(owner, (dr - 2, dc - 2), (0, 1)) == owner
-        assert inner[owner >= 0].sum() > 20
+            far = max(abs(dr - 2), abs(dc - 2)) == 2
+            inner &= (np.roll(owner, (dr - 2, dc - 2), (0, 1)) == owner) | ((owner >= 0) if far else False)
+        assert inner[owner >= 0].sum() > 25
         toward = np.array([view.axes[2][0], view.axes[2][2], -view.axes[2][1]])  # back to y up
-        off = 0
         for face in set(owner[inner].ravel()):
             there = pictures[index][inner & (owner == face)]
             expected = np.array(PAPER)
             if face >= 0:
-                a, b, c = VERTICES[FACES[face]]
+                a, b, c = vertices[faces[face]]
                 normal = np.cross(b - a, c - a)
                 normal /= np.linalg.norm(normal) * np.sign(normal @ (2.2 * toward - (a + b + c) / 3))
-                unit = LIGHT[0] / np.linalg.norm(LIGHT[0])
-                facing = normal @ unit
-                mirrored = (2 * facing * normal - unit) @ toward
+                facing = normal @ light
+                mirrored = (2 * facing * normal - light) @ toward
                 expected = (0.5 + 0.3 * max(facing, 0)) * np.array(PAINT)
                 expected = expected + (0.2 * max(mirrored, 0) ** 64 if facing > 0 else 0)
-            off += (np.abs(there - expected) > 2e-3).any(-1).sum()
-        # A tip too thin to hold a pixel's centre is missed by a z-buffer, not by soft edges.
-        assert off <= 1
+            np.testing.assert_allclose(there, np.broadcast_to(expected, there.shape), atol=2e-3, err_msg=str(face))
 
 
 def test_the_nearer_point_covers_the_farther():
@@ -182,17 +189,12 @@ def test_the_nearer_point_covers_the_farther():
     red, green = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
     settings = {"size": 9, "radius": 0.5, "density": 20.0}
     views = (jnp.array([[0.0, 180.0]]), jnp.zeros((1, 2)))
-    pictures = jax.jit(lambda p: render_points(p, *views, colors=jnp.array([[red, green]]), **settings))(points)
+    colors = jnp.array([[red, green]])
+    pictures, grey = jax.jit(
+        lambda p: (render_points(p, *views, colors=colors, **settings), render_points(p, *views, **settings))
+    )(points)
     np.testing.assert_allclose(pictures[0, :, 4, 4], [red, green], atol=1e-4)
-    grey = jax.jit(lambda p: render_points(p, *views, **settings))(points)
     np.testing.assert_allclose(grey[0, :, 4, 4], 0.1, atol=1e-4)
-
-
-def test_rows_in_blocks_give_the_same_picture(monkeypatch):
-    whole = compiled(meshes_picture)([AZIMUTH, ELEVATION])[1]
-    monkeypatch.setattr(soft_render, "_PIECE", 7 * SIZE * 2 * len(FACES))  # 7 rows of 32: the last block is cut
-    cut = jax.jit(meshes_picture)(AZIMUTH, ELEVATION, (MESH[0].astype(np.float32), *MESH[1:]))
-    np.testing.assert_allclose(cut, whole, atol=1e-4)
 
 
 def test_nothing_to_see_is_paper_and_moves_nothing():
@@ -229,7 +231,7 @@ def test_what_is_not_finite_marks_its_own_pictures_alone(picture):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"radius": 0.01}, "radius=0.01 at size 20: 0.0500 or more"),
+        ({"radius": 0.01}, "radius=0.01 at size 32: 0.0312 or more"),
         ({"slices": 1}, "slices=1"),
         ({"projection": "fisheye"}, "projection='fisheye'"),
         ({"up": "x"}, "up='x'"),
@@ -240,4 +242,4 @@ def test_what_is_not_finite_marks_its_own_pictures_alone(picture):
 def test_what_does_not_fit_is_refused(change, message):
     settings = {"elevation": jnp.zeros((2, 2)), "size": SIZE, "radius": 0.2} | change
     with pytest.raises(ConfigError, match=message):
-        render_points(jnp.zeros((2, 5, 3)), jnp.zeros((2, 2)), **settings)
+        jax.eval_shape(lambda: render_points(jnp.zeros((2, 5, 3)), jnp.zeros((2, 2)), **settings))
