@@ -30,7 +30,7 @@ def get_config(variant):
     if variant.startswith("paper"):
         return _paper(config, graph=variant == "paper")
     data, _, cameras = variant.partition("_")
-    ulip_presets.use_small(config, data, demo=15.0, other=8.0)
+    ulip_presets.use_small(config, data, demo=10.0, other=8.0)
     config.data.num_points = 512
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.mvtn = {

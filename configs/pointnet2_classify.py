@@ -8,7 +8,7 @@
 | modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | small PointNet++ |
 | paper, modelnet40, shapenet_normal, ... | each of the paper's data sets; paper is modelnet40 | PointNet++ SSG, published size |
 
-Expected NN accuracy, two CPU cores: modelnet10 92.2 % in 16 minutes on a busy machine (one seed), demo 91.9 % in 2.3 minutes (one seed). The full-size
+Expected NN accuracy, two CPU cores: modelnet10 92.2 % in 12 minutes on a busy machine (one seed), demo 91.9 % in 2 minutes (one seed). The full-size
 variants have not been run; the paper's numbers stand in their reports.
 """
 

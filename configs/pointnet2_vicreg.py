@@ -11,7 +11,7 @@
 | modelnet40_random, ... | no training: the random-weights row | PointNet++ SSG, published size |
 
 Expected NN accuracy, two CPU cores: modelnet10 89.4 % in 11 minutes (one seed), modelnet10_random 81.7 % +- 1.0 (three seeds),
-demo 89.4 % (one seed; 7 minutes of CPU time). The full-size variants have not been run; the paper's numbers stand in their reports.
+demo 89.4 % in 4 minutes (one seed). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
 from jax3dret.tasks import ulip, ulip_presets

@@ -11,7 +11,7 @@
 | modelnet40, shapenet_normal, ... | from ULIP-2 weights as the published code has it, data set by data set | PointBERT, ULIP-2 size |
 | modelnet40_scratch, ... | paper on each of them | PointBERT, ULIP-2 size |
 
-Expected NN accuracy, two CPU cores: modelnet10 92.3 % in 5 minutes (one seed), demo 93.4 % in 2.5 minutes (one seed). The full-size variants have not
+Expected NN accuracy, two CPU cores: modelnet10 92.3 % in 5 minutes (one seed), demo 93.4 % in 2 minutes (one seed). The full-size variants have not
 been run; the paper's numbers stand in their reports.
 """
 

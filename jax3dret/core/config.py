@@ -27,7 +27,7 @@ from jax3dret.core.types import ConfigError
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed.
 PLACE_KEYS = (
     *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
-    *("eval.every", "eval.batch_size"),
+    *("eval.every", "eval.batch_size", "views.jobs"),
 )
 
 # The least value of numbers that count or divide.

@@ -120,10 +120,10 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
         meta = checkpoints.meta()
     finally:
         checkpoints.close()
-    used = _used(recipe, abstract, meta)
+    used = _used(recipe, abstract, meta, workdir)
     arrays = {name: np.asarray(leaf) for name, leaf in _named(_model(params, state)) if name in used}
     meta = {**meta, "jax3dret": __version__}
-    return _encoder(config, described, meta, arrays, recipe, abstract, workdir)
+    return _encoder(config, described, meta, arrays, recipe, abstract)
 
 
 def load_encoder(folder: pathlib.Path) -> Encoder:
@@ -147,12 +147,12 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder / 'model.npz'}: cannot be read ({error}); build the index again") from None
-    used = _used(recipe, abstract, meta)
+    used = _used(recipe, abstract, meta, folder)
     for name, leaf in _named(abstract):
         if name in used and (name not in arrays or arrays[name].shape != leaf.shape):
             found = arrays[name].shape if name in arrays else "absent"
             raise DataError(f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index again")
-    return _encoder(config, described, meta, arrays, recipe, abstract, folder)
+    return _encoder(config, described, meta, arrays, recipe, abstract)
 
 
 class _Described:
@@ -204,11 +204,7 @@ def _encoder(
     arrays: Mapping[str, np.ndarray],
     recipe: Recipe,
     abstract: PyTree,
-    folder: pathlib.Path,
 ) -> Encoder:
-    if meta.get("modality") != "shape" or meta.get("up_axis") != "y":
-        raise ConfigError(f"{folder}: a model of {meta.get('modality')}, not of shapes with y up; {TRAIN}")
-
     def place(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         # The head is not in `arrays`: the embedding does not read it, so it costs no memory to speak of.
         name = path_name(path)
@@ -223,8 +219,10 @@ def _embedding(recipe: Recipe, model: Mapping[str, PyTree], points: jax.Array) -
     return recipe.task.embed(model["params"], model["model_state"], {"points": points})["shape"]
 
 
-def _used(recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any]) -> set[str]:
-    """Paths of the arrays that the embedding reads."""
+def _used(recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any], folder: pathlib.Path) -> set[str]:
+    """Paths of the arrays that the embedding reads. Raises ConfigError for a model that embeds something else than clouds."""
+    if meta.get("modality") != "shape" or meta.get("up_axis") != "y":
+        raise ConfigError(f"{folder}: a model of {meta.get('modality')}, not of shapes with y up; {TRAIN}")
     points = jax.ShapeDtypeStruct((1, int(meta["num_points"]), 3), jnp.float32)
     traced = jax.make_jaxpr(lambda model, points: _embedding(recipe, model, points))(abstract, points).jaxpr
     read = {id(variable) for equation in traced.eqns for variable in equation.invars}

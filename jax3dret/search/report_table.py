@@ -11,7 +11,7 @@ import hashlib
 import importlib.resources
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ td a, th a { color: var(--accent); } ol.notes { margin: 10px 0; padding-left: 1.
 .sd { color: var(--muted); font-size: .82rem; }
 .why code { margin: 0; overflow-wrap: anywhere; }
 tr.idle th, tr.idle td { color: var(--muted); }
+tbody th { min-width: 13.5rem; } tbody th code { display: block; margin: 0; }
 """
 
 
@@ -185,8 +186,10 @@ def _open(table: Mapping[str, Any]) -> str:
         if row["status"] == "done":
             continue
         command = f"<code>{escape(row['command'])}</code>" if row["command"] else "–"
+        css = "" if ":" in row["status"] else "state"
         lines.append(
-            f'<tr><th scope="row">{escape(row["name"])}</th><td>{escape(row["status"])}</td><td class="why">{command}</td></tr>'
+            f'<tr><th scope="row">{escape(row["name"])}</th><td class="{css}">{escape(row["status"])}</td>'
+            f'<td class="why">{command}</td></tr>'
         )
     if not lines:
         return ""
@@ -211,21 +214,23 @@ def _protocol(table: Mapping[str, Any]) -> str:
     ]
     data = facts[0]["data"]
     if all(f["data"] == data for f in facts):
-        shared += [(key, plain(data[key])) for key in ("name", "version", "splits", "items")]
-    columns = {
+        shared += [("data", f"{plain(data['name'])} {plain(data['version'])}")]
+        shared += [(key, plain(data[key])) for key in ("splits", "items")]
+    one_size = all(f["points"] == facts[0]["points"] for f in facts)
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "weights": lambda f: plain(f["weights"]),
         "steps": lambda f: plain(f["steps"]),
         "batch": lambda f: "–" if f["batch"] is None else plain(f["batch"]),
         "learning rate": lambda f: "–" if f["learning_rate"] is None else short(f["learning_rate"]),
         "schedule": lambda f: "–" if f["schedule"] is None else _schedule(f["schedule"]),
-        "points": lambda f: plain(f["points"]),
+        **({} if one_size else {"points": lambda f: plain(f["points"])}),
         "parameters": lambda f: plain(f["parameters"]),
         "seeds": lambda f: plain(f["seeds"]),
         "training": lambda f: duration(f["train_s"]) if f["steps"] else "–",
     }
     words = ("weights", "schedule")
     lines = [
-        f'<tr><th scope="row">{_link(row)}<br><code>{escape(row["protocol"]["config"])}</code></th>'
+        f'<tr><th scope="row">{_link(row)}<code>{escape(row["protocol"]["config"])}</code></th>'
         + "".join(
             f"<td>{escape(show(row['protocol']))}</td>" if name in words else _number(escape(show(row["protocol"])))
             for name, show in columns.items()
@@ -277,13 +282,13 @@ def _value(row: Mapping[str, Any], key: str, *, bar: bool = False) -> str:
 
 
 def _link(row: Mapping[str, Any]) -> str:
-    """The row's name, linked to the report of its first finished run; further seeds as numbers."""
+    """The row's name, linked to the report of its first finished run, and links to those of further seeds."""
     name = escape(row["name"])
     done = [run for run in row["runs"] if run["status"] == "done"]
     if not done:
         return name
     links = [f'<a href="../rows/{escape(quote(run["workdir"]))}/report/index.html">' for run in done]
-    more = "".join(f" {link}{run['seed']}</a>" for link, run in zip(links[1:], done[1:], strict=True))
+    more = "".join(f" · {link}seed {run['seed']}</a>" for link, run in zip(links[1:], done[1:], strict=True))
     return f"{links[0]}{name}</a>{more}"
 
 

@@ -204,15 +204,12 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _lacking(name: str, given: str) -> str:
     need = NEEDS[name]
-    flag = f"--config.{name}={'DIR' if need.is_folder else 'FILE'}"
-    if not given:
-        return f"{name}: {need.what}; {need.how}, then {flag}"
+    wanted = f"{name}: {need.what} ({need.how}): --config.{name}={'DIR' if need.is_folder else 'FILE'}"
     path = pathlib.Path(given)
-    if need.is_folder and not (path / checkpoint.FOLDER).is_dir():
-        return f"{name}: {need.what} is not in {given}; {need.how}, then {flag}"
-    if not need.is_folder and not path.is_file():
-        return f"{name}: there is no file {given}; {need.what} ({need.how}): {flag}"
-    return ""
+    found = (path / checkpoint.FOLDER).is_dir() if need.is_folder else path.is_file()
+    if given and found:
+        return ""
+    return f"{wanted}; not found in {given}" if given else wanted
 
 
 def _load(spec: str, settings: Sequence[tuple[str, str]]) -> configs.Config | None:
