@@ -286,9 +286,10 @@ def _draw_rows(
     batch = usable.shape[0]
     row, column = jnp.meshgrid(first + jnp.arange(rows) + 0.5, jnp.arange(size) + 0.5, indexing="ij")
     column, row = column.reshape(1, -1, 1), row.reshape(1, -1, 1)
-    shape = jnp.stack([seen.column, seen.row, seen.near, seen.inverse], -1)  # [B, F, 3 corners, 4]
-    fixed = lax.stop_gradient(shape)
-    cover, near, _ = _over(fixed[:, None], column, row, softness)
+    shape = jnp.stack([seen.column, seen.row, seen.near, seen.inverse])  # [4, B, F, 3 corners]
+    # Computed once and one number after the other in memory, not anew and strided for every pair of pixel and face.
+    fixed = lax.optimization_barrier(lax.stop_gradient(shape).transpose(0, 3, 1, 2))
+    cover, near, _ = _over(fixed[:, :, :, None], column, row, softness)
     # The nearest faces, and the nearest that hides all behind it: near an outline, fading faces may be the nearer ones.
     fading = jnp.where((cover > 0) & usable[:, None], near, -jnp.inf)
     hiding = jnp.where(cover < 1, -jnp.inf, fading)
@@ -298,7 +299,8 @@ def _draw_rows(
     apart = (jnp.take_along_axis(hiding, wall, -1) > -jnp.inf) & ~(exists & (found == wall)).any(-1, keepdims=True)
     found, exists = jnp.concatenate([found, wall], -1), jnp.concatenate([exists, apart], -1)
 
-    taken = gather(shape.reshape(batch, -1, 12), found).reshape(*found.shape, 3, 4)
+    taken = gather(shape.transpose(1, 2, 0, 3).reshape(batch, -1, 12), found).reshape(*found.shape, 4, 3)
+    taken = taken.transpose(3, 4, 0, 1, 2)
     cover, near, share = _over(taken, column, row, softness)  # [B, pixels, K], share: [..., 3]
     cover = jnp.where(exists, cover, 0.0)
     visible, alpha = cover, cover[..., 0]
@@ -313,38 +315,39 @@ def _draw_rows(
 
 
 def _over(
-    corners: Float[Array, "... 3 4"], column: Float[Array, "..."], row: Float[Array, "..."], softness: float
+    corners: Float[Array, "4 3 ..."], column: Float[Array, "..."], row: Float[Array, "..."], softness: float
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "... 3"]]:
     """Of faces over pixel centres: coverage, place along the axis to the viewer, and the shares of the three corners.
 
-    Coverage is 1 inside and falls to 0 at `softness` pixels from the face (smoothstep of the distance). Beyond the edges, place
-    and shares are those of the nearest corners: clipped and scaled to sum 1.
+    corners: column, row, near and inverse of each corner, see `Projected`. Coverage is 1 inside and falls to 0 at `softness`
+    pixels from the face (smoothstep of the distance). Beyond the edges, place and shares are those of the nearest corners:
+    clipped and scaled to sum 1.
     """
-    x, y = corners[..., 0] - column[..., None], corners[..., 1] - row[..., None]
+    x, y = ([value[k] - at for k in range(3)] for value, at in ((corners[0], column), (corners[1], row)))
     edges = [(i, (i + 1) % 3) for i in range(3)]
     # Twice the signed areas of the three triangles between the pixel and an edge; edge i is opposite corner i - 1.
-    parts = [x[..., a] * y[..., b] - x[..., b] * y[..., a] for a, b in edges]
+    parts = [x[a] * y[b] - x[b] * y[a] for a, b in edges]
     # From differences: the sum of the parts of a face without area is not 0 once it is rounded.
-    whole = (x[..., 1] - x[..., 0]) * (y[..., 2] - y[..., 0]) - (x[..., 2] - x[..., 0]) * (y[..., 1] - y[..., 0])
+    sides = [(corners[0][b] - corners[0][a], corners[1][b] - corners[1][a]) for a, b in edges]
+    whole = sides[0][0] * sides[1][1] - sides[1][0] * sides[0][1]
     flat = jnp.abs(whole) < _FLAT
     turn = jnp.where(whole < 0, -1.0, 1.0)
     inside = (parts[0] * turn >= 0) & (parts[1] * turn >= 0) & (parts[2] * turn >= 0)
-    square = jnp.full(whole.shape, jnp.inf)
-    for a, b in edges:
-        dx, dy = x[..., b] - x[..., a], y[..., b] - y[..., a]
+    square = jnp.full(parts[0].shape, jnp.inf)
+    for (a, _), (dx, dy) in zip(edges, sides, strict=True):
         length = dx * dx + dy * dy
-        at = _between(-(x[..., a] * dx + y[..., a] * dy) / jnp.where(length > 0, length, 1.0), 1)
-        found = (x[..., a] + at * dx) ** 2 + (y[..., a] + at * dy) ** 2
+        at = _between(-(x[a] * dx + y[a] * dy) * (1.0 / jnp.where(length > 0, length, 1.0)), 1)
+        found = (x[a] + at * dx) ** 2 + (y[a] + at * dy) ** 2
         square = jnp.where(found < square, found, square)
     # 1e-12: the square root has a gradient at 0 too.
     left = jax.nn.relu(1.0 - jnp.sqrt(square + 1e-12) / softness)
     cover = jnp.where(flat, 0.0, jnp.where(inside, 1.0, left * left * (3.0 - 2.0 * left)))
-    safe = jnp.where(flat, 1.0, whole)
-    share = [_between(parts[k] / safe, 1) * corners[..., (k + 2) % 3, 3] for k in range(3)]  # of corner k - 1
-    total = share[0] + share[1] + share[2]
-    total = jnp.where(flat, 1.0, total)
-    ordered = jnp.stack([share[1], share[2], share[0]], -1) / total[..., None]
-    return cover, jnp.sum(ordered * corners[..., 2], -1), ordered
+    scale = 1.0 / jnp.where(flat, 1.0, whole)
+    share = [_between(parts[(k + 1) % 3] * scale, 1) * corners[3][k] for k in range(3)]
+    total = jnp.where(flat, 1.0, share[0] + share[1] + share[2])
+    ordered = jnp.stack(share, -1) / total[..., None]
+    near = sum(share[k] * corners[2][k] for k in range(3)) / total
+    return cover, near, ordered
 
 
 def _phong(

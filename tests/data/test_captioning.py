@@ -21,16 +21,16 @@ def model(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("llava")
     words = sorted({word for prompt in captioning.PAPER_PROMPTS for word in prompt.split()})
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", *words])}
+    vocabulary = {
+        word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", *words])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="left",
         additional_special_tokens=["<image>"],
     )  # fmt: skip
-    pictures = transformers.CLIPImageProcessor(
-        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
-    )
+    pictures = transformers.CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
     processor = transformers.LlavaProcessor(
         pictures, fast, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
     )
