@@ -7,7 +7,7 @@ from golden_checks.case import Case
 from jax3dret.models.mvtn import LEARNED, ViewSelector
 from jax3dret.weights.mvtn import selector_from_torch
 
-# Angles reach hundreds of degrees in float32.
+# Degrees. The published code's own float32 angles are up to 1.7e-4 away from its float64 ones.
 ATOL = 1e-3
 
 
