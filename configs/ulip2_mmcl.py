@@ -16,7 +16,7 @@ The full-size variants need imported SLIP weights (--config.towers.weights=DIR),
 captions: --config.captions.path=FILE after --config.captions.name=jax3dret.data.captions:from_jsonl, or the vision-language model that they
 name, with the extra `caption`.
 
-Expected NN accuracy, two CPU cores: demo 85.0 % in 13 minutes on a busy machine (one seed; untrained 79.7 %). The full-size variants have not been run; the paper's numbers stand in their reports.
+Expected NN accuracy, two CPU cores: demo 84.7 % in 2.3 minutes (one seed; untrained 79.7 %). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
 from jax3dret.tasks import mmcl, ulip_presets
