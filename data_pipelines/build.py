@@ -6,7 +6,8 @@
 
 A builder is a TFDS `GeneratorBasedBuilder` in data_pipelines/<name>/<name>.py; there is no table of them. Beyond TFDS it has
 
-    UP_AXIS       "y" or "z": the gravity axis of the records (an instance may set its own)
+    UP_AXIS       "y" or "z": the gravity axis of the records (an instance may set its own); None: they have none, as drawings
+    KIND          what a record is, "shapes" (if it is not given) or "sketches"
     skipped       list of {"file", "reason"}, filled while it generates
     source        dict, the provenance that goes into the manifest
     planned       optional {split: number of records to come}, for progress
@@ -184,7 +185,8 @@ def _prepare(builder: Any, full_name: str, manual: pathlib.Path | None) -> None:
         "name": full_name,
         "version": str(builder.version),
         "source": source,
-        "up_axis": builder.UP_AXIS,
+        "kind": getattr(builder, "KIND", "shapes"),
+        **({} if builder.UP_AXIS is None else {"up_axis": builder.UP_AXIS}),
         "splits": splits,
         "class_names": list(builder.info.features["label"].names),
         "skipped": skipped,

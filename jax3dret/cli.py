@@ -20,7 +20,7 @@ from jax3dret.core.config import nearest
 from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError
 
-BENCHES = ("pointbert", "point_ops", "render", "index")
+BENCHES = ("pointbert", "point_ops", "render", "mvhgnn", "index")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,9 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     index.set_defaults(run=_index)
 
-    query = commands.add_parser("query", help="what in an index is most like a file")
+    query = commands.add_parser("query", help="what in an index is most like a file, or is shown by a drawing")
     query.add_argument("index", metavar="INDEX")
-    query.add_argument("files", metavar="FILE", nargs="*", help="mesh or point cloud")
+    query.add_argument(
+        "files", metavar="FILE", nargs="*", help="mesh or point cloud; of a sketch model also a drawing (.png .jpg ...)"
+    )
     query.add_argument("--text", help="search by words, for a model that has text")
     query.add_argument("-k", type=int, default=10, help="how many results; default 10")
     query.add_argument("--json", action="store_true", help="one JSON object for each FILE on stdout, and nothing else")
@@ -176,16 +178,18 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from jax3dret.search import gallery
+    from jax3dret.search.query import open_gallery
 
     if args.k < 1:
         raise ConfigError(f"-k {args.k}: give 1 or more")
     if (args.text is None) == (not args.files):
         raise ConfigError("give FILE... or --text, one of them")
-    opened = gallery.open_gallery(args.index, weights=args.weights)
+    opened = open_gallery(args.index, weights=args.weights)
     if args.text is not None:
+        drawn = opened.encoder.drawings is not None
         raise ConfigError(
-            f"--text: the model in {args.index} embeds shapes and has no text; give a mesh or point cloud"
+            f"--text: the model in {args.index} embeds shapes{' and drawings' if drawn else ''} and has no text; give a "
+            f"{'drawing, a ' if drawn else ''}mesh or point cloud"
         )
     for answer in opened.query(args.files, args.k):
         if args.json:
@@ -251,6 +255,8 @@ def _info(args: argparse.Namespace) -> int:
         "scann",
         "numpy",
         "trimesh",
+        "embreex",
+        "pillow",
     ):
         try:
             _out(f"  {name} {importlib.metadata.version(name)}")

@@ -1,6 +1,7 @@
 """`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains, evaluates, writes the report.
 
 No logic of its own: the config names a task, the task makes a recipe, `core.train` runs it, `search.report` shows it.
+A task that trains in stages (`tasks.sketch`) has `stages` beside `make`: each is a run whose checkpoint the next one starts from.
 A task of several runs (`tasks.tables`) has `plan` in place of `make`, and starts this command for each of them.
 """
 
@@ -91,19 +92,47 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     if hasattr(task, "plan"):
         return _run_several(task, args, overrides, config, full_name, workdir, folder)
     _join_processes(args)
+    runs = task.stages(config, workdir) if hasattr(task, "stages") else [(workdir, config)]
+    for place, stage in runs[:-1]:
+        if args.mode == "eval":
+            continue
+        log.info("stage '%s', in %s", place.name, place)
+        code = _run_one(task, "train", overrides, stage, full_name, place, folder)
+        if code is not None:
+            return code
+    place, stage = runs[-1]
+    code = _run_one(task, args.mode, overrides, stage, full_name, place, folder)
+    return entry.DONE if code is None else code
+
+
+def _run_one(
+    task: Any,
+    mode: str,
+    overrides: list[tuple[str, str]],
+    config: configs.Config,
+    full_name: str,
+    workdir: pathlib.Path,
+    folder: list[pathlib.Path],
+) -> int | None:
+    """One run in its workdir; None, or the exit code if a signal cut it short."""
     chief = jax.process_index() == 0
     _check_workdir(workdir, config)
-    folder.append(workdir)
-    prepared = _prepare_data(config)
-    make_recipe = configs.resolve(f"{config.task}:make", where="config.task")
-    sources: dict[str, pipeline.Source] = {}
+    folder[:] = [workdir]
+    sources: dict[tuple[str, str], pipeline.Source] = {}
+    prepared: dict[str, str] = {}  # full names by the names asked for
 
-    def open_source(split: str) -> pipeline.Source:
-        if split not in sources:
-            sources[split] = pipeline.open_source(prepared, split, config.data.data_dir or None)
-        return sources[split]
+    def open_source(split: str, name: str | None = None) -> pipeline.Source:
+        nonlocal prepared
+        name = name or config.data.name
+        if name not in prepared:
+            full = _prepare_data(config, name)
+            prepared |= {name: full, full: full}
+        if (key := (prepared[name], split)) not in sources:
+            sources[key] = pipeline.open_source(prepared[name], split, config.data.data_dir or None)
+        return sources[key]
 
-    recipe: Recipe = make_recipe(config, open_source)
+    open_source(config.train.split)
+    recipe: Recipe = task.make(config, open_source)
     mesh = sharding.make_mesh(**config.mesh.to_dict())
     options = _loop_options(config)
     published = config.published.to_dict()
@@ -112,18 +141,15 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     done = _finished_step(workdir)
     if jax.process_count() > 1:  # all have looked at the workdir before any of them writes there
         multihost_utils.sync_global_devices("workdir seen")
-    if args.mode == "eval" and done is None:
+    if mode == "eval" and done is None:
         raise ConfigError(
             f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
         )
-    if (
-        args.mode == "train_and_eval"
-        and done is not None
-        and done >= recipe.steps
-        and (workdir / "report" / "index.html").is_file()
-    ):
-        log.info("this run is finished (step %d): %s", done, workdir / "report" / "index.html")
-        return entry.DONE
+    reported = mode == "train" or (mode == "train_and_eval" and (workdir / "report" / "index.html").is_file())
+    if reported and done is not None and done >= recipe.steps:
+        at = workdir if mode == "train" else workdir / "report" / "index.html"
+        log.info("this run is finished (step %d): %s", done, at)
+        return None
     if chief:  # the last thing before the work, so that a command that is refused leaves nothing behind
         workdir.mkdir(parents=True, exist_ok=True)
         _replace(workdir / "config.json", configs.dump(config))
@@ -133,19 +159,19 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
             workdir / "manifest.json",
             {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
         )
-        if not done and args.mode != "eval":
+        if not done and mode != "eval":
             log_parameters(optim.describe(train.abstract_state(recipe, config.seed).params, config.optim.rules))
-    if args.mode != "eval":
+    if mode != "eval":
         interrupted = _train(recipe, open_source, workdir, mesh, options, open_writer)
         if interrupted:
             log.info("%s: saved a checkpoint; the same command goes on from there", interrupted)
             return entry.DONE if interrupted == "SIGTERM" else entry.FAILED
-    if args.mode != "train":
+    if mode != "train":
         with open_writer() as writer:
             _evaluate(recipe, full_name, published, workdir, mesh, options, writer)
         if chief:
             log.info("report: %s", report.write_report(workdir))
-    return entry.DONE
+    return None
 
 
 def _run_several(
@@ -186,11 +212,14 @@ def _refuse_unused(config: configs.Config, overrides: list[tuple[str, str]]) -> 
 
 
 def _train(
-    recipe: Recipe, open_source: Callable[[str], Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any
+    recipe: Recipe, open_source: Callable[..., Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any
 ) -> str | None:
     def open_data(spec: DataSpec) -> train.DataIterator:
         return pipeline.train_iterator(
-            open_source(spec.split), spec, process_index=jax.process_index(), process_count=jax.process_count()
+            open_source(spec.split, spec.name),
+            spec,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
 
     return train.fit(
@@ -230,12 +259,19 @@ def _evaluate(
     train.evaluate(recipe, embed, meta["step"], writer, workdir / "evaluation")
 
 
-def _prepare_data(config: configs.Config) -> str:
-    """Builds the data set if it is not prepared yet; returns its full name."""
-    data_dir, manual_dir = config.data.data_dir or None, config.data.manual_dir or None
-    path = None if manual_dir else build.find(config.data.name, data_dir)
+def _prepare_data(config: configs.Config, name: str = "") -> str:
+    """Builds a data set, the config's own or a second one, if it is not prepared yet; returns its full name.
+
+    The raw files of the config's own are also those of another configuration of its builder.
+    """
+    name = name or config.data.name
+    same = name.partition("/")[0] == config.data.name.partition("/")[0]
+    data_dir, manual_dir = config.data.data_dir or None, (config.data.manual_dir if same else "") or None
+    path = None if manual_dir else build.find(name, data_dir)
     if path is None:  # with raw files given, the builder checks that the prepared data was made from these
-        path = build.build(config.data.name, data_dir=data_dir, manual_dir=manual_dir)
+        path = build.build(
+            name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads)
+        )
     return json.loads((path / "manifest.json").read_text())["name"]
 
 

@@ -24,7 +24,7 @@ CONFIG = "configs/ulip2_vicreg.py"
 def no_data(monkeypatch):
     """No data set is built here: a recipe sees a fake one."""
     monkeypatch.chdir(pathlib.Path(__file__).parents[1])
-    monkeypatch.setattr(main, "_prepare_data", lambda config: "fake")
+    monkeypatch.setattr(main, "_prepare_data", lambda config, name="": "fake")
     monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
 
 

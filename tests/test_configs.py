@@ -11,11 +11,13 @@ from jax3dret.core import config as configs
 from jax3dret.core import optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.tasks import table_rows, ulip_presets
+from jax3dret.tasks.view_cnn import graph_vertices
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 ALL = [f"{path}:{variant}" for path in FILES for variant in configs._load_file(path).VARIANTS]
 TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.tasks.tables"]
 CASES = [spec for spec in ALL if spec not in TABLES]
+UNTRAINED = ("_random", "_pretrained", "_frozen")
 # What differs between variants that run the same program on other data, for another time or at another rate.
 NUMBERS = ("data.name", "data.num_classes", "data.augment.", "train.", "eval.", "checkpoint.", "log.", "published.")
 NUMBERS += ("optim.lr", "optim.weight_decay", "optim.schedule.")
@@ -36,7 +38,8 @@ class FakeSource:
 
     def __init__(self, classes, items=4000):
         self.class_names = tuple(f"class{i}" for i in range(classes))
-        self.name, self.split = "fake", "train"
+        self.name, self.split, self.version = "fake", "train", "1.0.0"
+        self.ids, self.labels = (), ()
         self.manifest = {"up_axis": "y"}
         self.items = items
 
@@ -51,23 +54,24 @@ def test_there_are_configs():
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: pathlib.Path(s).name)
 def test_a_variant_has_data_augmentations_and_a_schedule(spec):
     config, _ = configs.load(spec)
-    config.data.augment.build()
+    if "augment" in list(config.data):
+        config.data.augment.build()
     params = {"kernel": jax.ShapeDtypeStruct((2, 2), jnp.float32)}
     settings = {**config.optim.to_dict(), "rules": ((".*", {}),)}
     steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * 10)
     optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=10, **settings)
     rates = [float(optimizer.learning_rate(step)) for step in range(0, steps, max(steps // 50, 1))]
     assert steps == 0 or 0.9 * config.optim.lr < max(rates) <= 1.000001 * config.optim.lr
-    assert steps > 0 or spec.endswith(("_random", "_pretrained"))
+    assert steps > 0 or spec.endswith(UNTRAINED)
     assert all(0 < number < 1 for row in config.published.values() for number in row.values())
-    assert config.data.num_classes or not config.published
+    assert not config.published or "num_classes" not in list(config.data) or config.data.num_classes
 
 
 @pytest.mark.parametrize("spec", TRACED, ids=lambda s: pathlib.Path(s).name)
 def test_a_program_traces_at_full_size(spec):
     config, name = configs.load(spec)
     recipe = configs.resolve_module(config.task, where="task").make(
-        config, lambda split: FakeSource(config.data.num_classes or 10)
+        config, lambda split, name=None: FakeSource(dict(config.data).get("num_classes") or 10)
     )
     state = train.abstract_state(recipe, 0)
     new, metrics = jax.eval_shape(train.make_step(recipe, 0), state, recipe.example)
@@ -75,10 +79,20 @@ def test_a_program_traces_at_full_size(spec):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(m.shape == () for m in metrics.values()) and "loss" in metrics
     batch = {key: jnp.zeros((2, *leaf.shape[1:]), leaf.dtype) for key, leaf in recipe.example.items()}
-    batch.setdefault("points", jnp.zeros((2, config.data.num_points, 3)))
+    if recipe.meta["modality"] == "sketch":
+        views, size = recipe.meta["views"], recipe.meta["sketch_size"]
+        cameras = len(graph_vertices(views["cameras"]))
+        batch = {
+            "views": jnp.zeros((2, cameras, views["size"], views["size"], 3), jnp.uint8),
+            "sketch": jnp.zeros((2, size, size), jnp.uint8),
+        }
+    else:
+        batch.setdefault("points", jnp.zeros((2, config.data.num_points, 3)))
     embedded = jax.eval_shape(recipe.task.embed, state.params, state.model_state, batch)
-    assert embedded["shape"].shape == (2, recipe.meta["embedding_dim"]) and embedded["shape"].dtype == jnp.float32
-    assert recipe.steps > 0 or name.endswith(("_random", "_pretrained"))
+    for key in set(embedded) & {"shape", "sketch"}:
+        assert embedded[key].shape == (2, recipe.meta["embedding_dim"]) and embedded[key].dtype == jnp.float32
+    assert "shape" in embedded and ("sketch" in embedded) == (recipe.meta["modality"] == "sketch")
+    assert recipe.steps > 0 or name.endswith(UNTRAINED)
     jax.eval_shape(lambda: recipe.learning_rate(jnp.int32(0)))
 
 

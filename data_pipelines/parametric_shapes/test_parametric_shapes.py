@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import sys
 
 import numpy as np
@@ -12,8 +14,12 @@ from manifold3d import Manifold
 
 from data_pipelines.parametric_shapes import parametric_shapes as builder_module
 from data_pipelines.parametric_shapes import programs, solids
+from data_pipelines.parametric_shapes.drawn import chosen_view, drawing
+from data_pipelines.parametric_shapes.made import made
 from data_pipelines.parametric_shapes.parametric_shapes import (
+    FIRST_DRAWN,
     FIRST_INDEX,
+    UNSEEN,
     ParametricShapes,
     ParametricShapesConfig,
     record,
@@ -21,6 +27,7 @@ from data_pipelines.parametric_shapes.parametric_shapes import (
 from data_pipelines.parametric_shapes.programs import CLASS_NAMES, PROGRAMS, shape
 from data_pipelines.records import write_splits
 from jax3dret.core.types import DataError
+from jax3dret.data.sketches import SKETCH_SIZE, decode
 
 
 @pytest.mark.parametrize("label", range(len(CLASS_NAMES)), ids=CLASS_NAMES)
@@ -158,7 +165,84 @@ def test_a_shape_that_fails_is_counted_and_the_rest_goes_on(tmp_path, monkeypatc
 
 def test_configurations():
     names = [config.name for config in ParametricShapes.BUILDER_CONFIGS]
-    assert names == ["demo", "small", "full"]
+    assert names == ["demo", "small", "full", "sbr_demo", "sbr_demo_sketches"]
     assert ParametricShapes.MANUAL_DOWNLOAD_INSTRUCTIONS is None
     for config in ParametricShapes.BUILDER_CONFIGS:
-        assert set(config.per_class) == set(FIRST_INDEX) and max(config.per_class.values()) < 1_000_000
+        firsts = FIRST_DRAWN if config.kind == "sketches" else FIRST_INDEX
+        assert set(config.per_class) <= set(firsts) and max(config.per_class.values()) < 1_000_000
+        if not config.unseen:
+            # Nothing of these depends on the sets that are compared with drawings.
+            assert set(config.per_class) == {"train", "val", "test"} and config.kind == "shapes"
+            assert config.class_names == config.classes("train") == config.classes("test") == CLASS_NAMES
+
+
+# ------------------------------------------------------------------------------------------------------ shapes by drawings
+
+
+def sbr(folder, kind, per_class, **arguments):
+    config = ParametricShapesConfig(
+        name=f"tiny_{kind}", kind=kind, per_class=per_class, num_points=32, unseen=UNSEEN, by_name=True, seed=2
+    )
+    return ParametricShapes(config=config, data_dir=folder, **arguments)
+
+
+def test_shapes_and_drawings_share_classes_and_no_shape(tmp_path):
+    shapes = sbr(tmp_path, "shapes", {"train": 2, "test": 1, "unseen": 2})
+    sketches = sbr(tmp_path, "sketches", {"train": 1, "unseen_test": 1})
+    written = write_splits(sketches, None, name="tiny_sketches")
+    assert shapes.info.features["label"].names == sketches.info.features["label"].names == sorted(CLASS_NAMES)
+    assert (shapes.KIND, shapes.UP_AXIS) == ("shapes", "z") and (sketches.KIND, sketches.UP_AXIS) == ("sketches", None)
+    assert sketches.source["unseen_classes"] == list(UNSEEN) == shapes.source["unseen_classes"]
+    seen = [name for name in sorted(CLASS_NAMES) if name not in UNSEEN]
+    assert len(seen) == 24 and set(UNSEEN) < set(CLASS_NAMES)
+    assert shapes.planned == {"train": 48, "test": 24, "unseen": 16} and sketches.planned == {
+        "train": 24,
+        "unseen_test": 8,
+    }
+    assert written["train"]["ids"] == [f"{name}/train_0000" for name in seen]
+    assert written["unseen_test"]["ids"] == [f"{name}/unseen_test_0000" for name in sorted(UNSEEN)]
+    source = tfds.builder_from_directory(sketches.data_dir).as_data_source("unseen_test")
+    assert [int(r["label"]) for r in source] == [sorted(CLASS_NAMES).index(name) for name in sorted(UNSEEN)]
+    wanted = drawing(CLASS_NAMES.index("stool"), 2, FIRST_DRAWN["unseen_test"])
+    found = decode(next(r["png"] for r in source if r["id"] == b"stool/unseen_test_0000"))
+    np.testing.assert_array_equal(found, wanted)
+    ranges = [range(first, first + 1_000_000) for first in {*FIRST_INDEX.values(), *FIRST_DRAWN.values()}]
+    assert len(set().union(*({r.start, r.stop - 1} for r in ranges))) == 2 * len(ranges)
+    assert not set(FIRST_INDEX.values()) & set(FIRST_DRAWN.values())
+
+
+def test_drawings_are_of_the_shape_and_differ():
+    first, again, other = drawing(0, 1, 7), drawing(0, 1, 7), drawing(0, 1, 8)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.01
+    for name in ("bolt", "chair", "vase", "washer"):
+        picture = drawing(CLASS_NAMES.index(name), 0, FIRST_DRAWN["train"])
+        rows, columns = np.flatnonzero((picture < 128).any(1)), np.flatnonzero((picture < 128).any(0))
+        assert max(np.ptp(rows), np.ptp(columns)) > 0.8 * SKETCH_SIZE
+        assert 0.005 < (picture < 128).mean() < 0.25
+
+
+def test_views_show_the_object():
+    rng = np.random.default_rng(0)
+    tall, flat = (np.array(list(itertools.product((-1, 1), (-1, 1), (0, h)))) * 1.0 for h in (4.0, 0.1))
+    up = lambda eye: np.degrees(np.arcsin(eye.axes[2][2]))  # noqa: E731
+    levels = [up(chosen_view(tall, rng)) for _ in range(60)]
+    steep = [up(chosen_view(flat, rng)) for _ in range(60)]
+    assert min(levels) >= 0 and max(levels) <= 50 and np.median(levels) < 30 and min(steep) >= 35
+    board = tall * [1.0, 0.1, 1.0]  # its broad side looks along y
+    facing = [abs(chosen_view(board, rng).axes[2][1]) for _ in range(60)]
+    assert np.mean(np.array(facing) > 0.5) > 0.75
+    assert {chosen_view(tall, rng).fov > 0 for _ in range(20)} == {True, False}
+
+
+def test_items_are_made_in_order_by_any_number_of_processes():
+    pairs = [(i, 1) for i in range(30)]
+    assert list(made(operator.add, pairs, 1)) == list(made(operator.add, pairs, 2)) == list(range(1, 31))
+
+    def some(number):
+        if number == 1:
+            raise DataError("no shape")
+        return number
+
+    outcomes = list(made(some, [(0,), (1,), (2,)], 1))
+    assert outcomes[::2] == [0, 2] and isinstance(outcomes[1], DataError)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.cla import ClaClass, read_cla
 from data_pipelines.mesh_records import NUM_POINTS, MeshItem, mesh_examples
-from data_pipelines.psb.cla import ClaClass, read_cla
 from data_pipelines.raw_files import (
     count_notes,
     missing_notes,

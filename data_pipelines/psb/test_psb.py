@@ -10,7 +10,7 @@ import pytest
 
 from data_pipelines import build as driver
 from data_pipelines import mesh_records
-from data_pipelines.psb.cla import read_cla
+from data_pipelines.cla import read_cla
 from jax3dret.core.types import DataError
 from jax3dret.data.source import open_source
 
@@ -101,38 +101,6 @@ def test_no_benchmark_there(tmp_path):
     (tmp_path / "raw" / "psb_v1.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match=r"no Princeton Shape Benchmark there.*psb_v1.zip is not unpacked"):
         driver.build("psb", manual_dir=tmp_path / "raw", data_dir=tmp_path / "out")
-
-
-def test_nested_classes(tmp_path):
-    path = tmp_path / "a.cla"
-    path.write_text(TRAIN)
-    assert [(entry.path, entry.models) for entry in read_cla(path)] == [
-        ("vehicle/car/sedan", ("1500", "12")),
-        ("wheel", ("7",)),
-        ("wheel/gear", ("8",)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "is empty"),
-        ("<html></html>", "is an HTML page"),
-        ("OFF\n4 4 0\n", "does not begin"),
-        (TRAIN.rpartition("8")[0], "announces 5 classes and 4 models but holds 5 and 3"),
-        (TRAIN.partition("wheel")[0], "announces 5 classes and 4 models but holds 3 and 2"),
-        (TRAIN.replace("12\n", ""), "'wheel 0 1' stands where 1 more models of 'vehicle/car/sedan' should"),
-        (TRAIN.replace("sedan car", "sedan auto"), "'sedan' has the parent 'auto'"),
-        (TRAIN.replace("\n12\n", "\n7\n"), "lists the model 7 twice"),
-        (TRAIN.replace("gear wheel 1", "gear 1"), "'gear 1' is no class line"),
-    ],
-)
-def test_refused_lists(tmp_path, text, says):
-    path = tmp_path / "a.cla"
-    path.write_text(text)
-    with pytest.raises(DataError, match=says) as caught:
-        read_cla(path)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.real

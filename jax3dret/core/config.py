@@ -135,6 +135,19 @@ class Config(Mapping[str, Any]):
         check_kwargs(target, {**kwargs, **extra}, where=f"config.{self._prefix[:-1]}")
         return target(**{**kwargs, **extra})
 
+    def with_values(self, changes: Mapping[str, Any]) -> Config:
+        """A config with other values under these dotted keys, all of them known; what is read of either counts for both."""
+        values = _plain(self._values)
+        for key, value in changes.items():
+            *parents, leaf = key.split(".")
+            section = values
+            for part in parents:
+                section = section[part]
+            if leaf not in section:
+                raise ConfigError(f"config has no key '{self._prefix}{key}'{nearest(leaf, section)}")
+            section[leaf] = _plain(value)
+        return Config(values, self._prefix, self._read)
+
     def read_keys(self) -> frozenset[str]:
         return frozenset(self._read)
 

@@ -62,6 +62,11 @@ def cosine(peak: float, steps: int, final: float = 0.0, hold: int = 1) -> Schedu
     return warmup_cosine(peak, steps, warmup_fraction=0.0, final=final, hold=hold)
 
 
+def epoch_cosine(peak: float, steps: int, steps_per_epoch: int, final: float = 0.0) -> Schedule:
+    """`cosine` with one value an epoch, as torch's CosineAnnealingLR(T_max=epochs, eta_min=final) is used."""
+    return cosine(peak, steps, final=final, hold=steps_per_epoch)
+
+
 def exponential(peak: float, rate: float, every: int, staircase: bool = False) -> Schedule:
     """peak * rate^(step / every); with `staircase` the exponent is rounded down."""
     _check("exponential", peak=peak, rate=rate, every=every)

@@ -81,6 +81,8 @@ class DataSpec:
     split: a TFDS split of it, "train" or "train+val".
     batch_size: rows of the global batch.
     features: those that are decoded beside id and label; none named means all.
+    class_names: where given, records of other classes are left out and labels are positions in this list: data sets are joined
+        by the names of their classes.
     arrays: (record key, path) of files with one row per record of the split, in record order: what was computed once from
         the records, such as rendered views or the features of a frozen network. Row i joins record i before the transforms.
         In place of a path, a function of the opened records that makes the file and returns its path, called when first read.
@@ -94,6 +96,7 @@ class DataSpec:
     split: str
     batch_size: int
     features: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     arrays: Arrays = ()
     transforms: tuple[Transform, ...] = ()
     seed: int = 0

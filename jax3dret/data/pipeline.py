@@ -17,6 +17,7 @@ import grain.python as grain
 import numpy as np
 
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Record, Transform
+from jax3dret.data.matching import matched
 from jax3dret.data.rows import WithRows, open_rows
 from jax3dret.data.source import Source, open_source
 
@@ -35,6 +36,8 @@ def train_iterator(source: Source, spec: DataSpec, *, process_index: int = 0, pr
     processes. While iterating: DataError for a record that cannot be read or rows that do not stack.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
+    if spec.class_names and spec.class_names != source.class_names:
+        source = matched(source, spec.class_names)
     if spec.batch_size > len(source):
         raise DataError(
             f"{source.name}, split '{source.split}': {len(source)} items but a batch of {spec.batch_size}; "

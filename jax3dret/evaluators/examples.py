@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, Int
 
+from jax3dret.data.sketches import decode
 from jax3dret.geometry.meshes import Mesh
 from jax3dret.geometry.rendering import render_mesh, render_points
 
@@ -20,12 +21,16 @@ Picture = Callable[[Mapping[str, Any], Literal["y", "z"]], np.ndarray | None]
 
 
 def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | None:
-    """The record's mesh, else its point cloud, else its image."""
+    """The record's mesh, else its point cloud, else its drawing, else its image."""
     if len(record.get("faces", ())):
         mesh = Mesh(np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32))
         return render_mesh(mesh, size=SIZE, up=up)
     if len(record.get("points", ())):
         return render_points(record["points"], record.get("normals"), size=SIZE, up=up)
+    if "png" in record:
+        return np.asarray(
+            PIL.Image.fromarray(decode(record["png"])).resize((SIZE, SIZE), PIL.Image.Resampling.BOX).convert("RGB")
+        )
     if "image" in record:
         image = PIL.Image.fromarray(np.asarray(record["image"]).squeeze()).convert("RGB")
         canvas = PIL.Image.new("RGB", (SIZE, SIZE), "white")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,33 @@ from jax3dret.evaluators import examples, scoring
 from jax3dret.evaluators.embed import embed_split
 from jax3dret.metrics import classification, ranking
 from jax3dret.search.index import Index, check_options
+
+
+class Evaluated(NamedTuple):
+    """What an addition to the evaluator sees: the sources, their embeddings row by row, the distance that compares them.
+
+    outputs: further outputs of the model for the gallery, by name, those that it gave. labelled: whether the labels mean anything.
+    """
+
+    gallery_source: Any
+    query_source: Any
+    gallery: np.ndarray
+    queries: np.ndarray
+    outputs: Mapping[str, np.ndarray]
+    distance: Literal["cosine", "euclidean"]
+    labelled: bool
+
+
+class Addition(NamedTuple):
+    """What it adds: metrics, entries of the protocol and of result.json (each replaces one of the same name), and files.
+
+    write: called with the folder before result.json appears; never where nothing is written.
+    """
+
+    metrics: Mapping[str, float]
+    protocol: Mapping[str, Any]
+    result: Mapping[str, Any]
+    write: Callable[[pathlib.Path], None]
 
 
 def make(
@@ -43,6 +70,7 @@ def make(
     open_query_source: Callable[[str], Any] | None = None,
     query_transforms: tuple[Transform, ...] | None = None,
     query_features: tuple[str, ...] | None = None,
+    query_arrays: Arrays | None = None,
     distance: Literal["cosine", "euclidean"] = "cosine",
     neighbours: int = 100,
     ties: ranking.Ties = "index",
@@ -50,20 +78,25 @@ def make(
     index: Mapping[str, Any] | None = None,
     picture: examples.Picture = examples.picture,
     full_ranking_pairs: int = scoring.FULL_RANKING_PAIRS,
+    gallery_outputs: tuple[str, ...] = (),
+    add: Callable[[Evaluated], Addition] | None = None,
 ) -> Evaluator:
     """An evaluator (embed_fn, folder or None) -> metrics.
 
     Every process calls it, embeds, and gets the same metrics; process 0 alone writes.
 
     open_source: split -> data.pipeline.Source of the gallery; `open_query_source` that of the queries where it is another
-    data set, as with sketches; likewise query_transforms, query_features and the keys of the model's embeddings.
+    data set, as with sketches; likewise query_transforms, query_features, query_arrays and the keys of the model's embeddings.
     gallery_split and query_split may be equal: then every item is a query against all others. Any gallery item with the
     query's own id is left out of its list (self_match="exclude").
     transforms, features, batch_size, num_threads, seed: as in `DataSpec`; transforms draw from (seed, row), so an
     evaluation repeats.
-    arrays: as in `DataSpec`, for gallery and queries alike; so functions of the source, not paths, where these differ.
+    arrays: as in `DataSpec`, for the gallery, and for the queries unless query_arrays are given; so functions of the source, not
+    paths, where the two differ.
     neighbours: n, the length of the ranked lists; a smaller gallery cuts it, and the metrics are named after the cut n.
     index: keyword arguments of `Index.build`, kind and scoring above all.
+    gallery_outputs: names of what the model may give for the gallery beside its embedding, [B, ...] each, kept for `add`.
+    add: what another evaluator wants to say about the same embeddings; it runs on every process.
     For the metrics see `scoring.score`. A data set whose manifest says "labelled": false has only `index_recall_at_10`.
 
     Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that cannot be used.
@@ -79,7 +112,7 @@ def make(
     gallery_source = open_source(gallery_split)
     check_options(len(gallery_source), distance=distance, **options)  # now, not after the training
     same = open_query_source is None and query_split == gallery_split and query_key == gallery_key
-    same = same and query_transforms is None
+    same = same and query_transforms is None and query_arrays is None
     query_source = gallery_source if same else (open_query_source or open_source)(query_split)
     if query_source.class_names != gallery_source.class_names:
         raise ConfigError(
@@ -88,30 +121,39 @@ def make(
         )
     labelled = _labelled(gallery_source) and _labelled(query_source)
 
-    def spec(source: Any, chain: tuple[Transform, ...], kept: tuple[str, ...]) -> DataSpec:
+    def spec(source: Any, chain: tuple[Transform, ...], kept: tuple[str, ...], joined: Arrays) -> DataSpec:
         return DataSpec(
             name=source.name,
             split=source.split,
             batch_size=batch_size,
             features=kept,
-            arrays=arrays,
+            arrays=joined,
             transforms=chain,
             seed=seed,
             num_threads=num_threads,
         )
 
-    gallery_spec = spec(gallery_source, transforms, features)
+    gallery_spec = spec(gallery_source, transforms, features, arrays)
     query_spec = spec(
         query_source,
         transforms if query_transforms is None else query_transforms,
         features if query_features is None else query_features,
+        arrays if query_arrays is None else query_arrays,
     )
 
     def evaluate(embed_fn: EmbedFn, folder: Any) -> dict[str, float]:
         writing = folder is not None and jax.process_index() == 0
         with tempfile.TemporaryDirectory(prefix="jax3dret-") as scratch:
             path = pathlib.Path(scratch)
-            gallery, rate = _embed(embed_fn, gallery_source, gallery_spec, gallery_key, path / "gallery.npy", writing)
+            kept: dict[str, list[np.ndarray]] = {}
+            gallery, rate = _embed(
+                _keeping(embed_fn, gallery_outputs, kept),
+                gallery_source,
+                gallery_spec,
+                gallery_key,
+                path / "gallery.npy",
+                writing,
+            )
             queries = gallery
             if not same:
                 queries, _ = _embed(embed_fn, query_source, query_spec, query_key, path / "queries.npy", writing)
@@ -140,11 +182,19 @@ def make(
                     full_ranking_pairs=full_ranking_pairs,
                 )
                 metrics = scores.metrics
+            added = Addition({}, {}, {}, lambda folder: None)
+            if add is not None:
+                outputs = {name: np.concatenate(rows)[: len(gallery)] for name, rows in kept.items()}
+                added = add(
+                    Evaluated(gallery_source, query_source, gallery, queries, outputs, searched.distance, labelled)
+                )
+                metrics = {**metrics, **added.metrics}
             if writing:
+                protocol = _protocol(searched, lists, neighbours, ties, self_match, same, labelled, scores)
                 result = {
                     "name": pathlib.Path(folder).name,
                     "metrics": metrics,
-                    "protocol": _protocol(searched, lists, neighbours, ties, self_match, same, labelled, scores),
+                    "protocol": {**protocol, **added.protocol},
                     "dataset": {
                         "name": gallery_source.name,
                         "version": gallery_source.version,
@@ -154,6 +204,7 @@ def make(
                     "index": searched.report(),
                     "timing": {"embed_items_per_s": rate, "search_ms_per_query": found.ms},
                     "class_names": list(gallery_source.class_names),
+                    **added.result,
                 }
                 _write(
                     pathlib.Path(folder),
@@ -166,10 +217,24 @@ def make(
                     distance,
                     scores,
                     picture,
+                    added.write,
                 )
         return metrics
 
     return evaluate
+
+
+def _keeping(embed_fn: EmbedFn, names: tuple[str, ...], kept: dict[str, list[np.ndarray]]) -> EmbedFn:
+    """The same function; of what it gives, the arrays of these names are appended to `kept`. Padding rows stand at the very end."""
+
+    def embed(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        embedded = embed_fn(batch)
+        for name in names:
+            if name in embedded:
+                kept.setdefault(name, []).append(np.asarray(embedded[name], np.float32))
+        return embedded
+
+    return embed
 
 
 def _embed(
@@ -239,8 +304,9 @@ def _write(
     distance: str,
     scores: scoring.Scores | None,
     picture: examples.Picture,
+    more: Callable[[pathlib.Path], None],
 ) -> None:
-    """Embeddings, labels, thumbnails; then result.json, which says that they are complete."""
+    """Embeddings, labels, thumbnails and more; then result.json, which says that they are complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").unlink(missing_ok=True)
     shutil.copyfile(scratch / ("gallery.npy" if same else "queries.npy"), folder / "embeddings.npy")
@@ -266,6 +332,7 @@ def _write(
         labelled=scores is not None,
         show=picture,
     )
+    more(folder)
     partial = folder / "result.json.partial"
     partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(folder / "result.json")

@@ -47,8 +47,8 @@ class VisionTower(nn.Module):
     A vision transformer: each patch becomes a token, a learned vector is added for its position, and the embedding is the
     projected class token after the last norm.
 
-    image_size, patch_size: in pixels; width, depth, num_heads: of the transformer (MLP ratio 4); num_heads 0 means width / 64,
-        as in the published CLIP. style: "clip" or "slip", see above.
+    image_size, patch_size: in pixels; width, depth, num_heads, mlp_ratio: of the transformer; num_heads 0 means width / 64, as in
+        the published CLIP. style: "clip" or "slip", see above.
     dtype: precision of the transformer ("float32" or "bfloat16"); remat: recompute each block in the backward pass.
 
     Raises ConfigError for another style, or images of another size: positions are learned for one size alone.
@@ -63,15 +63,26 @@ class VisionTower(nn.Module):
     style: str = "clip"
     dtype: str = "float32"
     remat: bool = False
+    mlp_ratio: int = 4
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "B H W 3"], prompts: Float[Array, "P width"] | None = None
+        self,
+        image: Float[Array, "B H W 3"],
+        prompts: Float[Array, "*B P width"] | None = None,
+        *,
+        deep_prompts: Float[Array, "blocks *B P width"] | None = None,
+        position: str = "append",
     ) -> Float[Array, "B D"]:
         """Embeddings of the images.
 
-        prompts: further tokens for every image, put after the patches. They get no position, and in CLIP's style they pass
-        the norm before the blocks.
+        prompts: further tokens, for every image the same or one set for each. They get no position, and in CLIP's style they
+            pass the norm before the blocks. deep_prompts: before every block but the first, what has become of the prompts is
+            replaced by these, block by block (visual prompt tuning, Jia et al. 2022, equations 4 to 6).
+        position: "append" puts them after the patches, "prepend" between class token and patches. The embedding is the same,
+            since attention knows no order and the class token stays the one that is read.
+
+        Raises ConfigError for another position, or prompts whose shapes do not fit.
         """
         if self.style not in STYLES:
             raise ConfigError(f"VisionTower: style {self.style!r}; one of {', '.join(STYLES)} would be right")
@@ -85,15 +96,19 @@ class VisionTower(nn.Module):
         first = self.param("class_embedding", init, (self.width,)).astype(self.dtype)
         tokens = jnp.concatenate([jnp.broadcast_to(first, (len(patches), 1, self.width)), patches], 1)
         x = tokens + self.param("position_embedding", init, tokens.shape[1:]).astype(self.dtype)
+        check_prompts(prompts, deep_prompts, position, self.width, self.depth)
+        start = 1 if position == "prepend" else x.shape[1]
         if prompts is not None:
-            added = jnp.broadcast_to(prompts.astype(self.dtype), (len(x), *prompts.shape))
-            x = jnp.concatenate([x, added], 1)
+            x = _insert(x, prompts, start, 0)
         if style.norm_pre:
             x = LayerNorm(style.eps, name="norm_pre")(x)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
+            if i and prompts is not None and deep_prompts is not None:
+                x = _insert(x, deep_prompts[i - 1], start, prompts.shape[-2])
             x = block(
                 num_heads=self.num_heads or _heads(self.width),
+                mlp_ratio=self.mlp_ratio,
                 qkv_bias=True,
                 dtype=self.dtype,
                 eps=style.eps,
@@ -166,6 +181,36 @@ def prompt_ensemble(embeddings: Float[Array, "*lead P D"]) -> Float[Array, "*lea
         return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
     return unit(unit(embeddings).mean(-2))
+
+
+def check_prompts(
+    prompts: Float[Array, "*B P width"] | None,
+    deep_prompts: Float[Array, "blocks *B P width"] | None,
+    position: str,
+    width: int,
+    depth: int,
+) -> None:
+    """Raises ConfigError where prompts do not fit a transformer of this width and depth, or for an unknown position."""
+    if position not in ("append", "prepend"):
+        raise ConfigError(f"prompts: position {position!r}; append or prepend would be right")
+    if prompts is not None and prompts.shape[-1] != width:
+        raise ConfigError(f"prompts of shape {prompts.shape}; [P, {width}] would be right")
+    if deep_prompts is None:
+        return
+    if prompts is None or deep_prompts.shape != (depth - 1, *prompts.shape):
+        first = None if prompts is None else prompts.shape
+        raise ConfigError(
+            f"deep prompts of shape {deep_prompts.shape} with {first} before the first block; "
+            f"[{depth - 1}, P, {width}] with [P, {width}] would be right"
+        )
+
+
+def _insert(
+    x: Float[Array, "B T D"], prompts: Float[Array, "*B P D"], start: int, replaced: int
+) -> Float[Array, "B U D"]:
+    """Tokens with the prompts at `start`, in the place of the `replaced` tokens that stand there."""
+    added = jnp.broadcast_to(prompts.astype(x.dtype), (len(x), *prompts.shape[-2:]))
+    return jnp.concatenate([x[:, :start], added, x[:, start + replaced :]], 1)
 
 
 class _PatchEmbed(nn.Module):

@@ -1,4 +1,4 @@
-"""Charts of the report as inline SVG and HTML: lines over steps, a labelled scatter, a heat table.
+"""Charts of the report as inline SVG and HTML: lines, a labelled scatter, histograms, a heat table.
 
 Text in, markup out: nothing is read, every name is escaped, colours come from the page's style sheet so that light and
 dark mode need no second picture. Numbers are written with fixed precision, so equal data give equal bytes.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 MAX_VERTICES = 240  # of one line; longer logs are averaged in buckets
 _SHAPES = ("circle", "square", "triangle", "diamond")
@@ -60,12 +60,14 @@ def class_shape(index: int) -> str:
 
 
 def markers() -> str:
-    """The four marker shapes, once per page, for `<use>`."""
+    """The marker shapes, once per page, for `<use>`: one for each ten classes, and a cross for what is drawn by hand."""
     return (
         '<svg class="defs" aria-hidden="true" width="0" height="0"><defs>'
         '<circle id="m-circle" r="3.4"/><rect id="m-square" x="-3" y="-3" width="6" height="6"/>'
         '<path id="m-triangle" d="M0-3.9 3.6 2.6H-3.6Z"/>'
-        '<path id="m-diamond" d="M0-4.2 4.2 0 0 4.2-4.2 0Z"/></defs></svg>'
+        '<path id="m-diamond" d="M0-4.2 4.2 0 0 4.2-4.2 0Z"/>'
+        '<path id="m-cross" d="M-3.7-2.3-2.3-3.7 0-1.4 2.3-3.7 3.7-2.3 1.4 0 3.7 2.3 2.3 3.7 0 1.4-2.3 3.7-3.7 2.3-1.4 0Z"/>'
+        "</defs></svg>"
     )
 
 
@@ -108,9 +110,15 @@ def thin(series: Series) -> tuple[Series, Float[np.ndarray, " T"], Float[np.ndar
 
 
 def line_chart(
-    title: str, series: Sequence[Series], *, percent: bool = False, width: int = 360, height: int = 208
+    title: str,
+    series: Sequence[Series],
+    *,
+    percent: bool = False,
+    share: str = "",
+    width: int = 360,
+    height: int = 208,
 ) -> str:
-    """Lines over training steps, with a legend when there are several.
+    """Lines over training steps, with a legend when there are several; with `share`, over a share of that name, both axes 0 to 1.
 
     The y axis is logarithmic when all values are positive and span more than two decades. A single value is drawn as a
     point. Where nothing is finite a sentence stands instead of the chart.
@@ -132,7 +140,11 @@ def line_chart(
     x0, x1 = float(xs.min()), float(xs.max())
     if x1 <= x0:
         x0, x1 = x0 - 1, x1 + 1
+    if share:
+        x0, x1, y0, y1 = 0.0, 1.0, 0.0, 1.0
     left, right, top, bottom = 46, 10, 8, 26
+    x_text = (lambda v: f"{100 * v:.4g} %") if share else short
+    x_name = share or "step"
 
     def px(x: float) -> float:
         return left + (x - x0) / (x1 - x0) * (width - left - right)
@@ -148,7 +160,7 @@ def line_chart(
         parts.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>')
     for tick in ticks(x0, x1):
         parts.append(
-            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{short(tick)}</text>'
+            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{x_text(tick)}</text>'
         )
     readout = []
     for index, ((line, low, high), ok) in enumerate(zip(thinned, finite, strict=True)):
@@ -165,22 +177,22 @@ def line_chart(
                 value = f"{100 * line.y[i]:.2f} %" if percent else short(line.y[i])
                 parts.append(
                     f'<circle class="dot s{index % 6}" cx="{px(line.x[i]):.1f}" cy="{py(line.y[i]):.1f}" r="2.6">'
-                    f"<title>{escape(line.name)}, step {short(line.x[i])}: {value}</title></circle>"
+                    f"<title>{escape(line.name)}, {escape(x_name)} {x_text(line.x[i])}: {value}</title></circle>"
                 )
         readout.append(
             {
                 "name": line.name,
-                "x": [round(float(v), 1) for v in line.x[ok]],
+                "x": [x_text(v) if share else round(float(v), 1) for v in line.x[ok]],
                 "y": [f"{100 * v:.2f} %" if percent else short(v) for v in line.y[ok]],
                 "at": [[round(px(line.x[i]), 1), round(py(line.y[i]), 1)] for i in np.flatnonzero(ok)],
             }
         )
     dropped = sum(int((~np.isfinite(np.asarray(s.y, np.float64))).sum()) for s in series)
     last = ", ".join(f"{s['name']} ends at {s['y'][-1]}" for s in readout if s["y"])
-    label = escape(f"{title} over training steps; {last}")
+    label = escape(f"{title} over {share or 'training steps'}; {last}")
     body = (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
-        f'data-lines="{escape(json.dumps(readout))}">'
+        f'data-x="{escape(x_name)}" data-lines="{escape(json.dumps(readout))}">'
         f'{"".join(parts)}<g class="cursor"></g></svg>'
     )
     if len(series) > 1:
@@ -206,10 +218,14 @@ def scatter(
     titles: Sequence[str],
     description: str,
     *,
+    crosses: Bool[np.ndarray, " N"] | None = None,
     width: int = 720,
     height: int = 540,
 ) -> str:
-    """Points by class colour and marker, a tooltip on each, class names written over their points where they fit."""
+    """Points by class colour and marker, a tooltip on each, class names written over their points where they fit.
+
+    crosses: which points are marked by a cross instead, in their class's colour.
+    """
     low, high = points.min(0), points.max(0)
     pad = 26
     span = np.maximum(high - low, 1e-12)
@@ -222,6 +238,8 @@ def scatter(
     for i, (x, y) in enumerate(at):
         kind = -1 if labels is None else int(labels[i])
         shape = "circle" if kind < 0 else class_shape(kind)
+        if crosses is not None and crosses[i]:
+            shape = "cross"
         color = "" if kind < 0 else f' fill="{class_color(kind)}"'
         marks.append(
             f'<use href="#m-{shape}" x="{x:.1f}" y="{y:.1f}" data-c="{kind}"{color}>'
@@ -260,6 +278,56 @@ def _place_names(
                 )
                 break
     return "".join(written)
+
+
+def histogram(
+    title: str,
+    edges: Float[np.ndarray, " N+1"],
+    series: Sequence[tuple[str, Float[np.ndarray, " N"]]],
+    *,
+    width: int = 360,
+    height: int = 208,
+) -> str:
+    """Shares by bin as steps over the same axis, the areas see-through, each outlined in a style of its own."""
+    left, right, top, bottom = 46, 10, 8, 26
+    high = max(float(np.max(values)) for _, values in series)
+    x0, x1 = float(edges[0]), float(edges[-1])
+    if not high > 0 or not x1 > x0:
+        return _figure(title, '<p class="missing">There is no pair to count.</p>')
+
+    def px(x: float) -> float:
+        return left + (x - x0) / (x1 - x0) * (width - left - right)
+
+    def py(y: float) -> float:
+        return height - bottom - y / (1.06 * high) * (height - top - bottom)
+
+    parts = []
+    for tick in ticks(0.0, 1.06 * high, 3):
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
+        label = f"{100 * tick:.4g} %"
+        parts.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>')
+    for tick in ticks(x0, x1):
+        parts.append(
+            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{short(tick)}</text>'
+        )
+    for index, (_, values) in enumerate(series):
+        corners = [(px(x0), py(0.0))]
+        for value, low, up in zip(values, edges[:-1], edges[1:], strict=True):
+            corners += [(px(float(low)), py(float(value))), (px(float(up)), py(float(value)))]
+        corners.append((px(x1), py(0.0)))
+        parts.append(f'<polygon class="band s{index}" points="{_points(corners)}"/>')
+        parts.append(f'<polyline class="line s{index} d{index}" points="{_points(corners)}"/>')
+    label = escape(f"{title}: {', '.join(name for name, _ in series)}")
+    keys = "".join(
+        f'<span><svg class="stroke" viewBox="0 0 22 6" aria-hidden="true"><path class="line s{i} d{i}" d="M0 3H22"/></svg>'
+        f"{escape(name)}</span>"
+        for i, (name, _) in enumerate(series)
+    )
+    return _figure(
+        title,
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+        f'<p class="keys">{keys}</p>',
+    )
 
 
 def heat_table(

@@ -1,4 +1,7 @@
-"""The encoder of a trained run, apart from its data: points in, embeddings out; and its copy inside an index.
+"""The encoder of a trained run, apart from its data: files' inputs in, embeddings out; and its copy inside an index.
+
+Every encoder embeds shapes, from their points or from pictures of them; that of a sketch model embeds drawings too, near the shapes
+they show. What it reads of a file is said by its `shapes` and `drawings`.
 
 A trained workdir is enough to open one: config.json says how the task is built, manifest.json what it was trained on,
 `checkpoints/` holds the parameters. `save` keeps what the embedding needs (parameters as .npz without pickles, both files, the
@@ -13,7 +16,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,19 +24,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped, UInt8
 
 from jax3dret import __version__
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
-from jax3dret.search.prepare import PREPARATION
+from jax3dret.search.drawings import Drawings
+from jax3dret.search.rebuild import portable, rebuild
+from jax3dret.search.shape_inputs import POINTS_VERSION, Points, Views
 
-BATCH_SIZE = 16
+Inputs = Points | Views | Drawings
 # An index may come from somebody else, and a config names code that is called: only code of this package, then.
 _OWN_CODE = ("jax3dret.models.", "jax3dret.losses.", "jax3dret.data.", "jax3dret.core.", "jax3dret.tasks.")
-TRAIN = "train one with `python -m jax3dret.main --config=configs/ulip2_vicreg.py --workdir=DIR` and give that DIR"
+TRAIN = (
+    "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being configs/ulip2_vicreg.py or, to search "
+    "with drawings, configs/mvhgnn_shrec13.py, and give that DIR"
+)
+TRAIN_SKETCH = (
+    "train one with `python -m jax3dret.main --config=configs/mvhgnn_shrec13.py --workdir=DIR` and give that DIR to "
+    "`jax3dret index --weights`"
+)
+# Of a run of two stages the first leaves one side as it began: by its stage, the key of the embedding that means nothing yet.
+_UNTRAINED = {"shape": "sketch", "sketch_alone": "shape"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +55,21 @@ class Encoder:
     """A trained model and what it takes to use it.
 
     config: the resolved config, JSON-like. described: name, version, class_names, up_axis and split sizes of its training data.
-    meta: the checkpoint's, among it num_points, distance, embedding_dim. arrays: by path, those that the embedding reads.
+    meta: the checkpoint's, among it distance, embedding_dim. arrays: by path, those that the embeddings read. shapes: what it
+    reads of the file of a shape. drawings: what it reads of a drawing; None: it knows shapes alone.
     """
 
     config: Mapping[str, Any]
     described: Mapping[str, Any]
     meta: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
-    _embed: Callable[[Float[np.ndarray, "B N 3"]], jax.Array]
+    shapes: Points | Views
+    drawings: Drawings | None
+    _embed: Mapping[str, Callable[[np.ndarray], jax.Array]]
 
     @property
     def num_points(self) -> int:
+        """Points of a cloud, for an encoder of points."""
         return int(self.meta["num_points"])
 
     @property
@@ -62,8 +79,14 @@ class Encoder:
 
     @functools.cached_property
     def identity(self) -> str:
-        """SHA-256 over the preparation of points, the architecture and every array: equal where embeddings are equal."""
-        how = [PREPARATION, self.meta["model"], self.num_points]
+        """SHA-256 over the preparation of every input, the architecture and every array: equal where embeddings are equal."""
+        how: list[Any]
+        if isinstance(self.shapes, Points):
+            how = [POINTS_VERSION, self.meta["model"], self.num_points]
+        else:
+            own = {key: value for key, value in self.config.items() if key not in configs.spine()}
+            sides = [None if inputs is None else inputs.identity() for inputs in (self.shapes, self.drawings)]
+            how = [self.meta["model"], own, *sides]
         digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
         for name in sorted(self.arrays):
             array = np.ascontiguousarray(self.arrays[name])
@@ -71,16 +94,29 @@ class Encoder:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def embed(self, points: Float[np.ndarray, "N P 3"], batch_size: int = BATCH_SIZE) -> Float[np.ndarray, "N D"]:
-        """Embeddings float32 of clouds as `search.prepare` makes them, in padded batches of one size: one compilation."""
-        if points.ndim != 3 or points.shape[1:] != (self.num_points, 3):
-            raise DataError(f"points have the shape {points.shape}; this encoder takes [clouds, {self.num_points}, 3]")
-        rows = [np.empty((0, self.width), np.float32)]
-        for start in range(0, len(points), batch_size):
-            part = points[start : start + batch_size]
-            padding = np.repeat(part[:1], batch_size - len(part), axis=0)
-            rows.append(np.asarray(self._embed(np.concatenate([part, padding])), np.float32)[: len(part)])
-        return np.concatenate(rows)
+    def embed(self, rows: Shaped[np.ndarray, "N ..."], batch_size: int | None = None) -> Float[np.ndarray, "N D"]:
+        """Embeddings float32 of shapes, of rows as `shapes` makes them, in padded batches of one size: one compilation."""
+        return self._in_batches(self.shapes, rows, batch_size)
+
+    def embed_drawings(
+        self, rows: UInt8[np.ndarray, "N S S"], batch_size: int | None = None
+    ) -> Float[np.ndarray, "N D"]:
+        """Likewise of drawings, of rows as `drawings` makes them. Raises ConfigError if there are no such."""
+        if self.drawings is None:
+            raise ConfigError(f"a model of shapes alone; for drawings, {TRAIN_SKETCH}")
+        return self._in_batches(self.drawings, rows, batch_size)
+
+    def _in_batches(self, inputs: Inputs, rows: np.ndarray, batch_size: int | None) -> np.ndarray:
+        if rows.shape[1:] != inputs.shape or rows.dtype != inputs.dtype:
+            wanted = f"{np.dtype(inputs.dtype)} [items, {', '.join(map(str, inputs.shape))}]"
+            raise DataError(f"{inputs.name}: {rows.dtype} {list(rows.shape)}; this encoder takes {wanted}")
+        size = batch_size or inputs.batch_size
+        out = [np.empty((0, self.width), np.float32)]
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            padding = np.repeat(part[:1], size - len(part), axis=0)
+            out.append(np.asarray(self._embed[inputs.name](np.concatenate([part, padding])), np.float32)[: len(part)])
+        return np.concatenate(out)
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the encoder into `folder`, which is complete or absent."""
@@ -110,8 +146,8 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
         key: manifest[key] for key in ("name", "version", "class_names", "up_axis") if key in manifest
     }
     described["splits"] = {name: {"items": part["items"]} for name, part in manifest.get("splits", {}).items()}
-    config["data"] = {**config["data"], "data_dir": "", "manual_dir": ""}  # places on the machine it was trained on
-    recipe, abstract = _rebuild(config, described, workdir)
+    config = portable(config)
+    recipe, abstract = rebuild(config, described, workdir)
     checkpoints = checkpoint.Checkpoints(workdir)
     try:
         one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -121,9 +157,10 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
     finally:
         checkpoints.close()
     used = _used(recipe, abstract, meta, workdir)
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(_model(params, state)) if name in used}
+    model = {"params": params, "model_state": state}
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(model) if name in used}
     meta = {**meta, "jax3dret": __version__}
-    return _encoder(config, described, meta, arrays, recipe, abstract)
+    return _encoder(config, described, meta, arrays, recipe, abstract, workdir)
 
 
 def load_encoder(folder: pathlib.Path) -> Encoder:
@@ -141,7 +178,7 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
                 f"{folder}: its model uses {value}, code outside jax3dret, which an index does not run by itself; give "
                 "--weights WORKDIR, the run that it was made with"
             )
-    recipe, abstract = _rebuild(config, described, folder)
+    recipe, abstract = rebuild(config, described, folder)
     try:
         with np.load(folder / "model.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -152,49 +189,7 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         if name in used and (name not in arrays or arrays[name].shape != leaf.shape):
             found = arrays[name].shape if name in arrays else "absent"
             raise DataError(f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index again")
-    return _encoder(config, described, meta, arrays, recipe, abstract)
-
-
-class _Described:
-    """What a recipe may ask of its data before it runs: everything but the records."""
-
-    def __init__(self, described: Mapping[str, Any], split: str):
-        self.manifest, self.split, self.name = described, split, described["name"]
-        self.version, self.class_names = described.get("version", ""), tuple(described["class_names"])
-        parts = described.get("splits", {})
-        asked = set(re.findall(r"\w+", split)) & parts.keys() or parts.keys()
-        self._items = max(1, sum(parts[name]["items"] for name in asked))
-        self.ids: tuple[str, ...] = ()
-        self.labels: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return self._items
-
-
-def _rebuild(config: Mapping[str, Any], described: Mapping[str, Any], folder: pathlib.Path) -> tuple[Recipe, PyTree]:
-    """The recipe that a config describes, and its {"params", "model_state"} as shapes."""
-    task: Any = configs.resolve_module(config["task"], where=f"{folder}/config.json: task")
-    # A run of an earlier version lacks the keys that were added since.
-    full = configs.Config(_over(task.defaults().to_dict(), config))
-    try:
-        recipe: Recipe = task.make(full, lambda split: _Described(described, split))
-    except ConfigError as error:
-        raise ConfigError(f"{folder}: this version does not build its model: {error}") from None
-    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
-    return recipe, _model(*jax.eval_shape(recipe.task.init, jax.random.key(0), batch))
-
-
-def _model(params: PyTree, model_state: PyTree) -> dict[str, PyTree]:
-    return {"params": params, "model_state": model_state}
-
-
-def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values`, and of `defaults` the keys that it lacks; a component keeps its own keys alone."""
-    out = dict(defaults)
-    for key, value in values.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping) and ":" not in str(value.get("name"))
-        out[key] = _over(out[key], value) if both else value
-    return out
+    return _encoder(config, described, meta, arrays, recipe, abstract, folder)
 
 
 def _encoder(
@@ -204,30 +199,56 @@ def _encoder(
     arrays: Mapping[str, np.ndarray],
     recipe: Recipe,
     abstract: PyTree,
+    folder: pathlib.Path,
 ) -> Encoder:
     def place(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        # The head is not in `arrays`: the embedding does not read it, so it costs no memory to speak of.
+        # A head is not in `arrays`: no embedding reads it, so it costs no memory to speak of.
         name = path_name(path)
         return jnp.asarray(arrays[name]) if name in arrays else jnp.zeros(leaf.shape, leaf.dtype)
 
     model = jax.tree_util.tree_map_with_path(place, abstract)
-    compiled = jax.jit(lambda model, points: _embedding(recipe, model, points))
-    return Encoder(config, described, meta, arrays, lambda points: compiled(model, points))
+    shapes, drawings = _inputs(meta, folder)
+    embed = {
+        inputs.name: functools.partial(jax.jit(functools.partial(_embedding, recipe, inputs)), model)
+        for inputs in (shapes, drawings)
+        if inputs is not None
+    }
+    return Encoder(config, described, meta, arrays, shapes, drawings, embed)
 
 
-def _embedding(recipe: Recipe, model: Mapping[str, PyTree], points: jax.Array) -> jax.Array:
-    return recipe.task.embed(model["params"], model["model_state"], {"points": points})["shape"]
+def _inputs(meta: Mapping[str, Any], folder: pathlib.Path) -> tuple[Points | Views, Drawings | None]:
+    """What a model reads of shapes and of drawings, from its meta. Raises ConfigError for one that embeds no files of shapes."""
+    modality, up_axis = meta.get("modality"), meta.get("up_axis")
+    if (modality, up_axis) == ("shape", "y"):
+        return Points(int(meta["num_points"])), None
+    if (modality, up_axis) != ("sketch", "z"):
+        raise ConfigError(f"{folder}: a model of {modality}, not of shapes with y up or of drawings; {TRAIN}")
+    untrained = _UNTRAINED.get(meta.get("stage", ""))
+    if untrained == "shape":
+        raise ConfigError(
+            f"{folder}: the first of two stages, which has trained on drawings alone; give the workdir of the second"
+        )
+    shapes = Views(str(meta["views"]["cameras"]), int(meta["views"]["size"]))
+    return shapes, None if untrained == "sketch" else Drawings(int(meta["sketch_size"]))
+
+
+def _embedding(recipe: Recipe, inputs: Inputs, model: Mapping[str, PyTree], rows: jax.Array) -> jax.Array:
+    found = recipe.task.embed(model["params"], model["model_state"], inputs.batch(rows))
+    return found["sketch" if isinstance(inputs, Drawings) else "shape"]
 
 
 def _used(recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any], folder: pathlib.Path) -> set[str]:
-    """Paths of the arrays that the embedding reads. Raises ConfigError for a model that embeds something else than clouds."""
-    if meta.get("modality") != "shape" or meta.get("up_axis") != "y":
-        raise ConfigError(f"{folder}: a model of {meta.get('modality')}, not of shapes with y up; {TRAIN}")
-    points = jax.ShapeDtypeStruct((1, int(meta["num_points"]), 3), jnp.float32)
-    traced = jax.make_jaxpr(lambda model, points: _embedding(recipe, model, points))(abstract, points).jaxpr
-    read = {id(variable) for equation in traced.eqns for variable in equation.invars}
+    """Paths of the arrays that the embeddings read."""
     names = [name for name, _ in _named(abstract)]
-    return {name for name, variable in zip(names, traced.invars, strict=False) if id(variable) in read}
+    used: set[str] = set()
+    for inputs in _inputs(meta, folder):
+        if inputs is None:
+            continue
+        rows = jax.ShapeDtypeStruct((1, *inputs.shape), inputs.dtype)
+        traced = jax.make_jaxpr(functools.partial(_embedding, recipe, inputs))(abstract, rows).jaxpr
+        read = {id(variable) for equation in traced.eqns for variable in equation.invars}
+        used |= {name for name, variable in zip(names, traced.invars, strict=False) if id(variable) in read}
+    return used
 
 
 def _named(tree: PyTree) -> Iterator[tuple[str, Any]]:

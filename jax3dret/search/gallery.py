@@ -14,27 +14,27 @@ import json
 import logging
 import os
 import pathlib
-import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.geometry.clouds import is_cloud
 from jax3dret.search import encode, storage
 from jax3dret.search.encode import Encoder
 from jax3dret.search.index import Index
 from jax3dret.search.journal import Journal
-from jax3dret.search.prepare import EXTENSIONS, prepare, prepare_all
+from jax3dret.search.prepare import EXTENSIONS, prepare_all
+from jax3dret.search.query import MADE_BY, checked_meta
 from jax3dret.search.scan import File, Scan, scan
+from jax3dret.search.shape_inputs import Points
 
 log = logging.getLogger("jax3dret")
-MADE_BY = "jax3dret index"
 _ROWS = "rows.partial.npy"
-_ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
 _RECENT_NS = 2_000_000_000
 
 
@@ -96,6 +96,9 @@ def build(
         encoder = encode.load_encoder(out / old.meta["encoder"]["folder"])
     else:
         raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
+    clouds = 0 if isinstance(encoder.shapes, Points) else sum(is_cloud(file.path) for file in found.files)
+    if clouds:
+        log.info("%d point clouds are shown to the model as discs; meshes show more", clouds)
     if old is not None and old.meta["encoder"]["identity"] != encoder.identity:
         log.info("%s was made with other weights: everything is embedded again", out)
     up_axis = up_axis or (old.meta["gallery"]["up_axis"] if old is not None else None)
@@ -194,7 +197,7 @@ def _embed_new(
     done = len(found.files) - len(unread)
     prepared_files = prepare_all(
         [file.path for file in unread],
-        num_points=encoder.num_points,
+        encoder.shapes,
         up_axis=up_axis,
         known=frozenset(stored) | frozenset(journal.place),
         jobs=jobs,
@@ -207,9 +210,9 @@ def _embed_new(
             else:
                 keys[file.path] = prepared.key
                 fresh = prepared.key not in journal.place and prepared.key not in refused
-                if prepared.points is not None and fresh:
-                    pending[prepared.key] = prepared.points
-            if len(pending) == encode.BATCH_SIZE or done == len(found.files):
+                if prepared.row is not None and fresh:
+                    pending[prepared.key] = prepared.row
+            if len(pending) == encoder.shapes.batch_size or done == len(found.files):
                 flush()
             show(done)
     unusable = []
@@ -262,70 +265,6 @@ class _Hashes:
         _write_json(self._path, {"up_axis": self._up_axis, "files": settled})
 
 
-@dataclasses.dataclass(frozen=True)
-class Gallery:
-    """An opened index with its encoder: files in, neighbours out."""
-
-    folder: pathlib.Path
-    index: Index
-    encoder: Encoder
-
-    def query(self, files: Sequence[str | os.PathLike[str]], k: int) -> Iterator[dict[str, Any]]:
-        """{"query", "results": [{"rank", "score", "id", "path"}]} of each file, nearest first; k above the size is cut to it.
-
-        A query is prepared as the gallery was. Score: cosine similarity, or minus the Euclidean distance.
-
-        Raises:
-            DataError: a file cannot be used; raised before the first answer. ConfigError: k < 1.
-        """
-        if k < 1:
-            raise ConfigError(f"k={k}: ask for at least one neighbour")
-        up_axis = self.index.meta["gallery"]["up_axis"]
-        points = [prepare(file, num_points=self.encoder.num_points, up_axis=up_axis).points for file in files]
-        batch = min(encode.BATCH_SIZE, 1 << max(0, len(points) - 1).bit_length())
-        vectors = self.encoder.embed(np.stack([cloud for cloud in points if cloud is not None]), batch)
-        bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
-        if bad.any():
-            raise DataError(f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite")
-        rows, scores = self.index.search(vectors, k)
-        for file, found, score in zip(files, rows, scores, strict=True):
-            yield {"query": str(file), "results": [self._result(i, found[i], score[i]) for i in range(len(found))]}
-
-    def path(self, row: int) -> str:
-        """Where the item of a row was when it was indexed."""
-        gallery = self.index.meta["gallery"]
-        return str(pathlib.Path(gallery["sources"][gallery["source_of"][row]], self.index.ids[row]))
-
-    def _result(self, place: int, row: int, score: float) -> dict[str, Any]:
-        name = self.index.ids[row]
-        return {"rank": place + 1, "score": round(float(score), 6), "id": name, "path": self.path(int(row))}
-
-
-def open_gallery(folder: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None) -> Gallery:
-    """Opens an index that `build` made. weights: the workdir it was made with, for a model whose code is not this package's.
-
-    Raises:
-        DataError: not such an index, or a broken one. ConfigError: `weights` are not those of the index.
-    """
-    folder = pathlib.Path(folder)
-    index = Index.load(folder)
-    own = _checked_meta(folder, index.meta, len(index))["encoder"]
-    encoder = encode.open_encoder(weights) if weights else encode.load_encoder(folder / own["folder"])
-    if encoder.identity != own["identity"]:
-        given = f"--weights {weights}" if weights else f"{folder / own['folder']}"
-        raise ConfigError(f"{given}: not the parameters that {folder} was made with; index it again, or give those")
-    return Gallery(folder, index, encoder)
-
-
-def _checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> Mapping[str, Any]:
-    gallery, own = meta.get("gallery"), meta.get("encoder")
-    if not isinstance(gallery, dict) or gallery.get("made_by") != MADE_BY or not isinstance(own, dict):
-        raise DataError(f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`")
-    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(own["folder"]):
-        raise DataError(f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder")
-    return meta
-
-
 def _check_out(out: pathlib.Path) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder")
@@ -344,7 +283,7 @@ def _read_old(out: pathlib.Path) -> _Old | None:
     except DataError as error:
         log.warning("%s: it is made anew", error)
         return None
-    return _Old(_checked_meta(out, entry["meta"], len(ids)), vectors, ids)
+    return _Old(checked_meta(out, entry["meta"], len(ids)), vectors, ids)
 
 
 def _write_json(path: pathlib.Path, value: Any) -> None:

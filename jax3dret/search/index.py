@@ -4,21 +4,14 @@
     rows, scores = index.search(queries, k=10)          # best first; index.ids[row] is the id
     index.save("gallery.index"); index = Index.load("gallery.index")
 
-Vectors are stored as they are given. For the comparison they are taken to float64, scaled to unit length under
-"cosine" (so says `meta`), and shifted by the gallery mean, which changes no distance and keeps the digits of
-embeddings that differ little. A backend proposes candidates in float32; their distances are then computed again in float64
-from the stored vectors. So scores do not depend on the backend, and equal vectors have equal scores.
-
-Order: ascending distance; equal distances by ascending row. With "brute_force" scoring the result is exact: a query for
-which float32 rounding, or a tie that the list cuts, could have hidden a nearer item is compared with every vector in
-float64. "tree_ah" is approximate; its recall is measured at every build.
+Vectors are stored as they are given; what is done to them for the comparison stands in `meta` and in `searcher`, which finds
+the neighbours: best first, ties by row, scores that do not depend on the backend.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -28,19 +21,9 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.metrics import ranking
 from jax3dret.search import backends, storage
+from jax3dret.search.searcher import BLOCK, Distance, Scoring, Searcher
 
-Distance = Literal["cosine", "euclidean"]
 Kind = Literal["auto", "scann", "exact"]
-Scoring = Literal["auto", "brute_force", "tree_ah"]
-
-TREE_FROM = 20_000  # items from which "auto" scoring prefers a tree, where ScaNN is there
-_BLOCK = 8192
-_PAIR_BYTES = 1 << 22  # small enough for a cache: re-scoring is bound by memory
-_SAMPLE = 128  # queries of a recall measurement
-# Bound of the float32 error of a squared distance, relative to the square of the lengths that went into it.
-_ROUNDING = 4e-6
-# Beyond this many gallery radii from the gallery, float32 keeps too few digits of a query's distances.
-_FAR = 1e3
 
 
 def check_options(
@@ -81,11 +64,15 @@ class Index:
         self._requested: Scoring = scoring
         self._target_recall = target_recall
         self._meta = meta
-        self._prepare()
-        start = time.perf_counter()
-        self._backend = tree if tree is not None else self._make_backend()
-        self._recall = recall if recall is not None else self._measure()
-        self._build_s = time.perf_counter() - start
+        self._searcher = Searcher(
+            vectors,
+            distance=distance,
+            kind=kind,
+            scoring=scoring,
+            target_recall=target_recall,
+            tree=tree,
+            recall=recall,
+        )
 
     @classmethod
     def build(
@@ -128,7 +115,7 @@ class Index:
 
     @property
     def scoring(self) -> Literal["brute_force", "tree_ah"]:
-        return "tree_ah" if isinstance(self._backend, backends.ScannTree) else "brute_force"
+        return "brute_force" if self._searcher.tree is None else "tree_ah"
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -145,9 +132,9 @@ class Index:
             "items": len(self),
             "width": self.width,
             "distance": self.distance,
-            "recall_at_10": self._recall,
-            "build_s": self._build_s,
-            **backends.tree_settings(self._backend),
+            "recall_at_10": self._searcher.recall,
+            "build_s": self._searcher.build_s,
+            **backends.tree_settings(self._searcher.backend),
         }
 
     # Search
@@ -183,124 +170,7 @@ class Index:
         _check_vectors(queries, "queries")
         if self.distance == "cosine" and (zero := ~queries.any(axis=1)).any():
             raise DataError(f"query {int(zero.argmax())}: a zero vector has no direction; use distance='euclidean'")
-        rows, d2 = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        # A brute-force list is a little longer than asked, so that rounding at its end can be told from its head.
-        wide = min(len(self), k + max(8, k // 8)) if self.scoring == "brute_force" else k
-        step = max(1, _PAIR_BYTES // (wide * self.width * 8))
-        doubtful: list[int] = []
-        for start in range(0, len(queries), _BLOCK):
-            points = self._comparable(queries[start : start + _BLOCK])
-            shifted = (points - self._center) / self._radius
-            length = np.sqrt(np.einsum("qd,qd->q", shifted, shifted))
-            far = length > _FAR
-            found = self._backend.candidates(np.where(far[:, None], 0.0, shifted).astype(np.float32), wide)
-            for i in range(0, len(points), step):
-                part = slice(i, min(i + step, len(points)))
-                near, near_d2 = self._rescore(points[part], found[part])
-                place = slice(start + i, start + part.stop)
-                rows[place], d2[place] = near[:, :k], near_d2[:, :k]
-                doubt = far[part] | (near[:, k - 1] < 0)
-                if self.scoring == "brute_force" and wide < len(self):
-                    # An item that is truly nearer than the k-th lies within |q| + d_k of the mean, which bounds its error.
-                    last, kth = near_d2[:, -1] / self._radius**2, near_d2[:, k - 1] / self._radius**2
-                    doubt |= last - kth <= _ROUNDING * (2 * length[part] + np.sqrt(kth)) ** 2
-                doubtful.extend(start + i + np.flatnonzero(doubt))
-        if doubtful:
-            distinct, back = np.unique(queries[doubtful], axis=0, return_inverse=True)
-            answers = [self._scan(point, k) for point in self._comparable(distinct)]
-            for query, which in zip(doubtful, back.reshape(-1), strict=True):
-                rows[query], d2[query] = answers[which]
-        return rows, d2
-
-    def _comparable(self, vectors: np.ndarray, inverse: np.ndarray | None = None) -> Float64[np.ndarray, "N D"]:
-        """Float64 copy; of unit length under cosine."""
-        values = np.array(vectors, np.float64)
-        if self.distance == "cosine":
-            values *= (_inverse_norms(values) if inverse is None else inverse)[:, None]
-        return values
-
-    def _gather(self, rows: np.ndarray | slice) -> Float64[np.ndarray, "N D"]:
-        return self._comparable(self.vectors[rows], None if self._inverse is None else self._inverse[rows])
-
-    def _rescore(self, points: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates [q, K] in final order with their float64 d^2; a missing one (-1) is last, at infinity."""
-        flat = self._gather(np.maximum(found, 0).reshape(-1)).reshape(*found.shape, -1)
-        flat -= points[:, None, :]
-        pairs = flat.reshape(-1, flat.shape[-1])
-        d2 = np.einsum("nd,nd->n", pairs, pairs).reshape(found.shape)
-        d2[found < 0] = np.inf
-        order = np.lexsort((found, d2), axis=1)
-        return np.take_along_axis(found, order, axis=1), np.take_along_axis(d2, order, axis=1)
-
-    def _scan(self, point: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The exact answer for one query: every stored vector, in float64."""
-        d2 = np.empty(len(self))
-        for i in range(0, len(self), _BLOCK):
-            block = self._gather(slice(i, i + _BLOCK))
-            block -= point
-            d2[i : i + _BLOCK] = np.einsum("nd,nd->n", block, block)
-        rows = np.argsort(d2, kind="stable")[:k]
-        return rows, d2[rows]
-
-    # Building
-
-    def _prepare(self) -> None:
-        """Inverse norms, the mean and the radius of the vectors as they are compared."""
-        blocks = [slice(i, i + _BLOCK) for i in range(0, len(self), _BLOCK)]
-        self._inverse = None
-        if self.distance == "cosine":
-            self._inverse = np.concatenate([_inverse_norms(np.asarray(self.vectors[b], np.float64)) for b in blocks])
-        self._center = sum(self._gather(b).sum(axis=0) for b in blocks) / len(self)
-        radius = max(float(np.abs(self._gather(b) - self._center).max()) for b in blocks)
-        self._radius = radius * self.width**0.5 if radius > 0 else 1.0
-
-    def _make_backend(self) -> Any:
-        shifted = np.empty((len(self), self.width), np.float32)
-        for i in range(0, len(self), _BLOCK):
-            shifted[i : i + _BLOCK] = (self._gather(slice(i, i + _BLOCK)) - self._center) / self._radius
-        if self.kind == "exact":
-            return backends.Exact(shifted)
-        large = len(self) >= (TREE_FROM if self._requested == "auto" else backends.MIN_TREE_ITEMS)
-        if self._requested == "brute_force" or not large:
-            return backends.ScannBrute(shifted)
-        return backends.ScannTree.build(shifted)
-
-    def _measure(self) -> float:
-        """recall@10 of this index; for a tree, first raises the leaves searched until the target is met."""
-        if isinstance(self._backend, backends.ScannTree):
-            rows = np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int))
-            truth = self._kth_distances(rows)
-            leaves = max(1, self._backend.leaves // 64)
-            while True:
-                self._backend.leaves_searched = min(leaves, self._backend.leaves)
-                if leaves >= self._backend.leaves or self._recall_at(rows, truth) >= self._target_recall:
-                    break
-                leaves = max(leaves + 1, int(leaves * 1.5))
-        # Half a stride on, so that a tree is not judged by the queries that chose its settings.
-        rows = np.unique(np.linspace(0, len(self) - 1, 2 * _SAMPLE).astype(int)[1::2])
-        return self._recall_at(rows, self._kth_distances(rows))
-
-    def _kth_distances(self, rows: np.ndarray) -> Float64[np.ndarray, " Q"]:
-        """d^2 of the tenth neighbour (or the last, in a small index) of stored vectors, each without itself."""
-        k = min(10, len(self) - 1)
-        if k == 0:
-            return np.zeros(len(rows))
-        kth = []
-        pieces = ranking.squared_distances(
-            self.vectors[rows], self.vectors, distance=self.distance, self_rows=rows, max_bytes=1 << 29
-        )
-        for _, d2, tolerance in pieces:
-            # The margin covers the rounding of vectors that differ little from one another.
-            kth.append(np.partition(d2, k - 1, axis=1)[:, k - 1] * (1 + 1e-6) + tolerance)
-        return np.concatenate(kth)
-
-    def _recall_at(self, rows: np.ndarray, kth: np.ndarray) -> float:
-        k = min(10, len(self) - 1)
-        if k == 0:
-            return 1.0
-        found, d2 = self.search_squared(np.asarray(self.vectors[rows]), k + 1)
-        _, d2 = ranking.drop_self(found, d2, rows)
-        return float((d2 <= kth[:, None]).mean())
+        return self._searcher.nearest(queries, k)
 
     # Changing
 
@@ -357,7 +227,7 @@ class Index:
         All new files are written first; the rename of `index.json`, which names them, makes them the index. The folder can
         be moved. It holds JSON, .npy and, for a tree, ScaNN's own files; nothing in it is a pickle.
         """
-        tree = self._backend if isinstance(self._backend, backends.ScannTree) else None
+        tree = self._searcher.tree
         entry = {
             "distance": self.distance,
             "kind": self.kind,
@@ -366,8 +236,8 @@ class Index:
             "target_recall": self._target_recall,
             "items": len(self),
             "width": self.width,
-            "recall_at_10": self._recall,
-            "build_s": self._build_s,
+            "recall_at_10": self._searcher.recall,
+            "build_s": self._searcher.build_s,
             "tree": dict(backends.tree_settings(tree)),
             "meta": self._meta,
         }
@@ -405,12 +275,8 @@ class Index:
         )
         index._requested = scoring
         if same:
-            index._build_s = entry["build_s"]
+            index._searcher.build_s = entry["build_s"]
         return index
-
-
-def _inverse_norms(values: Float64[np.ndarray, "N D"]) -> Float64[np.ndarray, " N"]:
-    return 1.0 / np.sqrt(np.einsum("nd,nd->n", values, values))
 
 
 def _check_vectors(vectors: np.ndarray, name: str) -> None:
@@ -422,7 +288,7 @@ def _check_vectors(vectors: np.ndarray, name: str) -> None:
 def _check_directions(vectors: np.ndarray, ids: list[str], distance: str) -> None:
     """Under cosine, raises DataError for zero vectors: how many there are, and the first one's id."""
     if distance == "cosine":
-        zero = np.concatenate([~vectors[i : i + _BLOCK].any(axis=1) for i in range(0, len(vectors), _BLOCK)])
+        zero = np.concatenate([~vectors[i : i + BLOCK].any(axis=1) for i in range(0, len(vectors), BLOCK)])
         if zero.any():
             raise DataError(
                 f"{int(zero.sum())} zero vectors have no direction, the first is row {int(zero.argmax())} "

@@ -1,7 +1,7 @@
-"""From a file to the points that an encoder sees, by the same steps as in an evaluation, and in worker processes.
+"""From the files of shapes to what an encoder reads of each, with a key for what a file holds, and in worker processes.
 
-A mesh is sampled on its surface, a point cloud is taken as it is; then the points are normalised, turned y up and subsampled.
-Every draw is seeded by the content of the file, so a file has the same points wherever it lies and whatever it is called.
+What is made of a file is for `search.shape_inputs` to say. Every draw is seeded by the content of the file, so a file gives the
+same wherever it lies and whatever it is called.
 """
 
 from __future__ import annotations
@@ -22,26 +22,20 @@ from collections.abc import Callable, Generator, Iterable, Set
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
-from jax3dret.core.types import DataError, Record
-from jax3dret.data.points import Subsample, UpAxis
+from jax3dret.core.types import DataError
 from jax3dret.geometry import clouds, meshes
-from jax3dret.geometry.sampling import sample_surface
+from jax3dret.search.shape_inputs import Points, Views
 
-# Counts up whenever the steps below give other points, so that no index mixes two ways.
-PREPARATION = 1
-# Points drawn on the surface before the subsampling; as many as prepared data sets of meshes hold.
-SURFACE_POINTS = 16_000
 EXTENSIONS = tuple(sorted({*meshes.EXTENSIONS, *clouds.EXTENSIONS}))
 
 
 class Prepared(NamedTuple):
-    """One file. key: what it holds and how it was turned, hexadecimal; points: float32[num_points, 3], or None where the key was
-    known already; reason: why it cannot be used, or empty."""
+    """One file. key: what it holds and how it was turned, hexadecimal; row: what the encoder reads of it, or None where the key
+    was known already; reason: why it cannot be used, or empty."""
 
     key: str
-    points: Float[np.ndarray, "N 3"] | None
+    row: np.ndarray | None
     reason: str = ""
 
 
@@ -62,9 +56,10 @@ def content_key(path: str | os.PathLike[str], up_axis: str | None) -> str:
     return digest.hexdigest()
 
 
-def prepare(path: str | os.PathLike[str], *, num_points: int, up_axis: str | None, key: str | None = None) -> Prepared:
-    """Points float32[num_points, 3] of a mesh or point cloud: centroid at the origin, farthest point at distance 1 (before the
-    subsampling), y up.
+def prepare(
+    path: str | os.PathLike[str], inputs: Points | Views, *, up_axis: str | None, key: str | None = None
+) -> Prepared:
+    """What `inputs` makes of a mesh or point cloud.
 
     up_axis: "y" or "z" in the file; None: as its format has it. key: its `content_key`, if that is known.
 
@@ -76,26 +71,15 @@ def prepare(path: str | os.PathLike[str], *, num_points: int, up_axis: str | Non
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
     rng = np.random.default_rng(int(key[:16], 16))
-    if clouds.is_cloud(path):
-        points = clouds.load_points(path)
-    else:
-        points, _ = sample_surface(meshes.load_mesh(path), max(SURFACE_POINTS, num_points), rng)
-    try:
-        normalised, _, _ = meshes.normalize_points(points)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    record: Record = {"points": normalised}
-    for transform in (UpAxis(up_axis_of(path, up_axis)), Subsample(num_points)):
-        record = transform(record, rng)
-    return Prepared(key, np.ascontiguousarray(record["points"], np.float32))
+    return Prepared(key, inputs(path, up_axis_of(path, up_axis), rng))
 
 
 def prepare_all(
-    paths: Iterable[str], *, num_points: int, up_axis: str | None, known: Set[str], jobs: int
+    paths: Iterable[str], inputs: Points | Views, *, up_axis: str | None, known: Set[str], jobs: int
 ) -> Generator[Prepared, None, None]:
     """`prepare` of each path, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
 
-    known: keys whose points are not needed. Only a window of files is under way at a time, so memory does not grow with
+    known: keys whose rows are not needed. Only a window of files is under way at a time, so memory does not grow with
     their number.
 
     Raises:
@@ -103,14 +87,14 @@ def prepare_all(
     """
     if jobs == 1:
         for path in paths:
-            yield _attempt(path, num_points, up_axis, known)
+            yield _attempt(path, inputs, up_axis, known)
         return
     waiting: collections.deque[tuple[str, concurrent.futures.Future[Prepared]]] = collections.deque()
     with concurrent.futures.ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(num_points, up_axis, known),
+        initargs=(inputs, up_axis, known),
     ) as pool:
         try:
             for path in paths:
@@ -127,13 +111,13 @@ def prepare_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _attempt(path: str, num_points: int, up_axis: str | None, known: Set[str]) -> Prepared:
+def _attempt(path: str, inputs: Points | Views, up_axis: str | None, known: Set[str]) -> Prepared:
     try:
         before = _stamp(path)
         key = content_key(path, up_axis)
         if key in known:
             return Prepared(key, None)
-        prepared = prepare(path, num_points=num_points, up_axis=up_axis, key=key)
+        prepared = prepare(path, inputs, up_axis=up_axis, key=key)
         if _stamp(path) != before:
             return Prepared("", None, "changed while it was read; index it again")
         return prepared
@@ -164,7 +148,7 @@ def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
 _worker: Callable[[str], Prepared] | None = None
 
 
-def _start_worker(num_points: int, up_axis: str | None, known: Set[str]) -> None:
+def _start_worker(inputs: Points | Views, up_axis: str | None, known: Set[str]) -> None:
     global _worker
     # Ctrl-C reaches the whole group; the parent ends the workers. And a worker must not outlive a parent that was killed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -173,7 +157,7 @@ def _start_worker(num_points: int, up_axis: str | None, known: Set[str]) -> None
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
     def work(path: str) -> Prepared:
-        return _attempt(path, num_points, up_axis, known)
+        return _attempt(path, inputs, up_axis, known)
 
     _worker = work
 

@@ -72,7 +72,7 @@
         if (row === 0) cursor.append(svg("line", { x1: x, x2: x, y1: 6, y2: height - 26 }));
         cursor.append(svg("circle", { cx: x, cy: y, r: 3 }));
         const text = svg("text", { x: x < width / 2 ? x + 8 : x - 8, y: 16 + 14 * row, "text-anchor": x < width / 2 ? "start" : "end" });
-        text.textContent = (lines.length > 1 ? line.name + ": " : "") + line.y[best] + (row === 0 ? "  (step " + Math.round(line.x[best]) + ")" : "");
+        text.textContent = (lines.length > 1 ? line.name + ": " : "") + line.y[best] + (row === 0 ? "  (" + chart.dataset.x + " " + (typeof line.x[best] === "number" ? Math.round(line.x[best]) : line.x[best]) + ")" : "");
         cursor.append(text);
         row += 1;
       }

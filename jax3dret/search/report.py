@@ -7,6 +7,7 @@ it), and reads the same with the script switched off. Equal workdirs give equal 
     report_sections.py  results, protocol, costs, provenance
     report_curves.py    learning curves
     report_results.py   classes, confusions, embedding map, examples
+    report_sketch.py    two modalities: precision and recall, distances, one map of both, preferred views
     charts.py, embedding_map.py, report.css, report.js
 """
 
@@ -18,7 +19,7 @@ import importlib.resources
 import json
 import pathlib
 
-from jax3dret.search import report_curves, report_results, report_sections
+from jax3dret.search import report_curves, report_results, report_sections, report_sketch
 from jax3dret.search.charts import escape, markers
 from jax3dret.search.report_inputs import RunFiles, metrics_json, read_run
 
@@ -26,10 +27,12 @@ _NAVIGATION = (
     ("results", "Results"),
     ("protocol", "Protocol"),
     ("curves", "Curves"),
+    ("ranking", "Ranking"),
     ("classes", "Classes"),
     ("confusions", "Confusions"),
     ("map", "Map"),
     ("examples", "Examples"),
+    ("views", "Views"),
     ("costs", "Time"),
     ("provenance", "Provenance"),
 )
@@ -62,19 +65,25 @@ def page(run: RunFiles) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     title = run.summary.get("config") or run.workdir.resolve().name
-    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _NAVIGATION)
+    two_sides = run.leading.gallery_embeddings is not None
+    sections = {
+        "results": report_sections.results(run),
+        "protocol": report_sections.protocol(run),
+        "curves": report_curves.curves(run),
+        "ranking": report_sketch.ranking(run.leading),
+        "classes": report_results.per_class(run.leading),
+        "confusions": report_results.confusions(run.leading),
+        "map": report_sketch.both_modalities(run.leading) if two_sides else report_results.embeddings(run),
+        "examples": report_results.examples(run.leading),
+        "views": report_sketch.views(run.leading),
+        "costs": report_sections.costs(run),
+        "provenance": report_sections.provenance(run),
+    }
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _NAVIGATION if sections[anchor])
     body = (
         report_sections.header(run),
         f'<nav aria-label="Sections">{links}</nav><main>',
-        report_sections.results(run),
-        report_sections.protocol(run),
-        report_curves.curves(run),
-        report_results.per_class(run.leading),
-        report_results.confusions(run.leading),
-        report_results.embeddings(run),
-        report_results.examples(run.leading),
-        report_sections.costs(run),
-        report_sections.provenance(run),
+        *(sections[anchor] for anchor, _ in _NAVIGATION),
         "</main><footer>Written by jax3dret from the files beside this report.</footer>",
     )
     return (

@@ -21,13 +21,15 @@ _LEADING = ("retrieval", "test")
 
 
 class Evaluation(NamedTuple):
-    """One folder below evaluation/: result.json, and the query embeddings and labels where they were kept."""
+    """One folder below evaluation/: result.json, and the embeddings and labels of queries and gallery where they were kept."""
 
     name: str
     folder: pathlib.Path
     result: Mapping[str, Any]
     embeddings: Float[np.ndarray, "Q D"] | None
     labels: Int[np.ndarray, " Q"] | None
+    gallery_embeddings: Float[np.ndarray, "G D"] | None = None
+    gallery_labels: Int[np.ndarray, " G"] | None = None
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -86,22 +88,36 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
 
 def _read_evaluation(path: pathlib.Path) -> Evaluation:
     result = _read_object(path)
-    embeddings = _read_array(path.with_name("embeddings.npy"), 2)
-    labels = _read_array(path.with_name("labels.npy"), 1)
+    embeddings, labels = _embeddings_of(path, result, "")
+    gallery, gallery_labels = _embeddings_of(path, result, "gallery_")
+    if embeddings is not None and gallery is not None and embeddings.shape[1] != gallery.shape[1]:
+        raise DataError(
+            f"{path.parent}: embeddings.npy is {embeddings.shape[1]} wide, gallery_embeddings.npy {gallery.shape[1]}"
+        )
+    return Evaluation(path.parent.name, path.parent, result, embeddings, labels, gallery, gallery_labels)
+
+
+def _embeddings_of(
+    path: pathlib.Path, result: Mapping[str, Any], side: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Embeddings and labels of the queries ("") or the gallery ("gallery_")."""
+    embeddings = _read_array(path.with_name(f"{side}embeddings.npy"), 2)
+    labels = _read_array(path.with_name(f"{side}labels.npy"), 1)
     if embeddings is not None and labels is not None and len(labels) != len(embeddings):
-        raise DataError(f"{path.parent}: labels.npy has {len(labels)} rows, embeddings.npy has {len(embeddings)}")
-    if not result.get("per_class"):
-        labels = None  # no class was scored: whatever numbers stand there mean nothing
-    if labels is not None:
-        labels = labels.astype(np.int64)
-        known = len(result.get("class_names") or [])
-        if len(labels) and labels.max() >= known:
-            raise DataError(
-                f"{path.parent}: labels.npy names class {labels.max()}, result.json has {known} class_names"
-            )
-        if not len(labels) or labels.max() < 0:
-            labels = None  # -1 throughout: the data set has no labels
-    return Evaluation(path.parent.name, path.parent, result, embeddings, labels)
+        raise DataError(
+            f"{path.parent}: {side}labels.npy has {len(labels)} rows, {side}embeddings.npy has {len(embeddings)}"
+        )
+    if labels is None or not result.get("per_class"):
+        return embeddings, None  # no class was scored: whatever numbers stand there mean nothing
+    labels = labels.astype(np.int64)
+    known = len(result.get("class_names") or [])
+    if len(labels) and labels.max() >= known:
+        raise DataError(
+            f"{path.parent}: {side}labels.npy names class {labels.max()}, result.json has {known} class_names"
+        )
+    if not len(labels) or labels.max() < 0:
+        return embeddings, None  # -1 throughout: the data set has no labels
+    return embeddings, labels
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
@@ -161,7 +177,10 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
         {
             "system": run.summary.get("system"),
             "config": run.summary.get("config"),
-            "dataset": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
+            "dataset": {
+                **{k: dataset.get(k) for k in ("name", "version", "splits", "items")},
+                **({"queries": result["queries"]} if result.get("queries") else {}),
+            },
             "encoder": run.summary.get("meta") or {},
             "protocol": result.get("protocol") or {},
             "metrics": metrics,

@@ -140,11 +140,12 @@ def embeddings(run: RunFiles) -> str:
     if labels is None:
         body += missing("The queries have no labels, so the points are not coloured.")
     picture = scatter(layout.points, kinds, names, titles, f"{layout.method} map of {count}")
-    body += f'<div class="mapbox">{picture}{_legend(kinds, names) if kinds is not None else ""}</div>'
+    body += f'<div class="mapbox">{picture}{legend(kinds, names) if kinds is not None else ""}</div>'
     return section("map", "Embedding map", body, escape(lead))
 
 
-def _legend(kinds: Int[np.ndarray, " M"], names: Sequence[str]) -> str:
+def legend(kinds: Int[np.ndarray, " M"], names: Sequence[str]) -> str:
+    """The classes on a map, each a button that picks it out."""
     entries = []
     for kind in np.unique(kinds).tolist():
         shape, fill, name = ("circle", "", "unlabelled")

@@ -22,6 +22,18 @@ _METRICS = {
     "first_tier": ("First tier", "relevant items among the first R, R = relevant items in the gallery"),
     "index_recall_at_10": ("Recall@10 of the index", "share of the exact ten nearest that the index returns"),
     "second_tier": ("Second tier", "relevant items among the first 2 R"),
+    "NN": ("Nearest neighbour", "queries whose nearest item has their class"),
+    "FT": ("First tier", "share of the C relevant items among the first C"),
+    "ST": ("Second tier", "share of the C relevant items among the first 2 C"),
+    "ST_prec": ("Second tier, precision", "relevant among the first 2 C"),
+    "E32": ("E at 32, SHREC code", "F-measure of the first 32"),
+    "E32_comp": ("1 - E at 32", "less is better"),
+    "F2C": ("F at 2 C", "F-measure of the first 2 C"),
+    "E": ("E, 1 - F at 2 C", "less is better"),
+    "nDCG": ("nDCG, SHREC code", "rank-discounted gain of the whole list over the best possible"),
+    "nDCG_C": ("nDCG at C", "the same over the first C alone"),
+    "MRR": ("Mean reciprocal rank", "1 over the rank of the first relevant item"),
+    "mAP": ("Mean average precision", "precision at each relevant item, whole list"),
 }
 _METRIC_PATTERNS = (
     (r"ndcg_(\d+)", "NDCG@{}", "rank-discounted gain over the best possible"),
@@ -35,7 +47,9 @@ _METRIC_PATTERNS = (
     (r"recall_(?:at_)?(\d+)", "Recall@{}", "share of all relevant items among the first {}"),
     (r"hit_rate_(?:at_)?(\d+)", "Hit rate@{}", "queries with a relevant item among the first {}"),
 )
-_ORDER = (r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map(_\d+)?")
+# The measures of sketch retrieval, first those that every paper defines alike.
+_SKETCH = ("NN", "FT", "mAP", "MRR", "ST", "ST_prec", "E32", "E32_comp", "F2C", "E", "nDCG", "nDCG_C")
+_ORDER = (*_SKETCH, r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map(_\d+)?")
 _PROTOCOL = {
     "distance": {
         "cosine": "Items are compared by the cosine of the angle between their embeddings.",
@@ -144,7 +158,9 @@ def header(run: RunFiles) -> str:
     facts = [f"system <b>{escape(summary['system'])}</b>"] if summary.get("system") else []
     if dataset.get("name"):
         version = f" {dataset['version']}" if dataset.get("version") else ""
-        facts.append(f"data <b>{escape(dataset['name'])}{escape(version)}</b>")
+        asked = (result.get("queries") or {}).get("name")
+        against = f"<b>{escape(asked)}</b> against " if asked and asked != dataset["name"] else ""
+        facts.append(f"data {against}<b>{escape(dataset['name'])}{escape(version)}</b>")
     steps = summary.get("steps")
     if isinstance(steps, int):
         trained = f"<b>{steps:,}</b> training steps" if steps else "<b>not trained</b>: random or imported weights"
@@ -154,10 +170,19 @@ def header(run: RunFiles) -> str:
     parameters = (summary.get("meta") or {}).get("parameters")
     if isinstance(parameters, int):
         facts.append(f"encoder of <b>{_count(parameters)}</b> parameters")
+    if prototypes := prototypes_of(run):
+        facts.append(f"prototypes <b>{escape(prototypes)}</b>")
     title = summary.get("config") or run.workdir.resolve().name
     line = " <span aria-hidden='true'>·</span> ".join(facts)
     head = f'<p class="overline">jax3dret · retrieval report</p><h1>{escape(title)}</h1>'
     return f'<header>{head}<p class="about">{line}</p></header>'
+
+
+def prototypes_of(run: RunFiles) -> str:
+    """What stood for the classes in training, by name; empty where nothing did."""
+    given = (run.summary.get("meta") or {}).get("prototypes") or ""
+    name = given.get("name") or "" if isinstance(given, Mapping) else given
+    return str(name).rsplit(":", 1)[-1].replace("_", " ")
 
 
 def _count(value: int) -> str:
@@ -196,17 +221,17 @@ def results(run: RunFiles) -> str:
             "stand here for orientation; they are a like-for-like comparison only where data, weights and protocol are "
             "the same.</p>"
         )
+        if columns := (run.leading.result.get("protocol") or {}).get("paper_columns"):
+            body += f'<p class="note">{escape(columns)}</p>'
     else:
         body += '<p class="note">No published number exists for this data set and configuration.</p>'
     listed = list(dict.fromkeys([*shown, *(k for row in published.values() for k in row)]))
     if listed and (published or len(shown) > _TILES):
-        columns = [metrics, *published.values()]
+        rows = [metrics, *published.values()]
         head = "".join(f'<th scope="col" class="num">{escape(name)}</th>' for name in ("this run", *published))
         lines = "".join(
             f'<tr><th scope="row">{escape(metric_name(key)[0])} <code>{escape(key)}</code></th>'
-            + "".join(
-                f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>' for row in columns
-            )
+            + "".join(f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>' for row in rows)
             + "</tr>"
             for key in listed
         )
@@ -224,6 +249,8 @@ def results(run: RunFiles) -> str:
 def protocol(run: RunFiles) -> str:
     """How the numbers came about, in sentences; what has no sentence is listed with its value."""
     body = _protocol_of(run.leading)
+    if prototypes := prototypes_of(run):
+        body = f"<p>Training drew both modalities towards prototypes of the classes: <b>{escape(prototypes)}</b>.</p>{body}"
     notes = run.summary.get("protocol_notes") or []
     if notes:
         body += "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
@@ -240,8 +267,12 @@ def _protocol_of(evaluation: Evaluation) -> str:
     splits, items = dataset.get("splits"), dataset.get("items")
     if isinstance(splits, Mapping) and {"query", "gallery"} <= set(splits):
         sizes = items if isinstance(items, Mapping) else {}
+        asked = (result.get("queries") or {}).get("name")
+        several = asked and asked != dataset.get("name")
+        of = {"query": f" of {asked}", "gallery": f" of {dataset.get('name')}"} if several else {}
         query, gallery = (
-            f"{plain(splits[k])}{f' ({plain(sizes[k])} items)' if sizes.get(k) else ''}" for k in ("query", "gallery")
+            f"{plain(splits[k])}{of.get(k, '')}{f' ({plain(sizes[k])} items)' if sizes.get(k) else ''}"
+            for k in ("query", "gallery")
         )
         sentences.append(f"Queries: split {query}. Each is searched among the gallery: split {gallery}.")
     elif splits:
@@ -255,8 +286,13 @@ def _protocol_of(evaluation: Evaluation) -> str:
     if not sentences and not settings:
         return missing("The evaluation did not record its protocol.")
     return (f"<ul>{words}</ul>" if words else "") + definitions(
-        (_SETTINGS.get(k) or metric_name(k)[0], plain(v)) for k, v in settings.items()
+        (_SETTINGS.get(k) or _defined(k), plain(v)) for k, v in settings.items()
     )
+
+
+def _defined(key: str) -> str:
+    """The name of a setting; with the short name of a sketch measure, of which several have nearly one name."""
+    return f"{metric_name(key)[0]} ({key})" if key in _SKETCH else metric_name(key)[0]
 
 
 def costs(run: RunFiles) -> str:

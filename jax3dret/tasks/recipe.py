@@ -15,10 +15,10 @@ import numpy as np
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim
-from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, Evaluator, PyTree, Recipe, Task, Transform
 from jax3dret.evaluators import retrieval
 
-LEAST = {"data.num_points": 1, "eval.batch_size": 1, "train.max_steps_per_epoch": 0}
+LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
 
 
 def build(
@@ -29,20 +29,24 @@ def build(
     rows: Mapping[str, jax.ShapeDtypeStruct],
     features: tuple[str, ...],
     training: tuple[Transform, ...],
-    evaluation: tuple[Transform, ...],
     meta: Mapping[str, Any],
+    evaluation: tuple[Transform, ...] = (),
     arrays: Arrays = (),
     evaluation_arrays: Arrays = (),
+    evaluators: Mapping[str, Evaluator] | None = None,
+    class_names: tuple[str, ...] = (),
 ) -> Recipe:
-    """The recipe, with the evaluator "retrieval" and what every system of this kind says in `meta`.
+    """The recipe, with what every system says in `meta` and, unless `evaluators` are given, the evaluator "retrieval" of shapes by
+    shapes.
 
-    config: as `tasks.ulip.defaults()` has it. rows: one row of each array of a training batch beside "label" and "mask".
-    features, training, arrays: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the evaluator.
+    config: as `tasks.ulip.defaults()` has it. open_source: split -> the records to train on. rows: one row of each array of a training batch beside "label" and "mask".
+    features, training, arrays, class_names: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the
+    evaluator.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
 
     Raises ConfigError for values out of range and components that give no network.
     """
-    configs.check_least(config, LEAST)
+    configs.check_least(config, LEAST | ({"data.num_points": 1} if "num_points" in list(config.data) else {}))
     source = open_source(config.train.split)
     batch = config.train.batch_size
     example = {
@@ -58,15 +62,32 @@ def build(
     optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
     counted = params.get("encoder", params)
     settings = config.eval
+    if evaluators is None:
+        by_shape = retrieval.make(
+            open_source,
+            gallery_split=settings.gallery_split,
+            query_split=settings.query_split,
+            transforms=evaluation,
+            features=features,
+            arrays=evaluation_arrays,
+            batch_size=settings.batch_size,
+            num_threads=config.data.num_threads,
+            seed=config.seed,
+            distance=settings.distance,
+            neighbours=settings.neighbours,
+            index=settings.index.to_dict(),
+        )
+        evaluators = {"retrieval": by_shape}
     return Recipe(
         task=task,
         tx=optimizer.tx,
         learning_rate=optimizer.learning_rate,
         train=DataSpec(
-            name=config.data.name,
+            name=source.name,
             split=config.train.split,
             batch_size=batch,
             features=features,
+            class_names=class_names,
             arrays=arrays,
             transforms=training,
             seed=config.seed,
@@ -75,22 +96,7 @@ def build(
         ),
         steps=steps,
         example=example,
-        evaluators={
-            "retrieval": retrieval.make(
-                open_source,
-                gallery_split=settings.gallery_split,
-                query_split=settings.query_split,
-                transforms=evaluation,
-                features=features,
-                arrays=evaluation_arrays,
-                batch_size=settings.batch_size,
-                num_threads=config.data.num_threads,
-                seed=config.seed,
-                distance=settings.distance,
-                neighbours=settings.neighbours,
-                index=settings.index.to_dict(),
-            )
-        },
+        evaluators=evaluators,
         sharding=config.sharding,
         meta={
             "modality": "shape",

@@ -6,7 +6,7 @@ the descriptor that retrieval compares. What makes it up:
 
     geometry/cameras.py, geometry/views.py, data/views.py    the views, rendered once and kept beside the prepared data
     models/resnet.py, models/mobilenet.py                    the CNN
-    data/features.py                                         what a frozen CNN says of every view, computed once
+    tasks/view_cnn.py, data/features.py                      what a frozen CNN says of every view, computed once
     models/viewgcn.py                                        the graph network, with the published code's errors as options
     losses/views.py                                          its loss, and that of the single views
     core/schedules.py                                        step_decay, view_gcn: the published schedules of both stages
@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,21 +30,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jax3dret.core import checkpoint, rng
 from jax3dret.core import config as configs
+from jax3dret.core import rng
 from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Record, Task, Transform
-from jax3dret.data.features import digest, frozen_features
-from jax3dret.data.images import normalise
 from jax3dret.data.points import Keep
-from jax3dret.data.rows import open_rows
-from jax3dret.data.views import build_views
-from jax3dret.geometry import cameras
-from jax3dret.models.frozen import frozen
 from jax3dret.models.pool import max_pool
 from jax3dret.tasks import recipe, ulip
 from jax3dret.tasks.passes import STREAMS, train_pass
-from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.weights.importing import MARK, load_imported
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
 
 OBJECTIVES = ("view_gcn", "single_view")
 
@@ -86,7 +78,10 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     key = "features" if network.cnn.frozen else "views"
     row = (views, network.cnn.width) if network.cnn.frozen else (views, size, size, 3)
     arrays = (
-        (key, functools.partial(network.cnn.feature_file if network.cnn.frozen else view_file, config.views.to_dict())),
+        (
+            key,
+            functools.partial(network.cnn.view_features if network.cnn.frozen else view_file, config.views.to_dict()),
+        ),
     )
     mirror: tuple[Transform, ...] = () if graph else _mirror(config.flip, network.cnn.frozen)
     return recipe.build(
@@ -122,121 +117,6 @@ class MirrorViews:
         chosen = rng.random(len(views)) < self.probability
         views[chosen] = views[chosen][:, :, ::-1]
         return {**record, "views": views}
-
-
-def graph_vertices(name: str) -> np.ndarray:
-    """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's own coordinates for its
-    two sets (and the dodecahedron, which is one of them), directions of unit length for others. z is up."""
-    if (published := name.removesuffix("-parallel")) in ("viewgcn12", "viewgcn20", "dodecahedron20"):
-        return cameras.viewgcn_vertices(12 if published == "viewgcn12" else 20)
-    positions = np.asarray(cameras.by_name(name).positions, np.float64)
-    return (positions / np.linalg.norm(positions, axis=1, keepdims=True)).astype(np.float32)
-
-
-def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
-    """The store of the configured views of a split, rendered now if it is not there."""
-    return build_views(source, cameras.by_name(views["cameras"]), size=views["size"], jobs=views["jobs"])
-
-
-class ViewCnn:
-    """The network that reads one view: uint8 pictures in, features out; with what a frozen one needs to be kept on disk.
-
-    weights: imported weights or a workdir, read here; empty: random, from the seed.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        section: dict[str, Any],
-        *,
-        weights: str,
-        normalisation: str,
-        is_frozen: bool,
-        size: int,
-        seed: int,
-    ) -> None:
-        if normalisation not in NORMALISATIONS:
-            raise ConfigError(
-                f"config.cnn_normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
-            )
-        self.module, self.section, self.frozen = module, section, is_frozen
-        self._weights, self._loaded = weights, _load_cnn(weights) if weights else None
-        self._normalisation, self._size, self._seed = normalisation, size, seed
-        # Networks that are only ever frozen here, such as MobileNetV2, know no training.
-        self._trains = "train" in inspect.signature(type(module).__call__).parameters
-
-    @property
-    def width(self) -> int:
-        """Width of the features of a view."""
-        return int(self.module.embedding_dim)  # type: ignore[attr-defined]
-
-    def initial(self) -> dict[str, PyTree]:
-        """{"params", "batch_stats"}: the imported ones, else random ones; may be called under a trace.
-
-        Raises ConfigError where the weights are of another network.
-        """
-        picture = jnp.zeros((1, self._size, self._size, 3))
-        init = functools.partial(self.module.init, rng.stream(self._seed, "view cnn"), picture)
-        if self._loaded is None:
-            variables = init()
-        else:
-            source, fresh = f"config.cnn_weights={self._weights}", jax.eval_shape(init)
-            variables = {
-                key: checkpoint.match_params(wanted, self._loaded.get(key, {}), source=source)[0]
-                for key, wanted in fresh.items()
-            }
-        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-
-    @functools.cached_property
-    def _frozen_variables(self) -> dict[str, PyTree]:
-        return jax.tree.map(np.asarray, self.initial() if self._loaded else jax.jit(self.initial)())
-
-    @functools.cached_property
-    def _embed(self) -> Callable[[Any], jax.Array]:
-        return frozen(self.module, self._frozen_variables, NORMALISATIONS[self._normalisation])
-
-    def feature_file(self, views: Mapping[str, Any], source: Any) -> pathlib.Path:
-        """What the frozen network says of every view of a split, float32 [N, V, F], computed now if it is not there."""
-        stored = view_file(views, source)
-        making = {
-            "model": self.section,
-            "weights": digest(self._frozen_variables),
-            "normalisation": self._normalisation,
-            "views": stored.name,
-        }
-        return frozen_features(source, open_rows(stored), self._embed, making=making, what="view features")
-
-    def apply(self, variables: Mapping[str, PyTree], pictures: jax.Array, train: bool) -> tuple[jax.Array, PyTree]:
-        """uint8 [B, V, S, S, 3] -> float32 [B, V, F], and the new statistics."""
-        flat = normalise(pictures.reshape(-1, *pictures.shape[2:]), NORMALISATIONS[self._normalisation])
-        state = variables["batch_stats"]
-        out: Any
-        if train and self._trains:
-            out, updated = self.module.apply(variables, flat, train=True, mutable=["batch_stats"])
-            state = updated.get("batch_stats", {})
-        else:
-            out = self.module.apply(variables, flat)
-        return out.reshape(*pictures.shape[:2], -1).astype(jnp.float32), state
-
-
-def _load_cnn(weights: str) -> dict[str, PyTree]:
-    """{"params", "batch_stats"} of imported weights, or of the CNN that a run trained."""
-    folder = pathlib.Path(weights)
-    if (folder / MARK).is_file():
-        return load_imported(folder)[1]
-    if not (folder / checkpoint.FOLDER).is_dir():
-        raise ConfigError(
-            f"config.cnn_weights={folder}: neither imported weights (jax3dret weights import FILE --out DIR) nor the workdir of a "
-            "run with config.objective=single_view"
-        )
-    checkpoints = checkpoint.Checkpoints(folder)
-    try:
-        model = checkpoints.raw_model()
-    finally:
-        checkpoints.close()
-    if "cnn" not in model["params"]:
-        raise ConfigError(f"config.cnn_weights={folder}: a run without a CNN that was trained on views")
-    return {"params": model["params"]["cnn"], "batch_stats": model["model_state"].get("cnn", {})}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,7 +48,8 @@ def next_steps(done: Summary) -> str:
     """The commands that take the imported folder."""
     lines = [f"imported into {done.folder}"]
     if done.meta["modality"] != "shape":
-        return lines[0]
+        flags = SETTINGS.get(done.meta.get("kind", ""), ())
+        return "\n".join([*lines, *(f"  --config.{key}={done.folder}" for key in flags)])
     lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
     if done.meta["channels"] == "x y z":  # the published recipes train on positions alone
         file, default = CONFIGS[done.meta["model"]["name"]]
@@ -61,6 +62,11 @@ def next_steps(done: Summary) -> str:
     return "\n".join(lines)
 
 
+# Settings of configs that take an imported image network.
+SETTINGS = {
+    **dict.fromkeys(("resnet18", "mobilenetv2", "vgg16"), ("cnn_weights",)),
+    **dict.fromkeys(("clip", "slip"), ("towers.weights", "tower_weights", "prototypes.weights")),
+}
 # The config that fine-tunes each encoder at its published size, and that size.
 CONFIGS = {
     "jax3dret.models.pointbert:PointBert": ("configs/ulip2_classify.py:paper_finetune", PointBert),

@@ -12,6 +12,7 @@ from jax3dret.data.points import UpAxis
 from jax3dret.geometry.meshes import normalize_points
 from jax3dret.search import encode
 from jax3dret.search.prepare import content_key, prepare, prepare_all
+from jax3dret.search.shape_inputs import Points
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_embeddings_are_those_of_the_task_whatever_the_batch(trained, encoder, c
     np.testing.assert_allclose(encoder.embed(clouds, batch_size=2), whole, atol=2e-5)
     assert not np.allclose(whole[0], whole[1], atol=1e-3)
     assert encoder.embed(clouds[:0]).shape == (0, encoder.width)
-    with pytest.raises(DataError, match=r"takes \[clouds, 64, 3\]"):
+    with pytest.raises(DataError, match=r"points: float32 \[5, 32, 3\]; this encoder takes float32 \[items, 64, 3\]"):
         encoder.embed(clouds[:, :32])
 
 
@@ -82,12 +83,12 @@ def test_a_copy_does_not_run_foreign_code(encoder, tmp_path, section, value):
 
 
 def test_points_of_a_mesh_depend_on_its_content_alone(tmp_path):
-    a = prepare(tetrahedron(tmp_path / "a.obj"), num_points=64, up_axis=None)
-    b = prepare(tetrahedron(tmp_path / "deep" / "b.obj"), num_points=64, up_axis=None)
-    c = prepare(tetrahedron(tmp_path / "c.obj", height=1.01), num_points=64, up_axis=None)
-    assert a.key == b.key != c.key and a.points.shape == (64, 3) and a.points.dtype == np.float32
-    np.testing.assert_array_equal(a.points, b.points)
-    assert not np.allclose(a.points, c.points, atol=0.05)
+    a = prepare(tetrahedron(tmp_path / "a.obj"), Points(64), up_axis=None)
+    b = prepare(tetrahedron(tmp_path / "deep" / "b.obj"), Points(64), up_axis=None)
+    c = prepare(tetrahedron(tmp_path / "c.obj", height=1.01), Points(64), up_axis=None)
+    assert a.key == b.key != c.key and a.row.shape == (64, 3) and a.row.dtype == np.float32
+    np.testing.assert_array_equal(a.row, b.row)
+    assert not np.allclose(a.row, c.row, atol=0.05)
 
 
 def test_a_cloud_is_normalised_turned_and_subsampled(tmp_path):
@@ -96,12 +97,12 @@ def test_a_cloud_is_normalised_turned_and_subsampled(tmp_path):
     np.savetxt(tmp_path / "a.xyz", points)
     whole = UpAxis("z")({"points": normalize_points(points)[0]}, np.random.default_rng(0))["points"]
     for name in ("a.npy", "a.xyz"):
-        got = prepare(tmp_path / name, num_points=100, up_axis=None).points
+        got = prepare(tmp_path / name, Points(100), up_axis=None).row
         assert {tuple(p) for p in got.round(4)} <= {tuple(p) for p in whole.round(4)}
         assert len(np.unique(got, axis=0)) == 100
-    as_y = prepare(tmp_path / "a.npy", num_points=300, up_axis="y").points
+    as_y = prepare(tmp_path / "a.npy", Points(300), up_axis="y").row
     np.testing.assert_allclose(np.sort(as_y, 0), np.sort(normalize_points(points)[0], 0), atol=1e-6)
-    assert prepare(tmp_path / "a.npy", num_points=500, up_axis="z").points.shape == (500, 3)
+    assert prepare(tmp_path / "a.npy", Points(500), up_axis="z").row.shape == (500, 3)
 
 
 def test_the_up_axis_is_part_of_the_key(tmp_path):
@@ -122,8 +123,8 @@ def test_worker_processes_give_the_same_in_the_same_order(tmp_path):
     paths = [str(tetrahedron(tmp_path / f"{i}.obj", 1 + i / 10)) for i in range(5)]
     paths.insert(2, str(tmp_path / "missing.obj"))
     known = {content_key(paths[-1], None)}
-    alone, together = (list(prepare_all(paths, num_points=32, up_axis=None, known=known, jobs=jobs)) for jobs in (1, 2))
+    alone, together = (list(prepare_all(paths, Points(32), up_axis=None, known=known, jobs=jobs)) for jobs in (1, 2))
     assert [p.key for p in alone] == [p.key for p in together]
     assert together[2].reason == "cannot be read (no such file or directory)" == alone[2].reason
-    assert together[-1].points is None and together[-1].key in known
-    np.testing.assert_array_equal(alone[0].points, together[0].points)
+    assert together[-1].row is None and together[-1].key in known
+    np.testing.assert_array_equal(alone[0].row, together[0].row)

@@ -12,6 +12,8 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.search import encode, gallery
 from jax3dret.search.index import Index
 from jax3dret.search.journal import Journal
+from jax3dret.search.prepare import prepare
+from jax3dret.search.query import open_gallery
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def moved(first, tmp_path_factory):
     """The index in another place, opened."""
     folder = tmp_path_factory.mktemp("elsewhere") / "moved"
     shutil.copytree(first[1], folder)
-    return gallery.open_gallery(folder)
+    return open_gallery(folder)
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_every_item_finds_itself_in_a_moved_index(first, moved):
 def test_embeddings_are_those_of_the_prepared_points(first, moved, trained):
     parts, _ = first
     row = moved.index.ids.index("cloud.npy")
-    points = gallery.prepare(parts / "cloud.npy", num_points=64, up_axis=None).points
+    points = prepare(parts / "cloud.npy", moved.encoder.shapes, up_axis=None).row
     np.testing.assert_allclose(moved.index.vectors[row], trained.embed(points[None])[0], atol=2e-5)
 
 
@@ -165,14 +167,14 @@ def test_other_weights_embed_everything_again(copied, trained_again):
     summary = gallery.build([parts], out, weights=trained_again.path)
     assert (summary.embedded, summary.added, summary.changed) == (5, 0, 0)
     assert len(list(out.glob("encoder-*"))) == 1
-    assert gallery.open_gallery(out).encoder.identity == encode.open_encoder(trained_again.path).identity
+    assert open_gallery(out).encoder.identity == encode.open_encoder(trained_again.path).identity
 
 
 def test_the_up_axis_is_remembered_and_queries_follow_it(copied):
     parts, out = copied
     assert gallery.build([parts], out, up_axis="y").embedded == 5
     assert gallery.build([parts], out).embedded == 0
-    opened = gallery.open_gallery(out)
+    opened = open_gallery(out)
     (answer,) = opened.query([parts / "b" / "four.obj"], 1)
     assert answer["results"][0]["id"] == "b/four.obj" and answer["results"][0]["score"] == pytest.approx(1, abs=1e-4)
 
@@ -209,19 +211,19 @@ def test_wrong_commands(first, tmp_path, trained):
 def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path):
     parts, out = copied
     with pytest.raises(DataError, match="is not an index"):
-        gallery.open_gallery(tmp_path)
+        open_gallery(tmp_path)
     Index.build(np.eye(3, dtype=np.float32), ["a", "b", "c"]).save(tmp_path / "bare")
     with pytest.raises(DataError, match="an index without a model in it"):
-        gallery.open_gallery(tmp_path / "bare")
+        open_gallery(tmp_path / "bare")
     with pytest.raises(DataError, match="an index without a model in it"):
         gallery.build([parts], tmp_path / "bare", weights=trained.path)
     with pytest.raises(ConfigError, match="not the parameters that"):
-        gallery.open_gallery(out, weights=trained_again.path)
-    assert gallery.open_gallery(out, weights=trained.path).encoder.num_points == 64
+        open_gallery(out, weights=trained_again.path)
+    assert open_gallery(out, weights=trained.path).encoder.num_points == 64
     (model,) = out.glob("encoder-*/model.npz")
     model.unlink()
     with pytest.raises(DataError, match=r"model.npz: cannot be read"):
-        gallery.open_gallery(out)
+        open_gallery(out)
 
 
 def test_queries_that_cannot_be_answered(first, moved):

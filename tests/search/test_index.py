@@ -220,7 +220,7 @@ def test_a_tree_that_runs_dry_answers_in_full():
     """A leaf holds fewer items than asked for: ScaNN fills up with row 0 at distance NaN."""
     vectors = clustered(2000)
     index = build(vectors, scoring="tree_ah")
-    index._backend.leaves_searched = 1
+    index._searcher.backend.leaves_searched = 1
     rows, scores = index.search(vectors[:3], 1500)
     assert all(len(set(row)) == 1500 for row in rows.tolist()) and np.isfinite(scores).all()
     np.testing.assert_array_equal(rows, slow_search(vectors[:3], vectors, 1500, "cosine")[0])
@@ -235,7 +235,7 @@ def test_a_tree_over_duplicates(distinct):
 
 @scann_only
 def test_auto_takes_a_tree_for_many_items(monkeypatch):
-    monkeypatch.setattr("jax3dret.search.index.TREE_FROM", 1000)
+    monkeypatch.setattr("jax3dret.search.searcher.TREE_FROM", 1000)
     assert build(clustered(1000)).scoring == "tree_ah"
     assert build(clustered(999)).scoring == "brute_force"
     assert build(clustered(1000), scoring="brute_force").scoring == "brute_force"

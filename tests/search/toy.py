@@ -9,7 +9,7 @@ import numpy as np
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.types import TrainState
-from jax3dret.tasks import ulip
+from jax3dret.tasks import sketch, ulip
 
 
 class Described:
@@ -26,20 +26,42 @@ class Described:
 
 
 def make_workdir(folder, seed=0, **model):
-    """Writes what a finished run leaves, with the weights it would have begun with."""
+    """Writes what a finished run on points leaves, with the weights it would have begun with."""
     config = ulip.defaults()
-    config.data.name = "things"
     config.data.num_points = 64
-    config.data.data_dir = "/somewhere/private"
-    config.seed = seed
-    config.train.update(steps=0, batch_size=4)
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {
         "name": "jax3dret.models.pointbert:PointBert", "trans_dim": 24, "depth": 1, "num_heads": 2, "num_group": 8,
         "group_size": 4, "encoder_dims": 16, "group_widths": (8, 8, 16), **model,
     }  # fmt: skip
+    embed = _write(folder, ulip, config, seed)
+    return types.SimpleNamespace(path=folder, embed=lambda points: embed({"points": points})["shape"])
+
+
+def make_sketch_workdir(folder, seed=0, **changes):
+    """Likewise of a run on rendered views and drawings. `embed` takes a batch of both. changes: of the config, by dotted key."""
+    config = sketch.defaults()
+    config.stage = "joint"
+    config.sketches.update(name="things_sketches", size=32)
+    config.views.update(cameras="ring4", size=24)
+    config.cnn = {"name": "jax3dret.models.resnet:ResNet", "stage_sizes": (1,), "width": 8}
+    config.model = {"name": "jax3dret.models.mvhgnn:MVHGNN", "out_dim": 16, "selector_hidden": 8, "head_hidden": 8}
+    config.tower = {
+        "name": "jax3dret.models.sketch_tower:SmallViT", "image_size": 32, "patch_size": 8, "width": 16, "depth": 1,
+        "num_heads": 2, "embedding_dim": 16,
+    }  # fmt: skip
+    config.update_from_flattened_dict(changes)
+    return types.SimpleNamespace(path=folder, embed=_write(folder, sketch, config, seed))
+
+
+def _write(folder, task, config, seed):
+    """Writes the workdir and returns what its evaluation would embed a batch with."""
+    config.data.name = "things"
+    config.data.data_dir = "/somewhere/private"
+    config.seed = seed
+    config.train.update(steps=0, batch_size=4)
     frozen = configs.Config(config.to_dict())
-    recipe = ulip.make(frozen, lambda split: Described())
+    recipe = task.make(frozen, lambda split, name=None: Described())
     batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
     abstract = jax.eval_shape(recipe.task.init, jax.random.key(0), batch)
     rng = np.random.default_rng(seed)
@@ -59,12 +81,7 @@ def make_workdir(folder, seed=0, **model):
     checkpoints.save(state, None, {**recipe.meta, "step": 0, "train_s": 0.0})
     checkpoints.wait()
     checkpoints.close()
-
-    def embed(points):
-        """What the evaluation of this run would embed."""
-        return np.asarray(jax.jit(recipe.task.embed)(params, model_state, {"points": points})["shape"])
-
-    return types.SimpleNamespace(path=folder, embed=embed)
+    return lambda batch: jax.tree.map(np.asarray, jax.jit(recipe.task.embed)(params, model_state, batch))
 
 
 def write_obj(path, vertices, faces):

@@ -15,8 +15,9 @@ from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError, TrainState
 from jax3dret.data.rows import open_rows
 from jax3dret.geometry import cameras
-from jax3dret.tasks import viewgcn
-from jax3dret.tasks.viewgcn import MirrorViews, graph_vertices
+from jax3dret.tasks import view_cnn, viewgcn
+from jax3dret.tasks.view_cnn import graph_vertices
+from jax3dret.tasks.viewgcn import MirrorViews
 from jax3dret.weights.importing import MARK
 
 VIEWS, SIZE, CLASSES, BATCH = 3, 16, 4, 4
@@ -101,7 +102,7 @@ def test_cnn_and_graph_train_together(trained):
 def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(tmp_path, monkeypatch):
     stored = tmp_path / "views.npy"
     np.save(stored, pictures(8))
-    monkeypatch.setattr(viewgcn, "view_file", lambda views, source: stored)
+    monkeypatch.setattr(view_cnn, "view_file", lambda views, source: stored)
     made = recipe(cnn_frozen=True)
     params, state = start(made)
     assert set(params) == {"gcn"} and set(state) == {"cnn", "gcn"} and set(state["cnn"]) == {"params", "batch_stats"}

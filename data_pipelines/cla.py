@@ -1,4 +1,4 @@
-"""The .cla files of the Princeton Shape Benchmark: a tree of classes, and which model is in which.
+"""The .cla files of the Princeton Shape Benchmark and of SHREC: a tree of classes, and which model (or sketch) is in which.
 
     PSB 1
     <number of classes> <number of models>
@@ -7,7 +7,8 @@
     <model>
     ...
 
-Classes with models of their own are what is to be recognised, inner ones ("wheel" beside "gear wheel") included.
+Classes with models of their own are what is to be recognised, inner ones ("wheel" beside "gear wheel") included. Line ends of
+any system, tabs and trailing blanks are as good as one blank.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class ClaClass(NamedTuple):
     models: tuple[str, ...]
 
 
-def read_cla(path: pathlib.Path) -> list[ClaClass]:
-    """All classes of a .cla file in its order, those without models of their own left out.
+def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
+    """All classes of a .cla file in its order, those without models of their own left out. items: what errors call its entries.
 
     Raises:
         DataError: it is no such file, holds other numbers of classes or models than it announces (cut off), names a parent that was
@@ -46,13 +47,13 @@ def read_cla(path: pathlib.Path) -> list[ClaClass]:
         if left:
             if len(words) != 1:
                 raise DataError(
-                    f"{path}: '{' '.join(words)}' stands where {left} more models of '{classes[-1][0]}' should"
+                    f"{path}: '{' '.join(words)}' stands where {left} more {items} of '{classes[-1][0]}' should"
                 )
             classes[-1][1].append(words[0])
             left -= 1
             continue
         if len(words) != 3 or not words[2].isdigit():
-            raise DataError(f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <models>' is needed")
+            raise DataError(f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <{items}>' is needed")
         name, parent, left = words[0], words[1], int(words[2])
         if parent != "0" and parent not in paths:
             raise DataError(f"{path}: '{name}' has the parent '{parent}', which is not defined before it")
@@ -64,10 +65,10 @@ def read_cla(path: pathlib.Path) -> list[ClaClass]:
     models = [model for _, part in classes for model in part]
     if left or (len(classes), len(models)) != announced:
         raise DataError(
-            f"{path}: announces {announced[0]} classes and {announced[1]} models but holds {len(classes)} and {len(models)} "
+            f"{path}: announces {announced[0]} classes and {announced[1]} {items} but holds {len(classes)} and {len(models)} "
             "(cut off?); copy it again"
         )
     if len(set(models)) != len(models):
         twice = next(model for model in models if models.count(model) > 1)
-        raise DataError(f"{path}: lists the model {twice} twice; one class each is needed")
+        raise DataError(f"{path}: lists {twice} twice among its {items}; one class each is needed")
     return [ClaClass(full, tuple(part)) for full, part in classes if part]

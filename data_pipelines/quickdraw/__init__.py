@@ -1,0 +1,1 @@
+"""Drawings of the Quick, Draw! data set."""

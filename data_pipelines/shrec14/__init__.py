@@ -1,0 +1,1 @@
+"""SHREC'14 Extended Large Scale Sketch-Based Retrieval."""
