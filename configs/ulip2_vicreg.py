@@ -40,11 +40,14 @@ def get_config(variant):
     ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
     ulip_presets.full_pointbert(config)
     ulip_presets.vicreg(config, width=1024, batch_size=48)
-    if pretrained:
-        ulip_presets.from_ulip2_weights(config)
     row = "vicreg"
-    if variant.endswith((RANDOM, PRETRAINED)):
+    if variant.endswith(PRETRAINED):
+        ulip_presets.ulip2_as_it_came(config)
+        row = "pretrained"
+    elif variant.endswith(RANDOM):
         config.train.steps = 0
-        row = "pretrained" if pretrained else "random"
+        row = "random"
+    elif pretrained:
+        ulip_presets.from_ulip2_weights(config)
     config.published = ulip_presets.published(f"{'ULIP2' if pretrained else 'PointBERT'}/{row}", dataset.column)
     return config

@@ -22,11 +22,12 @@ from data_pipelines import shrec_files
 from data_pipelines.cla import read_cla
 from data_pipelines.in_order import in_order
 from data_pipelines.mesh_records import NUM_POINTS, MeshItem, mesh_examples
-from data_pipelines.raw_files import packed, sizes
+from data_pipelines.raw_builder import raw_folder, record_info
+from data_pipelines.raw_files import not_the_file, packed, sizes
 from data_pipelines.records import shape_features
 from data_pipelines.shrec_splits import SPLIT_SEED, TEST_SHARE, UNSEEN_MODELS, read_models, split_models, unseen_classes
 from data_pipelines.sketch_records import sketch_example, sketch_features
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import DataError
 from jax3dret.data.matching import folded
 from jax3dret.data.sketches import read_drawing
 
@@ -118,9 +119,7 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
 
     @property
     def _root(self) -> pathlib.Path:
-        if self._manual_dir is None:
-            raise ConfigError(f"{self.name} needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return pathlib.Path(self._manual_dir).expanduser().absolute()
+        return raw_folder(self, self._manual_dir)
 
     @functools.cached_property
     def _layout(self) -> _Layout:
@@ -129,13 +128,8 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     def _info(self) -> tfds.core.DatasetInfo:
         names = self._layout.class_names
         shapes = self.builder_config.kind == "shapes"
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(names, normals=True, mesh=True) if shapes else sketch_features(names),
-            homepage=self.HOMEPAGE,
-            disable_shuffling=True,
-        )
+        features = shape_features(names, normals=True, mesh=True) if shapes else sketch_features(names)
+        return record_info(self, features, homepage=self.HOMEPAGE)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
@@ -339,7 +333,7 @@ def _read(item: _Sketch) -> tuple[_Sketch, np.ndarray | str]:
     try:
         return item, read_drawing(item.path)
     except DataError as error:
-        return item, str(error).removeprefix(f"{item.path}: ")
+        return item, not_the_file(item.path) or str(error).removeprefix(f"{item.path}: ")
 
 
 def _write_split(path: pathlib.Path, splits: Mapping[str, Iterable[MeshItem]]) -> None:

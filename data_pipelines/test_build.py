@@ -290,6 +290,7 @@ def test_a_builder_that_needs_no_raw_files(tmp_path, monkeypatch, caplog):
         "name": "made_up/demo",
         "version": "1.2.0",
         "source": {"kind": "made_up"},
+        "kind": "shapes",
         "up_axis": "y",
         "splits": {
             "test": {"items": 3, "ids": ["z", "a", "x"], "labels": [1, 1, 1]},

@@ -93,31 +93,27 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
         return _run_several(task, args, overrides, config, full_name, workdir, folder)
     _join_processes(args)
     runs = task.stages(config, workdir) if hasattr(task, "stages") else [(workdir, config)]
-    for place, stage in runs[:-1]:
-        if args.mode == "eval":
-            continue
-        log.info("stage '%s', in %s", place.name, place)
-        code = _run_one(task, "train", overrides, stage, full_name, place, folder)
+    if args.mode == "eval":
+        runs = runs[-1:]
+    folder[:] = [workdir]
+    # What any of the stages refuses is said before the first of them begins.
+    for place, stage in runs:
+        _check_workdir(place, stage)
+    make = configs.resolve(f"{config.task}:make", where="config.task")
+    made = [_recipe(make, stage) for _, stage in runs]
+    for (place, stage), (open_source, recipe) in zip(runs, made, strict=True):
+        mode = args.mode
+        if place != workdir:
+            mode = "train"
+            log.info("stage '%s', in %s", place.name, place)
+        code = _run_one(recipe, open_source, mode, overrides, stage, full_name, place, folder)
         if code is not None:
             return code
-    place, stage = runs[-1]
-    code = _run_one(task, args.mode, overrides, stage, full_name, place, folder)
-    return entry.DONE if code is None else code
+    return entry.DONE
 
 
-def _run_one(
-    task: Any,
-    mode: str,
-    overrides: list[tuple[str, str]],
-    config: configs.Config,
-    full_name: str,
-    workdir: pathlib.Path,
-    folder: list[pathlib.Path],
-) -> int | None:
-    """One run in its workdir; None, or the exit code if a signal cut it short."""
-    chief = jax.process_index() == 0
-    _check_workdir(workdir, config)
-    folder[:] = [workdir]
+def _recipe(make: Callable[..., Recipe], config: configs.Config) -> tuple[Callable[..., Any], Recipe]:
+    """What opens the data of a run, prepared on first use, and the run's recipe."""
     sources: dict[tuple[str, str], pipeline.Source] = {}
     prepared: dict[str, str] = {}  # full names by the names asked for
 
@@ -129,10 +125,27 @@ def _run_one(
             prepared |= {name: full, full: full}
         if (key := (prepared[name], split)) not in sources:
             sources[key] = pipeline.open_source(prepared[name], split, config.data.data_dir or None)
+        if name == config.data.name and sources[key].manifest.get("kind") == "sketches":
+            raise ConfigError(f"config.data.name={name} holds drawings; a data set of shapes is needed")
         return sources[key]
 
     open_source(config.train.split)
-    recipe: Recipe = task.make(config, open_source)
+    return open_source, make(config, open_source)
+
+
+def _run_one(
+    recipe: Recipe,
+    open_source: Callable[..., Any],
+    mode: str,
+    overrides: list[tuple[str, str]],
+    config: configs.Config,
+    full_name: str,
+    workdir: pathlib.Path,
+    folder: list[pathlib.Path],
+) -> int | None:
+    """One run in its workdir; None, or the exit code if a signal cut it short."""
+    chief = jax.process_index() == 0
+    folder[:] = [workdir]
     mesh = sharding.make_mesh(**config.mesh.to_dict())
     options = _loop_options(config)
     published = config.published.to_dict()
@@ -269,9 +282,7 @@ def _prepare_data(config: configs.Config, name: str = "") -> str:
     data_dir, manual_dir = config.data.data_dir or None, (config.data.manual_dir if same else "") or None
     path = None if manual_dir else build.find(name, data_dir)
     if path is None:  # with raw files given, the builder checks that the prepared data was made from these
-        path = build.build(
-            name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads)
-        )
+        path = build.build(name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads))
     return json.loads((path / "manifest.json").read_text())["name"]
 
 

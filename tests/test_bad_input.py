@@ -28,8 +28,8 @@ def no_data(monkeypatch):
     monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
 
 
-def command(capsys, workdir, *flags):
-    code = main.main([f"--config={CONFIG}", f"--workdir={workdir}", *flags])
+def command(capsys, workdir, *flags, config=CONFIG):
+    code = main.main([f"--config={config}", f"--workdir={workdir}", *flags])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("error: ")
     return code, said[0]
@@ -49,6 +49,29 @@ def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
     code, line = command(capsys, tmp_path / "run", "--config.train.steps=1", flag)
     assert code == 2 and says in line
     assert not (tmp_path / "run").exists()
+
+
+SKETCH = ("configs/mvhgnn_shrec13.py", "--config.cnn.stage_sizes=(1,)", "--config.tower.depth=1")
+OFF = tuple(f"--config.loss.{term}=false" for term in ("cls_ske", "sem_ske", "quad"))
+
+
+def test_what_the_second_stage_refuses_is_said_before_the_first_begins(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "_run_one", lambda *args: pytest.fail("a stage has begun"))
+    code, line = command(capsys, tmp_path / "run", *SKETCH[1:], *OFF, config=SKETCH[0])
+    assert code == 2 and "every term of the stage 'sketch' is off" in line and not (tmp_path / "run").exists()
+    other, _ = configs.load(SKETCH[0], [("model.k", "2")])
+    (tmp_path / "config.json").write_text(configs.dump(other))
+    (tmp_path / "checkpoints" / "200").mkdir(parents=True)
+    code, line = command(capsys, tmp_path, *SKETCH[1:], config=SKETCH[0])
+    assert code == 2 and f"{tmp_path} was written by another config" in line
+
+
+def test_drawings_are_no_shapes(capsys, tmp_path, monkeypatch):
+    drawings = FakeSource(10)
+    drawings.manifest = {"kind": "sketches"}
+    monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: drawings)
+    code, line = command(capsys, tmp_path / "run")
+    assert code == 2 and "holds drawings; a data set of shapes is needed" in line and not (tmp_path / "run").exists()
 
 
 def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):

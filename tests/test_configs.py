@@ -6,12 +6,14 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
+from weights import kinds
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.tasks import table_rows, ulip_presets
 from jax3dret.tasks.view_cnn import graph_vertices
+from jax3dret.weights.recognise import recognise
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 ALL = [f"{path}:{variant}" for path in FILES for variant in configs._load_file(path).VARIANTS]
@@ -113,6 +115,15 @@ def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
             row = (ulip_presets.TABLE_1 | ulip_presets.TABLE_2)[run.row.name]
             assert name.startswith(f"{run.row.name} on {column} (paper, table ")
             assert numbers["nn_acc"] == pytest.approx(row[ulip_presets.COLUMNS.index(column)] / 100)
+
+
+def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
+    # The rest follows the published code for fine-tuning, whose sampling leaves out no point.
+    started = {spec: configs.load(spec)[0].model.build().fps_start_eval for spec in CASES if "ulip2_" in spec}
+    skips = {spec for spec, start in started.items() if start != "zero"}
+    assert len(skips) == len(ulip_presets.DATASETS) and {started[spec] for spec in skips} == {"pointnet2_ops"}
+    assert all(spec.endswith("_pretrained") for spec in skips)
+    assert recognise(kinds.shapes_alone(kinds.ulip())).parts[0].fields["fps_start_eval"] == "pointnet2_ops"
 
 
 def test_paper_variants_have_the_published_size():

@@ -17,9 +17,8 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.mcb.scan import Scan, scan
 from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
-from data_pipelines.raw_files import warn_missing
+from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
 from data_pipelines.records import shape_features
-from jax3dret.core.types import ConfigError
 
 logger = logging.getLogger("jax3dret")
 
@@ -52,26 +51,18 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _scan(self) -> Scan:
-        if self._manual_dir is None:
-            raise ConfigError(f"mcb needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return scan(pathlib.Path(self._manual_dir).expanduser().absolute())
+        return scan(raw_folder(self, self._manual_dir))
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=shape_features(self._scan.class_names, normals=True, mesh=True),
-            homepage="https://mechanical-components.herokuapp.com",
-            disable_shuffling=True,
-        )
+        features = shape_features(self._scan.class_names, normals=True, mesh=True)
+        return record_info(self, features, homepage="https://mechanical-components.herokuapp.com")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
-        if self._scan.remark:
-            logger.warning("mcb: %s %s", self._scan.root, self._scan.remark)
-        if self._scan.missing:
-            warn_missing("mcb", self._scan.missing, self._scan.listed)
-        return {split: self._generate_examples(split) for split in self._scan.items}
+        found = self._scan
+        if found.remark:
+            logger.warning("mcb: %s %s", found.root, found.remark)
+        return planned_splits(self, found.root, missing=found.missing, listed=found.listed)
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         return mesh_examples(self._scan.items[split], skipped=self.skipped, jobs=self._jobs)

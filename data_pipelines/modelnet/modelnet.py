@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.modelnet.layouts import ORIGIN, Layout, find_layout
+from data_pipelines.raw_builder import record_info
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.meshes import normalize_points
@@ -77,13 +78,8 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(self._layout.class_names, normals=self._layout.normals, mesh=False),
-            homepage="https://modelnet.cs.princeton.edu",
-            disable_shuffling=True,
-        )
+        features = shape_features(self._layout.class_names, normals=self._layout.normals, mesh=False)
+        return record_info(self, features, homepage="https://modelnet.cs.princeton.edu")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager

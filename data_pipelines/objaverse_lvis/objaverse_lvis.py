@@ -17,9 +17,10 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_records import NUM_POINTS, MeshItem, cloud_record, mesh_examples
 from data_pipelines.objaverse_lvis.samples import Layout, find_layout
-from data_pipelines.raw_files import count_notes, not_the_file, sizes, warn_counts, warn_missing
+from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
+from data_pipelines.raw_files import count_notes, not_the_file, sizes
 from data_pipelines.records import shape_features
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
 
@@ -62,9 +63,7 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
 
     @property
     def _root(self) -> pathlib.Path:
-        if self._manual_dir is None:
-            raise ConfigError(f"objaverse_lvis needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return pathlib.Path(self._manual_dir).expanduser().absolute()
+        return raw_folder(self, self._manual_dir)
 
     @functools.cached_property
     def _layout(self) -> Layout:
@@ -72,22 +71,17 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         meshes = self._layout.kind == "glb"
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(self._layout.class_names, normals=meshes, mesh=meshes),
-            homepage="https://objaverse.allenai.org",
-            disable_shuffling=True,
-        )
+        features = shape_features(self._layout.class_names, normals=meshes, mesh=meshes)
+        return record_info(self, features, homepage="https://objaverse.allenai.org")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
-        name, layout = f"objaverse_lvis/{self.builder_config.name}", self._layout
-        warn_counts(name, self._root, self.planned, PUBLISHED_COUNTS)
-        warn_missing(name, layout.missing, layout.listed)
+        layout, published = self._layout, PUBLISHED_COUNTS
+        splits = planned_splits(self, self._root, published=published, missing=layout.missing, listed=layout.listed)
         if len(layout.class_names) != CLASSES:
+            name = f"objaverse_lvis/{self.builder_config.name}"
             logger.warning("%s: %d classes, Objaverse Easy has %d", name, len(layout.class_names), CLASSES)
-        return {split: self._generate_examples(split) for split in layout.items}
+        return splits
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         items = self._layout.items[split]

@@ -15,18 +15,10 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.cla import ClaClass, read_cla
 from data_pipelines.mesh_records import NUM_POINTS, MeshItem, mesh_examples
-from data_pipelines.raw_files import (
-    count_notes,
-    missing_notes,
-    packed,
-    places,
-    require_some,
-    sizes,
-    warn_counts,
-    warn_missing,
-)
+from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
+from data_pipelines.raw_files import count_notes, missing_notes, packed, places, require_some, sizes
 from data_pipelines.records import shape_features
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import DataError
 
 PUBLISHED_COUNTS = {"train": 907, "test": 907}
 
@@ -79,25 +71,17 @@ class Psb(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _layout(self) -> _Layout:
-        if self._manual_dir is None:
-            raise ConfigError(f"psb needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return _find(pathlib.Path(self._manual_dir).expanduser().absolute(), self.builder_config.name)
+        return _find(raw_folder(self, self._manual_dir), self.builder_config.name)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(self._layout.class_names, normals=True, mesh=True),
-            homepage="https://shape.cs.princeton.edu/benchmark",
-            disable_shuffling=True,
-        )
+        features = shape_features(self._layout.class_names, normals=True, mesh=True)
+        return record_info(self, features, homepage="https://shape.cs.princeton.edu/benchmark")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
-        name, layout = f"psb/{self.builder_config.name}", self._layout
-        warn_counts(name, layout.root, self.planned, PUBLISHED_COUNTS)
-        warn_missing(name, layout.missing, len(layout.missing) + sum(self.planned.values()))
-        return {split: self._generate_examples(split) for split in layout.items}
+        layout = self._layout
+        listed = len(layout.missing) + sum(self.planned.values())
+        return planned_splits(self, layout.root, published=PUBLISHED_COUNTS, missing=layout.missing, listed=listed)
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         return mesh_examples(self._layout.items[split], skipped=self.skipped, jobs=self._jobs)

@@ -18,9 +18,10 @@ import tensorflow_datasets as tfds
 from data_pipelines.folders import walk
 from data_pipelines.in_order import in_order
 from data_pipelines.quickdraw.strokes import STROKE, Line, rasterise, read_lines, require_kind
+from data_pipelines.raw_builder import raw_folder, record_info
 from data_pipelines.raw_files import packed, sizes
 from data_pipelines.sketch_records import sketch_example, sketch_features
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import DataError
 
 CATEGORIES = 345
 _TEST_OF_TEN = 2  # tenths of the drawings that are test
@@ -92,18 +93,11 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _layout(self) -> _Layout:
-        if self._manual_dir is None:
-            raise ConfigError(f"quickdraw needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return _find(pathlib.Path(self._manual_dir).expanduser().absolute(), self.builder_config.files)
+        return _find(raw_folder(self, self._manual_dir), self.builder_config.files)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=sketch_features(sorted(self._layout.files)),
-            homepage="https://github.com/googlecreativelab/quickdraw-dataset",
-            disable_shuffling=True,
-        )
+        features = sketch_features(sorted(self._layout.files))
+        return record_info(self, features, homepage="https://github.com/googlecreativelab/quickdraw-dataset")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager

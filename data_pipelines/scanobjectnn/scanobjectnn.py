@@ -19,10 +19,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_records import cloud_record
-from data_pipelines.raw_files import count_notes, open_hdf5, packed, places, sizes, warn_counts
+from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
+from data_pipelines.raw_files import count_notes, open_hdf5, packed, places, sizes
 from data_pipelines.records import shape_features
 from data_pipelines.split_table import SplitTable, find_split_table
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
 
@@ -102,9 +103,7 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _root(self) -> pathlib.Path:
-        if self._manual_dir is None:
-            raise ConfigError(f"scanobjectnn needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return pathlib.Path(self._manual_dir).expanduser().absolute()
+        return raw_folder(self, self._manual_dir)
 
     @functools.cached_property
     def _table(self) -> SplitTable | None:
@@ -136,19 +135,13 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         names = self._table.class_names if self._table else CLASS_NAMES
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(names, normals=False, mesh=False),
-            homepage="https://hkust-vgd.github.io/scanobjectnn",
-            disable_shuffling=True,
-        )
+        features = shape_features(names, normals=False, mesh=False)
+        return record_info(self, features, homepage="https://hkust-vgd.github.io/scanobjectnn")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
         published = dict(zip(_PREFIX, self.builder_config.counts, strict=True))
-        warn_counts(f"scanobjectnn/{self.builder_config.name}", self._root, self.planned, published)
-        return {split: self._generate_examples(split) for split in self._splits}
+        return planned_splits(self, self._root, published=published)
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         path, rows = self._splits[split]

@@ -16,11 +16,11 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
-from data_pipelines.raw_files import count_notes, missing_notes, sizes, warn_counts, warn_missing
+from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
+from data_pipelines.raw_files import count_notes, missing_notes, sizes
 from data_pipelines.records import shape_features
 from data_pipelines.shapenet.layouts import PER_CLASS, Layout, find_layout
 from data_pipelines.shapenet.synsets import TEN
-from jax3dret.core.types import ConfigError
 
 logger = logging.getLogger("jax3dret")
 
@@ -71,30 +71,23 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _layout(self) -> Layout:
-        if self._manual_dir is None:
-            raise ConfigError(f"shapenet needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        return find_layout(pathlib.Path(self._manual_dir).expanduser().absolute(), self.builder_config.name)
+        return find_layout(raw_folder(self, self._manual_dir), self.builder_config.name)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.builder_config.description,
-            features=shape_features(self._layout.class_names, normals=True, mesh=True),
-            homepage="https://shapenet.org",
-            disable_shuffling=True,
-        )
+        features = shape_features(self._layout.class_names, normals=True, mesh=True)
+        return record_info(self, features, homepage="https://shapenet.org")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
         config, layout = self.builder_config.name, self._layout
         name = f"shapenet/{config}"
-        warn_counts(name, layout.root, self.planned, PUBLISHED_COUNTS[config])
-        warn_missing(name, layout.missing, layout.listed)
+        published = PUBLISHED_COUNTS[config]
+        splits = planned_splits(self, layout.root, published=published, missing=layout.missing, listed=layout.listed)
         if len(layout.class_names) != CLASSES[config]:
             logger.warning("%s: %d classes, the data set has %d", name, len(layout.class_names), CLASSES[config])
         if layout.notes["unknown_synsets"]:
             logger.warning("%s: synsets without a name: %s", name, ", ".join(layout.notes["unknown_synsets"]))
-        return {split: self._generate_examples(split) for split in layout.items}
+        return splits
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         return mesh_examples(self._layout.items[split], skipped=self.skipped, jobs=self._jobs)

@@ -180,9 +180,11 @@ def test_classes_of_one_side_only(raw, tmp_path, caplog):
 
 def test_blank_drawings_and_broken_models_are_listed(raw, tmp_path):
     Image.new("1", (60, 60), 1).save(next(raw.rglob("train/12.png")))
+    next(raw.rglob("train/13.png")).write_text("<!DOCTYPE html><html>404</html>")
     next(raw.rglob("m12.off")).write_text("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n")
-    (drawing,) = manifest_of(build("sketches", raw, tmp_path / "out"))["skipped"]
+    drawing, page = manifest_of(build("sketches", raw, tmp_path / "out"))["skipped"]
     assert drawing["file"].endswith("chair/train/12.png") and "one colour" in drawing["reason"]
+    assert page["file"].endswith("chair/train/13.png") and page["reason"].startswith("is an HTML page")
     (model,) = manifest_of(build("shapes", raw, tmp_path / "out"))["skipped"]
     assert model["file"].endswith("models/m12.off") and "no faces" in model["reason"]
 

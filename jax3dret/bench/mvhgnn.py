@@ -11,8 +11,6 @@ finds an accelerator, and then the ratio compares two devices.
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dret.bench.turns import compare
 from jax3dret.models.mvhgnn import MVHGNN
 
 SHAPES, VIEWS, WIDTH = 64, 12, 512
@@ -39,20 +38,10 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     azimuth = np.arange(VIEWS) * (2 * np.pi / VIEWS)
     ring = np.stack([np.cos(azimuth), np.sin(azimuth), np.full(VIEWS, np.tan(np.pi / 6))], axis=-1) * np.cos(np.pi / 6)
     baseline = _torch_steps(features, ring.astype(np.float32), cotangent)
-    results = []
-    for name, step in _jax_steps(features, ring.astype(np.float32), cotangent).items():
-        ours, theirs = _alternate(step, baseline[name], repeats)
-        results.append(
-            {
-                "name": f"{name} {SHAPES}x{VIEWS}x{WIDTH}",
-                "ours": ours,
-                "baseline": theirs,
-                "baseline_name": "PyTorch",
-                "ratio": ours / theirs,
-                "unit": "s",
-            }
-        )
-    return results
+    return [
+        compare(f"{name} {SHAPES}x{VIEWS}x{WIDTH}", step, "PyTorch", baseline[name], repeats=repeats, calls=CALLS)
+        for name, step in _jax_steps(features, ring.astype(np.float32), cotangent).items()
+    ]
 
 
 def _jax_steps(features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -101,17 +90,3 @@ def _torch_steps(features: np.ndarray, positions: np.ndarray, cotangent: np.ndar
         (model(batch, cameras) * target).sum().backward()
 
     return {"forward": forward, "forward_backward": forward_backward}
-
-
-def _alternate(ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of a call of both, measured in turns after a warm-up."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for function in (ours, baseline):
-        function()
-    for _ in range(repeats):
-        for side, function in zip(times, (ours, baseline), strict=True):
-            begin = time.perf_counter()
-            for _ in range(CALLS):
-                function()
-            side.append((time.perf_counter() - begin) / CALLS)
-    return statistics.median(times[0]), statistics.median(times[1])

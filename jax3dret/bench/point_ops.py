@@ -7,8 +7,6 @@ in use. Sides take turns, so that a machine that slows down slows both. Baseline
 from __future__ import annotations
 
 import functools
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +14,7 @@ import jax
 import numpy as np
 from scipy.spatial import cKDTree
 
+from jax3dret.bench.turns import compare
 from jax3dret.core.types import ConfigError
 from jax3dret.ops.ball_query import ball_query
 from jax3dret.ops.fps import farthest_point_sample
@@ -69,7 +68,10 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
             ),
         )
     )
-    return [_compare(*entry, repeats=repeats) for entry in plan]
+    return [
+        compare(name, functools.partial(_finished, ours), other, baseline, repeats=repeats, scale=1e3, unit="ms")
+        for name, ours, other, baseline in plan
+    ]
 
 
 def _each(function: Callable[..., Any], *arrays: np.ndarray) -> list[Any]:
@@ -77,24 +79,6 @@ def _each(function: Callable[..., Any], *arrays: np.ndarray) -> list[Any]:
     return [function(*rows) for rows in zip(*arrays, strict=True)]
 
 
-def _compare(
-    name: str, ours: Callable[[], Any], baseline_name: str, baseline: Callable[[], Any], *, repeats: int
-) -> dict[str, Any]:
-    """Median times of both sides, taken in turns after a warm-up call of each."""
-    jax.block_until_ready(ours())
-    baseline()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for side, function in zip(times, (lambda: jax.block_until_ready(ours()), baseline), strict=True):
-            begin = time.perf_counter()
-            function()
-            side.append(1e3 * (time.perf_counter() - begin))
-    own, other = (statistics.median(side) for side in times)
-    return {
-        "name": name,
-        "ours": own,
-        "baseline": other,
-        "baseline_name": baseline_name,
-        "ratio": own / other,
-        "unit": "ms",
-    }
+def _finished(function: Callable[[], Any]) -> Any:
+    """What the function gives, once the device has computed it."""
+    return jax.block_until_ready(function())

@@ -9,8 +9,6 @@ it finds an accelerator, and then the ratio compares two devices.
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jax3dret.bench.turns import compare
 from jax3dret.models.heads import ClassificationHead
 from jax3dret.models.pointbert import PointBert
 
@@ -35,20 +34,10 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     points *= rng.random((CLOUDS, POINTS, 1)) ** (1 / 3) / np.linalg.norm(points, axis=-1, keepdims=True)
     points, labels = points.astype(np.float32), np.arange(CLOUDS) % CLASSES
     baseline = _torch_steps(points, labels)
-    results = []
-    for name, step in _jax_steps(points, labels).items():
-        ours, theirs = _alternate(step, baseline[name], repeats)
-        results.append(
-            {
-                "name": f"{name} {CLOUDS}x{POINTS}",
-                "ours": ours,
-                "baseline": theirs,
-                "baseline_name": "PyTorch",
-                "ratio": ours / theirs,
-                "unit": "s",
-            }
-        )
-    return results
+    return [
+        compare(f"{name} {CLOUDS}x{POINTS}", step, "PyTorch", baseline[name], repeats=repeats)
+        for name, step in _jax_steps(points, labels).items()
+    ]
 
 
 def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -93,16 +82,3 @@ def _torch_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[
         functional.cross_entropy(model(batch), targets).backward()
 
     return {"forward": forward, "forward_backward": forward_backward}
-
-
-def _alternate(ours: Callable[[], Any], baseline: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of both, taken in turns after a warm-up call of each."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for function in (ours, baseline):
-        function()
-    for _ in range(repeats):
-        for side, function in zip(times, (ours, baseline), strict=True):
-            begin = time.perf_counter()
-            function()
-            side.append(time.perf_counter() - begin)
-    return statistics.median(times[0]), statistics.median(times[1])

@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jax3dret.bench.turns import compare
 from jax3dret.core.types import ConfigError
 from jax3dret.geometry import raycast
 from jax3dret.geometry.cameras import Cameras, camera, ring
@@ -47,7 +46,8 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     ]
     if _has_pyrender():
         plan.append((f"{name}, smooth edges", ours[2], "pyrender, multisampled", _pyrender(mesh, cameras)))
-    return [_compare(*entry, views=len(cameras.positions), repeats=repeats) for entry in plan]
+    per_view = 1e3 / len(cameras.positions)
+    return [compare(*entry, repeats=repeats, scale=per_view, unit="ms/view") for entry in plan]
 
 
 def bumpy_sphere(rows: int = 100, columns: int = 100) -> Mesh:
@@ -104,26 +104,3 @@ def _pyrender(mesh: Mesh, cameras: Cameras) -> Callable[[], list[np.ndarray]]:
         return pictures
 
     return draw
-
-
-def _compare(
-    name: str, ours: Callable[[], Any], baseline_name: str, baseline: Callable[[], Any], *, views: int, repeats: int
-) -> dict[str, Any]:
-    """Median times of both sides, taken in turns after a warm-up of each."""
-    ours()
-    baseline()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for side, function in zip(times, (ours, baseline), strict=True):
-            begin = time.perf_counter()
-            function()
-            side.append(1e3 * (time.perf_counter() - begin) / views)
-    own, other = (statistics.median(side) for side in times)
-    return {
-        "name": name,
-        "ours": own,
-        "baseline": other,
-        "baseline_name": baseline_name,
-        "ratio": own / other,
-        "unit": "ms/view",
-    }

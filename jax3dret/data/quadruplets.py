@@ -39,14 +39,9 @@ class Quadruplets:
     """
 
     def __init__(self, anchors: Side, others: Side, class_names: Sequence[str] = ()) -> None:
+        require_both(anchors, others, class_names)
         self._anchors, self._others = anchors, others
         self._of_anchors, self._of_others = _by_class(anchors.labels), _by_class(others.labels)
-        if lonely := sorted(set(self._of_anchors) - set(self._of_others)):
-            names = [class_names[label] if class_names else str(label) for label in lonely]
-            raise DataError(
-                f"{len(lonely)} classes have {anchors.name} but no {others.name} to train with: {', '.join(names[:5])}"
-                f"{', ...' if len(names) > 5 else ''}; leave them out of the {anchors.name}"
-            )
         if min(len(self._of_anchors), len(self._of_others)) < 2:
             raise DataError(
                 f"{anchors.name} and {others.name} of one class: a negative must be of another, so at least two are needed"
@@ -66,6 +61,16 @@ class Quadruplets:
             "other": self._anchors.row(other, rng),
             "other_label": np.int32(other_label),
         }
+
+
+def require_both(anchors: Side, others: Side, class_names: Sequence[str] = ()) -> None:
+    """Raises DataError for a class of anchors without an item on the other side."""
+    if lonely := sorted(set(np.unique(anchors.labels).tolist()) - set(np.unique(others.labels).tolist())):
+        names = [class_names[label] if class_names else str(label) for label in lonely]
+        raise DataError(
+            f"{len(lonely)} classes have {anchors.name} but no {others.name} to train with: {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}; leave them out of the {anchors.name}"
+        )
 
 
 class LateRows:

@@ -78,6 +78,15 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
         ) from None
 
 
+def check_faces(faces: Int[np.ndarray, "F 3"], num_vertices: int, purpose: str) -> None:
+    """Raises MeshError for a mesh without faces, or a face that names a missing vertex. purpose: "views" of it, say."""
+    if not len(faces):
+        raise MeshError(f"{purpose} of a mesh of {num_vertices} vertices and no faces: at least one face is needed")
+    if faces.min() < 0 or faces.max() >= num_vertices:
+        stray = faces.max() if faces.min() >= 0 else faces.min()
+        raise MeshError(f"{purpose} of a mesh whose faces name vertex {stray}: it has {num_vertices}")
+
+
 def normalize_points(
     points: Float[np.ndarray, "N 3"],
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, " 3"], float]:

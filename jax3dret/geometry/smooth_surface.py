@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from jax3dret.geometry.meshes import Mesh, MeshError
+from jax3dret.geometry.meshes import Mesh, MeshError, check_faces
 
 # Of the size: corners nearer to each other are one, and a face that is lower than ten times that has no normal of its own.
 _GRID = 1e-6
@@ -81,11 +81,7 @@ def _welded(mesh: Mesh) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"
     """Corners in one place made one; faces that keep three corners."""
     vertices = np.asarray(mesh.vertices, np.float64).reshape(-1, 3)
     faces = np.asarray(mesh.faces, np.int64).reshape(-1, 3)
-    if not len(faces):
-        raise MeshError(f"lines of a mesh of {len(vertices)} vertices and no faces: at least one face is needed")
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        stray = faces.max() if faces.min() >= 0 else faces.min()
-        raise MeshError(f"lines of a mesh whose faces name vertex {stray}: it has {len(vertices)}")
+    check_faces(faces, len(vertices), "lines")
     used, faces = np.unique(faces, return_inverse=True)
     vertices = vertices[used]
     broken = int((~np.isfinite(vertices)).any(1).sum())

@@ -21,7 +21,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry import raycast
 from jax3dret.geometry.bounding import bounding_sphere
 from jax3dret.geometry.cameras import Camera, Cameras, camera, project, z_up
-from jax3dret.geometry.meshes import Mesh, MeshError
+from jax3dret.geometry.meshes import Mesh, MeshError, check_faces
 from jax3dret.geometry.raycast import RayScene
 from jax3dret.geometry.zbuffer import ZScene
 
@@ -195,11 +195,7 @@ def _check(size: int, background: str, supersample: int, what: Collection[str]) 
 def _checked(mesh: Mesh) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     vertices = np.asarray(mesh.vertices, np.float64).reshape(-1, 3)
     faces = np.asarray(mesh.faces, np.int32).reshape(-1, 3)
-    if not len(faces):
-        raise MeshError(f"views of a mesh of {len(vertices)} vertices and no faces: at least one face is needed")
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        stray = faces.max() if faces.min() >= 0 else faces.min()
-        raise MeshError(f"views of a mesh whose faces name vertex {stray}: it has {len(vertices)}")
+    check_faces(faces, len(vertices), "views")
     broken = int((~np.isfinite(vertices)).any(1).sum())
     if broken:
         raise MeshError(f"views of a mesh: {broken} of {len(vertices)} vertices are not finite")

@@ -1,8 +1,8 @@
 """MVTN: the places from which a shape is looked at, fixed or learned for each shape.
 
 A PointNet reads the cloud, a small network turns its logits into an offset for every view, and a differentiable renderer
-(`ops.soft_render`) draws the shape from there, so that the gradient of the classification moves the cameras. Hamdi, Giancola,
-Ghanem, "MVTN: Multi-View Transformation Network for 3D Shape Recognition", ICCV 2021; a view-based baseline of
+(`ops.soft_points`, `ops.soft_meshes`) draws the shape from there, so that the gradient of the classification moves the cameras.
+Hamdi, Giancola, Ghanem, "MVTN: Multi-View Transformation Network for 3D Shape Recognition", ICCV 2021; a view-based baseline of
 "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993 (12 views).
 
 Angles are degrees in the published frame: y up, azimuth from +z towards +x. `azimuth - 90` is the azimuth of

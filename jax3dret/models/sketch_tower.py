@@ -66,7 +66,9 @@ def check_tuning(mode: str, num_prompts: int) -> None:
     if num_prompts and PROMPTS not in trained and mode != "all":
         raise ConfigError(f"sketch tuning '{mode}' never trains the tower's {num_prompts} prompts; set num_prompts=0")
     if PROMPTS in trained and not num_prompts:
-        raise ConfigError(f"sketch tuning '{mode}' trains prompts, and the tower has none; set num_prompts=3")
+        raise ConfigError(
+            f"sketch tuning '{mode}' trains prompts, and the tower has none; a PromptedVisionTower with num_prompts=3 has"
+        )
 
 
 def _mode(mode: str) -> str:

@@ -1,41 +1,30 @@
-"""Pictures of point clouds and meshes whose gradient reaches the camera angles, in pure JAX.
+"""What the soft renderers of points and of meshes share: the cameras, the loop over the views, and what is refused.
 
 Conventions are those of `geometry.cameras`: azimuth and elevation in degrees, the camera looks at the origin, and with y up the
 object is first turned (x, y, z) -> (x, -z, y). The picture's upper edge is towards the up axis, also where an elevation beyond
 90 degrees takes the camera over the pole. Objects are expected to fill the unit sphere about the origin.
 
-What is soft, so that a small turn changes the picture smoothly:
-
-    points  each is a smooth disc; depth falls into overlapping slices, which are laid over each other front to back, so within
-            a slice points mix whatever their order.
-    meshes  a face fades out over `softness` pixels outside of its edges (inside it is opaque, so there are no seams), and of
-            the nearest few faces the nearer covers the farther by a sigmoid of their distance. Light is hard: the
-            Phong model on the blended normal.
-
-Memory is bounded by a loop over the views, and for meshes over rows of pixels; the backward pass recomputes each piece. The
-batch is never cut, so a sharded batch stays sharded. A shape with a value that is not finite gets pictures of NaN; what lies
-behind the camera is not drawn.
+Pictures are soft, so that a small turn changes them smoothly and their gradient reaches the camera angles: `soft_points` and
+`soft_meshes` say what is soft in theirs. Memory is bounded by a loop over the views; the backward pass recomputes each. The batch
+is never cut, so a sharded batch stays sharded. A shape with a value that is not finite gets pictures of NaN; what lies behind the
+camera is not drawn.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jax3dret.core.types import ConfigError
-from jax3dret.ops.gather import gather
 
 WHITE = (1.0, 1.0, 1.0)
-# The Phong model of the published renderer: what is lit from behind, what the light adds, and its reflection.
-AMBIENT, DIFFUSE, SPECULAR, SHININESS = 0.5, 0.3, 0.2, 64
 _NEAR = 0.01  # of a perspective camera
-_FLAT = 1e-4  # twice the area, in pixels, of a face that is seen from the side
-_PIECE = 1 << 23  # pairs of pixel and face looked at together, over the whole batch
 
 
 class Projected(NamedTuple):
@@ -100,303 +89,34 @@ def project(
     return Projected(size / 2 + x * scale, size / 2 - y * scale, near, inverse, front)
 
 
-def render_points(
-    points: Float[Array, "B N 3"],
-    azimuth: Float[Array, "B V"],
-    elevation: Float[Array, "B V"],
-    distance: Float[Array, "B V"] | float = 1.0,
-    *,
-    size: int,
-    radius: float,
-    colors: Float[Array, "B N 3"] | None = None,
-    background: tuple[float, float, float] = WHITE,
-    projection: str = "parallel",
-    fov: float = 60.0,
-    slices: int = 8,
-    density: float = 4.0,
-    up: str = "y",
-) -> Float[Array, "B V S S 3"]:
-    """Pictures of point clouds, in [0, 1]: a smooth disc per point, nearer ones over farther ones.
-
-    A disc is the product of (1 - u²)² in column and row, u in units of its radius. A picture is then a few matrix products, and
-    its cost grows with N S², its memory with N S. The discs of a slice of depth add up to an optical density, light that passes
-    a slice is exp(-density), and a point between the middles of two slices belongs to both in proportion.
-
-    Args:
-        radius: of a disc, 1 being half the frame.
-        colors: in [0, 1]; None: grey by depth, from 0.1 at the front of the unit sphere to 0.8 at its back.
-        slices: of the depth of the unit sphere; what lies beyond is in the outermost.
-        density: of a disc's middle; the light that passes it is exp(-density).
-        projection, fov: see `project`. up: the axis that is up in the points' frame.
-
-    Raises:
-        ConfigError: shapes that do not fit together, a disc narrower than a pixel, fewer than 2 slices.
-    """
-    distance = _check(points, azimuth, elevation, distance, size)
-    if colors is not None and colors.shape != points.shape:
-        raise ConfigError(f"render_points: colors {colors.shape} of points {points.shape}; one colour each is needed")
-    if radius * size < 1:  # half a pixel: a disc that small reaches no pixel's centre for certain
-        raise ConfigError(f"render_points: radius={radius} at size {size}: {1 / size:.4f} or more would be right")
-    if slices < 2:
-        raise ConfigError(f"render_points: slices={slices}; 2 or more would be right")
-    centres = jnp.arange(size, dtype=jnp.float32) + 0.5
-    # Of the slices, front to back.
-    middles = jnp.linspace(1.0, -1.0, slices)
-    paper = jnp.asarray(background, jnp.float32)
-    batch, count = points.shape[:2]
-
-    def one_view(points: Array, colors: Array | None, axes: Array, distance: Array) -> Array:
-        seen = project(points, axes, distance, size=size, projection=projection, fov=fov)
-        pixels = radius * size / 2
-        across = _disc((centres - seen.column[..., None]) / pixels)
-        down = _disc((centres - seen.row[..., None]) / pixels) * seen.front[..., None]
-        place = _between((1.0 - seen.near) * (slices - 1) / 2, slices - 1)
-        share = jax.nn.relu(1.0 - jnp.abs(place[..., None] - jnp.arange(slices)))  # [B, N, slices]
-        if colors is not None:
-            share = jnp.concatenate([share, *(share * colors[..., c, None] for c in range(3))], -1)
-        channels = share.shape[-1]
-        rows = (share[..., None] * down[:, :, None]).reshape(batch, count, channels * size)
-        layers = jnp.einsum("bnr,bnj->brj", rows, across, precision=lax.Precision.HIGHEST)
-        layers = layers.reshape(batch, channels, size, size)
-        optical = density * layers[:, :slices]
-        passed = jnp.exp(-jnp.cumsum(optical, axis=1))
-        before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
-        visible = before - passed  # of each slice
-        if colors is None:
-            # One grey for a slice; a point between two slices is a mixture of both, with more of the front one's.
-            picture = jnp.einsum("blij,l->bij", visible, 0.45 - 0.35 * middles)[..., None]
-        else:
-            mixed = layers[:, slices:].reshape(batch, 3, slices, size, size)
-            amount = layers[:, :slices]
-            # The rim of a disc is thin beyond measure; dividing by less than this would overflow in the gradient.
-            mean = mixed / jnp.where(amount > 1e-12, amount, 1.0)[:, None]
-            picture = jnp.einsum("blij,bclij->bijc", visible, mean)
-        return picture + passed[:, -1, :, :, None] * paper
-
-    images = _each_view(one_view, camera_axes(azimuth, elevation, up), distance, points, colors)
-    return _mark(images, jnp.isfinite(points).all((1, 2)), azimuth, elevation, distance)
-
-
-def render_meshes(
-    vertices: Float[Array, "B P 3"],
-    faces: Int[Array, "B F 3"],
-    face_mask: Bool[Array, "B F"],
-    azimuth: Float[Array, "B V"],
-    elevation: Float[Array, "B V"],
-    distance: Float[Array, "B V"] | float = 2.2,
-    *,
-    size: int,
-    light: Float[Array, "B 3"] | None = None,
-    color: tuple[float, float, float] = WHITE,
-    background: tuple[float, float, float] = WHITE,
-    projection: str = "perspective",
-    fov: float = 60.0,
-    softness: float = 1.0,
-    depth_softness: float = 0.01,
-    faces_per_pixel: int = 5,
-    normals: str = "face",
-    up: str = "y",
-) -> Float[Array, "B V S S 3"]:
-    """Pictures of meshes, in [0, 1], lit by the Phong model; faces are two-sided, because found meshes are not wound alike.
-
-    First, without gradient, the nearest faces over each pixel are looked up among all; then those alone are drawn, with it.
-
-    Args:
-        faces: three indices into an item's own vertices; what `face_mask` marks False is not drawn, nor is a face that has no
-            area in the picture or reaches behind the camera.
-        light: direction towards the light in the object's frame, of any length but 0; None: it stands at the camera.
-        faces_per_pixel: so many nearest faces are drawn, and the nearest of those that cover the pixel's centre.
-        softness: pixels over which a face fades out beyond its edge.
-        depth_softness: distance along the viewing axis at which the nearer face hides 73 % of the farther.
-        normals: "face", flat; "vertex", interpolated between the area-weighted normals of the vertices, which asks for
-            faces that are wound alike (published).
-        projection, fov: see `project`. up: the axis that is up in the vertices' frame.
-
-    Raises:
-        ConfigError: shapes that do not fit together, or a setting out of range.
-    """
-    distance = _check(vertices, azimuth, elevation, distance, size)
-    batch, count = face_mask.shape
-    if faces.shape != (batch, count, 3) or batch != vertices.shape[0]:
-        raise ConfigError(
-            f"render_meshes: vertices {vertices.shape}, faces {faces.shape}, face_mask {face_mask.shape}; "
-            "[B, P, 3], [B, F, 3] and [B, F] would be right"
-        )
-    if normals not in ("face", "vertex"):
-        raise ConfigError(f"render_meshes: normals='{normals}'; 'face' or 'vertex' would be right")
-    if not (softness > 0 and depth_softness > 0 and faces_per_pixel > 0):
-        raise ConfigError("render_meshes: softness, depth_softness and faces_per_pixel are numbers above 0")
-    corners = gather(vertices, faces)  # [B, F, 3, 3]
-    area = jnp.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    longest = jnp.sum(jnp.square(corners - jnp.roll(corners, 1, 2)), -1).max(-1)
-    solid = face_mask & (jnp.sum(jnp.square(area), -1) > 1e-12 * jnp.square(longest))  # a sliver has no direction
-    if normals == "vertex":
-        shared = jnp.where(face_mask[..., None], area, 0.0)
-        total = jax.vmap(lambda f, a: jnp.zeros(vertices.shape[1:]).at[f].add(a[:, None]))(faces, shared)
-        of_corner = gather(_unit(total), faces)
-    else:
-        of_corner = jnp.broadcast_to(_unit(area)[:, :, None], corners.shape)
-    rows = max(1, min(size, _PIECE // max(batch * count * size, 1)))
-    blocks = -(-size // rows)
-    paint, paper = jnp.asarray(color, jnp.float32), jnp.asarray(background, jnp.float32)
-    draw = functools.partial(
-        _draw_rows, nearest=min(faces_per_pixel, count), softness=softness, depth_softness=depth_softness
-    )
-
-    def one_view(corners: Array, of_corner: Array, mask: Array, axes: Array, distance: Array) -> Array:
-        flat = corners.reshape(batch, 3 * count, 3)
-        seen = project(flat, axes, distance, size=size, projection=projection, fov=fov)
-        seen = Projected(*(value.reshape(batch, count, 3) for value in seen))
-        toward = axes[:, None, 2]
-        viewer = toward * distance[:, None, None] - corners.mean(2) if projection == "perspective" else toward
-        facing = jnp.where(jnp.sum(of_corner.mean(2) * viewer, -1) < 0, -1.0, 1.0)[..., None, None]
-        usable = mask & seen.front.all(-1)
-
-        def block(first: Array) -> tuple[Array, Array]:
-            return draw(seen, of_corner * facing, usable, first, rows, size)
-
-        # A block's first row; the last block may reach below the picture, and is cut.
-        alpha, normal = lax.map(jax.checkpoint(block), jnp.arange(blocks) * rows)
-        alpha = alpha.swapaxes(0, 1).reshape(batch, blocks * rows, size)[:, :size]
-        normal = normal.swapaxes(0, 1).reshape(batch, blocks * rows, size, 3)[:, :size]
-        shine = _phong(normal, toward if light is None else _unit(light)[:, None], toward, paint)
-        return paper + alpha[..., None] * (shine - paper)
-
-    # A masked face may hold anything.
-    corners = jnp.where(face_mask[..., None, None], corners, 0.0)
-    of_corner = jnp.where(face_mask[..., None, None], of_corner, 0.0)
-    axes = camera_axes(azimuth, elevation, up)
-    images = _each_view(one_view, axes, distance, corners, of_corner, solid)
-    return _mark(images, jnp.isfinite(corners).all((1, 2, 3)), azimuth, elevation, distance)
-
-
-def _draw_rows(
-    seen: Projected,
-    normals: Float[Array, "B F 3 3"],
-    usable: Bool[Array, "B F"],
-    first: Int[Array, ""],
-    rows: int,
-    size: int,
-    *,
-    nearest: int,
-    softness: float,
-    depth_softness: float,
-) -> tuple[Float[Array, "B R S"], Float[Array, "B R S 3"]]:
-    """Coverage in [0, 1] and mean unit normal of `rows` rows of pixels from `first` on."""
-    batch = usable.shape[0]
-    row, column = jnp.meshgrid(first + jnp.arange(rows) + 0.5, jnp.arange(size) + 0.5, indexing="ij")
-    column, row = column.reshape(1, -1, 1), row.reshape(1, -1, 1)
-    shape = jnp.stack([seen.column, seen.row, seen.near, seen.inverse])  # [4, B, F, 3 corners]
-    # Computed once and one number after the other in memory, not anew and strided for every pair of pixel and face.
-    fixed = lax.optimization_barrier(lax.stop_gradient(shape).transpose(0, 3, 1, 2))
-    cover, near, _ = _over(fixed[:, :, :, None], column, row, softness)
-    # The nearest faces, and the nearest that hides all behind it: near an outline, fading faces may be the nearer ones.
-    fading = jnp.where((cover > 0) & usable[:, None], near, -jnp.inf)
-    hiding = jnp.where(cover < 1, -jnp.inf, fading)
-    found = lax.top_k(fading, nearest)[1]
-    wall = jnp.argmax(hiding, -1)[..., None]
-    exists = jnp.take_along_axis(fading, found, -1) > -jnp.inf
-    apart = (jnp.take_along_axis(hiding, wall, -1) > -jnp.inf) & ~(exists & (found == wall)).any(-1, keepdims=True)
-    found, exists = jnp.concatenate([found, wall], -1), jnp.concatenate([exists, apart], -1)
-
-    taken = gather(shape.transpose(1, 2, 0, 3).reshape(batch, -1, 12), found).reshape(*found.shape, 4, 3)
-    taken = taken.transpose(3, 4, 0, 1, 2)
-    cover, near, share = _over(taken, column, row, softness)  # [B, pixels, K], share: [..., 3]
-    cover = jnp.where(exists, cover, 0.0)
-    visible, alpha = cover, cover[..., 0]
-    for other in range(nearest + 1):
-        alpha = jnp.where(cover[..., other] > alpha, cover[..., other], alpha)
-        ahead = jax.nn.sigmoid((near[..., other, None] - near) / depth_softness)
-        visible = visible * jnp.where(jnp.arange(nearest + 1) == other, 1.0, 1.0 - cover[..., other, None] * ahead)
-    of_corner = gather(normals.reshape(batch, -1, 9), found).reshape(*found.shape, 3, 3)
-    at = jnp.sum(share[..., None] * of_corner, -2)
-    mixed = _unit(jnp.sum(visible[..., None] * at, -2))
-    return alpha.reshape(batch, rows, size), mixed.reshape(batch, rows, size, 3)
-
-
-def _over(
-    corners: Float[Array, "4 3 ..."], column: Float[Array, "..."], row: Float[Array, "..."], softness: float
-) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "... 3"]]:
-    """Of faces over pixel centres: coverage, place along the axis to the viewer, and the shares of the three corners.
-
-    corners: column, row, near and inverse of each corner, see `Projected`. Coverage is 1 inside and falls to 0 at `softness`
-    pixels from the face (smoothstep of the distance). Beyond the edges, place and shares are those of the nearest corners:
-    clipped and scaled to sum 1.
-    """
-    x, y = ([value[k] - at for k in range(3)] for value, at in ((corners[0], column), (corners[1], row)))
-    edges = [(i, (i + 1) % 3) for i in range(3)]
-    # Twice the signed areas of the three triangles between the pixel and an edge; edge i is opposite corner i - 1.
-    parts = [x[a] * y[b] - x[b] * y[a] for a, b in edges]
-    # From differences: the sum of the parts of a face without area is not 0 once it is rounded.
-    sides = [(corners[0][b] - corners[0][a], corners[1][b] - corners[1][a]) for a, b in edges]
-    whole = sides[0][0] * sides[1][1] - sides[1][0] * sides[0][1]
-    flat = jnp.abs(whole) < _FLAT
-    turn = jnp.where(whole < 0, -1.0, 1.0)
-    inside = (parts[0] * turn >= 0) & (parts[1] * turn >= 0) & (parts[2] * turn >= 0)
-    square = jnp.full(parts[0].shape, jnp.inf)
-    for (a, _), (dx, dy) in zip(edges, sides, strict=True):
-        length = dx * dx + dy * dy
-        at = _between(-(x[a] * dx + y[a] * dy) * (1.0 / jnp.where(length > 0, length, 1.0)), 1)
-        found = (x[a] + at * dx) ** 2 + (y[a] + at * dy) ** 2
-        square = jnp.where(found < square, found, square)
-    # 1e-12: the square root has a gradient at 0 too.
-    left = jax.nn.relu(1.0 - jnp.sqrt(square + 1e-12) / softness)
-    cover = jnp.where(flat, 0.0, jnp.where(inside, 1.0, left * left * (3.0 - 2.0 * left)))
-    scale = 1.0 / jnp.where(flat, 1.0, whole)
-    share = [_between(parts[(k + 1) % 3] * scale, 1) * corners[3][k] for k in range(3)]
-    total = jnp.where(flat, 1.0, share[0] + share[1] + share[2])
-    ordered = jnp.stack(share, -1) / total[..., None]
-    near = sum(share[k] * corners[2][k] for k in range(3)) / total
-    return cover, near, ordered
-
-
-def _phong(
-    normal: Float[Array, "B R S 3"],
-    light: Float[Array, "B 1 3"],
-    toward: Float[Array, "B 1 3"],
-    color: Float[Array, " 3"],
-) -> Float[Array, "B R S 3"]:
-    light, toward = light[:, None], toward[:, None]
-    facing = jnp.sum(normal * light, -1, keepdims=True)
-    mirrored = jnp.sum((2 * facing * normal - light) * toward, -1, keepdims=True)
-    shine = jnp.where(facing > 0, jax.nn.relu(mirrored), 0.0) ** SHININESS
-    return (AMBIENT + DIFFUSE * jax.nn.relu(facing)) * color + SPECULAR * shine
-
-
-def _each_view(one_view, axes, distance, *arrays):  # type: ignore[no-untyped-def]
+def each_view(
+    one_view: Callable[..., Array], axes: Float[Array, "B V 3 3"], distance: Float[Array, "B V"], *arrays: Array | None
+) -> Float[Array, "B V ..."]:
     """[B, V, ...] of `one_view(*arrays, axes, distance)`, view after view; a view's inner values are not kept."""
     body = jax.checkpoint(lambda camera: one_view(*arrays, *camera))
     return lax.map(body, (axes.swapaxes(0, 1), distance.swapaxes(0, 1))).swapaxes(0, 1)
 
 
-def _disc(u: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.square(jax.nn.relu(1.0 - u * u))
-
-
-def _between(x: Float[Array, "..."], high: float) -> Float[Array, "..."]:
+def between(x: Float[Array, "..."], high: float) -> Float[Array, "..."]:
     """x kept in 0..high.
 
-    Not jnp.clip, and nowhere here max or min over an axis: their gradient asks which operand equals the result, and in a
+    Not jnp.clip, and in neither renderer max or min over an axis: their gradient asks which operand equals the result, and in a
     backward pass that computes both anew, but rounds them differently, none may.
     """
     return lax.clamp(jnp.zeros((), x.dtype), x, jnp.asarray(high, x.dtype))
 
 
-def _unit(vectors: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
-    """Length 1; 0 stays 0, with the gradient 0."""
-    square = jnp.sum(vectors * vectors, -1, keepdims=True)
-    return vectors * jnp.where(square > 1e-24, lax.rsqrt(jnp.where(square > 1e-24, square, 1.0)), 0.0)
-
-
-def _mark(
+def mark_not_finite(
     images: Float[Array, "B V S S 3"], good: Bool[Array, " B"], *views: Float[Array, "B V"]
 ) -> Float[Array, "B V S S 3"]:
-    """NaN where the shape or the view is not finite."""
+    """The pictures, NaN where the shape (`good` is False) or a value of the view is not finite."""
     seen = good[:, None] & functools.reduce(jnp.logical_and, (jnp.isfinite(view) for view in views))
     return jnp.where(seen[..., None, None, None], images, jnp.nan)
 
 
-def _check(shape: Array, azimuth: Array, elevation: Array, distance: Array | float, size: int) -> Float[Array, "B V"]:
+def check_views(
+    shape: Array, azimuth: Array, elevation: Array, distance: Array | float, size: int
+) -> Float[Array, "B V"]:
     """The distance of every view. Raises ConfigError if the shapes do not fit together."""
     angles = azimuth.shape
     if shape.ndim != 3 or shape.shape[-1] != 3 or len(angles) != 2 or angles[0] != shape.shape[0]:

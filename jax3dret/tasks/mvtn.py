@@ -6,7 +6,7 @@ and what it says of them together, the maximum over the views (MVCNN) or a graph
 that retrieval compares. The paper does not say which of the two it used, nor which cameras. What makes it up:
 
     models/pointnet.py, models/mvtn.py      the cloud's features, and the cameras
-    ops/soft_render.py                      pictures whose gradient reaches the camera angles
+    ops/soft_points.py, ops/soft_meshes.py  pictures whose gradient reaches the camera angles
     data/mesh_arrays.py                     meshes of one size, where meshes are drawn rather than points
     models/resnet.py                        the CNN
     models/viewgcn.py, losses/views.py      View-GCN and its loss
@@ -38,7 +38,8 @@ from jax3dret.data.images import IMAGENET
 from jax3dret.data.mesh_arrays import FixedMesh
 from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.models.pool import max_pool
-from jax3dret.ops import soft_render
+from jax3dret.ops import soft_meshes, soft_points
+from jax3dret.ops.soft_render import camera_axes
 from jax3dret.tasks import recipe, ulip
 from jax3dret.tasks.passes import STREAMS
 from jax3dret.weights.importing import load_imported
@@ -225,7 +226,7 @@ class Network:
 
 def camera_positions(views: Views) -> jax.Array:
     """Where the cameras stand, [B, V, 3], in the frame of the shape, y up."""
-    toward = soft_render.camera_axes(views.azimuth - QUARTER, views.elevation, "y")[..., 2, :]
+    toward = camera_axes(views.azimuth - QUARTER, views.elevation, "y")[..., 2, :]
     return toward * views.distance[..., None]
 
 
@@ -304,7 +305,7 @@ def _renderer(config: configs.Config) -> tuple[Callable[[Batch, Views, jax.Array
         def meshes(batch: Batch, views: Views, light: jax.Array | None) -> jax.Array:
             shape = (batch["vertices"], batch["faces"], batch["face_mask"])
             angles = (views.azimuth - QUARTER, views.elevation, views.distance)
-            return soft_render.render_meshes(*shape, *angles, size=size, light=light)
+            return soft_meshes.render_meshes(*shape, *angles, size=size, light=light)
 
         return meshes, settings.light == "random"
     radius, slices = settings.radius, settings.slices
@@ -312,7 +313,7 @@ def _renderer(config: configs.Config) -> tuple[Callable[[Batch, Views, jax.Array
     def clouds(batch: Batch, views: Views, light: jax.Array | None) -> jax.Array:
         del light
         angles = (views.azimuth - QUARTER, views.elevation, views.distance)
-        return soft_render.render_points(batch["points"], *angles, size=size, radius=radius, slices=slices)
+        return soft_points.render_points(batch["points"], *angles, size=size, radius=radius, slices=slices)
 
     return clouds, False
 

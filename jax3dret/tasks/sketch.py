@@ -35,16 +35,24 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, PyTree, Recipe
+from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
 from jax3dret.data.matching import matched
 from jax3dret.evaluators import sketch as evaluator
-from jax3dret.models.sketch_tower import FeatureTower, Rules, StoredFeatures, check_tuning, tuning_rules
+from jax3dret.models.sketch_tower import (
+    FeatureTower,
+    PromptedVisionTower,
+    Rules,
+    StoredFeatures,
+    check_tuning,
+    tuning_rules,
+)
 from jax3dret.tasks import recipe
 from jax3dret.tasks.prototypes import Prototypes
 from jax3dret.tasks.sketch_inputs import Inputs
 from jax3dret.tasks.sketch_model import STAGES, STRATEGIES, Classes, Losses, Networks, Stage, sketch_task
 from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
+from jax3dret.weights.importing import MARK
 
 # Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
@@ -62,6 +70,7 @@ def defaults() -> ml_collections.ConfigDict:
         "name": "",  # prepared data set of drawings, with the class names of config.data.name
         "size": 224,
         "copies": 0,  # distorted copies of each that a frozen CNN reads beside the drawing itself
+        "seed": 0,  # of the copies, which are kept beside the data: runs of other seeds find them there
         "augment": False,  # distort what a tower reads in training: mirrored, turned by up to 15 degrees
     }
     config.views = {"cameras": "ring12", "size": 224, "jobs": 1}
@@ -127,21 +136,27 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
     """
     config = _resolved(config)
     configs.check_least(config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0})
-    stage = STAGES[config.stage]
+    stage, losses = STAGES[config.stage], Losses(**config.loss.to_dict())
+    losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
 
     def open_sketches(split: str) -> Any:
         source = open_source(split, config.sketches.name)
+        if source.manifest.get("kind") == "shapes":
+            raise ConfigError(
+                f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is needed"
+            )
         return source if tuple(source.class_names) == class_names else matched(source, class_names)
 
     sketches = open_sketches(config.train.split)
+    _check_batch(config, shapes if stage.anchors == "shape" else sketches)
     networks = _networks(config)
-    reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict(), config.seed)
+    reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
     prototypes = _prototypes(config, class_names, networks.width, known=bool(len(shapes.labels)))
     task = sketch_task(
         networks,
-        Losses(**config.loss.to_dict()),
+        losses,
         stage,
         Classes(len(class_names), tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names)))),
         prototypes,
@@ -227,6 +242,29 @@ def _resolved(config: configs.Config) -> configs.Config:
     return config.with_values(changes)
 
 
+def _check_batch(config: configs.Config, anchors: Any) -> None:
+    """Raises DataError for a batch larger than an epoch, which the second of two stages would otherwise meet after the first."""
+    if len(anchors.labels) and config.train.steps and config.train.batch_size > len(anchors):
+        raise DataError(
+            f"{anchors.name}, split '{anchors.split}': {len(anchors)} items but a batch of {config.train.batch_size}; lower "
+            "config.train.batch_size, or config.first.batch_size in the first of two stages"
+        )
+
+
+def _check_tower_weights(config: configs.Config, tower: Any) -> None:
+    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
+    weights = config.tower_weights
+    if weights and not isinstance(tower, PromptedVisionTower):
+        raise ConfigError(
+            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
+            "jax3dret.models.sketch_tower:PromptedVisionTower does"
+        )
+    if weights and config.checkpoint.init_from == weights and not (pathlib.Path(weights) / MARK).is_file():
+        raise ConfigError(
+            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
+        )
+
+
 def _rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
     """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
     frozen = []
@@ -289,6 +327,7 @@ def _networks(config: configs.Config) -> Networks:
             f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set config.sketches.size={tower.image_size}"
         )
     check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
+    _check_tower_weights(config, tower)
     reads_features = isinstance(tower, FeatureTower | StoredFeatures)
     if reads_features != bool(config.tower_cnn.to_dict()):
         raise ConfigError(

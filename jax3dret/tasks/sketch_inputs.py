@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dret.core import rng
-from jax3dret.core.types import Arrays, Record, Transform
+from jax3dret.core.types import Arrays, DataError, Record, Transform
 from jax3dret.data.points import Keep
-from jax3dret.data.quadruplets import LateRows, Quadruplets, Side
+from jax3dret.data.quadruplets import LateRows, Quadruplets, Side, require_both
 from jax3dret.data.rows import open_rows
 from jax3dret.data.sketches import Drawing
 from jax3dret.tasks.sketch_model import PICTURES, STORED, Networks, Stage, sketch_shape
@@ -24,11 +24,11 @@ from jax3dret.tasks.sketch_model import PICTURES, STORED, Networks, Stage, sketc
 class Inputs:
     """Data in the form that the networks of a run read it. Nothing is rendered or computed before the first row is asked for.
 
-    views, sketches: those sections of the config. seed: of the distorted copies of drawings.
+    views, sketches: those sections of the config.
     """
 
-    def __init__(self, networks: Networks, views: Mapping[str, Any], sketches: Mapping[str, Any], seed: int) -> None:
-        self._networks, self._views, self._sketches, self._seed = networks, views, sketches, seed
+    def __init__(self, networks: Networks, views: Mapping[str, Any], sketches: Mapping[str, Any]) -> None:
+        self._networks, self._views, self._sketches = networks, views, sketches
         self._stored = networks.tower_cnn is not None
         self._keys = {"shape": STORED["shape"], "sketch": (STORED if self._stored else PICTURES)["sketch"]}
 
@@ -67,10 +67,12 @@ class Inputs:
         chain: list[Transform] = []
         if stage.anchors == "sketch":
             chain.append(PickCopy(key) if self._stored else self._drawing(self._sketches["augment"]))
+        names = ("shape", "sketch") if stage.anchors == "shape" else ("sketch", "shape")
+        anchors, others = (self._side(name, sides[name]) for name in names)
         if stage.quadruplets:
-            names = ("shape", "sketch") if stage.anchors == "shape" else ("sketch", "shape")
-            anchors, others = (self._side(name, sides[name]) for name in names)
             chain.append(Quadruplets(anchors, others, shapes.class_names))
+        elif stage.anchors == "sketch":  # the classes are those of the shapes
+            require_both(anchors, others, shapes.class_names)
         return (*chain, Keep((*self.rows(stage), "label")))
 
     def evaluation(self) -> dict[str, Any]:
@@ -95,17 +97,17 @@ class Inputs:
         return jax.ShapeDtypeStruct((networks.size, networks.size), jnp.uint8)
 
     def _view_file(self, source: Any) -> pathlib.Path:
-        return self._networks.cnn.view_features(self._views, source)
+        return _of_shape(self._networks.cnn.view_features(self._views, source), self._row("shape").shape)
 
     def _sketch_file(self, copies: int, source: Any) -> pathlib.Path:
         """float32 [N, 1 + copies, F]: the frozen CNN's features of each drawing, then of its distorted copies."""
         cnn = self._networks.tower_cnn
         assert cnn is not None
-        pictures = _Copies(source.select("png"), self._networks.size, copies, self._seed)
+        pictures = _Copies(source.select("png"), self._networks.size, copies, self._sketches["seed"])
         shown: dict[str, Any] = {"drawing": self._networks.size, "copies": copies}
         if copies:
-            shown["seed"] = self._seed
-        return cnn.features(source, pictures, shown, what="sketch features")
+            shown["seed"] = self._sketches["seed"]
+        return _of_shape(cnn.features(source, pictures, shown, what="sketch features"), (1 + copies, cnn.width))
 
     def _drawing(self, augment: bool) -> Drawing:
         return Drawing(self._networks.size, augment=augment)
@@ -148,6 +150,14 @@ class _Copies:
         generators = [rng.host_generator(self._seed, "sketch copies", index, n) for n in range(1 + self._copies)]
         drawn = [(self._distorted if n else self._plain)(record, each)["sketch"] for n, each in enumerate(generators)]
         return np.repeat(np.stack(drawn)[..., None], 3, -1)
+
+
+def _of_shape(path: pathlib.Path, row: tuple[int, ...]) -> pathlib.Path:
+    """The same path. Raises DataError for rows of another shape, say of fewer views than there are cameras."""
+    found = np.shape(open_rows(path)[0])
+    if found != row:
+        raise DataError(f"{path}: rows of shape {list(found)}, {list(row)} would be right; remove it and run again")
+    return path
 
 
 def _any(copies: np.ndarray, rng: np.random.Generator) -> np.ndarray:

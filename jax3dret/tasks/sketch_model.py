@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Task
 from jax3dret.data.images import Normalisation, normalise
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
-from jax3dret.losses.quadruplet import quadruplet
+from jax3dret.losses.quadruplet import Metric, quadruplet
 from jax3dret.models.layers import Dense, uniform_fan_in
 from jax3dret.tasks.prototypes import Prototypes
 from jax3dret.tasks.view_cnn import ViewCnn
@@ -109,6 +109,20 @@ class Losses:
     def on(self, term: str, side: str) -> bool:
         """Whether "cls" or "sem" is on for a side."""
         return bool(getattr(self, f"{term}_{'3d' if side == 'shape' else 'ske'}"))
+
+    def check(self, stage: str) -> None:
+        """Raises ConfigError for a distance that there is none, or if no term of a stage is on."""
+        if self.quad_metric not in get_args(Metric):
+            raise ConfigError(
+                f"config.loss.quad_metric '{self.quad_metric}' is unknown; it is one of: {', '.join(get_args(Metric))}"
+            )
+        of = STAGES[stage]
+        terms = [f"{term}_{'3d' if side == 'shape' else 'ske'}" for side in of.trains for term in ("cls", "sem")]
+        terms += ["quad"] if of.quadruplets else []
+        if not any(getattr(self, term) for term in terms):
+            raise ConfigError(
+                f"config.loss: every term of the stage '{stage}' is off; leave on one of {', '.join(terms)}"
+            )
 
 
 class Classes(NamedTuple):
@@ -236,8 +250,6 @@ def sketch_task(
                 metric=losses.quad_metric,  # type: ignore[arg-type]
                 mask=mask,
             )
-        if not terms:
-            raise ConfigError("config.loss: every term of this stage is off; leave one on")
         total = functools.reduce(jnp.add, terms.values())
         return total, (state, {**terms, **{k: v.astype(jnp.float32) for k, v in metrics.items()}})
 

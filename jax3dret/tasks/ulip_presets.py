@@ -153,6 +153,14 @@ def from_ulip2_weights(config: ml_collections.ConfigDict) -> None:
     config.checkpoint.fresh = ("head/.*",)
 
 
+def ulip2_as_it_came(config: ml_collections.ConfigDict) -> None:
+    """ULIP-2's weights without training, grouped as they were made: ULIP's farthest-point sampling starts with the first point and
+    leaves out those at the origin. The published code for fine-tuning samples otherwise, and so do the variants that train."""
+    from_ulip2_weights(config)
+    config.train.steps = 0
+    config.model.fps_start_eval = "pointnet2_ops"
+
+
 @dataclasses.dataclass(frozen=True)
 class SmallDataset:
     """One that two CPU cores can train on. passes: how often its epochs are repeated, against ModelNet10's, for as many steps."""

@@ -48,8 +48,8 @@ def next_steps(done: Summary) -> str:
     """The commands that take the imported folder."""
     lines = [f"imported into {done.folder}"]
     if done.meta["modality"] != "shape":
-        flags = SETTINGS.get(done.meta.get("kind", ""), ())
-        return "\n".join([*lines, *(f"  --config.{key}={done.folder}" for key in flags)])
+        keys = SETTINGS.get(done.meta.get("kind", ""), ())
+        return "\n".join([*lines, *(f"  --config.{key}={done.folder}" for key in keys)])
     lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
     if done.meta["channels"] == "x y z":  # the published recipes train on positions alone
         file, default = CONFIGS[done.meta["model"]["name"]]

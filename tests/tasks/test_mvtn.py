@@ -13,7 +13,7 @@ from jax3dret.core import train
 from jax3dret.core.types import ConfigError, DataError, TrainState
 from jax3dret.geometry import cameras
 from jax3dret.models.mvtn import Views
-from jax3dret.ops import soft_render
+from jax3dret.ops import soft_meshes, soft_points
 from jax3dret.tasks import mvtn
 
 BATCH, VIEWS, CLASSES, POINTS = 4, 3, 4, 24
@@ -149,8 +149,8 @@ def test_the_graph_network_over_meshes_traces():
 def test_what_the_renderer_is_given(monkeypatch):
     views = Views(jnp.full((BATCH, 1), 90.0), jnp.full((BATCH, 1), 30.0), jnp.full((BATCH, 1), 2.2))
     given = {}
-    for name in ("render_points", "render_meshes"):
-        monkeypatch.setattr(soft_render, name, lambda *args, name=name, **kwargs: given.update({name: (args, kwargs)}))
+    for module, name in ((soft_points, "render_points"), (soft_meshes, "render_meshes")):
+        monkeypatch.setattr(module, name, lambda *args, name=name, **kwargs: given.update({name: (args, kwargs)}))
     for kind in ("points", "meshes"):
         arrays, light = batch(recipe(render__kind=kind)), jnp.ones((BATCH, 3))
         mvtn._network(config(render__kind=kind), CLASSES).render(arrays, views, light)

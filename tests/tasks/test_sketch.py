@@ -13,7 +13,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
 from jax3dret.losses.quadruplet import quadruplet
-from jax3dret.tasks import sketch, sketch_model
+from jax3dret.tasks import sketch, sketch_inputs, sketch_model
 from jax3dret.tasks.prototypes import orthogonal
 from jax3dret.tasks.sketch_inputs import PickCopy
 
@@ -255,7 +255,7 @@ def test_a_described_data_set_is_enough_to_build_the_model():
         ({"strategy": "three"}, "config.strategy 'three' is unknown"),
         ({"stage": "third"}, "config.stage 'third' is unknown; it is one of: shape, sketch"),
         ({"tower__out_dim": 6}, "shapes are embedded in 8 numbers .* drawings in 6"),
-        ({"tower_cnn": {}}, "config.tower_cnn: FeatureTower reads the features of a frozen CNN"),
+        ({"tower_cnn": {}}, "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN"),
         ({"retrieve_with": "q"}, "config.retrieve_with 'q'"),
         ({"tower_normalisation": "clop"}, "config.tower_normalisation 'clop' is unknown"),
         ({"sketches__size": 4}, "config.sketches.size is 4; give 8 or more"),
@@ -264,6 +264,11 @@ def test_a_described_data_set_is_enough_to_build_the_model():
             "sketches.size=64",
         ),
         ({"prototypes__name": "jax3dret.tasks.prototypes:orthogonl"}, "did you mean 'orthogonal'"),
+        (
+            {"loss__quad_metric": "squared"},
+            "config.loss.quad_metric 'squared' is unknown; it is one of: unit_euclidean",
+        ),
+        ({"tower_weights": "clip"}, "config.tower_weights=clip: the tower FeatureTower takes no weights of CLIP"),
     ],
 )
 def test_what_is_refused(changes, message):
@@ -271,18 +276,56 @@ def test_what_is_refused(changes, message):
         make(**changes)
 
 
-def test_no_term_left():
-    recipe_off = {f"loss__{term}": False for term in ("cls_3d", "cls_ske", "sem_3d", "sem_ske", "quad")}
-    with pytest.raises(ConfigError, match="every term of this stage is off"):
-        one_step(make(**recipe_off))
+@pytest.mark.parametrize(
+    ("stage", "terms"),
+    [
+        ("shape", ("cls_3d", "sem_3d")),
+        ("sketch", ("cls_ske", "sem_ske", "quad")),
+        ("joint", ("cls_3d", "sem_3d", "cls_ske", "sem_ske", "quad")),
+    ],
+)
+def test_no_term_left(stage, terms):
+    off = {f"loss__{term}": False for term in terms}
+    with pytest.raises(ConfigError, match=f"every term of the stage '{stage}' is off; leave on one of"):
+        make(stage=stage, **off)
+    for term in terms:
+        make(stage=stage, **{**off, f"loss__{term}": True})
 
 
-def test_drawings_of_a_class_without_shapes(monkeypatch):
+def test_weights_that_no_part_of_the_model_would_take(tmp_path):
+    tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower", "embedding_dim": WIDTH, "image_size": SIZE}
+    with pytest.raises(ConfigError, match=r"config.tower_weights=.*: no imported weights"):
+        make(tower=tower, tower_cnn={}, tower_weights=str(tmp_path))
+    # The second stage starts from the first, which has them.
+    with pytest.raises(ConfigError, match="takes no weights of CLIP"):
+        make(tower_weights=str(tmp_path), checkpoint__init_from="first")
+
+
+def test_a_batch_larger_than_an_epoch_is_refused_before_any_stage_begins():
+    with pytest.raises(DataError, match=r"sketches, split 'train': 9 items but a batch of 10; lower .* config.first"):
+        make(train__batch_size=10)
+    make(train__batch_size=10, train__steps=0)  # nothing is trained
+
+
+def test_shapes_are_no_drawings():
+    def of_shapes(split, name=None):
+        source = open_source(split, name)
+        source.manifest = {"kind": "shapes", "up_axis": "z"}
+        return source
+
+    with pytest.raises(
+        ConfigError, match="config.sketches.name=sketches holds shapes; a data set of drawings is needed"
+    ):
+        sketch.make(config(), of_shapes)
+
+
+@pytest.mark.parametrize("stage", ["sketch", "joint", "sketch_alone"])
+def test_drawings_of_a_class_without_shapes(stage):
     def lacking(split, name=None):
         return open_source(split, name, seen=SEEN if name else SEEN[:2])
 
     with pytest.raises(DataError, match="1 classes have sketches but no shapes to train with: d"):
-        sketch.make(config(), lacking)
+        sketch.make(config(stage=stage), lacking)
 
 
 def test_copies_are_drawn_in_training_and_the_first_is_the_drawing_itself():
@@ -296,3 +339,10 @@ def test_copies_are_drawn_in_training_and_the_first_is_the_drawing_itself():
 def test_labels_are_places_among_the_seen():
     classes = sketch_model.Classes(5, SEEN)
     assert classes.positions().tolist() == [0, -1, 1, 2, -1]
+
+
+def test_stored_rows_of_another_shape_are_not_read(tmp_path):
+    np.save(tmp_path / "f.npy", np.zeros((5, 6, 4), np.float32))
+    assert sketch_inputs._of_shape(tmp_path / "f.npy", (6, 4)) == tmp_path / "f.npy"
+    with pytest.raises(DataError, match=r"f.npy: rows of shape \[6, 4\], \[12, 4\] would be right; remove it"):
+        sketch_inputs._of_shape(tmp_path / "f.npy", (12, 4))
