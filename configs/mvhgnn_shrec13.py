@@ -4,7 +4,7 @@
 
 | variant | data | networks |
 |---|---|---|
-| demo, demo_zeroshot | parametric_shapes/sbr_demo and drawings of such shapes, embedded, built on the first run | random ResNet features of 64-pixel views, a small vision transformer |
+| demo, demo_zeroshot | parametric_shapes/sbr_demo and drawings of such shapes, embedded, built on the first run | random ResNet features of 64-pixel views, a small ResNet for the drawings |
 | category, zeroshot | shrec13 (--config.data.manual_dir=RAW) | ResNet-18 features of 12 views, CLIP ViT-B/16 with prompts: the paper's |
 | psb_quickdraw, psb_quickdraw_zeroshot | QuickDraw's sketches and the Princeton Shape Benchmark's models (the same) | MobileNetV2's features of views and sketches |
 | psb_quickdraw_random, psb_quickdraw_frozen, ... | the same | untrained; no network but MobileNetV2 |

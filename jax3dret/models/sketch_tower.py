@@ -26,6 +26,7 @@ from jax3dret.models.clip import HEAD_WIDTH, VisionTower
 from jax3dret.models.conv import Conv
 from jax3dret.models.gelu import gelu
 from jax3dret.models.layers import BatchNorm, Block, Dense, LayerNorm, check_rate, uniform_fan_in
+from jax3dret.models.resnet import ResNet
 
 Rules = tuple[tuple[str, dict[str, Any]], ...]
 
@@ -249,6 +250,24 @@ class SmallViT(nn.Module):
         if shape[1:] != (side, side, 3):
             raise ConfigError(f"SmallViT: images of shape {shape}; [B, {side}, {side}, 3] would be right")
         check_rate(self.drop_path, "SmallViT: drop_path")
+
+
+class SmallResNet(nn.Module):
+    """Normalised images [B, S, S, 3] -> embeddings float32 [B, embedding_dim]; trained from nothing.
+
+    A narrow ResNet and a Dense on its features: of a few hundred drawings it learns more than a transformer, which must learn
+    from them what a convolution knows. width, stage_sizes, dtype: of the ResNet.
+    """
+
+    width: int = 32
+    stage_sizes: tuple[int, ...] = (1, 1, 1, 1)
+    embedding_dim: int = 512
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B S S 3"], train: bool = False) -> Float[Array, "B D"]:
+        x = ResNet(self.stage_sizes, self.width, dtype=self.dtype, name="resnet")(image, train)
+        return Dense(self.embedding_dim, name="projection")(x.astype(jnp.float32))
 
 
 class FeatureTower(nn.Module):

@@ -219,10 +219,10 @@ def sketch_task(
             rows_mask = jnp.tile(mask, len(labels[side]) // len(mask))
             where = place[labels[side]]
             short = "3d" if side == "shape" else "ske"
-            similar = cosines(found[side], params["classifier"][:, seen])
-            right = (similar.argmax(-1) == where) & rows_mask
-            metrics[f"accuracy_{short}"] = right.sum() / jnp.maximum(rows_mask.sum(), 1).astype(jnp.float32)
             if losses.on("cls", side):
+                similar = cosines(found[side], params["classifier"][:, seen])
+                right = (similar.argmax(-1) == where) & rows_mask
+                metrics[f"accuracy_{short}"] = right.sum() / jnp.maximum(rows_mask.sum(), 1).astype(jnp.float32)
                 terms[f"cls_{short}"] = am_softmax(
                     similar,
                     where,

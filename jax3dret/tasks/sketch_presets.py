@@ -61,10 +61,10 @@ def demo(config: ml_collections.ConfigDict, setting: str) -> None:
     config.data.name, config.sketches.name = "parametric_shapes/sbr_demo", "parametric_shapes/sbr_demo_sketches"
     config.views.update({"size": 64, "jobs": 2})
     config.cnn.width = 32
-    config.tower = {"name": "jax3dret.models.sketch_tower:SmallViT"}
+    config.tower = {"name": "jax3dret.models.sketch_tower:SmallResNet"}
     config.sketches.update({"size": 64, "augment": True})
     config.train.batch_size = config.first.batch_size = 32
-    config.train.epochs, config.first.epochs = 30.0, 20.0
+    config.train.epochs, config.first.epochs = 15.0, 20.0
     _adam(config, lr=5e-4)
     use_setting(config, setting)
 

@@ -13,9 +13,11 @@ from jax3dret.core.optim import describe, make_optimizer
 from jax3dret.core.types import ConfigError
 from jax3dret.models.clip import VisionTower
 from jax3dret.models.layers import Block, LayerNorm
+from jax3dret.models.resnet import ResNet
 from jax3dret.models.sketch_tower import (
     FeatureTower,
     PromptedVisionTower,
+    SmallResNet,
     SmallViT,
     check_tuning,
     tuning_rules,
@@ -375,3 +377,26 @@ def test_feature_tower():
     assert np.any(changed["batch_stats"]["batch_norm0"]["mean"] != stats["batch_norm0"]["mean"])
     with pytest.raises(ConfigError, match="single row"):
         run(x[:1])
+
+
+def test_small_resnet_is_a_resnet_and_a_projection():
+    tower = SmallResNet(width=4, stage_sizes=(1, 1), embedding_dim=6)
+    images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
+    variables = tower.init(jax.random.key(1), images)
+    assert set(variables["params"]) == {"resnet", "projection"}
+    out, changed = tower.apply(variables, images, train=True, mutable=["batch_stats"])
+    features = ResNet((1, 1), 4).apply(
+        {name: variables[name]["resnet"] for name in ("params", "batch_stats")},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+    )[0]
+    np.testing.assert_allclose(
+        out,
+        features @ variables["params"]["projection"]["kernel"] + variables["params"]["projection"]["bias"],
+        atol=1e-5,
+    )
+    assert out.shape == (3, tower.embedding_dim) and bool(
+        jnp.any(out < 0)
+    )  # a bare ResNet's features are never negative
+    assert jax.tree.leaves(changed)
