@@ -51,7 +51,7 @@ def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
     assert not (tmp_path / "run").exists()
 
 
-SKETCH = ("configs/mvhgnn_shrec13.py", "--config.cnn.stage_sizes=(1,)", "--config.tower.depth=1")
+SKETCH = ("configs/mvhgnn_shrec13.py", "--config.cnn.stage_sizes=(1,)", "--config.tower.stage_sizes=(1,)")
 OFF = tuple(f"--config.loss.{term}=false" for term in ("cls_ske", "sem_ske", "quad"))
 
 

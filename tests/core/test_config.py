@@ -126,3 +126,13 @@ def test_a_section_builds_what_it_names(path):
 def test_rules_are_pairs_of_an_expression_and_a_setting(rules, says):
     with pytest.raises(ConfigError, match=says):
         configs.check_rules(rules, where="where")
+
+
+def test_other_values_and_what_was_read_of_either(path):
+    config, _ = configs.load(str(path), [("train.epochs", "3"), ("optim.lr", "0.5")])
+    changed = config.with_values({"train.batch_size": 7, "optim.rules": (("a", {}), (".*", {}))})
+    assert (changed.train.batch_size, changed.train.epochs) == (7, 3.0)
+    assert config.train.batch_size != 7 and config.optim.rules != changed.optim.rules
+    assert configs.unused_overrides(config, [("train.epochs", "3"), ("optim.lr", "0.5")]) == ["optim.lr"]
+    with pytest.raises(ConfigError, match="config has no key 'train.batchsize'; did you mean 'batch_size'"):
+        config.with_values({"train.batchsize": 7})

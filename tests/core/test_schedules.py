@@ -115,7 +115,7 @@ def test_epoch_schedules_against_torch(epochs, pct_start):
     torch_cosine = torch.optim.lr_scheduler.CosineAnnealingLR(other, T_max=epochs, eta_min=1e-6)
     ours = schedules.one_cycle(5e-5, epochs, 3, pct_start)
     beta1 = schedules.one_cycle_beta1(epochs, 3, pct_start)
-    cosine = schedules.cosine(1e-4, 3 * epochs, 1e-6, hold=3)
+    cosine = schedules.epoch_cosine(1e-4, 3 * epochs, 3, 1e-6)
     for epoch in range(epochs):
         for step in (3 * epoch, 3 * epoch + 2):
             group = optimizer.param_groups[0]

@@ -191,6 +191,15 @@ def test_every_epoch_holds_every_record_once_in_its_own_order(source):
     assert len({tuple(epoch) for epoch in epochs}) == BATCH
 
 
+def test_class_names_leave_out_the_other_classes_and_number_the_rest(source):
+    batches = take(train_iterator(source, spec(class_names=("washer", "bolt"))), 8)
+    classes = {("bolt", "nut", "washer")[int(number) % 3] for number in numbers(batches)}
+    assert classes == {"bolt", "washer"}
+    for batch in batches:
+        expected = np.where(batch["scale"].astype(int) % 3 == 2, 0, 1)
+        np.testing.assert_array_equal(batch["label"], expected)
+
+
 def test_order_and_draws_follow_the_seed(source):
     same(take(train_iterator(source, spec()), 5), take(train_iterator(source, spec(num_threads=0)), 5))
     other = take(train_iterator(source, spec(seed=4)), 8)
