@@ -98,8 +98,8 @@ def _full(variant):
             "ULIP2/classification",
             f"ulip2_classify.py:{variant}",
             needs=("weights",),
-            note="Trained as the published code trains, which is not what the paper's text says: one cycle of the learning "
-            "rate, an epoch of at most 100 batches, another head.",
+            note="Trained and compared as the published code does it, which is not what the paper's text says: one cycle of the "
+            "learning rate, an epoch of at most 100 batches, another head, Euclidean distances.",
         ),
         row("ULIP2/vicreg", f"ulip2_vicreg.py:{variant}", needs=("weights",)),
         row("ULIP2/mmcl", f"ulip2_mmcl.py:{variant}", needs=("weights", *TOWERS)),
