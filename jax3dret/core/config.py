@@ -10,13 +10,16 @@ attribute, and are checked against its signature. That is how a model, a loss or
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import inspect
 import json
+import math
 import pathlib
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +36,7 @@ PLACE_KEYS = (
 # The least value of numbers that count or divide.
 LEAST = {
     "train.batch_size": 1,
+    "train.epochs": 0,
     "train.accumulate": 1,
     "checkpoint.every": 1,
     "checkpoint.keep": 1,
@@ -163,12 +167,18 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     path, _, variant = spec.partition(":")
     module = _load_file(pathlib.Path(path))
     variants = tuple(module.VARIANTS)
+    if not variants:
+        raise ConfigError(f"{path}: VARIANTS is empty; name at least one, such as 'demo'")
     variant = variant or variants[0]
     if variant not in variants:
         raise ConfigError(
             f"{path} has no variant '{variant}'{nearest(variant, variants)}; it has: {', '.join(variants)}"
         )
-    values = _plain(module.get_config(variant).to_dict())
+    with _one_line(path):
+        given = module.get_config(variant)
+    if not isinstance(given, ml_collections.ConfigDict):
+        raise ConfigError(f"{path}: get_config('{variant}') gives {type(given).__name__}; give a ConfigDict")
+    values = _plain(given.to_dict())
     known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
     for key, _ in flatten(values):
         _check_known(key, values, known, origin=path)
@@ -225,7 +235,7 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
         number: Any = values
         for part in key.split("."):
             number = number[part]
-        if number < lowest:
+        if not lowest <= number < math.inf:
             raise ConfigError(f"config.{key} is {number}; give {lowest} or more")
 
 
@@ -289,15 +299,29 @@ def _load_file(path: pathlib.Path) -> Any:
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config={path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _one_line(str(path)):
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        # Not always the config itself: it may be a module that the config imports.
-        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     for name in ("VARIANTS", "get_config"):
         if not hasattr(module, name):
             raise ConfigError(f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing")
     return module
+
+
+@contextlib.contextmanager
+def _one_line(path: str) -> Iterator[None]:
+    """Turns what the code of a config file raises into one line that names the place."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        # Not always the config itself: it may be a module that the config imports.
+        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        here = pathlib.Path(path).absolute()
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if pathlib.Path(f.filename) == here]
+        said = " ".join(str(error.args[0] if error.args else "").split())
+        raise ConfigError(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {said}") from error
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -328,11 +352,15 @@ def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], 
         if argument == "name":
             return ""
         target = resolve(str(parent["name"]), where=f"config.{component}.name")
-        check_kwargs(target, {argument.split(".")[0]: None}, where=f"{origin}: config.{component}")
-        if argument in parent:
-            return parent[argument]
-        default = _parameters(target)[argument].default
-        return None if default is inspect.Parameter.empty else default
+        first, *inner = argument.split(".")
+        check_kwargs(target, {first: None}, where=f"{origin}: config.{component}")
+        default = _parameters(target)[first].default
+        value = parent.get(first, None if default is inspect.Parameter.empty else default)
+        for part in inner:
+            if not isinstance(value, Mapping) or part not in value:
+                raise ConfigError(f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no '{part}'")
+            value = value[part]
+        return value
     section: Any = known
     parts = key.split(".")
     for depth, part in enumerate(parts):

@@ -61,6 +61,10 @@ def test_overrides_take_the_type_of_the_default(path):
         ("log.every", "-3", "config.log.every is -3; give 1 or more"),
         ("checkpoint.every", "0", "config.checkpoint.every is 0"),
         ("eval.every", "-1", "config.eval.every is -1; give 0 or more"),
+        ("train.epochs", "-1", "config.train.epochs is -1.0; give 0 or more"),
+        ("train.epochs", "1e400", "config.train.epochs is inf"),
+        ("train.batch_size.x", "3", "unknown config key 'train.batch_size.x'"),
+        ("model.depth.x", "3", "unknown config key 'model.depth.x'; 'model.depth' holds no 'x'"),
     ],
 )
 def test_a_wrong_override_names_the_right_one(path, key, value, says):
@@ -82,6 +86,35 @@ def test_a_key_that_the_file_invents_is_an_error(tmp_path):
     file.write_text(CONFIG.replace("config.train.batch_size =", "config.train.batchsize ="))
     with pytest.raises(ConfigError, match="unknown config key 'train.batchsize'; did you mean 'train.batch_size'"):
         configs.load(str(file))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("    config.tain.steps = 3", 'line 8: AttributeError: .*Did you mean "train"'),
+        ("    return None", r"get_config\('demo'\) gives NoneType; give a ConfigDict"),
+        ("import nothing_of_this_name", "line 8: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("VARIANTS = ()", "VARIANTS is empty"),
+        ("def", "line 8: invalid syntax"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", "here"], ids=["absolute", "relative"])
+def test_a_file_that_does_not_run_is_one_line(tmp_path, monkeypatch, line, says, folder):
+    file = tmp_path / "toy.py"
+    file.write_text(
+        CONFIG.replace("    return config\n", f"{line}\n    return config\n" if line[0] == " " else f"{line}\n")
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="toy.py.*" + says) as error:
+        configs.load("toy.py" if folder else str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_a_component_may_take_a_mapping(tmp_path):
+    file = tmp_path / "toy.py"
+    file.write_text(CONFIG.replace('"depth": 3', '"depth": {"inner": 3}'))
+    config, _ = configs.load(str(file), [("model.depth.inner", "4")])
+    assert config.model.kwargs() == {"depth": {"inner": 4}}
 
 
 def test_unused_overrides_are_found(path):
