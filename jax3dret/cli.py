@@ -21,6 +21,8 @@ from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError
 
 BENCHES = ("pointbert", "point_ops", "render", "mvhgnn", "index")
+# Arguments that are lists, at most one of a command.
+LISTS = ("sources", "files", "names")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse closes a list at the first flag: of `query INDEX -k 5 FILE` it leaves FILE over.
+    listed = next((getattr(args, name) for name in LISTS if hasattr(args, name)), None)
+    if rest and (listed is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if listed is not None:
+        listed.extend(rest)
     setup_console("WARNING" if getattr(args, "json", False) else "INFO")
     return args.run(args)
 

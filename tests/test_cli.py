@@ -74,6 +74,11 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
     ]:
         code, out, err = call(capsys, *words)
         assert (code, out) == (expected, "") and says in err and err.count("\n") == 1, (words, err)
+    # Flags may stand before the files, and between them.
+    for words in (["-k", "1", "a.obj", "b.obj"], ["a.obj", "-k", "1", "b.obj"], ["a.obj", "--json", "b.obj"]):
+        files = [word.replace("a.obj", "parts/part_0.obj").replace("b.obj", "parts/part_1.obj") for word in words]
+        code, out, _ = call(capsys, "query", "parts.index", *files)
+        assert code == 0 and "parts/part_0.obj" in out and "parts/part_1.obj" in out
     code, out, _ = call(capsys, "query", "parts.index", "parts/part_0.obj", "-k", "99")
     assert code == 0 and out.splitlines()[0] == "parts/part_0.obj" and len(out.splitlines()) == 4
     assert out.splitlines()[1].split() == ["1", "1.0000", "part_0.obj"]
@@ -90,6 +95,9 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
         (["index", "parts"], "the following arguments are required: --out"),
         (["index", "parts", "--out", "new", "--up-axis", "x"], "invalid choice: 'x'"),
         (["indx"], "invalid choice: 'indx'"),
+        (["index", "parts", "--out", "new", "nowhere"], "nowhere: no such file or folder"),
+        (["index", "parts", "--out", "new", "--jbs", "3", "nowhere"], "unrecognized arguments: --jbs 3 nowhere"),
+        (["info", "more"], "unrecognized arguments: more"),
         (["bench", "point_op"], "there is no bench 'point_op'; did you mean 'point_ops'?"),
         (["bench", "--repeats", "0"], "--repeats=0: give 1 or more"),
         (["data", "build", "parametric_shape/demo"], "unknown data set 'parametric_shape/demo'"),
