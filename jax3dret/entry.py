@@ -6,6 +6,7 @@ A command's file imports this one first. It imports nothing slow itself, so a Ct
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import pathlib
@@ -14,11 +15,15 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 DONE, FAILED, WRONG = 0, 1, 2
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, at a moment when there is nothing left to save. Libraries treat it as they treat Ctrl-C."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -43,8 +48,8 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
         return _say(error, WRONG)
     except DataError as error:
         return _say(error, FAILED)
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as error:
+        return _interrupted(type(error))
     except BrokenPipeError:
         return FAILED
     except OSError as error:
@@ -69,9 +74,29 @@ def unknown_argument(argument: str, known: list[str]) -> Exception:
     return ConfigError(f"unknown argument '{flag}'{nearest(flag, known)}")
 
 
-def _interrupted() -> int:
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """While it is open, SIGTERM ends the command in order, as the platform that sends it wants it: with code 0."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupted(kind: type[BaseException] = KeyboardInterrupt) -> int:
     # From here on a further Ctrl-C ends the process at once, instead of a traceback out of what is being closed.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if issubclass(kind, Terminated):
+        sys.stderr.write("SIGTERM: ended; the same command goes on from what was complete\n")
+        return DONE
     return _say("interrupted; the same command goes on from what was complete", FAILED)
 
 
@@ -85,7 +110,7 @@ def _while_importing(kind: type[BaseException], error: BaseException, trace: Tra
 def _in_a_callback(event: sys.UnraisableHookArgs) -> None:
     """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there would do nothing."""
     if issubclass(event.exc_type, KeyboardInterrupt):
-        os._exit(_interrupted())
+        os._exit(_interrupted(event.exc_type))
     if event.object is None and threading.get_ident() != threading.main_thread().ident:
         return  # from a library's compiled thread; what counts of it, the library raises in the main thread too
     _PREVIOUS_HOOKS[1](event)

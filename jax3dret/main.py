@@ -17,6 +17,7 @@ import logging
 import os
 import pathlib
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,6 +86,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
 
 def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     args, overrides = parse(argv)
+    if _several_processes(args):  # the runtime that joins them hears SIGTERM
+        return _work(args, overrides, folder)
+    with entry.terminable():
+        return _work(args, overrides, folder)
+
+
+def _work(args: argparse.Namespace, overrides: list[tuple[str, str]], folder: list[pathlib.Path]) -> int:
     config, full_name = configs.load(args.config, overrides)
     workdir = pathlib.Path(args.workdir or f"runs/{full_name.replace(':', '_')}")
     setup_console()
@@ -342,6 +350,12 @@ def _join_processes(args: argparse.Namespace) -> None:
     if any(v is not None for v in given):
         if any(v is None for v in given):
             raise ConfigError("--coordinator, --num_processes and --process_id go together; give all three or none")
+        if not re.fullmatch(r".+:\d+", args.coordinator):
+            raise ConfigError(f"--coordinator={args.coordinator}: give HOST:PORT")
+        if not 0 <= args.process_id < args.num_processes:
+            raise ConfigError(
+                f"--process_id={args.process_id} of --num_processes={args.num_processes}: processes count from 0"
+            )
         jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
     elif _several_processes(args):
         jax.distributed.initialize()

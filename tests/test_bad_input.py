@@ -5,7 +5,9 @@ tests/test_entry.py runs some of it as a user does, in a process of its own.
 
 import errno
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -43,10 +45,12 @@ def command(capsys, workdir, *flags, config=CONFIG):
         ("--config.mesh.fsdp=0", "config.mesh: data=-1 x fsdp=0 does not fit"),
         ("--config.eval.index.kind=tree", "kind='tree': choose one of"),
         ("--mode=eval", "holds no checkpoint to evaluate"),
+        ("--coordinator=localhost --num_processes=2 --process_id=0", "--coordinator=localhost: give HOST:PORT"),
+        ("--coordinator=h:1 --num_processes=2 --process_id=2", "--process_id=2 of --num_processes=2: processes count"),
     ],
 )
 def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
-    code, line = command(capsys, tmp_path / "run", "--config.train.steps=1", flag)
+    code, line = command(capsys, tmp_path / "run", "--config.train.steps=1", *flag.split())
     assert code == 2 and says in line
     assert not (tmp_path / "run").exists()
 
@@ -171,6 +175,14 @@ def test_ctrl_c_is_one_line_at_any_moment(moment):
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
     assert done.stderr == "error: interrupted; the same command goes on from what was complete\n"
     assert done.returncode == 1
+
+
+def test_sigterm_outside_of_training_ends_in_order_with_code_0(capsys, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(main, "_run_one", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    code = main.main([f"--config={CONFIG}", f"--workdir={tmp_path}", "--config.train.steps=1"])
+    assert code == 0 and "SIGTERM: ended; the same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before and not (tmp_path / "traceback.txt").exists()
 
 
 def test_the_file_of_errors_imports_nothing_slow():
