@@ -18,6 +18,7 @@ import os
 import pathlib
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -48,6 +49,8 @@ TRAIN_SKETCH = (
 )
 # Of a run of two stages the first leaves one side as it began: by its stage, the key of the embedding that means nothing yet.
 _UNTRAINED = {"shape": "sketch", "sketch_alone": "shape"}
+# What reading a damaged .npz raises.
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +132,16 @@ class Encoder:
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
 
+    def is_saved(self, folder: pathlib.Path) -> bool:
+        """Whether `folder` holds what `save` writes, with all arrays as they are here."""
+        try:
+            for name in ("config", "manifest", "meta"):
+                _read_json(folder / f"{name}.json")
+            with np.load(folder / "model.npz", allow_pickle=False) as stored:
+                return all(name in stored and np.array_equal(stored[name], leaf) for name, leaf in self.arrays.items())
+        except (DataError, *_UNREADABLE):
+            return False
+
 
 def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
     """The encoder of a trained workdir, from its last checkpoint. No data set is needed.
@@ -182,7 +195,7 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
     try:
         with np.load(folder / "model.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{folder / 'model.npz'}: cannot be read ({error}); build the index again") from None
     used = _used(recipe, abstract, meta, folder)
     for name, leaf in _named(abstract):

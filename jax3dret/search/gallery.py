@@ -137,9 +137,9 @@ def _update(
     ids = [file.id for file in items]
     own = {"folder": f"encoder-{encoder.identity[:12]}", "identity": encoder.identity}
     meta = {"model": dict(encoder.meta), "encoder": own, "gallery": gallery}
+    if not encoder.is_saved(out / own["folder"]):  # new, or damaged: then --weights repairs it
+        encoder.save(out / own["folder"])
     if old is None or ids != old.ids or meta != {key: old.meta.get(key) for key in meta}:
-        if not (out / own["folder"]).is_dir():
-            encoder.save(out / own["folder"])
         vectors = _assemble(out / _ROWS, gallery["keys"], stored, old, journal)
         Index.build(vectors, ids, distance=encoder.meta["distance"], meta=meta).save(out)
         for path in out.glob("encoder-*"):

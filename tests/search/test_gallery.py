@@ -221,9 +221,16 @@ def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path
         open_gallery(out, weights=trained_again.path)
     assert open_gallery(out, weights=trained.path).encoder.num_points == 64
     (model,) = out.glob("encoder-*/model.npz")
+    whole = model.read_bytes()
+    for damaged in (b"", whole[:-200], whole.replace(b"encoder", b"encodex")):
+        model.write_bytes(damaged)
+        with pytest.raises(DataError, match="build the index again"):
+            open_gallery(out)
     model.unlink()
     with pytest.raises(DataError, match=r"model.npz: cannot be read"):
         open_gallery(out)
+    assert gallery.build([parts], out, weights=trained.path).embedded == 0
+    assert model.read_bytes() == whole and open_gallery(out).encoder.num_points == 64
 
 
 def test_queries_that_cannot_be_answered(first, moved):
