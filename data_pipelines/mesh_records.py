@@ -41,7 +41,7 @@ def mesh_record(mesh: Mesh, identity: str, num_points: int) -> dict[str, Any]:
     Points and vertices are moved to the mean of the points and divided by their largest distance from it; the seed is the id.
 
     Raises:
-        DataError: the mesh has no surface.
+        DataError: the mesh has no surface, or float32 cannot hold its size.
     """
     seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "little")
     points, normals = sample_surface(mesh, num_points, np.random.default_rng(seed))
@@ -50,8 +50,7 @@ def mesh_record(mesh: Mesh, identity: str, num_points: int) -> dict[str, Any]:
         "id": identity,
         "points": normalised,
         "normals": normals.astype(np.float32),
-        "centroid": centroid.astype(np.float32),
-        "scale": np.float32(scale),
+        **_source_frame(centroid, scale),
         "vertices": ((mesh.vertices - centroid) / scale).astype(np.float32),
         "faces": mesh.faces,
     }
@@ -61,15 +60,19 @@ def cloud_record(points: np.ndarray, identity: str) -> dict[str, Any]:
     """The record of one stored cloud [N, 3] without its label: all its points in their order, no normals, no mesh.
 
     Raises:
-        DataError: no points, one that is not finite, or all in one place.
+        DataError: no points, one that is not finite, all in one place, or a size that float32 cannot hold.
     """
     normalised, centroid, scale = normalize_points(points)
-    return {
-        "id": identity,
-        "points": normalised,
-        "centroid": centroid.astype(np.float32),
-        "scale": np.float32(scale),
-    }
+    return {"id": identity, "points": normalised, **_source_frame(centroid, scale)}
+
+
+def _source_frame(centroid: np.ndarray, scale: float) -> dict[str, Any]:
+    """What leads back to the source's frame. Raises DataError where float32 cannot hold it."""
+    with np.errstate(over="ignore", under="ignore"):
+        middle, size = centroid.astype(np.float32), np.float32(scale)
+    if not (np.isfinite(middle).all() and 0 < size < np.inf):
+        raise DataError(f"is {scale:.3g} large, {np.abs(centroid).max():.3g} from the origin; float32 cannot hold that")
+    return {"centroid": middle, "scale": size}
 
 
 def mesh_examples(

@@ -68,3 +68,10 @@ def test_cloud():
         cloud_record(np.array([[0, 0, np.nan], [1, 1, 1]]), "c")
     with pytest.raises(DataError, match="one place"):
         cloud_record(np.zeros((4, 3)), "c")
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_a_size_beyond_float32_is_refused(size):
+    points = size * np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [1.1, 1.1, 1.1]])
+    with pytest.raises(DataError, match="float32 cannot hold that"):
+        cloud_record(points, "c")

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipelines.mesh_records import cloud_record
 from data_pipelines.modelnet.layouts import ORIGIN, Layout, find_layout
 from data_pipelines.raw_builder import record_info
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
-from jax3dret.geometry.meshes import normalize_points
 
 logger = logging.getLogger("jax3dret")
 
@@ -100,18 +100,12 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
         for identity, label, read in self._layout.clouds(split):
             try:
                 points, normals = read()
-                normalised, centroid, scale = normalize_points(points)
+                example = cloud_record(points, identity)
             except DataError as error:
                 reason = str(error).removeprefix(f"{self._layout.root}/")
                 self.skipped.append({"file": f"{split}: {identity}", "reason": reason})
                 continue
-            example = {
-                "id": identity,
-                "label": label,
-                "points": normalised,
-                "centroid": centroid.astype(np.float32),
-                "scale": np.float32(scale),
-            }
+            example["label"] = label
             if normals is not None:
                 example["normals"] = np.asarray(normals, np.float32)
             yield identity, example
