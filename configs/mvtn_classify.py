@@ -9,6 +9,7 @@
 | ldraw, psb, modelnet10 | mcb (the LDraw parts), psb, modelnet/10 (--config.data.manual_dir=RAW) | as demo |
 | paper | modelnet/40 | 12 learned spherical views, ResNet-18, View-GCN |
 | paper_mvcnn | modelnet/40 | the same cameras, ResNet-18, maximum over the views |
+| shapenet_normal, ..., scanobjectnn | paper on each of the paper's other data sets | as paper |
 
 Points are drawn, because every data set has them; --config.render.kind=meshes --config.mvtn.distance=2.2 draws the meshes of those
 that hold meshes. ImageNet weights for the CNN, imported with `jax3dret weights import FILE --out DIR`: --config.cnn_weights=DIR.
@@ -23,13 +24,14 @@ paper's number stands in their reports.
 from jax3dret.tasks import mvtn, ulip_presets
 
 SMALL = ("demo", "ldraw", "psb", "modelnet10")
-VARIANTS = ("demo", "demo_circular", *SMALL[1:], "paper", "paper_mvcnn")
+FULL = tuple(name for name in ulip_presets.DATASETS if name != "modelnet40")
+VARIANTS = ("demo", "demo_circular", *SMALL[1:], "paper", "paper_mvcnn", *FULL)
 
 
 def get_config(variant):
     config = mvtn.defaults()
-    if variant.startswith("paper"):
-        return _paper(config, graph=variant == "paper")
+    if variant.startswith("paper") or variant in FULL:
+        return _paper(config, variant, graph=variant != "paper_mvcnn")
     data, _, cameras = variant.partition("_")
     ulip_presets.use_small(config, data, demo=10.0, other=8.0)
     config.data.num_points = 512
@@ -54,9 +56,9 @@ def get_config(variant):
     return config
 
 
-def _paper(config, *, graph):
+def _paper(config, variant, *, graph):
     """Published settings: 224 pixels, batches of 20, 100 epochs; the step is 1e-4 for the cameras, 1e-3 for the rest."""
-    ulip_presets.use_dataset(config, "modelnet40")
+    dataset = ulip_presets.use_dataset(config, variant)
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.data.num_points = 2048
     config.mvtn = {
@@ -74,5 +76,5 @@ def _paper(config, *, graph):
         config.model = {"name": "jax3dret.models.viewgcn:ViewGCN", "sampled": (6, 4)}
         config.loss = {"name": "jax3dret.losses.views:view_gcn"}
         config.optim.update({"name": "sgd", "lr": 1e-3, "momentum": 0.9})
-    config.published = ulip_presets.published("MVTN/classification", "MN40")
+    config.published = ulip_presets.published("MVTN/classification", dataset.column)
     return config

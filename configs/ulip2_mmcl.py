@@ -6,15 +6,15 @@
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT, random towers, captions from geometry |
 | modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb (--config.data.manual_dir=RAW) | as demo |
-| ldraw_mobilenet, psb_mobilenet | the same | imported MobileNetV2 (--config.towers.image_weights=DIR) in place of the random image tower |
+| ldraw_mobilenet, psb_mobilenet | the same | imported MobileNetV2 (weights/mobilenetv2 unless --config.towers.image_weights=DIR) in place of the random image tower |
 | paper | modelnet/40, trained from scratch as the paper's text has it | PointBERT, ULIP-2 size; SLIP |
 | paper_finetune | modelnet/40, from ULIP-2 weights (--config.checkpoint.init_from=DIR) | the same |
 | modelnet40, shapenet_normal, ... | paper_finetune on each of the paper's data sets that has meshes | the same |
 | modelnet40_scratch, ... | paper on each of them | the same |
 
-The full-size variants need imported SLIP weights (--config.towers.weights=DIR), CLIP's merges file (--config.towers.merges=FILE) and
-captions: --config.captions.path=FILE after --config.captions.name=jax3dret.data.captions:from_jsonl, or the vision-language model that they
-name, with the extra `caption`.
+The full-size variants need imported SLIP weights (weights/slip_vit_b unless --config.towers.weights=DIR), CLIP's merges file
+(--config.towers.merges=FILE) and captions: --config.captions.path=FILE after --config.captions.name=jax3dret.data.captions:from_jsonl, or the vision-language model that they
+name, with the extra `caption`. --config.learn_log_scale=False freezes the logit scale at SLIP's, as ULIP's code does.
 
 Expected NN accuracy, two CPU cores: demo 84.7 % in 2.3 minutes (one seed; untrained 79.7 %). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
@@ -39,6 +39,7 @@ def get_config(variant):
         if variant in MOBILENET:
             config.views.size = 224
             config.towers.image = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
+            config.towers.image_weights = ulip_presets.MOBILENET
             config.towers.normalisation = "mobilenet"
         config.optim.rules = mmcl.log_scale_rules(learn=True)
         return config
@@ -49,6 +50,7 @@ def get_config(variant):
     config.train.batch_size = 32
     config.optim.rules = mmcl.log_scale_rules(learn=True)
     config.captions = {"name": "jax3dret.data.captioning:vision_language_model"}
+    config.towers.weights = ulip_presets.SLIP
     config.towers.truncate = "drop_end"  # as SLIP's and ULIP's code cut them
     if pretrained:
         ulip_presets.from_ulip2_weights(config)

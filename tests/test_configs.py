@@ -117,6 +117,16 @@ def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
             assert numbers["nn_acc"] == pytest.approx(row[ulip_presets.COLUMNS.index(column)] / 100)
 
 
+@pytest.mark.parametrize("variant", ulip_presets.DATASETS)
+def test_every_published_number_has_its_row(variant, tmp_path):
+    config, _ = configs.load(f"{FILES[0].parent / 'tables_ulip2.py'}:{variant}")
+    runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
+    column = ulip_presets.COLUMNS.index(ulip_presets.DATASETS[variant].column)
+    numbers = {name: row[column] for name, row in (ulip_presets.TABLE_1 | ulip_presets.TABLE_2).items()}
+    published = {run.row.name for run in runs if run.config is not None and run.config.published and not run.row.stage}
+    assert published == {name for name, number in numbers.items() if number is not None}
+
+
 def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
     # The rest follows the published code for fine-tuning, whose sampling leaves out no point.
     started = {spec: configs.load(spec)[0].model.build().fps_start_eval for spec in CASES if "ulip2_" in spec}

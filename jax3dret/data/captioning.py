@@ -70,7 +70,9 @@ def vision_language_model(
 
 def captions_path(source: Source, views: Rows, model: str, prompts: Sequence[str], max_new_tokens: int) -> pathlib.Path:
     """Where captions of this data by this model belong."""
-    making = [source.name, source.version, source.split, model, list(prompts), max_new_tokens, list(views[0].shape)]
+    store = getattr(views, "path", None)  # its name stands for the cameras and for how they draw
+    shown = store.name if store is not None else list(views[0].shape)
+    making = [source.name, source.version, source.split, model, list(prompts), max_new_tokens, shown]
     key = hashlib.sha256((json.dumps(making) + "\n".join(source.ids)).encode()).hexdigest()[:16]
     name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
     return source.path / "captions" / f"{name}-{key}.jsonl"

@@ -57,7 +57,9 @@ def defaults() -> ml_collections.ConfigDict:
     config.captions = {"name": "jax3dret.data.captions:templates"}
     config.towers = towers.defaults()
     config.pick = "one"  # a random view and one of its captions in every step; "mean": all of them, averaged
-    config.learn_log_scale = True  # the paper's text; ULIP's code freezes it where the towers bring one
+    config.learn_log_scale = (
+        True  # the paper's text; False: frozen at what the imported towers bring, as in ULIP's code
+    )
     return config
 
 
@@ -81,7 +83,12 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         open_train=functools.partial(open_source, config.train.split),
     )
     encoder, head = config.model.build(), config.head.build()
-    task = triplet_task(encoder, head, loss_fn, loss_kwargs)
+    log_scale = INITIAL_LOG_SCALE
+    if not config.learn_log_scale:
+        log_scale = towers.log_scale(config.towers.to_dict(), INITIAL_LOG_SCALE)
+        others = [rule for rule in config.optim.rules if rule[0] != "log_scale"]
+        config = config.with_values({"optim.rules": (("log_scale", {"freeze": True}), *others)})
+    task = triplet_task(encoder, head, loss_fn, loss_kwargs, log_scale)
     augment = config.data.augment.build()
     latent = config.towers.latent
     up_axis, num_points = recipe.up_axis(config, open_source(config.train.split)), config.data.num_points
@@ -129,13 +136,18 @@ def log_scale_rules(*, learn: bool) -> tuple[tuple[str, dict[str, Any]], ...]:
 
 
 def triplet_task(
-    encoder: nn.Module, head: nn.Module, loss_fn: Callable[..., Any], loss_kwargs: Mapping[str, Any]
+    encoder: nn.Module,
+    head: nn.Module,
+    loss_fn: Callable[..., Any],
+    loss_kwargs: Mapping[str, Any],
+    log_scale: float = INITIAL_LOG_SCALE,
 ) -> Task:
-    """Batches of "points" [B, N, 3] with the frozen "image" and "text" features [B, latent] of one object each."""
+    """Batches of "points" [B, N, 3] with the frozen "image" and "text" features [B, latent] of one object each; log_scale: the
+    logit scale's logarithm at the start."""
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         params, model_state = initializer(encoder, head, "points")(key, batch)
-        return {**params, "log_scale": jnp.float32(INITIAL_LOG_SCALE)}, model_state
+        return {**params, "log_scale": jnp.float32(log_scale)}, model_state
 
     def loss(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
@@ -222,9 +234,11 @@ class TripletRows:
         return build_views(source, self._cameras, size=self._views["size"], jobs=self._views["jobs"])
 
     def _image(self, source: Any) -> pathlib.Path:
+        # Both first: what is wrong with either is found before the views are rendered.
+        tower, _ = self._image_tower, self._text_tower
         stored = self._stored_views(source)
-        making = {**self._image_tower.making, "views": stored.name}
-        return frozen_features(source, open_rows(stored), self._image_tower.embed, making=making, what="image features")
+        making = {**tower.making, "views": stored.name}
+        return frozen_features(source, open_rows(stored), tower.embed, making=making, what="image features")
 
     def _text(self, source: Any) -> pathlib.Path:
         captions = self._captions(source, open_rows(self._stored_views(source)))

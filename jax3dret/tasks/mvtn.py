@@ -12,8 +12,9 @@ that retrieval compares. The paper does not say which of the two it used, nor wh
     models/viewgcn.py, losses/views.py      View-GCN and its loss
     configs/mvtn_classify.py                the experiments
 
-The published code differs in two places, both corrected here: it clips gradients after the step, where that has no effect, and
-it never optimises "learned_circular". The latter comes back with the rule ("mvtn/.*", {"freeze": True}) in config.optim.rules.
+The published code differs in three places: it clips gradients after the step, where that has no effect; it never optimises
+"learned_circular", which the rule ("mvtn/.*", {"freeze": True}) in config.optim.rules brings back; and its MVCNN gives pictures from
+0 to 1 to a CNN that was trained on normalised ones, which config.cnn_normalisation="none" brings back (imported MVTN needs it).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from jax3dret.core import checkpoint, optim, rng
 from jax3dret.core import config as configs
 from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Task, Transform
 from jax3dret.data import points
-from jax3dret.data.images import IMAGENET
+from jax3dret.data.images import IMAGENET, Normalisation
 from jax3dret.data.mesh_arrays import FixedMesh
 from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.models.pool import max_pool
@@ -46,6 +47,7 @@ from jax3dret.weights.importing import load_imported
 
 NETWORKS = ("mvcnn", "view_gcn")
 ARRAYS = {"points": ("points",), "meshes": ("points", "vertices", "faces", "face_mask")}
+NORMALISATIONS = {"imagenet": IMAGENET, "none": Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
 # Azimuth 0 of the published frame, +z, is a quarter turn before +x, the renderer's.
 QUARTER = 90.0
 
@@ -59,6 +61,7 @@ def defaults() -> ml_collections.ConfigDict:
     config.mvtn = {"name": "jax3dret.models.mvtn:Mvtn"}
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
     config.cnn_weights = ""  # imported weights; empty: random
+    config.cnn_normalisation = "imagenet"  # or "none": pictures from 0 to 1, as the published MVCNN reads them
     config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn alone
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # view_gcn alone
     config.render = {
@@ -142,7 +145,7 @@ class Network:
 
     top: the graph network (graph True) or the head. render: (batch, views, light or None) -> pictures [B, V, S, S, 3].
     random_light: whether training draws the light. loss: (logits=..., scores=..., labels=..., mask=...), scores of a graph.
-    weights: imported ones of the CNN, or empty.
+    weights: imported ones of the CNN, or empty. normalisation: of the pictures that go into it.
     """
 
     mvtn: Mvtn
@@ -153,6 +156,7 @@ class Network:
     random_light: bool
     loss: Callable[..., Any]
     weights: str
+    normalisation: Normalisation
     description: Mapping[str, Any]
 
     @property
@@ -215,7 +219,8 @@ class Network:
         light = None
         if key is not None and self.random_light:
             light = jax.random.normal(rng.stream(key, "light"), (batch["points"].shape[0], 3))
-        pictures = (self.render(batch, views, light) - jnp.asarray(IMAGENET.mean)) / jnp.asarray(IMAGENET.std)
+        mean, std = (jnp.asarray(values) for values in self.normalisation)
+        pictures = (self.render(batch, views, light) - mean) / std
         features = apply("cnn", self.cnn, pictures.reshape(-1, *pictures.shape[2:]))
         features = features.reshape(*views.azimuth.shape, -1).astype(jnp.float32)
         if self.graph:
@@ -292,7 +297,12 @@ def _network(config: configs.Config, classes: int) -> Network:
         random_light,
         functools.partial(loss_fn, **loss_kwargs),
         config.cnn_weights,
-        {"name": config.network, **{part: config[part].to_dict() for part in parts}},
+        NORMALISATIONS[config.cnn_normalisation],
+        {
+            "name": config.network,
+            "cnn_normalisation": config.cnn_normalisation,
+            **{part: config[part].to_dict() for part in parts},
+        },
     )
 
 
@@ -326,6 +336,10 @@ def _frozen(rules: optim.Rules) -> bool:
 def _check(config: configs.Config) -> None:
     if config.network not in NETWORKS:
         raise ConfigError(f"config.network '{config.network}' is unknown; it is one of: {', '.join(NETWORKS)}")
+    if config.cnn_normalisation not in NORMALISATIONS:
+        raise ConfigError(
+            f"config.cnn_normalisation '{config.cnn_normalisation}' is unknown; it is one of: {', '.join(NORMALISATIONS)}"
+        )
     if config.render.kind not in ARRAYS:
         raise ConfigError(f"config.render.kind '{config.render.kind}' is unknown; it is one of: {', '.join(ARRAYS)}")
     if config.render.light not in ("random", "camera"):

@@ -29,11 +29,10 @@ BYTE_VOCABULARY = 514
 
 
 class ImageTower(NamedTuple):
-    """embed: uint8 [B, S, S, 3] -> float32 [B, latent]. making: what its outputs depend on. log_scale: of the imported pair."""
+    """embed: uint8 [B, S, S, 3] -> float32 [B, latent]. making: what its outputs depend on."""
 
     embed: Callable[[np.ndarray], jax.Array]
     making: dict[str, Any]
-    log_scale: float | None = None
 
 
 class TextTower(NamedTuple):
@@ -61,13 +60,11 @@ def defaults() -> dict[str, Any]:
 
 def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> ImageTower:
     """The frozen image tower. Raises ConfigError for a wrong setting, DataError for an import that cannot be read."""
-    log_scale = None
     if settings["weights"]:
         meta, both = _pair(settings["weights"])
         style = meta["kind"]
         section = {"name": "jax3dret.models.clip:VisionTower", "style": style, **meta["model"]["vision"]}
         variables: dict[str, Any] = {"params": both["params"]["vision"]}
-        log_scale = float(both["params"]["logit_scale"])
         normalisation = "clip" if style == "clip" else "imagenet"
         module = _image_network(section, image_size)
     else:
@@ -86,7 +83,12 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
     making = {"model": section, "weights": digest(variables), "normalisation": normalisation}
     run = frozen(module, variables, NORMALISATIONS[normalisation])
     embed, making = _to_latent(run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent"))
-    return ImageTower(embed, making, log_scale)
+    return ImageTower(embed, making)
+
+
+def log_scale(settings: Mapping[str, Any], otherwise: float) -> float:
+    """The logarithm of the logit scale that the imported pair was trained with; random towers have none."""
+    return float(_pair(settings["weights"])[1]["params"]["logit_scale"]) if settings["weights"] else otherwise
 
 
 def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:

@@ -73,6 +73,9 @@ TABLE_2 = {
 
 # Where imported ULIP-2 weights lie unless a command says otherwise.
 WEIGHTS = "weights/ulip2_pointbert"
+# Likewise the towers that ULIP and ULIP-2 (8k points, xyz) were trained against.
+SLIP = "weights/slip_vit_b"
+MOBILENET = "weights/mobilenetv2"
 
 # Variants of one data set: trained from scratch, random weights as they are, ULIP-2's weights as they are.
 SCRATCH, RANDOM, PRETRAINED = "_scratch", "_random", "_pretrained"

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ from jax3dret.tasks import recipe, ulip
 from jax3dret.tasks.passes import STREAMS, train_pass
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
 
+log = logging.getLogger("jax3dret")
 OBJECTIVES = ("view_gcn", "single_view")
 
 
@@ -234,6 +236,8 @@ def _network(config: configs.Config, classes: int) -> Network:
             f"config.loss.name '{config.loss.name}' is no loss of the objective {config.objective}, which gives {', '.join(inputs)}; "
             f"jax3dret.losses.views:{config.objective} is one"
         ) from error
+    if config.cnn_frozen and not config.cnn_weights:
+        log.warning("the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported ones")
     cnn = ViewCnn(
         config.cnn.build(),
         config.cnn.to_dict(),

@@ -100,9 +100,9 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     """(meta, {"params", "batch_stats"}) of an import, NumPy float32 arrays.
 
     meta: kind, title, model (the network as a config names it; of CLIP and SLIP {"vision", "text"}), import
-    (provenance), and more. A point encoder stands at "encoder" in both trees, beside "projection" and "head"; CLIP and
-    SLIP have "vision", "text" and "logit_scale"; any other network's variables are the trees themselves. Without
-    running statistics batch_stats is {}.
+    (provenance), and more. A point encoder stands at "encoder" in both trees, beside "projection" and "head"; View-GCN at
+    "gcn", beside "cnn"; MVTN at "mvtn", beside "cnn" and "head"; CLIP and SLIP have "vision", "text" and "logit_scale";
+    any other network's variables are the trees themselves. Without running statistics batch_stats is {}.
 
     Raises:
         ConfigError: not an import. DataError: it cannot be read.
@@ -196,7 +196,7 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
         "system": "imported",
         "kind": found.kind,
         "title": found.title,
-        "modality": "shape" if points else "views" if found.kind == "viewgcn" else "image",
+        "modality": "shape" if points else "views" if found.kind in ("viewgcn", "mvtn") else "image",
         "model": _model(found.parts),
         "parameters": found.parameters,
         "embedding_dim": found.embedding_dim,

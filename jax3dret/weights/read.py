@@ -24,10 +24,24 @@ from jax3dret.weights.plain_data import Inert, NumpyArray
 from jax3dret.weights.sniff import sniff
 
 # Where checkpoints keep their tensors, in the order of preference where one has several.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "base_model", "net", "network", "module", "weights", "params")
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "base_model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "mvtn",
+)
+# A second network that a published checkpoint keeps beside the first: its tensors come along under names that begin with this.
+COMPANIONS = ("mvtn",)
 # Parallel training and compilation put these before every name.
 NAME_PREFIXES = ("module.", "_orig_mod.")
 MAX_DEPTH = 8
+_TENSORS = torch_file.Tensor | NumpyArray
 # An archive of arrays may be larger than its file by this factor: a bound on what it unpacks to.
 MAX_RATIO = 50
 
@@ -83,9 +97,10 @@ def _unwrap(value: Any, path: pathlib.Path) -> tuple[dict[str, Any], tuple[str, 
     """The innermost set of tensors, the entries it lay in, and what lay beside."""
     wrapper: list[str] = []
     others: list[tuple[str, str]] = []
+    companions: dict[str, Any] = {}
     if isinstance(value, Inert):
         return dict(_script_tensors(value)), (), []
-    if isinstance(value, torch_file.Tensor | NumpyArray):
+    if isinstance(value, _TENSORS):
         raise DataError(f"{path}: a single tensor without a name; a state_dict (names and tensors) would be right")
     for _ in range(MAX_DEPTH):
         if not isinstance(value, dict):
@@ -94,18 +109,22 @@ def _unwrap(value: Any, path: pathlib.Path) -> tuple[dict[str, Any], tuple[str, 
             )
         inner = {key: item for key, item in value.items() if isinstance(key, str) and _holds_tensors(item)}
         chosen = next((name for name in WRAPPERS if name in inner), None)
-        tensors = {key: item for key, item in value.items() if isinstance(item, torch_file.Tensor | NumpyArray)}
+        tensors = {key: item for key, item in value.items() if isinstance(item, _TENSORS)}
         candidates = [name for name in inner if not name.startswith("optim")]
         if chosen is None and not tensors and len(candidates) == 1:
             chosen = candidates[0]
         beside = {key: item for key, item in value.items() if key != chosen and (chosen or key not in tensors)}
+        for key in COMPANIONS:
+            if chosen not in (None, key) and key in inner:
+                own = beside.pop(key).items()
+                companions |= {f"{key}.{name}": item for name, item in own if isinstance(item, _TENSORS)}
         others += [("/".join((*wrapper, str(key)))[:200], _described(item)) for key, item in beside.items()]
         if chosen is not None:
             wrapper.append(chosen)
             value = inner[chosen]
             continue
         if tensors and all(isinstance(name, str) for name in tensors):
-            return tensors, tuple(wrapper), others
+            return {**tensors, **companions}, tuple(wrapper), others
         held = ", ".join(str(key)[:40] for key in list(value)[:8]) or "nothing"
         raise DataError(
             f"{path}: holds {held} and no entry named {', '.join(WRAPPERS[:3])} or the like, so which tensors are meant cannot be "
@@ -121,7 +140,7 @@ def _holds_tensors(value: Any) -> bool:
         below = []
         for mapping in level:
             for key, item in mapping.items() if isinstance(mapping, dict) else ():
-                if isinstance(key, str) and isinstance(item, torch_file.Tensor | NumpyArray):
+                if isinstance(key, str) and isinstance(item, _TENSORS):
                     return True
                 if isinstance(item, dict) and id(item) not in seen:
                     seen.add(id(item))

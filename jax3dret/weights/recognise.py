@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights import pointbert
+from jax3dret.weights import mvtn, pointbert, viewgcn
 
 UNIT_SPHERE = "centroid at the origin, farthest point at distance 1"
 State = Mapping[str, np.ndarray]
@@ -218,13 +218,40 @@ def _view_gcn(state_dict: State, file_name: str) -> Recognised | None:
     if not places:
         return None
     prefix = places[0]
-    cnn = tuple(name for name in state_dict if name.startswith(f"{prefix}net_1."))
-    graph, problem = _part(state_dict, "", "viewgcn", prefix, "jax3dret.models.viewgcn:ViewGCN", without=cnn)
-    width = graph.fields.get("width", 0)
-    notes = ("its view CNN (net_1) stands in the same file; only the graph network is imported",) if cnn else ()
+    below = f"{prefix}{viewgcn.CNN}"
+    of_cnn = tuple(name for name in state_dict if name.startswith(below))
+    graph, problem = _part(state_dict, "gcn", "viewgcn", prefix, "jax3dret.models.viewgcn:ViewGCN", without=of_cnn)
+    parts: tuple[Part, ...] = (graph,)
+    if of_cnn:
+        cnn, wrong = _part(state_dict, "cnn", "viewgcn:cnn_", below, "jax3dret.models.resnet:ResNet")
+        parts, problem = (graph, cnn), problem or wrong
+    title = f"View-GCN, the graph network over the views of a shape{', and its view CNN' if of_cnn else ''}"
     return Recognised(
-        "viewgcn", "View-GCN, the graph network over the views of a shape", (graph,), embedding_dim=3 * width,
-        classes=graph.fields.get("num_classes", 0), problem=problem, notes=notes,
+        "viewgcn", title, parts, {"image_size": 224, "normalization": "ImageNet's mean and standard deviation"}, embedding_dim=3 * graph.fields.get("width", 0),
+        classes=graph.fields.get("num_classes", 0), problem=problem,
+    )  # fmt: skip
+
+
+def _mvtn(state_dict: State, file_name: str) -> Recognised | None:
+    del file_name
+    places = _prefixes(state_dict, f"{mvtn.VIEWS}views_azim")
+    if not places:
+        return None
+    cameras, problem = _part(state_dict, "mvtn", "mvtn", places[0], "jax3dret.models.mvtn:Mvtn")
+    parts: tuple[Part, ...] = (cameras,)
+    title = f"MVTN, {cameras.fields.get('num_views', 0)} views ({cameras.fields.get('views', 'unknown')})"
+    # Trained with View-GCN, the cameras lie in a file of their own.
+    if f"{mvtn.CNN}conv1.weight" not in state_dict:
+        if not problem and cameras.fields["views"] not in mvtn.LEARNED:
+            problem = "its cameras are fixed and it holds nothing else, so there is nothing to import"
+        notes = ("the network that reads the views is in another file, model-*.pth beside it",)
+        return Recognised("mvtn", f"{title}, the cameras alone", parts, problem=problem, notes=notes)
+    cnn, no_cnn = _part(state_dict, "cnn", "resnet", mvtn.CNN, "jax3dret.models.resnet:ResNet")
+    head, no_head = _part(state_dict, "head", "mvtn:head_", mvtn.HEAD, "jax3dret.models.mvtn:LinearHead")
+    return Recognised(
+        "mvtn", f"{title} and the CNN that reads them (MVCNN)", (cameras, cnn, head), {"image_size": 224, "normalization": "pixels from 0 to 1"},
+        embedding_dim=8 * cnn.fields.get("width", 0), classes=head.fields.get("num_classes", 0),
+        problem=problem or no_cnn or no_head,
     )  # fmt: skip
 
 
@@ -243,7 +270,11 @@ def _slip(state_dict: State, file_name: str) -> Recognised | None:
     if not places or f"{places[0]}visual.cls_token" not in state_dict:
         return None
     part, problem = _part(state_dict, "", "slip", places[0], "jax3dret.models.clip:VisionTower, TextTower")
-    return Recognised("slip", f"SLIP {_vit(part)}", (part,), **_pictures(part, "ImageNet's"), problem=problem)
+    about = _pictures(part, "ImageNet's")
+    if part.fields.get("vision", {}).get("width") == 384:
+        part.fields["vision"]["num_heads"] = 12
+        about["rules"] = {"num_heads": "12 of 32 channels, as in SLIP's small model"}
+    return Recognised("slip", f"SLIP {_vit(part)}", (part,), **about, problem=problem)
 
 
 def _vit(part: Part) -> str:
@@ -313,7 +344,7 @@ def _mobile_net(state_dict: State, file_name: str) -> Recognised | None:
 
 
 # In this order: ULIP's files hold SLIP's towers as well.
-_KINDS = (_point_bert, _point_net2, _view_gcn, _clip, _slip, _res_net, _vgg, _mobile_net)
+_KINDS = (_point_bert, _point_net2, _view_gcn, _mvtn, _clip, _slip, _res_net, _vgg, _mobile_net)
 
 # Names of networks that are near those here, and what would be right.
 _NEAR = (
@@ -332,7 +363,7 @@ _NEAR = (
     ),
     (r"(.*\.)?codebook", "Point-BERT's tokenizer (dVAE); its pre-trained transformer would be right"),
     (r"features\.0\.0\.weight", "torchvision's MobileNetV2; the folded Keras export (.npz) would be right"),
-    (r"inception_|conv1_7x7_s2", "GoogLeNet, which is not among them"),
+    (r"inception_|conv1_7x7_s2", "GoogLeNet, whose tensors are read but which is not among the networks here"),
 )
 
 
@@ -360,18 +391,20 @@ def _part(
     state_dict: State, name: str, weights: str, prefix: str, model: str, without: tuple[str, ...] = ()
 ) -> tuple[Part, str]:
     """A network below `prefix`, and why its shapes make no sense (empty: they do)."""
-    module = importlib.import_module(f"jax3dret.weights.{weights}")
-    left_out = {*without, *(module.ignored(state_dict, prefix) if hasattr(module, "ignored") else ())}
+    name_of_module, _, kind = weights.partition(":")
+    module = importlib.import_module(f"jax3dret.weights.{name_of_module}")
+    ignored = getattr(module, f"{kind}ignored", lambda *_: ())
+    left_out = {*without, *ignored(state_dict, prefix)}
     below = (key for key in state_dict if key.startswith(prefix) and key not in left_out)
     tensors = tuple(sorted(key for key in below if not key.endswith(_COUNTER)))
     try:
-        fields, problem = dict(module.architecture(state_dict, prefix)), ""
+        fields, problem = dict(getattr(module, f"{kind}architecture")(state_dict, prefix)), ""
     except DataError as error:
         fields, problem = {}, str(error)
     return Part(name, weights, prefix, model, fields, tensors), problem
 
 
 def _count(state_dict: State, names: Iterable[str]) -> int:
-    """Learned numbers among these tensors: running statistics and the scales of 8-bit kernels are none."""
-    learned = (name for name in names if not name.endswith((*_STATISTICS, "/scale")))
+    """Learned numbers among these tensors: running statistics, fixed cameras and the scales of 8-bit kernels are none."""
+    learned = (name for name in names if not name.endswith((*_STATISTICS, *mvtn.BUFFERS, "/scale")))
     return sum(math.prod(np.shape(state_dict[name])) for name in learned)

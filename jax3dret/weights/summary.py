@@ -47,6 +47,18 @@ def text(inspection: Inspection) -> str:
 def next_steps(done: Summary) -> str:
     """The commands that take the imported folder."""
     lines = [f"imported into {done.folder}"]
+    if done.meta["modality"] == "views":
+        config, sections = VIEW_CONFIGS[done.meta["kind"]]
+        flags = [f"--config.checkpoint.init_from={done.folder}"]
+        for part in done.inspection.found.parts:
+            if part.name in sections:
+                flags += [
+                    f"--config.{sections[part.name]}.{key}={_flag(value)}"
+                    for key, value in part.fields.items()
+                    if key != "num_classes"
+                ]
+        flags += ["--config.cnn_normalisation=none"] if done.meta["kind"] == "mvtn" else []
+        return "\n".join([*lines, f"  python -m jax3dret.main --config={config} {' '.join(flags)}"])
     if done.meta["modality"] != "shape":
         keys = SETTINGS.get(done.meta.get("kind", ""), ())
         return "\n".join([*lines, *(f"  --config.{key}={done.folder}" for key in keys)])
@@ -72,6 +84,11 @@ CONFIGS = {
     "jax3dret.models.pointbert:PointBert": ("configs/ulip2_classify.py:paper_finetune", PointBert),
     "jax3dret.models.pointnet2:PointNet2": ("configs/pointnet2_classify.py:paper", PointNet2),
 }
+# The config that goes on from a network of views, and its sections for the parts of such an import.
+VIEW_CONFIGS = {
+    "viewgcn": ("configs/viewgcn_classify.py:paper", {"gcn": "model"}),
+    "mvtn": ("configs/mvtn_classify.py:paper_mvcnn", {"mvtn": "mvtn"}),
+}
 FIELDS = ("trans_dim", "depth", "num_heads", "encoder_dims", "group_widths", "num_group", "group_size", "mlp", "fc")
 
 
@@ -85,11 +102,11 @@ def _plain(value: Any) -> Any:
 
 
 def _flag(value: Any) -> str:
-    return f"'{_tuples(value)}'" if isinstance(value, list) else str(value)
+    return f"'{_tuples(value)}'" if isinstance(value, list | tuple) else str(value)
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _tensors(names: Sequence[str]) -> str:

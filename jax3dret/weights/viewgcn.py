@@ -1,7 +1,8 @@
 """View-GCN weights under their original names: the graph network, and the view CNN in front of it.
 
 A published file holds both. The CNN is a ResNet without its classifier, as a sequence `net_1`: its layers are numbered in the
-order conv1, bn1, (ReLU, pooling,) layer1 ... layer4. The graph network has no prefix.
+order conv1, bn1, (ReLU, pooling,) layer1 ... layer4. The graph network has no prefix. Beside them lies `net_2`, the classifier of
+the single views that the first stage trained and nothing uses any more: it is left out, and `ignored` lists it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.mapping import Entry, Shapes, dense, load, norm, save
+from jax3dret.weights import resnet
+from jax3dret.weights.mapping import Entry, Shapes, dense, left_out, load, norm, save
 
 NETWORK = "View-GCN"
 CNN = "net_1."
+IGNORED = r"net_2\..*"
 # Place in the sequence -> name in a ResNet of its own.
 CNN_LAYERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
@@ -80,15 +83,20 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     }
 
 
+def ignored(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Names that `from_torch` leaves out on purpose."""
+    return left_out(state_dict, IGNORED, prefix)
+
+
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params", "batch_stats"} of a ViewGCN from the tensors below `prefix`; those of the CNN are left to `cnn_state_dict`.
+    """{"params", "batch_stats"} of a ViewGCN from the tensors below `prefix`; those of the CNN are left to `cnn_from_torch`.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
     own = {name: value for name, value in state_dict.items() if not name.startswith(prefix + CNN)}
     fields = architecture(own, prefix)
     in_width = np.shape(own[f"{prefix}LocalGCN1.conv.0.weight"])[1]
-    return load(own, entries(**fields, in_width=in_width), prefix, NETWORK)
+    return load(own, entries(**fields, in_width=in_width), prefix, NETWORK, IGNORED)
 
 
 def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -108,27 +116,45 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
     return save(variables, table, prefix)
 
 
-def cnn_state_dict(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+def cnn_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, Any]:
+    """The fields of the ResNet that is the CNN of a published file. Raises DataError if it is none."""
+    return resnet.architecture(cnn_state_dict(state_dict, prefix))
+
+
+def cnn_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, Any]:
+    """{"params", "batch_stats"} of the CNN of a published file, a ResNet without a classifier.
+
+    Raises DataError with the list of what is missing, superfluous or of another shape.
+    """
+    return resnet.from_torch(cnn_state_dict(state_dict, prefix))
+
+
+def cnn_to_torch(variables: Mapping[str, Any], prefix: str = CNN) -> dict[str, np.ndarray]:
+    """The reverse of `cnn_from_torch`; a classifier `fc` is left out."""
+    return cnn_to_original(resnet.to_torch(variables), prefix)
+
+
+def cnn_state_dict(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, np.ndarray]:
     """The tensors of the CNN of a published file under the names of a ResNet of its own, which has no `fc`.
 
     Raises DataError for a layer that a ResNet does not have in that place.
     """
     renamed = {}
     for name, value in state_dict.items():
-        if not name.startswith(prefix + CNN):
+        if not name.startswith(prefix):
             continue
-        place, _, rest = name[len(prefix + CNN) :].partition(".")
+        place, _, rest = name[len(prefix) :].partition(".")
         if place not in CNN_LAYERS:
             raise DataError(f"{NETWORK} weights do not fit: {name} has no place; its CNN is no ResNet")
         renamed[f"{CNN_LAYERS[place]}.{rest}"] = value
     return renamed
 
 
-def cnn_to_original(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+def cnn_to_original(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, np.ndarray]:
     """The reverse of `cnn_state_dict`; a classifier `fc` is left out."""
     places = {layer: place for place, layer in CNN_LAYERS.items()}
     return {
-        re.sub(r"^\w+", lambda match: prefix + CNN + places[match[0]], name): value
+        re.sub(r"^\w+", lambda match: prefix + places[match[0]], name): value
         for name, value in state_dict.items()
         if not name.startswith("fc.")
     }

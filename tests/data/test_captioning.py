@@ -83,6 +83,17 @@ def test_goes_on_where_it_was_interrupted(model, source, views):
     assert not list(source.path.glob("captions/*.partial"))
 
 
+def test_captions_belong_to_the_views_that_they_describe(source, tmp_path):
+    class Store(list):
+        path = tmp_path / "val-objaverse4-16-0.array_record"
+
+    pictures = [np.zeros((4, SIZE, SIZE, 3), np.uint8)]
+    stores = Store(pictures), Store(pictures), Store(pictures)
+    stores[1].path = tmp_path / "val-ring4-16-1.array_record"
+    first, other, same = (captioning.captions_path(source, store, "m", ["What?"], 4) for store in stores)
+    assert first == same != other
+
+
 def test_refuses(model, source, views, tmp_path):
     with pytest.raises(DataError, match="needs rendered views"):
         make(model)(source, None)

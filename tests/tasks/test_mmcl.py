@@ -1,11 +1,15 @@
 """Multi-modal fine-tuning: which picture meets which caption, what trains and what is frozen, what an embedding holds."""
 
+import pathlib
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE, mmcl
@@ -221,3 +225,30 @@ def test_a_caption_of_500_words_is_cut_and_counted(rows, tmp_path, caplog):
 def test_captions_of_one_item_for_more_views_than_another(rows, tmp_path):
     with pytest.raises(DataError, match="captions for 1 views, some for 2"):
         rows([[["a"], ["b"]], [["c"]], [["d"]]]).text(Things(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("learn", "weights", "begins"),
+    [("True", "slip", INITIAL_LOG_SCALE), ("False", "slip", 4.5), ("False", "", INITIAL_LOG_SCALE)],
+)
+def test_the_scale_is_frozen_at_that_of_the_imported_towers(monkeypatch, learn, weights, begins):
+    class Planned(Exception):
+        pass
+
+    seen = {}
+
+    def plan(config, open_source, task, **rest):
+        seen["rules"] = dict(config.optim.rules)
+        raise Planned
+
+    monkeypatch.setattr(towers, "load_imported", lambda folder: ({"kind": "slip"}, {"params": {"logit_scale": 4.5}}))
+    monkeypatch.setattr(task_file, "triplet_task", lambda *given: seen.update(begins=given[4]))
+    monkeypatch.setattr(task_file.recipe, "build", plan)
+    source = types.SimpleNamespace(manifest={"up_axis": "y"})
+    path = pathlib.Path(__file__).parents[2] / "configs" / "ulip2_mmcl.py"
+    config, _ = configs.load(f"{path}:demo", [("learn_log_scale", learn), ("towers.weights", weights)])
+    with pytest.raises(Planned):
+        task_file.make(config, lambda split: source)
+    assert seen["begins"] == begins and seen["rules"].keys() == {"log_scale", ".*"}
+    assert ("freeze" in seen["rules"]["log_scale"]) == (learn == "False")
+    assert not configs.unused_overrides(config, [("learn_log_scale", learn)])

@@ -225,6 +225,7 @@ def test_records_become_batches():
             "augment moves the points alone",
         ),
         ({"cnn_weights": "/nowhere"}, "not imported weights"),
+        ({"cnn_normalisation": "imagnet"}, "'imagnet' is unknown; it is one of: imagenet, none"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):

@@ -99,11 +99,12 @@ def test_cnn_and_graph_train_together(trained):
     assert set(metrics) == {"shape", "selector", "accuracy"} and 0 <= metrics["accuracy"] <= 1
 
 
-def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(tmp_path, monkeypatch):
+def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(tmp_path, monkeypatch, caplog):
     stored = tmp_path / "views.npy"
     np.save(stored, pictures(8))
     monkeypatch.setattr(view_cnn, "view_file", lambda views, source: stored)
     made = recipe(cnn_frozen=True)
+    assert "frozen at random weights; --config.cnn_weights=DIR" in caplog.text
     params, state = start(made)
     assert set(params) == {"gcn"} and set(state) == {"cnn", "gcn"} and set(state["cnn"]) == {"params", "batch_stats"}
     assert made.example["features"].shape == (BATCH, VIEWS, 4) and "views" not in made.example

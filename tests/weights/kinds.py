@@ -133,6 +133,64 @@ def res_net18(width=64, classes=1000):
     return {**shapes, **linear("fc", classes, channels)}
 
 
+def view_gcn(width=512, classes=40, cnn=64, sampled=(10, 5)):
+    """The graph network, the CNN in front of it as a sequence, and the first stage's classifier, which stays in the file."""
+    shapes = {}
+    for level in (1, 2, 3):
+        name, reads = f"LocalGCN{level}", 8 * cnn if level == 1 else width
+        for i, out in enumerate((10, 10, 1)):
+            shapes |= linear(f"{name}.KNN.R.{2 * i}", out, 10)
+        shapes |= {**linear(f"{name}.conv.0", width, reads), **norm(f"{name}.conv.1", width, True)}
+    for level, kept in enumerate(sampled, start=1):
+        name, hidden = f"NonLocalMP{level}", width // 2 * kept
+        for i in range(3):
+            shapes |= linear(f"{name}.Relation.{2 * i}", width, width if i else 2 * width)
+        shapes |= {**linear(f"{name}.Fusion.0", width, 2 * width), **norm(f"{name}.Fusion.1", width, True)}
+        shapes |= linear(f"View_selector{level}.cls.0", hidden, width * kept)
+        shapes |= linear(f"View_selector{level}.cls.2", classes * kept, hidden)
+    shapes |= {**linear("cls.0", width, 3 * width), **linear("cls.2", width, width), **linear("cls.5", classes, width)}
+    places = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+    for name, shape in res_net18(cnn).items():
+        layer, _, rest = name.partition(".")
+        shapes |= {f"net_1.{places[layer]}.{rest}": shape} if layer in places else {}
+    return {**shapes, **linear("net_2", classes, 8 * cnn)}
+
+
+def mvtn_cameras(views=12, features=40, widths=(64, 128, 1024), fc=(512, 256), direct=False):
+    """The entry "mvtn" of a checkpoint with learned cameras."""
+    at, shapes = "view_selector.chosen_view_selector.", {}
+    shapes |= dict.fromkeys((f"{at}views_azim", f"{at}views_elev", f"{at}views_dist"), (views,))
+    width = features + (0 if direct else 2 * views)
+    for i, out in enumerate((features, features, 5 * views, 2 * views)):
+        shapes |= {
+            **linear(f"{at}view_transformer.0.{4 * i}", out, width),
+            **norm(f"{at}view_transformer.0.{4 * i + 1}", out, True),
+        }
+        width = out
+    shapes |= linear(f"{at}view_transformer.1.0", width, width)
+    at = "feature_extractor.fe_model."
+    shapes |= {**linear(f"{at}conv1.0", widths[0], 3, 1), **norm(f"{at}conv1.1", widths[0], True)}
+    for i in (0, 1):
+        shapes |= {
+            **linear(f"{at}conv2s.{3 * i}", widths[i + 1], widths[i], 1),
+            **norm(f"{at}conv2s.{3 * i + 1}", widths[i + 1], True),
+        }
+    for i, (width, out) in enumerate(zip((widths[-1], *fc), (*fc, features), strict=True)):
+        shapes |= {**linear(f"{at}classifier.{4 * i}", out, width), **norm(f"{at}classifier.{4 * i + 1}", out, True)}
+    for name, k in (("input_transform", 3), ("feature_transform", widths[0])):
+        for part, sizes in (("convs", (k, *widths)), ("fcs", (widths[-1], *fc, k * k))):
+            for i in range(3):
+                shapes |= linear(f"{at}{name}.{part}.{i}.0", sizes[i + 1], sizes[i], 1)
+                shapes |= norm(f"{at}{name}.{part}.{i}.1", sizes[i + 1], True) if i < 2 else {}
+    return shapes
+
+
+def mvtn_reader(width=64, classes=40):
+    """The entry "state_dict" beside it: a CNN, its features pooled over the views, LayerNorm and a classifier."""
+    cnn = {f"aggregation_model.model.{name}": shape for name, shape in res_net18(width).items() if "fc." not in name}
+    return {**cnn, **norm("fc.0", 8 * width), **linear("fc.1", classes, 8 * width)}
+
+
 def vgg16(scale=1):
     shapes, channels = {}, 3
     for number, out in zip(

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +13,18 @@ from weights import kinds
 from weights import torch_writer as tw
 
 from jax3dret import cli
-from jax3dret.core import checkpoint
+from jax3dret.core import checkpoint, train
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.models.mvtn import base_views
 from jax3dret.models.pointbert import PointBert
 from jax3dret.search.encode import open_encoder
 from jax3dret.tasks import imported, ulip
-from jax3dret.weights import mobilenet, pointbert, viewgcn
+from jax3dret.tasks import viewgcn as viewgcn_task
+from jax3dret.weights import mobilenet, pointbert
 from jax3dret.weights.importing import export_state_dict, import_weights, inspect, load_imported
+from jax3dret.weights.mvtn import BUFFERS
+from jax3dret.weights.summary import next_steps
 
 
 def small(**more):
@@ -70,7 +75,7 @@ CASES = {
     "clip": ({**kinds.clip(**TEXT), "input_resolution": ()}, script, {"input_resolution"}),
     "resnet18": (kinds.res_net18(4, 6), tw.write_zip, set()),
     "vgg16": (kinds.vgg16(32), tw.write_zip, set()),
-    "viewgcn": (entries(viewgcn.entries(3, 16, (4, 2))), tw.write_zip, set()),
+    "viewgcn": (kinds.view_gcn(16, 3, 2, (4, 2)), tw.write_zip, {"net_2.weight", "net_2.bias"}),
     "mobilenetv2": (entries(mobilenet.entries((4, 4, 4, 4, 8, 8, 8, 8, 16))), save_npz, set()),
 }  # fmt: skip
 
@@ -99,6 +104,121 @@ def test_import_export_import_is_exact(tmp_path, kind):
     assert [again.meta[key] for key in keys] == [done.meta[key] for key in keys]
     for name, value in export_state_dict(tmp_path / "again").items():
         np.testing.assert_array_equal(value, exported[name])
+
+
+SMALL_CAMERAS = {"views": 3, "features": 6, "widths": (4, 5, 8), "fc": (7, 5)}
+
+
+def cameras_like(begins, **size):
+    """Tensors of learned cameras that start from an arrangement."""
+    tensors = kinds.tensors(kinds.mvtn_cameras(**size), seed=1)
+    azimuth, height = base_views(begins, size["views"])
+    starts = {"views_azim": azimuth, "views_elev": height, "views_dist": np.full(len(azimuth), 2.2, np.float32)}
+    return {k: starts.get(k.rpartition(".")[2], v) for k, v in tensors.items()}
+
+
+def test_both_networks_of_an_mvtn_checkpoint(tmp_path):
+    cameras, reader = cameras_like("learned_circular", **SMALL_CAMERAS), kinds.tensors(kinds.mvtn_reader(2, 4))
+    optimizer = {"state": {0: {"exp_avg": np.ones(3, np.float32)}}}
+    saved = {
+        "epoch": 3,
+        "state_dict": reader,
+        "mvtn": cameras,
+        "acc": np.array(9.0, np.float32),
+        "mvtn_optimizer": optimizer,
+    }
+    done = import_weights(tw.write_zip(tmp_path / "checkpoint.pt", saved), tmp_path / "out")
+    assert done.meta["kind"] == "mvtn" and done.meta["classes"] == 4 and done.meta["embedding_dim"] == 16
+    assert done.meta["model"] == {
+        "name": "jax3dret.models.mvtn:Mvtn", "views": "learned_circular", "elevation": 30.0, "num_views": 3, "distance": 2.2,
+        "features": 6, "widths": [4, 5, 8], "fc": [7, 5], "published_logits": True,
+    }  # fmt: skip
+    assert done.meta["import"]["unused"] == [] and set(done.meta["import"]["others"]) == {
+        "epoch",
+        "acc",
+        "mvtn_optimizer",
+    }
+    model = configs.Config({"mvtn": done.meta["model"]}).mvtn.build()
+    variables = load_imported(tmp_path / "out")[1]
+    made = dict(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 9, 3))))
+    assert jax.tree.map(np.shape, variables["params"]["mvtn"]) == jax.tree.map(np.shape, made["params"])
+    _, rows = checkpoint.match_params({"mvtn": made["batch_stats"]}, variables["batch_stats"])
+    assert {row.theirs.rpartition("/")[2] for row in rows if row.status == "unused" and "mvtn" in row.theirs} == set(
+        BUFFERS
+    )
+    exported = export_state_dict(tmp_path / "out")
+    expected = {**reader, **{f"mvtn.{k}": v for k, v in cameras.items()}}
+    assert exported.keys() == {k for k in expected if not k.endswith("num_batches_tracked")}
+    for name, value in exported.items():
+        np.testing.assert_array_equal(value, expected[name])
+    again = import_weights(tw.write_zip(tmp_path / "again.pt", exported), tmp_path / "again")
+    assert {k: v for k, v in again.meta.items() if k not in ("import", "weights")} == {
+        k: v for k, v in done.meta.items() if k not in ("import", "weights")
+    }
+    lines = next_steps(done)
+    assert f"mvtn_classify.py:paper_mvcnn --config.checkpoint.init_from={tmp_path / 'out'}" in lines
+    assert "--config.mvtn.views=learned_circular" in lines and "--config.mvtn.widths='(4, 5, 8)'" in lines
+    given = [word.removeprefix("--config.").partition("=") for word in shlex.split(lines)[-9:]]
+    path = pathlib.Path(__file__).parents[2] / "configs" / "mvtn_classify.py"
+    config, _ = configs.load(f"{path}:paper_mvcnn", [(key, value) for key, _, value in given])
+    assert config.mvtn.build() == model and config.cnn_normalisation == "none"
+
+
+@pytest.mark.parametrize("views", ["learned_spherical", "learned_direct"])
+def test_the_cameras_of_an_mvtn_alone(tmp_path, views):
+    size = {**SMALL_CAMERAS, "views": 6, "direct": views == "learned_direct"}
+    cameras = cameras_like(views, **size)
+    path = tw.write_older(
+        tmp_path / "c.pt", {"mvtn": cameras, "acc": np.array(9.0, np.float32), "mvtn_optimizer": {"a": np.ones(1)}}
+    )
+    done = import_weights(path, tmp_path / "out")
+    assert done.meta["model"]["views"] == views and "elevation" not in done.meta["model"]
+    exported = export_state_dict(tmp_path / "out")
+    assert exported.keys() == {k for k in cameras if not k.endswith("num_batches_tracked")}
+
+
+def test_cameras_of_another_kind_are_refused(tmp_path):
+    at = "view_selector.chosen_view_selector."
+    good = cameras_like("learned_circular", **SMALL_CAMERAS)
+    fixed = {k: v for k, v in good.items() if k.rpartition(".")[2] in BUFFERS}
+    for change, says in [
+        ({f"{at}views_azim": np.zeros(3, np.float32)}, "its cameras begin at azimuths [0.0, 0.0, 0.0]"),
+        ({f"{at}views_dist": np.arange(3, dtype=np.float32)}, "several distances"),
+        (
+            {f"{at}view_transformer.1.0.weight": np.zeros((9, 9), np.float32)},
+            "9 rows; 6, azimuth and elevation of 3 views",
+        ),
+        ({"feature_extractor.fe_model.conv1.0.bias": np.zeros(2, np.float32)}, "conv1.0.bias has shape (2,), not (4,)"),
+    ]:
+        assert says in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": {**good, **change}})).problem
+    fixed[f"{at}views_azim"] = base_views("circular", 3)[0]
+    assert "its cameras are fixed" in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": fixed})).problem
+    read = {"state_dict": kinds.tensors(kinds.mvtn_reader(2, 4)), "mvtn": fixed}
+    done = import_weights(tw.write_zip(tmp_path / "x.pt", read), tmp_path / "out")
+    assert done.meta["model"]["views"] == "circular" and set(load_imported(tmp_path / "out")[1]["params"]) == {
+        "cnn",
+        "head",
+    }
+    assert export_state_dict(tmp_path / "out").keys() >= {f"mvtn.{k}" for k in fixed}
+
+
+def test_a_published_view_gcn_is_imported_whole(tmp_path):
+    tensors, path, _ = make(tmp_path, "viewgcn")
+    done = import_weights(path, tmp_path / "out")
+    meta, variables = load_imported(tmp_path / "out")
+    assert set(variables["params"]) == set(variables["batch_stats"]) == {"gcn", "cnn"}
+    config = viewgcn_task.defaults()
+    config.cnn.width, config.model = 2, {k: v for k, v in meta["model"].items() if k != "num_classes"}
+    config.views.size = 32
+    three = type("Three", (Described,), {"class_names": ("a", "b", "c")})
+    recipe = viewgcn_task.make(configs.Config(config.to_dict()), lambda split: three())
+    state = train.abstract_state(recipe, 0)
+    _, rows = checkpoint.match_params(state.params, variables["params"])
+    _, more = checkpoint.match_params(state.model_state, variables["batch_stats"])
+    assert {row.status for row in rows + more} == {"loaded"}
+    kernel = variables["params"]["cnn"]["layer2_0"]["conv_skip"]["kernel"]
+    np.testing.assert_array_equal(kernel, tensors["net_1.5.0.downsample.0.weight"].transpose(2, 3, 1, 0))
+    assert f"viewgcn_classify.py:paper --config.checkpoint.init_from={tmp_path / 'out'}" in next_steps(done)
 
 
 def test_half_precision_becomes_float32_and_towers_stand_side_by_side(tmp_path):

@@ -96,6 +96,7 @@ def test_the_papers_checkpoint_and_point_berts():
         (kinds.point_net2(), "pointnet2", "PointNet++ (single-scale grouping)", 256),
         ({**kinds.point_net2("point_encoder."), "pc_projection": (256, 512)}, "ulip_pointnet2", "ULIP with PointNet++ (single-scale grouping)", 256),
         (entries(viewgcn.entries(40, 512, (10, 5))), "viewgcn", "View-GCN, the graph network over the views of a shape", 1536),
+        ({k: v for k, v in kinds.view_gcn().items() if "net_2" not in k}, "viewgcn", "View-GCN, the graph network over the views of a shape, and its view CNN", 1536),
         (entries(mobilenet.entries((32, 16, 24, 32, 64, 96, 160, 320, 1280))), "mobilenetv2", "MobileNetV2 with folded batch normalisation", 1280),
     ],
 )  # fmt: skip
@@ -106,6 +107,12 @@ def test_the_other_kinds(shapes, kind, title, embedding_dim):
     assert {name for part in found.parts for name in part.tensors} | set(found.unused) == {
         name for name in shapes if not name.endswith("num_batches_tracked")
     }
+
+
+def test_slips_small_model_has_twelve_heads():
+    found = of(kinds.slip(width=384))
+    assert found.parts[0].fields["vision"]["num_heads"] == 12 and "12 of 32 channels" in found.rules["num_heads"]
+    assert "num_heads" not in of(kinds.slip()).parts[0].fields["vision"]
 
 
 @pytest.mark.parametrize(
