@@ -63,7 +63,7 @@ class VisionTower(nn.Module):
     style: str = "clip"
     dtype: str = "float32"
     remat: bool = False
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4.0
 
     @nn.compact
     def __call__(

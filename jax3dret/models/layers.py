@@ -187,7 +187,7 @@ class Block(nn.Module):
     """Pre-norm transformer block: x + DropPath(Attention(LN(x))), then x + DropPath(Mlp(LN(x)))."""
 
     num_heads: int
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4.0
     drop_path: float = 0.0
     qkv_bias: bool = False
     dtype: str = "float32"
@@ -199,6 +199,6 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], train: bool) -> Float[Array, "B T D"]:
         drop_path = DropPath(self.drop_path)
         attention = Attention(self.num_heads, self.qkv_bias, self.dtype, self.causal, name="attn")
-        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, self.activation, name="mlp")
+        mlp = Mlp(round(self.mlp_ratio * x.shape[-1]), self.dtype, self.activation, name="mlp")
         x = x + drop_path(attention(LayerNorm(self.eps, name="norm1")(x)), train)
         return x + drop_path(mlp(LayerNorm(self.eps, name="norm2")(x)), train)

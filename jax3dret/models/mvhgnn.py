@@ -63,6 +63,7 @@ class MVHGNN(nn.Module):
     width: of the graph's features; 0 takes the views' features as they are, else a Linear goes first.
     k: neighbours, the view itself among them; fewer where a level has fewer nodes.
     levels_used: levels that are computed and pooled; a level's selector is there if another level follows.
+    nodes: of the second and the third level; empty: V // 2 and V // 4, at least one.
     local_graph: "feature": weights from the features (Eq. 4); "viewgcn": a network over the positions; "none": no convolution.
     self_loop: of "feature", see `adjacency`.
     global_attention: "attention" (Eq. 6); "viewgcn": messages between all pairs; "none".
@@ -88,6 +89,7 @@ class MVHGNN(nn.Module):
     width: int = 0
     k: int = 3
     levels_used: int = 3
+    nodes: tuple[int, ...] = ()
     local_graph: str = "feature"
     self_loop: str = "member"
     global_attention: str = "attention"
@@ -144,7 +146,7 @@ class MVHGNN(nn.Module):
     ) -> tuple[Float[Array, "B P"], Float[Array, "B V"], list[Selection]]:
         """Maxima of the levels side by side, scores of the views, and the selections."""
         views = x.shape[1]
-        sizes = (views, *level_sizes(views))
+        sizes = (views, *level_sizes(views, self.nodes))
         order = None
         if self.view_order == "random":
             order = view_selector.random_views(self._keys(features, train, 0), views, views)
@@ -246,6 +248,10 @@ class MVHGNN(nn.Module):
         if features.ndim != 3 or 0 in features.shape[1:]:
             raise ConfigError(f"MVHGNN: features have shape {features.shape}; [B, V, D] would be right")
         batch, views = features.shape[:2]
+        if self.nodes and not (len(self.nodes) == 2 and 1 <= self.nodes[1] <= self.nodes[0] <= views):
+            raise ConfigError(
+                f"MVHGNN: nodes={self.nodes} of {views} views; two numbers, none larger than the one before, would be right"
+            )
         if positions.shape in ((views, 3), (batch, views, 3)):
             return
         if positions.ndim in (2, 3) and positions.shape[-1] == 3 and positions.shape[-2] != views:

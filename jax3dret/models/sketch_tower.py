@@ -40,6 +40,8 @@ TRAINED = {
     "vpt": (PROMPTS, NORMS),
     "prompt_only": (PROMPTS,),
 }
+# Rows of table 5 that are of a tower without prompts.
+BARE = ("frozen", "layernorm", "all")
 
 
 def tuning_rules(mode: str, prefix: str, *, layernorm_lr: float = 1.0) -> Rules:
@@ -128,7 +130,7 @@ class PromptedVisionTower(nn.Module):
     style: str = "clip"
     dtype: str = "float32"
     remat: bool = False
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4.0
 
     @nn.compact
     def __call__(self, image: Float[Array, "B S S 3"], train: bool = False) -> Float[Array, "B D"]:

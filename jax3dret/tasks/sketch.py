@@ -39,6 +39,7 @@ from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
 from jax3dret.data.matching import matched
 from jax3dret.evaluators import sketch as evaluator
 from jax3dret.models.sketch_tower import (
+    BARE,
     FeatureTower,
     PromptedVisionTower,
     Rules,
@@ -54,6 +55,8 @@ from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
 from jax3dret.weights.importing import MARK
 
+# Where the parameters of a side stand, beside those of its head.
+SIDES = {"shape": "graph", "sketch": "sketch"}
 # Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
@@ -84,7 +87,10 @@ def defaults() -> ml_collections.ConfigDict:
     config.tower_cnn = {}  # a frozen CNN before the tower, which then reads its features; empty: none
     config.tower_cnn_weights = ""
     config.tower_cnn_normalisation = "imagenet"
-    config.tuning = "all"  # of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5)
+    # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts where they are trained, unless
+    # config.tower.num_prompts says otherwise.
+    config.tuning = "all"
+    config.layernorm_lr = 1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
     config.prototypes = {"name": "jax3dret.tasks.prototypes:orthogonal"}
     config.loss = dataclasses.asdict(Losses())
     config.share_projection = False
@@ -136,7 +142,7 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
     """
     config = _resolved(config)
     configs.check_least(config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0})
-    stage, losses = STAGES[config.stage], Losses(**config.loss.to_dict())
+    stage, losses = STAGES[config.stage], _losses(config)
     losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
@@ -222,9 +228,14 @@ def _stage_names(config: configs.Config) -> tuple[str, ...]:
 
 
 def _resolved(config: configs.Config) -> configs.Config:
-    """The config of one stage: its name, what it freezes as optimizer rules, and CLIP's weights as its start."""
+    """The config of one stage: its name, what it freezes as optimizer rules, a tower without prompts where the tuning is of such
+    a one, and CLIP's weights as its start."""
     name = _stage_names(config)[-1]
-    changes: dict[str, Any] = {"stage": name}
+    config = config.with_values({"stage": name})
+    changes: dict[str, Any] = {}
+    tower = config.tower.to_dict()
+    if config.tuning in BARE and tower["name"].endswith(":PromptedVisionTower"):
+        changes["tower"] = {"num_prompts": 0, **tower}
     rules = (*_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")), (".*", {}))
     if config.optim.rules == ((".*", {}),):
         changes["optim.rules"] = rules
@@ -267,18 +278,27 @@ def _check_tower_weights(config: configs.Config, tower: Any) -> None:
 
 def _rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
     """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
-    frozen = []
-    if "shape" not in stage.trains:
-        frozen += ["graph/.*", "shape_head/.*"]
-    if "sketch" not in stage.trains:
-        frozen += ["sketch/.*", *(() if config.share_projection else ("sketch_head/.*",))]
-    losses = Losses(**config.loss.to_dict())
+    still = [side for side in SIDES if side not in stage.trains]
+    frozen = [f"{SIDES[side]}/.*" for side in still]
+    if not config.share_projection:
+        frozen += [f"{side}_head/.*" for side in still]
+    elif is_second:
+        frozen.append("shape_head/.*")
+    losses = _losses(config)
     if is_second or not any(losses.on("cls", side) for side in stage.trains):
         frozen.append("classifier")
     if _learned(config) and (is_second or not any(losses.on("sem", side) for side in stage.trains)):
         frozen.append("prototypes")
-    tuned = tuning_rules(config.tuning, "sketch") if "sketch" in stage.trains and config.tuning != "all" else ()
+    tuned: Rules = ()
+    if config.tuning != "all":
+        rules = tuning_rules(config.tuning, SIDES["sketch"], layernorm_lr=config.layernorm_lr)
+        tuned = rules if "sketch" in stage.trains else ()
     return (*((pattern, {"freeze": True}) for pattern in frozen), *tuned)
+
+
+def _losses(config: configs.Config) -> Losses:
+    """Those of config.stage."""
+    return Losses(**config.loss.to_dict()).of(config.stage)
 
 
 def _frozen(rules: Rules, params: PyTree) -> PyTree:

@@ -92,10 +92,14 @@ class Networks:
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """Which terms are on, and their settings; equations 10 to 16 of the paper, every weight 1."""
+    """Which terms are on, and their settings; equations 10 to 16 of the paper, every weight 1.
+
+    cls_joint: whether the stage that trains both sides has the "cls" terms too; the paper's, which is zero-shot, has not.
+    """
 
     cls_3d: bool = True
     cls_ske: bool = True
+    cls_joint: bool = True
     sem_3d: bool = True
     sem_ske: bool = True
     quad: bool = True
@@ -105,6 +109,11 @@ class Losses:
     smoothing: float = 0.0
     quad_margin: float = 1.0
     quad_metric: str = "unit_euclidean"
+
+    def of(self, stage: str) -> Losses:
+        """With the terms that a stage has."""
+        cls = self.cls_joint or stage != "joint"
+        return dataclasses.replace(self, cls_3d=self.cls_3d and cls, cls_ske=self.cls_ske and cls)
 
     def on(self, term: str, side: str) -> bool:
         """Whether "cls" or "sem" is on for a side."""

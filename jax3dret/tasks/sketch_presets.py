@@ -70,11 +70,11 @@ def demo(config: ml_collections.ConfigDict, setting: str) -> None:
 
 
 def use_setting(config: ml_collections.ConfigDict, setting: str) -> None:
-    """Category-level: two stages and every loss. Zero-shot: one stage without the classifier's loss (paper, equation 16)."""
+    """Category-level: two stages and every loss. Zero-shot: one stage, which has no classifier's loss (paper, equation 16)."""
     config.setting = setting
     if setting == "zeroshot":
         config.strategy = "one_stage"
-        config.loss.cls_3d = config.loss.cls_ske = False
+        config.loss.cls_joint = False
 
 
 def variants() -> tuple[str, ...]:

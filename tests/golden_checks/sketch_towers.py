@@ -71,7 +71,7 @@ def check_vpt(case: Case) -> None:
         num_heads=config["heads"],
         embedding_dim=config["num_classes"],
         style="slip",
-        mlp_ratio=config["mlp"] // config["hid"],
+        mlp_ratio=config["mlp"] / config["hid"],
     )
     image = case.tensors["in/x"].transpose(0, 2, 3, 1)
     started = jax.eval_shape(model.init, jax.random.key(0), image)["params"]

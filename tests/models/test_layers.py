@@ -97,6 +97,13 @@ def test_block_is_pre_norm():
     np.testing.assert_array_equal(block.apply(silent, x, False), x)
 
 
+def test_block_of_a_hidden_width_that_is_no_multiple():
+    # 64 / 24 is not exact, the product with 24 is not to fall below 64.
+    block = Block(num_heads=2, mlp_ratio=64 / 24)
+    params = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), jnp.zeros((1, 3, 24)))["params"]
+    assert params["mlp"]["fc1"]["kernel"].shape == (24, 64)
+
+
 def test_attention_refuses_a_width_that_heads_do_not_divide():
     with pytest.raises(ConfigError, match="num_heads 3"):
         Attention(3).init(jax.random.key(0), jnp.zeros((1, 2, 8)))

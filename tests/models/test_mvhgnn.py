@@ -338,6 +338,15 @@ def test_few_views_will_do():
         assert tuple(a.shape[1] for a in found.assignments) == counts
 
 
+def test_levels_of_other_sizes():
+    features, positions = inputs()
+    for selector in ("prototypes", "random", "fps"):
+        model = MVHGNN(**SIZES, nodes=(7, 3), selector=selector)
+        init = functools.partial(model.init_with_output, method="outputs")
+        found, _ = jax.eval_shape(init, jax.random.key(0), features, positions)
+        assert [a.shape for a in found.assignments] == [(BATCH, 7, VIEWS), (BATCH, 3, 7)]
+
+
 @pytest.fixture(scope="module")
 def training():
     """A function of features and seed: descriptor and statistics of a pass in which all draws: order, selector, dropout."""
@@ -378,6 +387,8 @@ def test_a_nan_in_training_is_not_hidden(training):
         ({"selector": "hard"}, (), "selector='hard'"),
         ({"levels_used": 4}, (), "levels_used=4; one of 1, 2, 3"),
         ({"selector": "viewgcn"}, (), "set selector_classes"),
+        ({"nodes": (9, 3)}, (), r"nodes=\(9, 3\) of 8 views; two numbers, none larger than the one before"),
+        ({"nodes": (4,)}, (), r"nodes=\(4,\) of 8 views; two numbers"),
         ({"k": 0}, (), "k=0; 1 or more"),
         ({"dropout": 1.0}, (), "dropout"),
         ({}, ((2, 6, WIDTH), (12, 3)), r"features of 6 views \(2, 6, 6\), but 12 camera positions \(12, 3\)"),

@@ -130,10 +130,27 @@ def test_what_a_stage_trains(stage):
 
 
 def test_zero_shot_trains_no_classifier_and_no_classes_that_are_not_seen():
-    recipe = make(setting="zeroshot", strategy="one_stage", loss__cls_3d=False, loss__cls_ske=False)
+    recipe = make(setting="zeroshot", strategy="one_stage", loss__cls_joint=False)
     moved, _, metrics, _ = one_step(recipe)
     assert not moved["classifier"] and {"quad", "sem_3d", "sem_ske"} <= set(metrics) and "cls_3d" not in metrics
     assert recipe.meta["setting"] == "zeroshot" and recipe.meta["stage"] == "joint"
+
+
+@pytest.mark.parametrize("stage", set(STAGES) - {"joint"})
+def test_the_stages_of_zero_shot_that_train_one_side_have_the_classifiers_loss(stage):
+    """Table 7 compares the single stage with these (equations 13 and 15)."""
+    settings = config(setting="zeroshot", stage=stage, loss__cls_joint=False)
+    terms = sketch._losses(settings)
+    assert terms.cls_3d and terms.cls_ske
+    is_second = stage in ("sketch", "shape_to_sketch")
+    assert (("classifier", {"freeze": True}) in sketch._resolved(settings).optim.rules) == is_second
+
+
+@pytest.mark.parametrize(("first", "second"), [v for v in sketch_model.STRATEGIES.values() if len(v) == 2])
+def test_a_shared_head_is_trained_by_the_first_stage_and_kept_by_the_second(first, second):
+    for stage, trained in ((first, True), (second, False)):
+        moved, *_ = one_step(make(stage=stage, share_projection=True))
+        assert moved["shape_head"] is trained and "sketch_head" not in moved
 
 
 def test_the_losses_of_a_stage_are_those_of_the_paper():
@@ -206,6 +223,23 @@ def test_a_tower_of_pictures_is_tuned_as_told():
     # What is frozen has no slot: Adam keeps two of each of the trained leaves, and counts.
     trained = len(moved) + 2  # and the sketch's projection
     assert sum(leaf.ndim > 0 for leaf in jax.tree.leaves(state.opt_state)) == 2 * trained
+
+
+def test_a_tower_has_prompts_where_they_are_trained_unless_told():
+    tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
+
+    def prompts(tuning, **fields):
+        resolved = sketch._resolved(config(tower={**tower, **fields}, tower_cnn={}, tuning=tuning))
+        return resolved.tower.build().num_prompts
+
+    assert [prompts(t) for t in ("frozen", "layernorm", "all", "prompt_only", "vpt")] == [0, 0, 0, 3, 3]
+    assert prompts("all", num_prompts=5) == 5 and prompts("vpt", num_prompts=5) == 5
+
+
+def test_rate_of_the_layer_norms():
+    tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
+    resolved = sketch._resolved(config(tower=tower, tower_cnn={}, stage="sketch", tuning="vpt", layernorm_lr=0.01))
+    assert [rule[1] for rule in resolved.optim.rules if "norm_pre" in rule[0]] == [{"lr": 0.01}]
 
 
 def test_two_stages_are_two_runs_of_one_command(tmp_path):

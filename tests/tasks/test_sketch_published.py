@@ -1,9 +1,14 @@
 """The paper's rows: each column under the measure that it is."""
 
+import dataclasses
+import pathlib
+
 import pytest
 
+from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 from jax3dret.metrics import shrec
+from jax3dret.tasks import sketch
 from jax3dret.tasks import sketch_published as paper
 from jax3dret.tasks.sketch_published import published, reading_of_e
 
@@ -18,6 +23,68 @@ ITSELF = {
     *((7, name, "category") for name in ("three_d_to_sketch", "one_stage", "two_stage")),
     (7, "one_stage", "zeroshot"),
 }
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "mvhgnn_shrec13.py"
+# The one key of each row, beside the setting; None: the row is the setting itself.
+KEYS = {
+    (3, "random order"): "model.view_order=random",
+    (3, "w/o local GCN"): "model.local_graph=none",
+    (3, "w/o global attention"): "model.global_attention=none",
+    (3, "w/o view selector"): "model.selector=none",
+    (3, "random selector"): "model.selector=random",
+    (3, "average pooling"): "model.aggregator=mean",
+    (3, "attention pooling"): "model.aggregator=attention",
+    (3, "ViT pooling"): "model.aggregator=vit",
+    (3, "1st level"): "model.levels_used=1",
+    (3, "1st and 2nd level"): "model.levels_used=2",
+    (3, "all levels"): None,
+    (4, "w/o cls_ske"): "loss.cls_ske=false",
+    (4, "w/o sem_ske"): "loss.sem_ske=false",
+    (4, "w/o sem_3d"): "loss.sem_3d=false",
+    (4, "w/o quad"): "loss.quad=false",
+    (4, "all losses"): None,
+    **{(5, name): f"tuning={name}" for name in ("frozen", "all", "layernorm")},
+    (5, "vpt"): None,
+    **{(6, f"{n} view{'s' * (n > 1)}"): f"views.cameras=ring{n}" for n in (1, 3, 6)},
+    (6, "12 views"): None,
+    **{(7, name): f"strategy={name}" for name in ("one_stage", "two_stage", "three_d_to_sketch")},
+}
+TERMS = {"cls_3d", "cls_ske", "sem_3d", "sem_ske", "quad"}
+
+
+def stages_of(table, method, setting):
+    """By stage: its networks, its terms, its tuning."""
+    key = KEYS[table, method]
+    config, _ = configs.load(f"{CONFIG}:{setting}", [tuple(key.split("="))] if key else [])
+    found = {}
+    for _, run in sketch.stages(config, pathlib.Path("run")):
+        losses = dataclasses.asdict(sketch._losses(run))
+        found[run.stage] = (sketch._networks(run), {name for name in TERMS if losses[name]}, run.tuning)
+    return found
+
+
+def experiment(stages):
+    return str([(n.graph, n.tower, len(n.positions), sorted(on), *rest) for n, on, *rest in stages.values()])
+
+
+def test_every_row_of_tables_3_to_7_is_one_key():
+    rows = [(table, *row) for table, rows in paper.TABLES.items() if table > 2 for row in rows]
+    assert {(table, method) for table, method, _ in rows} == KEYS.keys()
+    found = {row: stages_of(*row) for row in rows}
+    full = {"all levels", "all losses", "vpt", "12 views"}
+    full = {row for row in rows if row[1] in full or row[1:] in {("two_stage", "category"), ("one_stage", "zeroshot")}}
+    # No two rows are the same experiment, but that every table has the full model of its setting.
+    assert len({(row[2], *found[row], experiment(found[row])) for row in rows}) == len(rows) - len(full) + 2
+    prompts = {row[1]: found[row]["sketch"][0].tower.num_prompts for row in rows if row[0] == 5}
+    assert prompts == {"frozen": 0, "all": 0, "layernorm": 0, "vpt": 3}
+    assert {len(found[row]["shape"][0].positions) for row in rows if row[0] == 6} == {1, 3, 6, 12}
+    # Equations 13, 15 and 16, and the single stage at category level.
+    for setting in ("category", "zeroshot"):
+        two = {name: on for name, (_, on, _) in found[7, "two_stage", setting].items()}
+        assert two == {"shape": TERMS, "sketch": TERMS}
+        assert list(found[7, "three_d_to_sketch", setting]) == ["sketch_alone", "shape_to_sketch"]
+    assert found[7, "one_stage", "category"]["joint"][1] == TERMS
+    assert found[7, "one_stage", "zeroshot"]["joint"][1] == {"sem_3d", "sem_ske", "quad"}
 
 
 def test_every_row_has_seven_metrics_that_exist():
