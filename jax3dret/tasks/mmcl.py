@@ -57,9 +57,8 @@ def defaults() -> ml_collections.ConfigDict:
     config.captions = {"name": "jax3dret.data.captions:templates"}
     config.towers = towers.defaults()
     config.pick = "one"  # a random view and one of its captions in every step; "mean": all of them, averaged
-    config.learn_log_scale = (
-        True  # the paper's text; False: frozen at what the imported towers bring, as in ULIP's code
-    )
+    # The paper's text; False: frozen at what the imported towers bring, as in ULIP's code.
+    config.learn_log_scale = True
     return config
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from jax3dret import __version__
 from jax3dret.core import checkpoint
 from jax3dret.core.types import ConfigError, DataError, TrainState
+from jax3dret.weights.parts import Part, Recognised
 from jax3dret.weights.read import Info, read_state_dict
-from jax3dret.weights.recognise import Part, Recognised, recognise
+from jax3dret.weights.recognise import recognise
 
 MARK = "import.json"
 

@@ -11,64 +11,17 @@ import dataclasses
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jax3dret.core.types import DataError
 from jax3dret.weights import mvtn, pointbert, viewgcn
+from jax3dret.weights.parts import Part, Recognised
 
 UNIT_SPHERE = "centroid at the origin, farthest point at distance 1"
 State = Mapping[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One network of a file.
-
-    name: where its variables stand in an import; empty: they are the whole. weights: the module whose `from_torch` and
-    `to_torch` map it, or "module:prefix of the functions" for a head. prefix: of its names in the file. model: the
-    network as a config names it, and fields: as far as the tensors tell. tensors: the names it takes.
-    """
-
-    name: str
-    weights: str
-    prefix: str
-    model: str
-    fields: dict[str, Any]
-    tensors: tuple[str, ...]
-
-    def functions(self) -> tuple[Callable[..., dict[str, Any]], Callable[..., dict[str, np.ndarray]]]:
-        """(from_torch, to_torch)."""
-        module, _, kind = self.weights.partition(":")
-        loaded = importlib.import_module(f"jax3dret.weights.{module}")
-        return getattr(loaded, f"{kind}from_torch"), getattr(loaded, f"{kind}to_torch")
-
-
-@dataclasses.dataclass(frozen=True)
-class Recognised:
-    """What a file is.
-
-    kind: short name, "unknown" if there is none. title: in words. parts: what an import takes; empty if nothing can be.
-    preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and of the space shared
-    with images and text, 0 without one. classes: of the classifier, 0 without one. rules: what was not told by a
-    tensor, and where it comes from. notes: what a user should know. unused: names that no part takes. problem: why it
-    cannot be imported, or empty.
-    """
-
-    kind: str
-    title: str
-    parts: tuple[Part, ...] = ()
-    preprocessing: dict[str, Any] = dataclasses.field(default_factory=dict)
-    embedding_dim: int = 0
-    latent_dim: int = 0
-    classes: int = 0
-    rules: dict[str, str] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    problem: str = ""
-    parameters: int = 0
 
 
 def recognise(state_dict: State, file_name: str = "") -> Recognised:
