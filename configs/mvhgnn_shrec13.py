@@ -15,8 +15,8 @@ category and zeroshot need imported weights: --config.cnn_weights=DIR (ResNet-18
 --config.model.selector=none, --config.views.cameras=ring6, --config.loss.quad=false, --config.tuning=layernorm (of a tower
 without prompts, as the paper's), --config.strategy=one_stage; the two stages of zeroshot have the classifier's loss, its one has not.
 
-Expected, one seed: demo NN 69.8 %, mAP 68.9 % in 7 minutes on two CPU cores, demo_zeroshot NN 26.6 %, mAP 32.7 % in 2 more; psb_quickdraw NN 56.8 %,
-mAP 62.5 %, psb_quickdraw_zeroshot NN 25.8 %, mAP 31.9 % in minutes once the features are cached (seed 1: 58.5, 61.9, 28.4, 29.9). category and zeroshot have not been run; the
+Expected, one seed: demo NN 69.8 %, mAP 68.9 % in 4 minutes on two CPU cores, demo_zeroshot NN 26.6 %, mAP 32.7 % in 2 more; psb_quickdraw NN 56.8 %,
+mAP 62.4 %, psb_quickdraw_zeroshot NN 25.8 %, mAP 31.9 % in minutes once the features are cached (seed 1: 58.5, 61.9, 28.4, 29.9). category and zeroshot have not been run; the
 paper's numbers stand in their reports.
 """
 
