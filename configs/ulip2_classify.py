@@ -30,6 +30,8 @@ def get_config(variant):
         ulip_presets.use_small(config, variant, demo=30.0, other=15.0)
         ulip_presets.small_pointbert(config)
         ulip_presets.small_classification(config, lr=1e-3)
+        if variant == "ldraw":
+            ulip_presets.small_parts(config, epochs=80.0)
         return config
     pretrained = variant != "paper" and not variant.endswith(SCRATCH)
     dataset = ulip_presets.use_dataset(config, variant)

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax3dret import __version__
-from jax3dret.core.config import nearest
 from jax3dret.core.logging import setup_console
-from jax3dret.core.types import ConfigError
+from jax3dret.core.types import ConfigError, nearest
 
 BENCHES = ("pointbert", "point_ops", "render", "mvhgnn", "index")
 # Arguments that are lists, at most one of a command.

@@ -67,8 +67,7 @@ def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] 
 
 def unknown_argument(argument: str, known: list[str]) -> Exception:
     """The ConfigError for a flag that no command takes."""
-    from jax3dret.core.config import nearest
-    from jax3dret.core.types import ConfigError
+    from jax3dret.core.types import ConfigError, nearest
 
     flag = argument.partition("=")[0]
     return ConfigError(f"unknown argument '{flag}'{nearest(flag, known)}")

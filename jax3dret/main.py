@@ -14,10 +14,8 @@ import functools
 import importlib.metadata
 import json
 import logging
-import os
 import pathlib
 import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +24,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from data_pipelines import build
-from jax3dret.core import checkpoint, optim, sharding, train
+from jax3dret.core import checkpoint, optim, processes, sharding, train
 from jax3dret.core import config as configs
 from jax3dret.core.logging import MetricWriter, log_parameters, setup_console
 from jax3dret.core.types import ConfigError, DataSpec, Recipe
@@ -84,9 +82,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return known, overrides
 
 
+def _place(args: argparse.Namespace) -> tuple[str | None, int | None, int | None]:
+    return args.coordinator, args.num_processes, args.process_id
+
+
 def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
     args, overrides = parse(argv)
-    if _several_processes(args):  # the runtime that joins them hears SIGTERM
+    if processes.several(*_place(args)):  # the runtime that joins them hears SIGTERM
         return _work(args, overrides, folder)
     with entry.terminable():
         return _work(args, overrides, folder)
@@ -99,7 +101,7 @@ def _work(args: argparse.Namespace, overrides: list[tuple[str, str]], folder: li
     task = configs.resolve_module(config.task, where="config.task")
     if hasattr(task, "plan"):
         return _run_several(task, args, overrides, config, full_name, workdir, folder)
-    _join_processes(args)
+    processes.join(*_place(args))
     runs = task.stages(config, workdir) if hasattr(task, "stages") else [(workdir, config)]
     if args.mode == "eval":
         runs = runs[-1:]
@@ -205,7 +207,7 @@ def _run_several(
     folder: list[pathlib.Path],
 ) -> int:
     """A task of several runs, each of them this command in a process of its own. Does nothing that would claim a device."""
-    if _several_processes(args):
+    if processes.several(*_place(args)):
         raise ConfigError(f"{full_name} starts its runs itself, on one host; start it as one process")
     _check_workdir(workdir, config)
     folder.append(workdir)
@@ -343,28 +345,6 @@ def _finished_step(workdir: pathlib.Path) -> int | None:
     step = checkpoints.latest()
     checkpoints.close()
     return step
-
-
-def _join_processes(args: argparse.Namespace) -> None:
-    given = (args.coordinator, args.num_processes, args.process_id)
-    if any(v is not None for v in given):
-        if any(v is None for v in given):
-            raise ConfigError("--coordinator, --num_processes and --process_id go together; give all three or none")
-        if not re.fullmatch(r".+:\d+", args.coordinator):
-            raise ConfigError(f"--coordinator={args.coordinator}: give HOST:PORT")
-        if not 0 <= args.process_id < args.num_processes:
-            raise ConfigError(
-                f"--process_id={args.process_id} of --num_processes={args.num_processes}: processes count from 0"
-            )
-        jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
-    elif _several_processes(args):
-        jax.distributed.initialize()
-
-
-def _several_processes(args: argparse.Namespace) -> bool:
-    """Whether the command line or the platform says that this process is one of several."""
-    given = any(v is not None for v in (args.coordinator, args.num_processes, args.process_id))
-    return given or int(os.environ.get("SLURM_NTASKS", "1")) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
 def _versions(devices: int) -> dict[str, str]:

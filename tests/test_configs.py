@@ -9,14 +9,14 @@ import pytest
 from weights import kinds
 
 from jax3dret.core import config as configs
-from jax3dret.core import optim, train
+from jax3dret.core import config_file, optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.tasks import table_rows, ulip_presets
 from jax3dret.tasks.view_cnn import graph_vertices
 from jax3dret.weights.recognise import recognise
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
-ALL = [f"{path}:{variant}" for path in FILES for variant in configs._load_file(path).VARIANTS]
+ALL = [f"{path}:{variant}" for path in FILES for variant in config_file.variants(path)]
 TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.tasks.tables"]
 CASES = [spec for spec in ALL if spec not in TABLES]
 UNTRAINED = ("_random", "_pretrained", "_frozen")

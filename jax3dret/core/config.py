@@ -10,22 +10,19 @@ attribute, and are checked against its signature. That is how a model, a loss or
 from __future__ import annotations
 
 import ast
-import contextlib
-import difflib
 import importlib
-import importlib.util
 import inspect
 import json
 import math
 import pathlib
 import re
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
-from jax3dret.core.types import ConfigError
+from jax3dret.core import config_file
+from jax3dret.core.types import ConfigError, nearest
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed.
 PLACE_KEYS = (
@@ -165,19 +162,7 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
         ConfigError: no such file, variant or key, or a value of the wrong type.
     """
     path, _, variant = spec.partition(":")
-    module = _load_file(pathlib.Path(path))
-    variants = tuple(module.VARIANTS)
-    if not variants:
-        raise ConfigError(f"{path}: VARIANTS is empty; name at least one, such as 'demo'")
-    variant = variant or variants[0]
-    if variant not in variants:
-        raise ConfigError(
-            f"{path} has no variant '{variant}'{nearest(variant, variants)}; it has: {', '.join(variants)}"
-        )
-    with _one_line(path):
-        given = module.get_config(variant)
-    if not isinstance(given, ml_collections.ConfigDict):
-        raise ConfigError(f"{path}: get_config('{variant}') gives {type(given).__name__}; give a ConfigDict")
+    given, variant = config_file.run(pathlib.Path(path), variant)
     values = _plain(given.to_dict())
     known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
     for key, _ in flatten(values):
@@ -250,12 +235,6 @@ def check_rules(rules: Any, *, where: str) -> None:
             raise ConfigError(f"{where}: '{rule[0]}' is not a regular expression: {error}") from error
 
 
-def nearest(key: str, candidates: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" or nothing."""
-    found = difflib.get_close_matches(key, list(candidates), n=1, cutoff=0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted leaf keys and their values, in order."""
     out: list[tuple[str, Any]] = []
@@ -289,39 +268,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     return value
-
-
-def _load_file(path: pathlib.Path) -> Any:
-    if not path.is_file():
-        others = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        raise ConfigError(f"--config={path}: no such file{nearest(str(path), others)}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"--config={path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    with _one_line(str(path)):
-        spec.loader.exec_module(module)
-    for name in ("VARIANTS", "get_config"):
-        if not hasattr(module, name):
-            raise ConfigError(f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing")
-    return module
-
-
-@contextlib.contextmanager
-def _one_line(path: str) -> Iterator[None]:
-    """Turns what the code of a config file raises into one line that names the place."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except SyntaxError as error:
-        # Not always the config itself: it may be a module that the config imports.
-        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
-        here = pathlib.Path(path).absolute()
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if pathlib.Path(f.filename) == here]
-        said = " ".join(str(error.args[0] if error.args else "").split())
-        raise ConfigError(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {said}") from error
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

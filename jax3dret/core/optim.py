@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from jax3dret.core import schedules
-from jax3dret.core.config import check_kwargs, check_rules, nearest, resolve
+from jax3dret.core.config import check_kwargs, check_rules, resolve
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, PyTree
+from jax3dret.core.types import ConfigError, PyTree, nearest
 
 Rules = Sequence[tuple[str, Mapping[str, Any]]]
 

@@ -7,8 +7,9 @@ C classes, Q queries, G gallery items.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.struct
@@ -38,6 +39,12 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """A file, a folder or a data set cannot be used: one line that names it and the reason. Exit code 1."""
+
+
+def nearest(key: str, candidates: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" or nothing."""
+    found = difflib.get_close_matches(key, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 @flax.struct.dataclass

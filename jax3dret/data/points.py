@@ -346,6 +346,14 @@ def published_augmentations(dataset: str) -> tuple[Transform, ...]:
     return _PUBLISHED[dataset]
 
 
+def part_augmentations() -> tuple[Transform, ...]:
+    """Those of the released configuration for MCB, after a mirror: a part and its left-handed twin are of one class.
+
+    Mirrored are x or z, never the axis y that is up. For few parts in many classes; neither the paper nor its code has it.
+    """
+    return (Flip(xy=True, yz=True), *_PUBLISHED["mcb"])
+
+
 def no_augmentations() -> tuple[Transform, ...]:
     """Clouds as they are."""
     return ()

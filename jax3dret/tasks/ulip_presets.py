@@ -239,6 +239,14 @@ def small_classification(config: ml_collections.ConfigDict, *, lr: float) -> Non
     _small_schedule(config, lr, weight_decay=0.05)
 
 
+def small_parts(config: ml_collections.ConfigDict, *, epochs: float) -> None:
+    """Mechanical parts in many classes that differ by a detail: larger groups, a mirror for the parts that come in pairs, and else
+    milder augmentations, where the paper's stretch and noise blur what tells classes apart."""
+    config.data.augment = {"name": "jax3dret.data.points:part_augmentations"}
+    config.model.group_size = 32
+    config.train.epochs = epochs
+
+
 def small_vicreg(config: ml_collections.ConfigDict, *, lr: float) -> None:
     """No labels, on two CPU cores."""
     vicreg(config, width=512, batch_size=64)

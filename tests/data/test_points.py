@@ -227,6 +227,11 @@ def test_presets():
     assert P.published_augmentations("scanobjectnn")[:2] == (P.Rotate(y=True), P.Flip(xy=True, yz=True))
     assert P.published_augmentations("objaverse_easy")[0] == P.Flip(yz=True, xz=True)
     assert P.published_augmentations("mcb") == (P.Stretch(0.8, 1.1), P.Jitter(0.001, 0.01), P.Shift(0.05))
+    mirror, *rest = P.part_augmentations()
+    assert tuple(rest) == P.published_augmentations("mcb")
+    cloud = {"points": np.full((1, 3), 1.0, np.float32)}
+    mirrored = {tuple(mirror(cloud, np.random.default_rng(seed))["points"][0]) for seed in range(50)}
+    assert mirrored == {(1, 1, 1), (-1, 1, 1), (1, 1, -1)}  # never upside down
     with pytest.raises(ConfigError, match="modelnet40, shapenet_normal"):
         P.published_augmentations("modelnet10")
     with pytest.raises(ConfigError, match="name the axes"):
