@@ -31,7 +31,7 @@ def get_config(variant):
         ulip_presets.small_pointbert(config)
         ulip_presets.small_classification(config, lr=1e-3)
         if variant == "ldraw":
-            ulip_presets.small_parts(config, epochs=80.0)
+            ulip_presets.small_parts(config)
         return config
     pretrained = variant != "paper" and not variant.endswith(SCRATCH)
     dataset = ulip_presets.use_dataset(config, variant)

@@ -239,12 +239,14 @@ def small_classification(config: ml_collections.ConfigDict, *, lr: float) -> Non
     _small_schedule(config, lr, weight_decay=0.05)
 
 
-def small_parts(config: ml_collections.ConfigDict, *, epochs: float) -> None:
-    """Mechanical parts in many classes that differ by a detail: larger groups, a mirror for the parts that come in pairs, and else
-    milder augmentations, where the paper's stretch and noise blur what tells classes apart."""
+def small_parts(config: ml_collections.ConfigDict) -> None:
+    """Some 34 parts in each of 60 classes that differ by a detail: more points and groups show it, and what is learned by heart is
+    held back (with the other small presets, 95 % of the training parts were told right and 70 % of the others)."""
     config.data.augment = {"name": "jax3dret.data.points:part_augmentations"}
-    config.model.group_size = 32
-    config.train.epochs = epochs
+    config.data.num_points = 2048
+    config.model.update({"num_group": 128, "group_size": 24, "drop_path_rate": 0.2})
+    config.head.dropout = 0.5
+    config.train.epochs = 40.0
 
 
 def small_vicreg(config: ml_collections.ConfigDict, *, lr: float) -> None:
