@@ -241,7 +241,7 @@ def small_classification(config: ml_collections.ConfigDict, *, lr: float) -> Non
 
 def small_parts(config: ml_collections.ConfigDict) -> None:
     """Some 34 parts in each of 60 classes that differ by a detail: more points and groups show it, and what is learned by heart is
-    held back (with the other small presets, 95 % of the training parts were told right and 70 % of the others)."""
+    held back (at 64 groups of 32, 80 epochs, the classifier was right on 95 % of the training parts and 70 % of the others)."""
     config.data.augment = {"name": "jax3dret.data.points:part_augmentations"}
     config.data.num_points = 2048
     config.model.update({"num_group": 128, "group_size": 24, "drop_path_rate": 0.2})
