@@ -12,7 +12,7 @@
 | modelnet40_scratch, ... | paper on each of them | PointBERT, ULIP-2 size |
 
 Expected NN accuracy, two CPU cores: modelnet10 92.3 % in 5 minutes (one seed), demo 93.4 % in 2 minutes, ldraw 67.6 % in 20,
-psb 66.8 % (one seed each). The full-size variants have not been run; the paper's numbers stand in their reports.
+psb 66.8 % in 5 (one seed each). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
 from jax3dret.tasks import ulip, ulip_presets
