@@ -25,7 +25,11 @@ from jax3dret.tasks import sketch, sketch_presets
 PSB = ("psb_quickdraw", "psb_quickdraw_zeroshot")
 # The same without training: the networks as they start; the frozen CNN's features alone.
 RANDOM, FROZEN = "_random", "_frozen"
-VARIANTS = (*sketch_presets.variants(), *PSB, *(name + kind for kind in (RANDOM, FROZEN) for name in PSB))
+VARIANTS = (
+    *sketch_presets.variants(),
+    *PSB,
+    *(name + kind for kind in (RANDOM, FROZEN) for name in PSB),
+)
 
 
 def get_config(variant):

@@ -50,7 +50,10 @@ def get_config(variant):
     config.render.update({"size": 48, "radius": 0.06})
     config.loss.smoothing = 0.1
     config.train.batch_size = 32
-    config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.1}
+    config.optim.schedule = {
+        "name": "jax3dret.core.schedules:warmup_cosine",
+        "warmup_fraction": 0.1,
+    }
     if cameras:
         config.optim.rules = ((".*", {}),)
     return config

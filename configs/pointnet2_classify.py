@@ -27,7 +27,11 @@ def get_config(variant):
     dataset = ulip_presets.use_dataset(config, variant)
     ulip_presets.paper_schedule(config, dataset, pretrained=False)
     ulip_presets.full_pointnet2(config)
-    config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
+    config.head = {
+        "name": "jax3dret.models.heads:ClassificationHead",
+        "hidden": (512, 256),
+        "dropout": 0.2,
+    }
     config.train.batch_size = 64
     config.published = ulip_presets.published("PointNet++/classification", dataset.column)
     return config

@@ -75,7 +75,11 @@ def _small(variant):
 def _quick(rows):
     """Random weights and a short classification; the whole rows wait for --config.rows."""
     short = [
-        row(f"{r['name']}, {QUICK[r['name']]} epochs", r["config"], settings=(f"train.epochs={QUICK[r['name']]}.0",))
+        row(
+            f"{r['name']}, {QUICK[r['name']]} epochs",
+            r["config"],
+            settings=(f"train.epochs={QUICK[r['name']]}.0",),
+        )
         for r in rows
         if r["name"] in QUICK
     ]
@@ -110,6 +114,8 @@ def _full(variant):
             note="The first stage of View-GCN; it is no row of the paper.",
             stage=True,
         ),
-        row("View-GCN/classification", f"viewgcn_classify.py:{views}", after="View-GCN/single views"),
+        row(
+            "View-GCN/classification", f"viewgcn_classify.py:{views}", after="View-GCN/single views"
+        ),
         row("MVTN/classification", f"mvtn_classify.py:{views}", needs=("cnn_weights",)),
     )

@@ -38,13 +38,24 @@ def get_config(variant):
     ulip_presets.full_pointbert(config)
     if variant in ulip_presets.DATASETS:
         ulip_presets.published_code_schedule(config, dataset)
-        config.data.augment = {"name": "jax3dret.data.points:published_augmentations", "dataset": variant}
-        config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (768,), "dropout": 0.25}
+        config.data.augment = {
+            "name": "jax3dret.data.points:published_augmentations",
+            "dataset": variant,
+        }
+        config.head = {
+            "name": "jax3dret.models.heads:ClassificationHead",
+            "hidden": (768,),
+            "dropout": 0.25,
+        }
         config.eval.distance = "euclidean"  # its evaluation's; the paper's text says cosine
     else:
         ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
         config.train.batch_size = 64
-        config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
+        config.head = {
+            "name": "jax3dret.models.heads:ClassificationHead",
+            "hidden": (512, 256),
+            "dropout": 0.2,
+        }
     if pretrained:
         ulip_presets.from_ulip2_weights(config)
     row = "ULIP2/classification" if pretrained else "PointBERT/classification"

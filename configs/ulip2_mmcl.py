@@ -57,5 +57,7 @@ def get_config(variant):
         # The projection goes on from ULIP-2's own.
         config.checkpoint.rename = (("^projection/", "head/"),)
         config.checkpoint.fresh = ("log_scale",)
-    config.published = ulip_presets.published("ULIP2/mmcl" if pretrained else "PointBERT/mmcl", dataset.column)
+    config.published = ulip_presets.published(
+        "ULIP2/mmcl" if pretrained else "PointBERT/mmcl", dataset.column
+    )
     return config

@@ -55,7 +55,11 @@ def get_config(variant):
         ulip_presets.paper_schedule(config, dataset, pretrained=True)
         ulip_presets.full_pointbert(config)
         if objective == "classification":
-            config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (512, 256), "dropout": 0.2}
+            config.head = {
+                "name": "jax3dret.models.heads:ClassificationHead",
+                "hidden": (512, 256),
+                "dropout": 0.2,
+            }
         else:
             ulip_presets.vicreg(config, width=1024, batch_size=48)
         ulip_presets.from_ulip2_weights(config)
@@ -63,7 +67,9 @@ def get_config(variant):
         if schedule == "warmup_cosine":
             config.published = ulip_presets.published(f"ULIP2/{objective}", dataset.column)
     config.checkpoint.fresh = ("head/.*",)
-    common, careful = (SMALL_COMMON, SMALL_COMMON * CAREFUL / COMMON) if small else (COMMON, CAREFUL)
+    common, careful = (
+        (SMALL_COMMON, SMALL_COMMON * CAREFUL / COMMON) if small else (COMMON, CAREFUL)
+    )
     config.optim.lr = common if schedule == "cosine" else careful
     config.optim.schedule = {"name": f"jax3dret.core.schedules:{schedule}"}
     if schedule == "warmup_cosine":
@@ -85,7 +91,12 @@ def _table(variant):
         config.data.name = ulip_presets.DATASETS["modelnet40"].name
         config.weights = ulip_presets.WEIGHTS
         config.table = tuple(
-            row(_words(run), f"ulip2_schedules.py:{run}", needs=("weights",), note=_note(run, COMMON, CAREFUL))
+            row(
+                _words(run),
+                f"ulip2_schedules.py:{run}",
+                needs=("weights",),
+                note=_note(run, COMMON, CAREFUL),
+            )
             for run in RUNS
         )
         return config
@@ -117,5 +128,7 @@ def _words(run):
 
 def _note(run, common, careful):
     if run.endswith("warmup_cosine"):
-        return f"Linear from 0 to {careful:.2g} over the first 20 % of the steps, then a cosine to 0."
+        return (
+            f"Linear from 0 to {careful:.2g} over the first 20 % of the steps, then a cosine to 0."
+        )
     return f"A cosine from {common:.2g} to 0, no warm-up."

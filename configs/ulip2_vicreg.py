@@ -49,5 +49,7 @@ def get_config(variant):
         row = "random"
     elif pretrained:
         ulip_presets.from_ulip2_weights(config)
-    config.published = ulip_presets.published(f"{'ULIP2' if pretrained else 'PointBERT'}/{row}", dataset.column)
+    config.published = ulip_presets.published(
+        f"{'ULIP2' if pretrained else 'PointBERT'}/{row}", dataset.column
+    )
     return config

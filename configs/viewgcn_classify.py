@@ -62,7 +62,10 @@ def get_config(variant):
         config.train.epochs = 30.0
     config.optim.lr = 1e-3 if network else 2e-3
     config.optim.weight_decay = 0.05
-    config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.1}
+    config.optim.schedule = {
+        "name": "jax3dret.core.schedules:warmup_cosine",
+        "warmup_fraction": 0.1,
+    }
     return config
 
 
@@ -71,13 +74,19 @@ def _paper(config, name, *, single_view):
     dataset = ulip_presets.use_dataset(config, name)
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.train.batch_size = 20
-    config.optim.update({"name": "sgd", "momentum": 0.9, "weight_decay": 1e-3, "lr": 1e-2 if single_view else 1e-3})
+    config.optim.update(
+        {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-3, "lr": 1e-2 if single_view else 1e-3}
+    )
     config.train.epochs = 30.0 if single_view else 15.0
     if single_view:
         config.objective = "single_view"
         config.loss = {"name": "jax3dret.losses.views:single_view"}
         config.flip = 0.5
-        config.optim.schedule = {"name": "jax3dret.core.schedules:step_decay", "rate": 0.5, "every": 10}
+        config.optim.schedule = {
+            "name": "jax3dret.core.schedules:step_decay",
+            "rate": 0.5,
+            "every": 10,
+        }
     else:
         config.optim.schedule = {"name": "jax3dret.core.schedules:view_gcn", "decay": "halve"}
         config.checkpoint.init_from = f"runs/viewgcn_classify_{name}{STAGE_1}"

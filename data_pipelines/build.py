@@ -63,9 +63,15 @@ def available() -> list[Available]:
     found = []
     for folder in _builder_names():
         cls = _load(folder)
-        described = [(f"{folder}/{config.name}", config.description) for config in cls.BUILDER_CONFIGS]
+        described = [
+            (f"{folder}/{config.name}", config.description) for config in cls.BUILDER_CONFIGS
+        ]
         for name, description in described or [(folder, None)]:
-            found.append(Available(name, description or _first_line(cls.__doc__), cls.MANUAL_DOWNLOAD_INSTRUCTIONS))
+            found.append(
+                Available(
+                    name, description or _first_line(cls.__doc__), cls.MANUAL_DOWNLOAD_INSTRUCTIONS
+                )
+            )
     return found
 
 
@@ -96,7 +102,9 @@ def build(
         prepared = find(name, data_dir)
         if prepared is None:
             wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-            raise ConfigError(f"{name} is not prepared in {root} and needs its raw files: give manual_dir. {wanted}")
+            raise ConfigError(
+                f"{name} is not prepared in {root} and needs its raw files: give manual_dir. {wanted}"
+            )
         return prepared
     config = _config_of(cls, name, config, manual)
     full_name = f"{cls.name}/{config}" if config else cls.name
@@ -110,7 +118,10 @@ def build(
         logger.info("%s is prepared by one process: its builder does not share the work", full_name)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with exclusive(root / _PREPARING / f"{full_name.replace('/', '-')}.lock", full_name), _quiet_tfds():
+        with (
+            exclusive(root / _PREPARING / f"{full_name.replace('/', '-')}.lock", full_name),
+            _quiet_tfds(),
+        ):
             staging = root / _PREPARING / full_name.replace("/", "-")
             if staging.exists():
                 logger.warning("%s: removing what an interrupted build left", full_name)
@@ -127,7 +138,10 @@ def build(
                 pathlib.Path(builder.data_dir).rename(target)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-    except (OSError, RuntimeError) as error:  # the ArrayRecord writer turns a failed write into RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # the ArrayRecord writer turns a failed write into RuntimeError
         explained = _disk_error(error, root, full_name)
         if explained is None:
             raise
@@ -163,7 +177,9 @@ def find(
                 f"'{name}' fits {len(candidates)} prepared data sets in {root}: {names}; give one of them"
             )
         return candidates[0].parent if candidates and read_manifest(candidates[0].parent) else None
-    config = _config_of(cls, name, config, pathlib.Path(manual_dir).expanduser() if manual_dir else None)
+    config = _config_of(
+        cls, name, config, pathlib.Path(manual_dir).expanduser() if manual_dir else None
+    )
     folder = root / cls.name / (config or "") / str(cls.VERSION)
     return folder if read_manifest(folder) is not None else None
 
@@ -193,17 +209,33 @@ def _prepare(builder: Any, full_name: str, manual: pathlib.Path | None) -> None:
     }
     write_manifest(pathlib.Path(builder.data_dir), manifest)
     counts = ", ".join(f"{split} {part['items']}" for split, part in splits.items())
-    logger.info("%s: %s, %d classes, %.1f s", full_name, counts, len(manifest["class_names"]), time.monotonic() - start)
+    logger.info(
+        "%s: %s, %d classes, %.1f s",
+        full_name,
+        counts,
+        len(manifest["class_names"]),
+        time.monotonic() - start,
+    )
     if skipped:
         first = f"{skipped[0]['file']}: {skipped[0]['reason']}"
-        logger.warning("%s: %d files skipped (listed in manifest.json), the first: %s", full_name, len(skipped), first)
+        logger.warning(
+            "%s: %d files skipped (listed in manifest.json), the first: %s",
+            full_name,
+            len(skipped),
+            first,
+        )
 
 
 def _listing(files: dict[str, int]) -> dict[str, Any]:
     rows = sorted(files.items())
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     few = {"files": dict(rows)} if len(rows) <= 64 else {}
-    return {"num_files": len(rows), "num_bytes": sum(files.values()), "listing_sha256": digest, **few}
+    return {
+        "num_files": len(rows),
+        "num_bytes": sum(files.values()),
+        "listing_sha256": digest,
+        **few,
+    }
 
 
 def _require_same_source(builder: Any, target: pathlib.Path, manual: pathlib.Path | None) -> None:
@@ -234,7 +266,9 @@ def _load(folder: str) -> Any:
         is_builder = isinstance(value, type) and issubclass(value, tfds.core.GeneratorBasedBuilder)
         if is_builder and value.__module__ == module.__name__:
             return value
-    raise DataError(f"{module.__file__}: defines no TFDS GeneratorBasedBuilder; a builder folder needs one")
+    raise DataError(
+        f"{module.__file__}: defines no TFDS GeneratorBasedBuilder; a builder folder needs one"
+    )
 
 
 def _resolve(name: str) -> tuple[Any, str | None]:
@@ -256,14 +290,18 @@ def _config_of(cls: Any, name: str, config: str | None, manual: pathlib.Path | N
     if hasattr(cls, "config_of"):
         own = cls.config_of(manual) if manual is not None else config
         if config is not None and own != config:
-            raise ConfigError(f"'{name}' is the data set of another folder; {manual} is '{cls.name}/{own}'")
+            raise ConfigError(
+                f"'{name}' is the data set of another folder; {manual} is '{cls.name}/{own}'"
+            )
         return own
     if config is None and cls.BUILDER_CONFIGS:
         return cls.default_builder_config.name
     return config
 
 
-def _manual_folder(cls: Any, name: str, manual_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:
+def _manual_folder(
+    cls: Any, name: str, manual_dir: str | os.PathLike[str] | None
+) -> pathlib.Path | None:
     if manual_dir is None:
         return None
     if not cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
@@ -273,7 +311,9 @@ def _manual_folder(cls: Any, name: str, manual_dir: str | os.PathLike[str] | Non
     if not manual.is_dir():
         kind = "is a file, not a folder" if manual.exists() else "no such folder"
         wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-        raise ConfigError(f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}")
+        raise ConfigError(
+            f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}"
+        )
     return manual
 
 
@@ -295,12 +335,18 @@ def _disk_error(error: Exception, root: pathlib.Path, name: str) -> DataError | 
     text = str(error)
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(root).free
-        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or (code is None and free < 1 << 20):
+        if (
+            code in (errno.ENOSPC, errno.EDQUOT)
+            or "No space left" in text
+            or (code is None and free < 1 << 20)
+        ):
             return DataError(
                 f"{root}: the disk is full ({free >> 20} MiB free) while preparing {name}; free some space"
             )
     if isinstance(error, OSError):
-        return DataError(f"{error.filename or root}: {error.strerror or error} while preparing {name}")
+        return DataError(
+            f"{error.filename or root}: {error.strerror or error} while preparing {name}"
+        )
     return None
 
 

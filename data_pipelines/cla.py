@@ -37,7 +37,12 @@ def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
             not defined before, or lists a model or a class twice.
     """
     lines = [line.split() for line in read_text(path, _WANTED).splitlines() if line.strip()]
-    if len(lines) < 2 or lines[0][0] != "PSB" or len(lines[1]) != 2 or not all(w.isdigit() for w in lines[1]):
+    if (
+        len(lines) < 2
+        or lines[0][0] != "PSB"
+        or len(lines[1]) != 2
+        or not all(w.isdigit() for w in lines[1])
+    ):
         raise DataError(f"{path}: does not begin as {_WANTED}")
     announced = tuple(map(int, lines[1]))
     paths: dict[str, str] = {}
@@ -53,10 +58,14 @@ def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
             left -= 1
             continue
         if len(words) != 3 or not words[2].isdigit():
-            raise DataError(f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <{items}>' is needed")
+            raise DataError(
+                f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <{items}>' is needed"
+            )
         name, parent, left = words[0], words[1], int(words[2])
         if parent != "0" and parent not in paths:
-            raise DataError(f"{path}: '{name}' has the parent '{parent}', which is not defined before it")
+            raise DataError(
+                f"{path}: '{name}' has the parent '{parent}', which is not defined before it"
+            )
         full = name if parent == "0" else f"{paths[parent]}/{name}"
         if full in [other for other, _ in classes]:
             raise DataError(f"{path}: the class '{full}' is defined twice")

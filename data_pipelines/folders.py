@@ -27,7 +27,10 @@ def entries(folder: pathlib.Path) -> tuple[list[str], list[str]]:
 
 
 def walk(
-    root: pathlib.Path, *, depth: int, enter: Callable[[pathlib.Path, list[str], list[str]], Iterable[str]]
+    root: pathlib.Path,
+    *,
+    depth: int,
+    enter: Callable[[pathlib.Path, list[str], list[str]], Iterable[str]],
 ) -> Iterator[tuple[pathlib.Path, list[str], list[str]]]:
     """(folder, its files, its folders) of root and of what lies below it, nearest first, `depth` levels down.
 

@@ -71,12 +71,18 @@ def _source_frame(centroid: np.ndarray, scale: float) -> dict[str, Any]:
     with np.errstate(over="ignore", under="ignore"):
         middle, size = centroid.astype(np.float32), np.float32(scale)
     if not (np.isfinite(middle).all() and 0 < size < np.inf):
-        raise DataError(f"is {scale:.3g} large, {np.abs(centroid).max():.3g} from the origin; float32 cannot hold that")
+        raise DataError(
+            f"is {scale:.3g} large, {np.abs(centroid).max():.3g} from the origin; float32 cannot hold that"
+        )
     return {"centroid": middle, "scale": size}
 
 
 def mesh_examples(
-    items: Iterable[MeshItem], *, skipped: list[dict[str, str]], num_points: int | None = None, jobs: int = 1
+    items: Iterable[MeshItem],
+    *,
+    skipped: list[dict[str, str]],
+    num_points: int | None = None,
+    jobs: int = 1,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(id, record) of every mesh that can be used, in the order of items; the others go to `skipped` with their reason.
 
@@ -93,12 +99,16 @@ def mesh_examples(
             yield item.identity, {**outcome, "label": item.label}
 
 
-def _outcomes(items: Iterable[MeshItem], num_points: int, jobs: int) -> Iterator[tuple[MeshItem, dict[str, Any] | str]]:
+def _outcomes(
+    items: Iterable[MeshItem], num_points: int, jobs: int
+) -> Iterator[tuple[MeshItem, dict[str, Any] | str]]:
     if jobs <= 1:
         for item in items:
             yield item, _read(item, num_points)
         return
-    waiting: collections.deque[tuple[MeshItem, concurrent.futures.Future[dict[str, Any] | str]]] = collections.deque()
+    waiting: collections.deque[tuple[MeshItem, concurrent.futures.Future[dict[str, Any] | str]]] = (
+        collections.deque()
+    )
     # Spawned, not forked: the parent may have threads of JAX and of the record writer.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:

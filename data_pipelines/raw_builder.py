@@ -15,11 +15,15 @@ from jax3dret.core.types import ConfigError
 def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.Path:
     """manual_dir as an absolute path. Raises ConfigError with what the builder wants there if a user gave none."""
     if manual_dir is None:
-        raise ConfigError(f"{builder.name} needs manual_dir. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        raise ConfigError(
+            f"{builder.name} needs manual_dir. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        )
     return pathlib.Path(manual_dir).expanduser().absolute()
 
 
-def record_info(builder: Any, features: tfds.features.FeaturesDict, *, homepage: str) -> tfds.core.DatasetInfo:
+def record_info(
+    builder: Any, features: tfds.features.FeaturesDict, *, homepage: str
+) -> tfds.core.DatasetInfo:
     """Records that keep the builder's order, described by its configuration, or by its docstring where it has none."""
     config = builder.builder_config
     return tfds.core.DatasetInfo(
@@ -43,7 +47,9 @@ def planned_splits(
 
     published: numbers of shapes. missing: files that are not there, of the `listed` that the data set's lists name.
     """
-    name = f"{builder.name}/{builder.builder_config.name}" if builder.builder_config else builder.name
+    name = (
+        f"{builder.name}/{builder.builder_config.name}" if builder.builder_config else builder.name
+    )
     warn_counts(name, root, builder.planned, published or {})
     warn_missing(name, missing, listed)
     return {split: builder._generate_examples(split) for split in builder.planned}

@@ -35,7 +35,12 @@ def places(manual_dir: pathlib.Path, depth: int = 1) -> list[pathlib.Path]:
     """manual_dir and its folders down to `depth` levels, nearest first: archives unpack with or without a top folder."""
     found, level = [manual_dir], [manual_dir]
     for _ in range(depth):
-        level = [p for here in level for p in sorted(here.iterdir()) if p.is_dir() and not hidden(p, manual_dir)]
+        level = [
+            p
+            for here in level
+            for p in sorted(here.iterdir())
+            if p.is_dir() and not hidden(p, manual_dir)
+        ]
         found += level
     return found
 
@@ -55,9 +60,7 @@ def not_the_file(path: pathlib.Path) -> str | None:
     if not head:
         return "is empty (0 bytes); copy or download it again"
     if _HTML.match(head):
-        return (
-            "is an HTML page (a failed download?); download the file itself, after logging in if its site asks for it"
-        )
+        return "is an HTML page (a failed download?); download the file itself, after logging in if its site asks for it"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file; fetch it with 'git lfs pull'"
     return None
@@ -65,11 +68,15 @@ def not_the_file(path: pathlib.Path) -> str | None:
 
 def packed(manual_dir: pathlib.Path) -> str:
     """For the end of "nothing usable here": the archives that lie there unopened, or what they are instead. May be empty."""
-    found = [p for p in sorted(manual_dir.iterdir()) if p.is_file() and p.suffix.lower() in _ARCHIVES]
+    found = [
+        p for p in sorted(manual_dir.iterdir()) if p.is_file() and p.suffix.lower() in _ARCHIVES
+    ]
     notes = []
     for path in found[:4]:
         wrong = not_the_file(path)
-        notes.append(f"{path.name} {wrong}" if wrong else f"{path.name} is not unpacked; unpack it there")
+        notes.append(
+            f"{path.name} {wrong}" if wrong else f"{path.name} is not unpacked; unpack it there"
+        )
     more = f"; and {len(found) - 4} more archives" if len(found) > 4 else ""
     return f"; {'; '.join(notes)}{more}" if notes else ""
 
@@ -96,7 +103,9 @@ def read_json(path: pathlib.Path, wanted: str) -> Any:
         return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         first = str(error).partition("\n")[0]
-        raise DataError(f"{path}: not readable JSON ({first}); {wanted} is needed; copy it again") from None
+        raise DataError(
+            f"{path}: not readable JSON ({first}); {wanted} is needed; copy it again"
+        ) from None
 
 
 def open_hdf5(path: pathlib.Path) -> h5py.File:
@@ -120,7 +129,9 @@ def count_notes(counts: Mapping[str, int], published: Mapping[str, int]) -> dict
     }
 
 
-def warn_counts(name: str, root: pathlib.Path, counts: Mapping[str, int], published: Mapping[str, int]) -> None:
+def warn_counts(
+    name: str, root: pathlib.Path, counts: Mapping[str, int], published: Mapping[str, int]
+) -> None:
     """One warning for every split whose number of shapes is not the published one."""
     for split, number in published.items():
         if counts.get(split, 0) != number:
@@ -152,6 +163,4 @@ def require_some(root: pathlib.Path, missing: Sequence[str], total: int, wanted:
 
 
 def _missing(missing: Sequence[str], total: int) -> str:
-    return (
-        f"{len(missing)} of {total} files of the split are missing (first: {missing[0] if missing else 'none listed'})"
-    )
+    return f"{len(missing)} of {total} files of the split are missing (first: {missing[0] if missing else 'none listed'})"

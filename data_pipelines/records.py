@@ -33,7 +33,9 @@ LOG_SECONDS = 10.0
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
-def shape_features(class_names: Sequence[str], *, normals: bool, mesh: bool) -> tfds.features.FeaturesDict:
+def shape_features(
+    class_names: Sequence[str], *, normals: bool, mesh: bool
+) -> tfds.features.FeaturesDict:
     """The record of one shape: points in the unit ball with the centroid and scale that give back the source's frame.
 
     points, normals [N, 3] and vertices [V, 3] are float32, faces [F, 3] int32; arrays are stored as their bytes, which
@@ -41,7 +43,9 @@ def shape_features(class_names: Sequence[str], *, normals: bool, mesh: bool) -> 
     """
 
     def rows(dtype: Any) -> tfds.features.Tensor:
-        return tfds.features.Tensor(shape=(None, 3), dtype=dtype, encoding=tfds.features.Encoding.BYTES)
+        return tfds.features.Tensor(
+            shape=(None, 3), dtype=dtype, encoding=tfds.features.Encoding.BYTES
+        )
 
     features: dict[str, Any] = {
         "id": tfds.features.Text(),
@@ -57,7 +61,9 @@ def shape_features(class_names: Sequence[str], *, normals: bool, mesh: bool) -> 
     return tfds.features.FeaturesDict(features)
 
 
-def write_splits(builder: Any, dl_manager: Any, *, name: str, shard_bytes: int = SHARD_BYTES) -> dict[str, Any]:
+def write_splits(
+    builder: Any, dl_manager: Any, *, name: str, shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
     """Writes every split of `builder` into builder.data_dir and returns the manifest's "splits" as read back from disk.
 
     builder: a tfds GeneratorBasedBuilder whose examples hold "id" and "label". Splits that yield nothing are left out.
@@ -78,7 +84,9 @@ def write_splits(builder: Any, dl_manager: Any, *, name: str, shard_bytes: int =
         )
         with _progress(f"{name} {split}", planned.get(split)) as advance:
             seen: list[tuple[str, int]] = []
-            shards = _write_shards(folder, examples, builder.info.features, seen, advance, shard_bytes)
+            shards = _write_shards(
+                folder, examples, builder.info.features, seen, advance, shard_bytes
+            )
         if not seen:
             logger.warning("%s: the split '%s' has no records and is left out", name, split)
             continue
@@ -86,7 +94,9 @@ def write_splits(builder: Any, dl_manager: Any, *, name: str, shard_bytes: int =
         for index, (path, _, _) in enumerate(shards):
             path.rename(str(template.sharded_filepath(shard_index=index, num_shards=len(shards))))
         infos.append(
-            tfds_splits.SplitInfo(name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template)
+            tfds_splits.SplitInfo(
+                name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
+            )
         )
         written[split] = seen
     if not infos:
@@ -114,9 +124,14 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
         raise DataError(
             f"{folder / 'manifest.json'}: cannot be read ({error}); remove {folder} and build again"
         ) from None
-    missing = sorted({"name", "version", "splits", "class_names"} - set(manifest if isinstance(manifest, dict) else ()))
+    missing = sorted(
+        {"name", "version", "splits", "class_names"}
+        - set(manifest if isinstance(manifest, dict) else ())
+    )
     if missing:
-        raise DataError(f"{folder / 'manifest.json'}: has no '{missing[0]}'; remove {folder} and build again")
+        raise DataError(
+            f"{folder / 'manifest.json'}: has no '{missing[0]}'; remove {folder} and build again"
+        )
     return manifest
 
 
@@ -136,7 +151,11 @@ def _write_shards(
         for _, example in examples:
             if writer is None:
                 path = folder / f"shard-{len(shards):05d}.part"
-                writer, count, size = array_record_module.ArrayRecordWriter(str(path), _WRITER_OPTIONS), 0, 0
+                writer, count, size = (
+                    array_record_module.ArrayRecordWriter(str(path), _WRITER_OPTIONS),
+                    0,
+                    0,
+                )
             serialized = features.serialize_example(example)
             writer.write(serialized)
             seen.append((str(example["id"]), int(label_of(example["label"]))))
@@ -162,21 +181,29 @@ def _require_unique(written: dict[str, list[tuple[str, int]]], name: str) -> Non
     for rows in written.values():
         for identity, _ in rows:
             if identity in ids:
-                raise DataError(f"{name}: two records have the id '{identity}'; ids must be unique over all splits")
+                raise DataError(
+                    f"{name}: two records have the id '{identity}'; ids must be unique over all splits"
+                )
             ids.add(identity)
 
 
-def _read_back(folder: pathlib.Path, written: dict[str, list[tuple[str, int]]], name: str) -> dict[str, Any]:
+def _read_back(
+    folder: pathlib.Path, written: dict[str, list[tuple[str, int]]], name: str
+) -> dict[str, Any]:
     builder = tfds.builder_from_directory(folder)
     found: dict[str, Any] = {}
     features = builder.info.features
     decoder = tfds.features.FeaturesDict({"id": features["id"], "label": features["label"]})
     for split, rows in written.items():
-        raw = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        raw = builder.as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
         records = [decoder.deserialize_example_np(raw[i]) for i in range(len(raw))]
         ids, labels = [r["id"].decode() for r in records], [int(r["label"]) for r in records]
         if list(zip(ids, labels, strict=True)) != rows:
-            raise DataError(f"{name}: the split '{split}' reads back otherwise than it was written; check the disk")
+            raise DataError(
+                f"{name}: the split '{split}' reads back otherwise than it was written; check the disk"
+            )
         found[split] = {"items": len(ids), "ids": ids, "labels": labels}
     return found
 
@@ -204,7 +231,9 @@ def _progress(what: str, total: int | None) -> Iterator[Any]:
         from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-        progress = bar.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+        progress = bar.enter_context(
+            Progress(*columns, console=Console(stderr=True), transient=True)
+        )
         task = progress.add_task(what, total=total)
         step = lambda: progress.advance(task)  # noqa: E731
 

@@ -25,7 +25,14 @@ from data_pipelines.mesh_records import NUM_POINTS, MeshItem, mesh_examples
 from data_pipelines.raw_builder import raw_folder, record_info
 from data_pipelines.raw_files import not_the_file, packed, sizes
 from data_pipelines.records import shape_features
-from data_pipelines.shrec_splits import SPLIT_SEED, TEST_SHARE, UNSEEN_MODELS, read_models, split_models, unseen_classes
+from data_pipelines.shrec_splits import (
+    SPLIT_SEED,
+    TEST_SHARE,
+    UNSEEN_MODELS,
+    read_models,
+    split_models,
+    unseen_classes,
+)
 from data_pipelines.sketch_records import sketch_example, sketch_features
 from jax3dret.core.types import DataError
 from jax3dret.data.matching import folded
@@ -93,7 +100,9 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
     HOMEPAGE = ""
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: processes that read meshes, or threads that read sketches; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs
@@ -105,13 +114,18 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
         self.UP_AXIS = "y" if shapes else None
         self.KIND = self.builder_config.kind
         self.planned = {split: len(part) for split, part in items.items()}
-        self.files = sizes(self._root, [*layout.lists, *(item.path for part in items.values() for item in part)])
+        self.files = sizes(
+            self._root, [*layout.lists, *(item.path for part in items.values() for item in part)]
+        )
         self.source = {
             "kind": self.name,
             "benchmark": self.builder_config.title,
             "manual_dir": self._root.name,
             "counts": dict(self.planned),
-            "classes": {"seen": len(layout.class_names) - len(layout.unseen), "unseen": len(layout.unseen)},
+            "classes": {
+                "seen": len(layout.class_names) - len(layout.unseen),
+                "unseen": len(layout.unseen),
+            },
             "unseen_rule": f"at most {UNSEEN_MODELS} models in the list",
             "unseen_classes": list(layout.unseen),
             **layout.notes,
@@ -128,7 +142,9 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     def _info(self) -> tfds.core.DatasetInfo:
         names = self._layout.class_names
         shapes = self.builder_config.kind == "shapes"
-        features = shape_features(names, normals=True, mesh=True) if shapes else sketch_features(names)
+        features = (
+            shape_features(names, normals=True, mesh=True) if shapes else sketch_features(names)
+        )
         return record_info(self, features, homepage=self.HOMEPAGE)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
@@ -148,12 +164,24 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
 
 def _find(root: pathlib.Path, config: ShrecConfig) -> _Layout:
     found = shrec_files.survey(root)
-    path = shrec_files.the_list(found, config.model_list, f"model list ({config.model_list_example})")
+    path = shrec_files.the_list(
+        found, config.model_list, f"model list ({config.model_list_example})"
+    )
     models = read_models(path)
     unseen = unseen_classes(models)
     if config.totals is not None:
-        numbers = {"classes": len(models), "models": sum(map(len, models.values())), "unseen classes": len(unseen)}
-        published = dict(zip(numbers, (config.totals.classes, config.totals.models, config.totals.unseen), strict=True))
+        numbers = {
+            "classes": len(models),
+            "models": sum(map(len, models.values())),
+            "unseen classes": len(unseen),
+        }
+        published = dict(
+            zip(
+                numbers,
+                (config.totals.classes, config.totals.models, config.totals.unseen),
+                strict=True,
+            )
+        )
         _require_published(path, config.title, published, numbers)
     part = _models if config.kind == "shapes" else _sketches
     layout = part(root, config, found, models, unseen)
@@ -170,7 +198,9 @@ def _models(
     models: dict[str, tuple[int, ...]],
     unseen: tuple[str, ...],
 ) -> _Layout:
-    there = shrec_files.model_files(found, (n for part in models.values() for n in part), digits=config.digits)
+    there = shrec_files.model_files(
+        found, (n for part in models.values() for n in part), digits=config.digits
+    )
     total = sum(map(len, models.values()))
     warnings = []
     missing = shrec_files.runs(there.missing, config.form)
@@ -180,7 +210,9 @@ def _models(
             f"db/<k>/m<N>/m<N>.off of the Princeton Shape Benchmark, are needed{packed(root)}"
         )
     if missing:
-        line = f"{len(there.missing)} of the {total} models are missing in {there.folder}: {missing}"
+        line = (
+            f"{len(there.missing)} of the {total} models are missing in {there.folder}: {missing}"
+        )
         if config.totals is not None:
             raise DataError(f"{line}; {config.title} is measured with all of them")
         warnings.append(line)
@@ -211,7 +243,12 @@ def _sketches(
     unseen: tuple[str, ...],
 ) -> _Layout:
     names = {folded(name): name for name in models}
-    splits: dict[str, list[_Sketch]] = {"train": [], "test": [], "unseen_train": [], "unseen_test": []}
+    splits: dict[str, list[_Sketch]] = {
+        "train": [],
+        "test": [],
+        "unseen_train": [],
+        "unseen_test": [],
+    }
     counts = {half: dict.fromkeys(models, 0) for half in _HALVES}
     shapeless: dict[str, int] = {}
     lists, folders, warnings, missing = [], {}, [], []
@@ -226,7 +263,10 @@ def _sketches(
                 shapeless[own_name] = shapeless.get(own_name, 0) + len(paths)
                 continue
             split = f"unseen_{half}" if label in unseen else half
-            items = [_Sketch(p, f"{label}/{half}/{p.stem}", label, p.relative_to(root).as_posix()) for p in paths]
+            items = [
+                _Sketch(p, f"{label}/{half}/{p.stem}", label, p.relative_to(root).as_posix())
+                for p in paths
+            ]
             splits[split] += items
             counts[half][label] = len(items)
             stems[label] = {path.stem for path in paths}
@@ -244,13 +284,17 @@ def _sketches(
     if config.totals is not None:
         _require_sketches(root, config.title, config.totals, counts, shapeless, missing)
     if missing:
-        warnings.append(f"{len(missing)} sketches that the lists name are missing: {', '.join(missing)}")
+        warnings.append(
+            f"{len(missing)} sketches that the lists name are missing: {', '.join(missing)}"
+        )
     if shapeless:
         warnings.append(
             f"{sum(shapeless.values())} sketches of {len(shapeless)} classes without shapes are left out: {_counted(shapeless)}"
         )
     if sketchless:
-        warnings.append(f"{len(sketchless)} classes have shapes but no sketches: {', '.join(sketchless)}")
+        warnings.append(
+            f"{len(sketchless)} classes have shapes but no sketches: {', '.join(sketchless)}"
+        )
     notes = {
         "sketches_from": folders,
         "sketch_lists": [path.relative_to(root).as_posix() for path in lists],
@@ -271,12 +315,23 @@ def _unlisted(
         if name is not None:
             listed[name] = {sketch.lstrip("0") for sketch in entry.models}
     there = {name: {stem.lstrip("0"): stem for stem in part} for name, part in stems.items()}
-    total, met = sum(map(len, listed.values())), sum(len(listed[n] & there.get(n, {}).keys()) for n in listed)
+    total, met = (
+        sum(map(len, listed.values())),
+        sum(len(listed[n] & there.get(n, {}).keys()) for n in listed),
+    )
     if not met:
         return [], [f"{path.name} names none of the sketches by their files; it was not used"]
     extra = sum(map(len, there.values())) - met
-    absent = [(n, s) for n in sorted(listed) for s in sorted(listed[n] - there.get(n, {}).keys(), key=_by_number)]
-    note = [f"{extra} sketches are not among the {total} of {path.name}; they are used"] if extra else []
+    absent = [
+        (n, s)
+        for n in sorted(listed)
+        for s in sorted(listed[n] - there.get(n, {}).keys(), key=_by_number)
+    ]
+    note = (
+        [f"{extra} sketches are not among the {total} of {path.name}; they are used"]
+        if extra
+        else []
+    )
     return absent, note
 
 
@@ -315,7 +370,9 @@ def _require_published(
     if dict(numbers) != dict(published):
         expected = ", ".join(f"{number:,} {what}" for what, number in published.items())
         found = ", ".join(f"{number:,} {what}" for what, number in numbers.items())
-        raise DataError(f"{path}: {title} has {expected}; found {found}; the list of the track itself is needed")
+        raise DataError(
+            f"{path}: {title} has {expected}; found {found}; the list of the track itself is needed"
+        )
 
 
 def _sketch_examples(
@@ -342,7 +399,9 @@ def _write_split(path: pathlib.Path, splits: Mapping[str, Iterable[MeshItem]]) -
     with temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("id", "class", "split"))
-        table.writerows((item.identity, item.label, split) for split, part in splits.items() for item in part)
+        table.writerows(
+            (item.identity, item.label, split) for split, part in splits.items() for item in part
+        )
     temporary.replace(path)
 
 

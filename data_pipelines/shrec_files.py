@@ -45,7 +45,11 @@ def survey(root: pathlib.Path) -> Survey:
     sketches: list[pathlib.Path] = []
 
     def enter(folder: pathlib.Path, files: list[str], folders: list[str]) -> list[str]:
-        return [] if _holds_models(folder, files, folders) else [n for n in folders if not _SKETCHES.fullmatch(n)]
+        return (
+            []
+            if _holds_models(folder, files, folders)
+            else [n for n in folders if not _SKETCHES.fullmatch(n)]
+        )
 
     for folder, files, folders in walk(root, depth=_DEPTH, enter=enter):
         lists += [folder / name for name in files if name.lower().endswith(".cla")]
@@ -80,7 +84,9 @@ def sketch_folder(found: Survey, pattern: str, wanted: str) -> pathlib.Path:
     """The one folder of sketches whose name fits the pattern; DataError if there is none or there are several."""
     fitting = _named(found.sketches, pattern)
     if not fitting:
-        raise DataError(f"{found.root}: no folder {wanted} there or {_DEPTH} levels below{packed(found.root)}")
+        raise DataError(
+            f"{found.root}: no folder {wanted} there or {_DEPTH} levels below{packed(found.root)}"
+        )
     _require_one(found.root, fitting, range(len(fitting)))
     return fitting[0]
 
@@ -104,11 +110,17 @@ def model_files(found: Survey, numbers: Iterable[int], *, digits: int) -> ModelF
     for folder in found.models:
         names, inner = entries(folder)
         if _is_benchmark(folder, inner):
-            paths = {n: folder / str(n // 100) / f"m{n}" / f"m{n}.off" for n in wanted} if not digits else {}
+            paths = (
+                {n: folder / str(n // 100) / f"m{n}" / f"m{n}.off" for n in wanted}
+                if not digits
+                else {}
+            )
             files = {n: path for n, path in paths.items() if path.is_file()}
         else:
             stems = {match[1]: name for name in names if (match := _MODEL.fullmatch(name))}
-            files = {n: folder / stems[text] for n in wanted if (text := str(n).zfill(digits)) in stems}
+            files = {
+                n: folder / stems[text] for n in wanted if (text := str(n).zfill(digits)) in stems
+            }
         if len(files) > len(best.files):
             best = ModelFiles(folder, files, tuple(n for n in wanted if n not in files))
     return best
@@ -124,9 +136,13 @@ def sketch_files(folder: pathlib.Path, half: str) -> dict[str, list[pathlib.Path
     names: dict[str, str] = {}
     for name in entries(folder)[1]:
         if names.setdefault(folded(name), name) != name:
-            raise DataError(f"{folder}: the folders '{names[folded(name)]}' and '{name}' are one class by their names")
+            raise DataError(
+                f"{folder}: the folders '{names[folded(name)]}' and '{name}' are one class by their names"
+            )
         inside = folder / name / half
-        pngs = [p for p in entries(inside)[0] if p.lower().endswith(".png")] if inside.is_dir() else []
+        pngs = (
+            [p for p in entries(inside)[0] if p.lower().endswith(".png")] if inside.is_dir() else []
+        )
         classes[name] = [inside / png for png in sorted(pngs, key=_by_number)]
     return classes
 
@@ -139,7 +155,9 @@ def runs(numbers: Iterable[int], form: str) -> str:
             spans[-1][1] = number
         else:
             spans.append([number, number])
-    return ", ".join(form.format(a) if a == b else f"{form.format(a)}-{form.format(b)}" for a, b in spans)
+    return ", ".join(
+        form.format(a) if a == b else f"{form.format(a)}-{form.format(b)}" for a, b in spans
+    )
 
 
 def _holds_models(folder: pathlib.Path, files: Iterable[str], folders: Iterable[str]) -> bool:
@@ -155,10 +173,14 @@ def _named(paths: Iterable[pathlib.Path], pattern: str) -> list[pathlib.Path]:
     return [path for path in paths if re.fullmatch(pattern, path.name, re.IGNORECASE)]
 
 
-def _require_one(root: pathlib.Path, fitting: Sequence[pathlib.Path], contents: Iterable[object]) -> None:
+def _require_one(
+    root: pathlib.Path, fitting: Sequence[pathlib.Path], contents: Iterable[object]
+) -> None:
     if len(set(contents)) > 1:
         places = ", ".join(path.relative_to(root).as_posix() for path in fitting)
-        raise DataError(f"{root}: {len(fitting)} of a kind that are not the same: {places}; give the folder of one")
+        raise DataError(
+            f"{root}: {len(fitting)} of a kind that are not the same: {places}; give the folder of one"
+        )
 
 
 def _by_number(name: str) -> tuple[int, str]:

@@ -36,12 +36,16 @@ def read_models(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
     for entry in read_cla(path):
         name = entry.path.rpartition("/")[2]
         if any(folded(name) == folded(other) for other in classes):
-            raise DataError(f"{path}: the class '{name}' stands there twice; class names must differ")
+            raise DataError(
+                f"{path}: the class '{name}' stands there twice; class names must differ"
+            )
         numbers = []
         for model in entry.models:
             match = re.fullmatch(r"[mM]?(\d+)", model)
             if match is None:
-                raise DataError(f"{path}: '{model}' in the class '{name}' is no model number; 1118 or m1118 is needed")
+                raise DataError(
+                    f"{path}: '{model}' in the class '{name}' is no model number; 1118 or m1118 is needed"
+                )
             number = int(match[1])
             if places.setdefault(number, name) != name or number in numbers:
                 raise DataError(
@@ -57,7 +61,9 @@ def unseen_classes(models: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
     return tuple(sorted(name for name, numbers in models.items() if len(numbers) <= UNSEEN_MODELS))
 
 
-def split_models(models: Mapping[str, Sequence[int]], *, seed: int = SPLIT_SEED) -> dict[str, list[tuple[str, int]]]:
+def split_models(
+    models: Mapping[str, Sequence[int]], *, seed: int = SPLIT_SEED
+) -> dict[str, list[tuple[str, int]]]:
     """{"train", "test", "unseen": [(class, number)]}, ordered by class and number.
 
     Of a seen class with n models max(1, round(0.2 n)) are test: the first of a permutation of its sorted numbers, whose generator
@@ -71,7 +77,9 @@ def split_models(models: Mapping[str, Sequence[int]], *, seed: int = SPLIT_SEED)
             splits["unseen"] += [(name, number) for number in numbers]
             continue
         digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-        order = np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(len(numbers))
+        order = np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(
+            len(numbers)
+        )
         test = set(order[: max(1, round(TEST_SHARE * len(numbers)))].tolist())
         for place, number in enumerate(numbers):
             splits["test" if place in test else "train"].append((name, number))

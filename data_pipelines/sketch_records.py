@@ -18,7 +18,9 @@ def sketch_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
         {
             "id": tfds.features.Text(),
             "label": tfds.features.ClassLabel(names=list(class_names)),
-            "png": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES),
+            "png": tfds.features.Tensor(
+                shape=(None,), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+            ),
         }
     )
 

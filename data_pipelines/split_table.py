@@ -51,7 +51,12 @@ def find_split_table(manual_dir: pathlib.Path, stem: str) -> SplitTable | None:
         DataError: there are several, or the one there is cannot be used.
     """
     folders = (manual_dir, manual_dir / "splits")
-    found = [p for folder in folders for kind in ("json", "tsv") for p in sorted(folder.glob(f"{stem}_v*.{kind}"))]
+    found = [
+        p
+        for folder in folders
+        for kind in ("json", "tsv")
+        for p in sorted(folder.glob(f"{stem}_v*.{kind}"))
+    ]
     if len(found) > 1:
         names = ", ".join(path.relative_to(manual_dir).as_posix() for path in found)
         raise DataError(f"{manual_dir}: holds {len(found)} split files: {names}; keep one")
@@ -70,17 +75,23 @@ def read_split_table(path: pathlib.Path) -> SplitTable:
     keys: set[str] = set()
     for row, number in parse(path):
         if row.split not in SPLITS:
-            raise DataError(f"{path}: '{row.key}' is in the split '{row.split}'; one of {', '.join(SPLITS)} is needed")
+            raise DataError(
+                f"{path}: '{row.key}' is in the split '{row.split}'; one of {', '.join(SPLITS)} is needed"
+            )
         if row.key in keys:
             raise DataError(f"{path}: the key '{row.key}' comes twice; keys must be unique")
         if ids.setdefault(number, row.label) != row.label:
-            raise DataError(f"{path}: label id {number} is '{ids[number]}' and '{row.label}'; one label each is needed")
+            raise DataError(
+                f"{path}: label id {number} is '{ids[number]}' and '{row.label}'; one label each is needed"
+            )
         keys.add(row.key)
         rows.append(row)
     if not rows:
         raise DataError(f"{path}: lists no samples; {_WANTED} is needed")
     if sorted(ids) != list(range(len(ids))) or len(set(ids.values())) != len(ids):
-        raise DataError(f"{path}: label ids must number the {len(set(ids.values()))} labels from 0, one each")
+        raise DataError(
+            f"{path}: label ids must number the {len(set(ids.values()))} labels from 0, one each"
+        )
     return SplitTable(path, tuple(ids[i] for i in range(len(ids))), tuple(rows))
 
 
@@ -93,19 +104,29 @@ def _from_json(path: pathlib.Path) -> Iterator[tuple[Row, int]]:
         try:
             number = int(sample["label_id"])
             row = Row(
-                key, str(sample["label"]), str(sample["split"]), sample.get("path"), bool(sample.get("cache_path"))
+                key,
+                str(sample["label"]),
+                str(sample["split"]),
+                sample.get("path"),
+                bool(sample.get("cache_path")),
             )
         except (KeyError, TypeError, ValueError):
-            raise DataError(f"{path}: sample '{key}' must have 'label', 'label_id' and 'split'") from None
+            raise DataError(
+                f"{path}: sample '{key}' must have 'label', 'label_id' and 'split'"
+            ) from None
         yield row, number
 
 
 def _from_table(path: pathlib.Path) -> Iterator[tuple[Row, int]]:
-    reader = csv.DictReader(read_text(path, _WANTED).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.DictReader(
+        read_text(path, _WANTED).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE
+    )
     columns = list(reader.fieldnames or [])
     lacking = sorted({"label_id", "label", "split"} - set(columns))
     if lacking or columns[0] in ("label_id", "label", "split"):
-        raise DataError(f"{path}: has no column '{lacking[0] if lacking else 'key'}'; {_WANTED} is needed")
+        raise DataError(
+            f"{path}: has no column '{lacking[0] if lacking else 'key'}'; {_WANTED} is needed"
+        )
     for line, cells in enumerate(reader, start=2):
         values: dict[str, Any] = cells
         try:
@@ -115,4 +136,13 @@ def _from_table(path: pathlib.Path) -> Iterator[tuple[Row, int]]:
                 f"{path}: line {line} has the label id {values['label_id']!r}; a number is needed"
             ) from None
         cloud = values.get("has_cloud", "1") != "0"
-        yield Row(values[columns[0]], values["label"], str(values["split"]), values.get("mesh_path"), cloud), number
+        yield (
+            Row(
+                values[columns[0]],
+                values["label"],
+                str(values["split"]),
+                values.get("mesh_path"),
+                cloud,
+            ),
+            number,
+        )

@@ -41,7 +41,9 @@ def parts(tmp_path) -> pathlib.Path:
 
 
 def left_over(out: pathlib.Path) -> list[str]:
-    return sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return sorted(
+        str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.suffix != ".lock"
+    )
 
 
 def load_that(monkeypatch, action):
@@ -59,7 +61,9 @@ def load_that(monkeypatch, action):
 def test_available_names_every_folder():
     entries = {entry.name: entry for entry in driver.available()}
     assert {"modelnet/10", "modelnet/40", "mesh_folder"} <= set(entries)
-    assert "princeton" in entries["modelnet/10"].manual and entries["modelnet/10"].description.startswith("ModelNet10")
+    assert "princeton" in entries["modelnet/10"].manual and entries[
+        "modelnet/10"
+    ].description.startswith("ModelNet10")
     assert all(entry.description and "\n" not in entry.description for entry in entries.values())
 
 
@@ -104,7 +108,9 @@ def test_many_shards_keep_the_order_of_generation(tmp_path, monkeypatch, parts):
     manifest = json.loads((path / "manifest.json").read_text())
     source = open_source(manifest["name"], "train", tmp_path / "out")
     files = sorted(p.name for p in path.glob("*train*"))
-    assert len(files) > 2 and files[0] == f"mesh_folder-train.array_record-00000-of-{len(files):05d}"
+    assert (
+        len(files) > 2 and files[0] == f"mesh_folder-train.array_record-00000-of-{len(files):05d}"
+    )
     assert len(source) == 10 and list(source.ids) == sorted(source.ids)
     assert [source[i]["id"] for i in range(len(source))] == manifest["splits"]["train"]["ids"]
     assert not list(path.glob("*.part"))
@@ -141,7 +147,9 @@ def test_a_killed_build_is_cleaned_and_repeated(tmp_path, parts, caplog):
     )
     root = pathlib.Path(driver.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE
+    )
     try:
         deadline = time.monotonic() + 60
         while not list(out.rglob("shard-*.part")):
@@ -197,7 +205,9 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, parts):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     load_that(monkeypatch, full)
-    with pytest.raises(DataError, match=r"the disk is full \(\d+ MiB free\) while preparing mesh_folder/parts-"):
+    with pytest.raises(
+        DataError, match=r"the disk is full \(\d+ MiB free\) while preparing mesh_folder/parts-"
+    ):
         driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     assert left_over(tmp_path / "out") == []
 
@@ -253,7 +263,9 @@ class MadeUp(tfds.core.GeneratorBasedBuilder):
     """Shapes out of nothing: a builder that needs no raw files."""
 
     VERSION = tfds.core.Version("1.2.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, description=name) for name in ("demo", "full")]  # noqa: RUF012
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        tfds.core.BuilderConfig(name=name, description=name) for name in ("demo", "full")
+    ]
     UP_AXIS = "y"
 
     def __init__(self, **kwargs):
@@ -272,7 +284,11 @@ class MadeUp(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, names):
-        zero = {"points": np.zeros((1, 3), np.float32), "centroid": np.zeros(3, np.float32), "scale": np.float32(1)}
+        zero = {
+            "points": np.zeros((1, 3), np.float32),
+            "centroid": np.zeros(3, np.float32),
+            "scale": np.float32(1),
+        }
         for name in names:
             yield name, {"id": name, "label": "b", **zero}
 
@@ -303,7 +319,9 @@ def test_a_builder_that_needs_no_raw_files(tmp_path, monkeypatch, caplog):
     assert "the split 'none' has no records" in caplog.text
     before = (path / "manifest.json").stat().st_mtime_ns
     assert driver.build("made_up/demo", data_dir=tmp_path, manual_dir="/gone") == path
-    assert (path / "manifest.json").stat().st_mtime_ns == before and "needs no raw files" in caplog.text
+    assert (
+        path / "manifest.json"
+    ).stat().st_mtime_ns == before and "needs no raw files" in caplog.text
 
 
 def test_two_records_with_one_id_are_refused():
@@ -314,7 +332,10 @@ def test_two_records_with_one_id_are_refused():
 
 def test_progress_is_plain_lines_off_a_terminal(monkeypatch, caplog, capfd):
     monkeypatch.setattr(records, "LOG_SECONDS", 0.0)
-    with caplog.at_level(logging.INFO, logger="jax3dret"), records._progress("x train", 3) as advance:
+    with (
+        caplog.at_level(logging.INFO, logger="jax3dret"),
+        records._progress("x train", 3) as advance,
+    ):
         for _ in range(3):
             advance()
     assert caplog.messages[0].startswith("x train: 1 of 3 items, ") and len(caplog.messages) == 4
@@ -339,4 +360,6 @@ def test_features_keep_every_bit():
     for key in set(example) - {"id", "label"}:
         np.testing.assert_array_equal(back[key], example[key])
         assert np.shape(back[key]) == np.shape(example[key])
-        assert key == "scale" or back[key].dtype == example[key].dtype  # TFDS gives scalars as Python numbers
+        assert (
+            key == "scale" or back[key].dtype == example[key].dtype
+        )  # TFDS gives scalars as Python numbers

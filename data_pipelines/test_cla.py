@@ -44,7 +44,10 @@ def test_nested_classes(tmp_path):
         ("OFF\n4 4 0\n", "does not begin"),
         (TRAIN.rpartition("8")[0], "announces 5 classes and 4 models but holds 5 and 3"),
         (TRAIN.partition("wheel")[0], "announces 5 classes and 4 models but holds 3 and 2"),
-        (TRAIN.replace("12\n", ""), "'wheel 0 1' stands where 1 more models of 'vehicle/car/sedan' should"),
+        (
+            TRAIN.replace("12\n", ""),
+            "'wheel 0 1' stands where 1 more models of 'vehicle/car/sedan' should",
+        ),
         (TRAIN.replace("sedan car", "sedan auto"), "'sedan' has the parent 'auto'"),
         (TRAIN.replace("\n12\n", "\n7\n"), "lists 7 twice among its models"),
         (TRAIN.replace("gear wheel 1", "gear 1"), "'gear 1' is no class line"),
@@ -63,7 +66,10 @@ def test_foreign_line_ends_tabs_and_blanks(tmp_path):
     path.write_bytes(
         b"\xef\xbb\xbfPSB 1\t\r\n2\t3  \r\n\r\nbee\t0 2 \t\r\n  7\t\r\n12 \r\n\r\n\t\r\nwine_bottle 0\t1\r\n000030\t\r\n\r\n"
     )
-    assert [tuple(entry) for entry in read_cla(path)] == [("bee", ("7", "12")), ("wine_bottle", ("000030",))]
+    assert [tuple(entry) for entry in read_cla(path)] == [
+        ("bee", ("7", "12")),
+        ("wine_bottle", ("000030",)),
+    ]
 
 
 def test_what_is_counted_has_its_name(tmp_path):

@@ -24,7 +24,10 @@ def items(tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.obj").write_text(text)
-    return [MeshItem(tmp_path / f"{name}.obj", f"x/{name}", "box", f"x/{name}.obj") for name in [*texts, "gone"]]
+    return [
+        MeshItem(tmp_path / f"{name}.obj", f"x/{name}", "box", f"x/{name}.obj")
+        for name in [*texts, "gone"]
+    ]
 
 
 def test_order_seeds_and_reasons(items):
@@ -34,7 +37,10 @@ def test_order_seeds_and_reasons(items):
     reasons = {entry["file"]: entry["reason"] for entry in skipped}
     assert list(reasons) == ["x/empty.obj", "x/html.obj", "x/nan.obj", "x/gone.obj"]
     assert "0 bytes" in reasons["x/empty.obj"] and "HTML page" in reasons["x/html.obj"]
-    assert "not finite" in reasons["x/nan.obj"] and reasons["x/gone.obj"] == "no such file; check the path"
+    assert (
+        "not finite" in reasons["x/nan.obj"]
+        and reasons["x/gone.obj"] == "no such file; check the path"
+    )
     a, b = examples["x/a"], examples["x/b"]
     assert a["label"] == "box" and a["points"].shape == a["normals"].shape == (50, 3)
     assert not np.array_equal(a["points"], b["points"])  # one mesh, two ids: other points
@@ -48,7 +54,9 @@ def test_processes_give_the_same(items):
     two = []
     alone = list(mesh_examples(items, skipped=one, num_points=50))
     together = list(mesh_examples(items, skipped=two, num_points=50, jobs=2))
-    assert one == two and [identity for identity, _ in alone] == [identity for identity, _ in together]
+    assert one == two and [identity for identity, _ in alone] == [
+        identity for identity, _ in together
+    ]
     for (_, a), (_, b) in zip(alone, together, strict=True):
         assert all(np.array_equal(a[key], b[key]) for key in a)
 
@@ -63,7 +71,9 @@ def test_the_number_of_points_is_the_papers(items, monkeypatch):
 def test_cloud():
     points = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [2, 2, 0]], np.float32)
     record = cloud_record(points, "c")
-    np.testing.assert_allclose(record["points"] * record["scale"] + record["centroid"], points, atol=1e-6)
+    np.testing.assert_allclose(
+        record["points"] * record["scale"] + record["centroid"], points, atol=1e-6
+    )
     with pytest.raises(DataError, match="1 of 2 points are not finite"):
         cloud_record(np.array([[0, 0, np.nan], [1, 1, 1]]), "c")
     with pytest.raises(DataError, match="one place"):

@@ -26,9 +26,12 @@ def made_up(config):
 def test_a_folder_is_absolute_and_none_says_what_is_wanted():
     builder = made_up(None)
     assert (
-        raw_folder(builder, "~/a") == pathlib.Path.home() / "a" and raw_folder(builder, "a") == pathlib.Path.cwd() / "a"
+        raw_folder(builder, "~/a") == pathlib.Path.home() / "a"
+        and raw_folder(builder, "a") == pathlib.Path.cwd() / "a"
     )
-    with pytest.raises(ConfigError, match=r"^made_up needs manual_dir\. manual_dir holds things\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^made_up needs manual_dir\. manual_dir holds things\.$"
+    ):
         raw_folder(builder, None)
 
 
@@ -42,4 +45,6 @@ def test_every_planned_split_and_what_is_missing(caplog):
         "made_up/small: 1 of 6 files of the split are missing (first: x.off)",
     ]
     caplog.clear()
-    assert planned_splits(made_up(None), ROOT).keys() == builder.planned.keys() and not caplog.messages
+    assert (
+        planned_splits(made_up(None), ROOT).keys() == builder.planned.keys() and not caplog.messages
+    )

@@ -39,7 +39,9 @@ def test_json_and_table_read_alike(tmp_path):
     table = read_split_table(write_json(tmp_path / "x_v0.json"))
     assert table.class_names == ("bed", "sofa")  # by label id, not in the order of appearance
     assert table.counts == {"train": 1, "val": 1, "test": 1}
-    assert table.rows[0].path == "sofa/train/sofa_0001.off" and [row.cloud for row in table.rows] == [True, True, False]
+    assert table.rows[0].path == "sofa/train/sofa_0001.off" and [
+        row.cloud for row in table.rows
+    ] == [True, True, False]
     rows = [
         ("a1", 1, "sofa", "train", 1, "sofa/train/sofa_0001.off"),
         ("b2", 0, "bed", "test", 1, ""),
@@ -58,7 +60,9 @@ def test_found_beside_the_raw_files(tmp_path):
     found = find_split_table(tmp_path, "mcb")
     assert found is not None and found.file.name == "mcb_v0.json"
     write_json(tmp_path / "mcb_v1.json")
-    with pytest.raises(DataError, match=r"holds 2 split files: mcb_v1.json, splits/mcb_v0.json; keep one"):
+    with pytest.raises(
+        DataError, match=r"holds 2 split files: mcb_v1.json, splits/mcb_v0.json; keep one"
+    ):
         find_split_table(tmp_path, "mcb")
 
 
@@ -107,7 +111,11 @@ def test_what_lies_under_a_name(tmp_path):
         found = not_the_file(tmp_path / name)
         assert (says is None and found is None) or says in found
     text = packed(tmp_path)
-    assert "a.zip is not unpacked" in text and "b.zip is an HTML page" in text and "c.tar.gz is empty" in text
+    assert (
+        "a.zip is not unpacked" in text
+        and "b.zip is an HTML page" in text
+        and "c.tar.gz is empty" in text
+    )
     assert "d.obj" not in text
 
 
@@ -116,7 +124,9 @@ def test_the_published_tables():
     folder = pathlib.Path(os.environ.get("JAX3DRET_REAL_DATA", ""), "splits")
     if not folder.is_dir():
         pytest.skip("set JAX3DRET_REAL_DATA to the folder that holds splits/*_v0.tsv")
-    tables = {stem: find_split_table(folder, stem) for stem in ("m40", "scanobjectnn", "objaverse_easy")}
+    tables = {
+        stem: find_split_table(folder, stem) for stem in ("m40", "scanobjectnn", "objaverse_easy")
+    }
     assert {stem: (table.counts, len(table.class_names)) for stem, table in tables.items()} == {
         "m40": ({"train": 9843, "test": 2468}, 40),
         "scanobjectnn": ({"train": 2309, "test": 581}, 15),

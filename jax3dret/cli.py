@@ -45,44 +45,76 @@ def _run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = entry.ArgumentParser(prog="jax3dret", description=__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"jax3dret {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=entry.ArgumentParser)
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", parser_class=entry.ArgumentParser
+    )
 
     data = commands.add_parser("data", help="list the data sets, or prepare one")
-    actions = data.add_subparsers(required=True, metavar="ACTION", parser_class=entry.ArgumentParser)
-    listing = actions.add_parser("list", help="what can be prepared, what is prepared, and what raw files it takes")
+    actions = data.add_subparsers(
+        required=True, metavar="ACTION", parser_class=entry.ArgumentParser
+    )
+    listing = actions.add_parser(
+        "list", help="what can be prepared, what is prepared, and what raw files it takes"
+    )
     listing.add_argument("--data-dir")
     listing.set_defaults(run=_data_list)
     building = actions.add_parser("build", help="prepare a data set once")
     building.add_argument("name", metavar="NAME")
     building.add_argument("--manual-dir", help="folder of the raw files")
     building.add_argument(
-        "--data-dir", help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets"
+        "--data-dir",
+        help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets",
     )
-    building.add_argument("--jobs", type=int, default=1, help="processes that read meshes; default 1")
+    building.add_argument(
+        "--jobs", type=int, default=1, help="processes that read meshes; default 1"
+    )
     building.set_defaults(run=_data_build)
 
-    weights = commands.add_parser("weights", help="look at other people's checkpoints, or import them")
-    actions = weights.add_subparsers(required=True, metavar="ACTION", parser_class=entry.ArgumentParser)
-    inspecting = actions.add_parser("inspect", help="what a file of weights is; nothing of it is run")
-    inspecting.add_argument("file", metavar="FILE", help=".pt, .pth, .ckpt, .bin, .safetensors or .npz")
-    inspecting.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")
+    weights = commands.add_parser(
+        "weights", help="look at other people's checkpoints, or import them"
+    )
+    actions = weights.add_subparsers(
+        required=True, metavar="ACTION", parser_class=entry.ArgumentParser
+    )
+    inspecting = actions.add_parser(
+        "inspect", help="what a file of weights is; nothing of it is run"
+    )
+    inspecting.add_argument(
+        "file", metavar="FILE", help=".pt, .pth, .ckpt, .bin, .safetensors or .npz"
+    )
+    inspecting.add_argument(
+        "--json", action="store_true", help="one JSON object on stdout, and nothing else"
+    )
     inspecting.set_defaults(run=_weights_inspect)
-    importing = actions.add_parser("import", help="convert a file of weights, completely or not at all")
+    importing = actions.add_parser(
+        "import", help="convert a file of weights, completely or not at all"
+    )
     importing.add_argument("file", metavar="FILE")
     importing.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for the weights; an import there is replaced"
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="folder for the weights; an import there is replaced",
     )
     importing.set_defaults(run=_weights_import)
 
     index = commands.add_parser("index", help="make folders of meshes and point clouds searchable")
     index.add_argument(
-        "sources", metavar="SOURCE", nargs="+", help="folder or file; INDEX will hold these and no others"
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="folder or file; INDEX will hold these and no others",
     )
     index.add_argument(
-        "--out", metavar="INDEX", required=True, help="folder of the index; run again, it is brought up to date"
+        "--out",
+        metavar="INDEX",
+        required=True,
+        help="folder of the index; run again, it is brought up to date",
     )
     index.add_argument(
-        "--weights", metavar="DIR", help="workdir of a trained run, or imported weights; default: what INDEX has"
+        "--weights",
+        metavar="DIR",
+        help="workdir of a trained run, or imported weights; default: what INDEX has",
     )
     index.add_argument("--jobs", type=int, default=1, help="processes that read files; default 1")
     index.add_argument(
@@ -92,16 +124,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     index.set_defaults(run=_index)
 
-    query = commands.add_parser("query", help="what in an index is most like a file, or is shown by a drawing")
+    query = commands.add_parser(
+        "query", help="what in an index is most like a file, or is shown by a drawing"
+    )
     query.add_argument("index", metavar="INDEX")
     query.add_argument(
-        "files", metavar="FILE", nargs="*", help="mesh or point cloud; of a sketch model also a drawing (.png .jpg ...)"
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="mesh or point cloud; of a sketch model also a drawing (.png .jpg ...)",
     )
     query.add_argument("--text", help="search by words, for a model that has text")
     query.add_argument("-k", type=int, default=10, help="how many results; default 10")
-    query.add_argument("--json", action="store_true", help="one JSON object for each FILE on stdout, and nothing else")
     query.add_argument(
-        "--weights", metavar="DIR", help="the workdir that INDEX was made with; for models of your own code"
+        "--json",
+        action="store_true",
+        help="one JSON object for each FILE on stdout, and nothing else",
+    )
+    query.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="the workdir that INDEX was made with; for models of your own code",
     )
     query.set_defaults(run=_query)
 
@@ -110,9 +153,17 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     bench = commands.add_parser("bench", help="measure against what one would use instead")
-    bench.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(BENCHES)}; default: all")
-    bench.add_argument("--json", action="store_true", help="one JSON object for each NAME on stdout, and nothing else")
-    bench.add_argument("--repeats", type=int, default=5, help="measurements of each side; the median counts")
+    bench.add_argument(
+        "names", metavar="NAME", nargs="*", help=f"of {', '.join(BENCHES)}; default: all"
+    )
+    bench.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object for each NAME on stdout, and nothing else",
+    )
+    bench.add_argument(
+        "--repeats", type=int, default=5, help="measurements of each side; the median counts"
+    )
     bench.set_defaults(run=_bench)
 
     info = commands.add_parser("info", help="versions, devices, folders")
@@ -139,7 +190,9 @@ def _data_list(args: argparse.Namespace) -> int:
 def _data_build(args: argparse.Namespace) -> int:
     from data_pipelines import build
 
-    path = build.build(args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs)
+    path = build.build(
+        args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs
+    )
     manifest = json.loads((path / "manifest.json").read_text())
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
     _out(
@@ -174,7 +227,9 @@ def _index(args: argparse.Namespace) -> int:
     # SIGTERM ends a run like Ctrl-C: workers are ended, embeddings made so far are kept for the next run.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        done = gallery.build(args.sources, args.out, weights=args.weights, jobs=args.jobs, up_axis=args.up_axis)
+        done = gallery.build(
+            args.sources, args.out, weights=args.weights, jobs=args.jobs, up_axis=args.up_axis
+        )
     finally:
         signal.signal(signal.SIGTERM, previous)
     _out(
@@ -225,7 +280,9 @@ def _bench(args: argparse.Namespace) -> int:
         raise ConfigError(f"--repeats={args.repeats}: give 1 or more")
     for name in args.names:
         if name not in BENCHES:
-            raise ConfigError(f"there is no bench '{name}'{nearest(name, BENCHES)}; there are: {', '.join(BENCHES)}")
+            raise ConfigError(
+                f"there is no bench '{name}'{nearest(name, BENCHES)}; there are: {', '.join(BENCHES)}"
+            )
     for name in args.names or BENCHES:
         cases = importlib.import_module(f"jax3dret.bench.{name}").cases(args.repeats)
         result = {"name": name, "device": _device(), "cases": cases}
@@ -270,7 +327,9 @@ def _info(args: argparse.Namespace) -> int:
             _out(f"  {name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             _out(f"  {name} not installed")
-    prepared = [item.name for item in build.available() if item.manual is None and build.find(item.name)]
+    prepared = [
+        item.name for item in build.available() if item.manual is None and build.find(item.name)
+    ]
     _out(f"prepared data: {data_root()}: {', '.join(prepared) or 'nothing yet'}")
     return entry.DONE
 

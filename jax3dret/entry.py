@@ -35,7 +35,9 @@ class ArgumentParser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
-def run(command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] = lambda: None) -> int:
+def run(
+    command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] = lambda: None
+) -> int:
     """Runs `command` and turns what it raises into an exit code.
 
     where: the folder that an unexpected error's traceback is kept in; None means the system's temporary folder.
@@ -99,7 +101,9 @@ def _interrupted(kind: type[BaseException] = KeyboardInterrupt) -> int:
     return _say("interrupted; the same command goes on from what was complete", FAILED)
 
 
-def _while_importing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _while_importing(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """The excepthook: what leaves a command's file before `run` has begun."""
     if issubclass(kind, KeyboardInterrupt):
         raise SystemExit(_interrupted())
@@ -123,7 +127,9 @@ def _unexpected(error: BaseException, folder: pathlib.Path | None) -> int:
     text = "".join(traceback.format_exception(error))
     try:
         folder = (
-            folder if folder is not None and folder.is_dir() else pathlib.Path(tempfile.mkdtemp(prefix="jax3dret_"))
+            folder
+            if folder is not None and folder.is_dir()
+            else pathlib.Path(tempfile.mkdtemp(prefix="jax3dret_"))
         )
         kept = folder / "traceback.txt"
         kept.write_text(text)

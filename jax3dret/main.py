@@ -52,15 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, runs, and returns the exit code: 0 done, 1 failed, 2 the command or the config is wrong."""
     folder: list[pathlib.Path] = []
     return entry.run(
-        lambda: _run(sys.argv[1:] if argv is None else list(argv), folder), where=lambda: folder[0] if folder else None
+        lambda: _run(sys.argv[1:] if argv is None else list(argv), folder),
+        where=lambda: folder[0] if folder else None,
     )
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The arguments, and the `--config.KEY=VALUE` overrides in order."""
-    parser = entry.ArgumentParser(prog="python -m jax3dret.main", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="configs/NAME.py[:VARIANT]; no VARIANT means :demo")
-    parser.add_argument("--workdir", help="checkpoints, logs and the report; default runs/NAME_VARIANT")
+    parser = entry.ArgumentParser(
+        prog="python -m jax3dret.main", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config", required=True, help="configs/NAME.py[:VARIANT]; no VARIANT means :demo"
+    )
+    parser.add_argument(
+        "--workdir", help="checkpoints, logs and the report; default runs/NAME_VARIANT"
+    )
     parser.add_argument("--mode", default="train_and_eval", choices=MODES)
     parser.add_argument("--coordinator", help="HOST:PORT of process 0, for several hosts")
     parser.add_argument("--num_processes", type=int)
@@ -72,7 +79,15 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         flag, equals, value = word.partition("=")
         if not flag.startswith("--config."):
             raise entry.unknown_argument(
-                word, ["--config", "--workdir", "--mode", "--coordinator", "--num_processes", "--process_id"]
+                word,
+                [
+                    "--config",
+                    "--workdir",
+                    "--mode",
+                    "--coordinator",
+                    "--num_processes",
+                    "--process_id",
+                ],
             )
         if not equals:
             value = next(words, "")
@@ -94,7 +109,9 @@ def _run(argv: Sequence[str], folder: list[pathlib.Path]) -> int:
         return _work(args, overrides, folder)
 
 
-def _work(args: argparse.Namespace, overrides: list[tuple[str, str]], folder: list[pathlib.Path]) -> int:
+def _work(
+    args: argparse.Namespace, overrides: list[tuple[str, str]], folder: list[pathlib.Path]
+) -> int:
     config, full_name = configs.load(args.config, overrides)
     workdir = pathlib.Path(args.workdir or f"runs/{full_name.replace(':', '_')}")
     setup_console()
@@ -122,7 +139,9 @@ def _work(args: argparse.Namespace, overrides: list[tuple[str, str]], folder: li
     return entry.DONE
 
 
-def _recipe(make: Callable[..., Recipe], config: configs.Config) -> tuple[Callable[..., Any], Recipe]:
+def _recipe(
+    make: Callable[..., Recipe], config: configs.Config
+) -> tuple[Callable[..., Any], Recipe]:
     """What opens the data of a run, prepared on first use, and the run's recipe."""
     sources: dict[tuple[str, str], pipeline.Source] = {}
     prepared: dict[str, str] = {}  # full names by the names asked for
@@ -136,7 +155,9 @@ def _recipe(make: Callable[..., Recipe], config: configs.Config) -> tuple[Callab
         if (key := (prepared[name], split)) not in sources:
             sources[key] = pipeline.open_source(prepared[name], split, config.data.data_dir or None)
         if name == config.data.name and sources[key].manifest.get("kind") == "sketches":
-            raise ConfigError(f"config.data.name={name} holds drawings; a data set of shapes is needed")
+            raise ConfigError(
+                f"config.data.name={name} holds drawings; a data set of shapes is needed"
+            )
         return sources[key]
 
     open_source(config.train.split)
@@ -159,7 +180,9 @@ def _run_one(
     mesh = sharding.make_mesh(**config.mesh.to_dict())
     options = _loop_options(config)
     published = config.published.to_dict()
-    open_writer = functools.partial(MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief)
+    open_writer = functools.partial(
+        MetricWriter, workdir, tensorboard=config.log.tensorboard, active=chief
+    )
     _refuse_unused(config, overrides)
     done = _finished_step(workdir)
     if jax.process_count() > 1:  # all have looked at the workdir before any of them writes there
@@ -168,22 +191,31 @@ def _run_one(
         raise ConfigError(
             f"--mode=eval: {workdir} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
         )
-    reported = mode == "train" or (mode == "train_and_eval" and (workdir / "report" / "index.html").is_file())
+    reported = mode == "train" or (
+        mode == "train_and_eval" and (workdir / "report" / "index.html").is_file()
+    )
     if reported and done is not None and done >= recipe.steps:
         at = workdir if mode == "train" else workdir / "report" / "index.html"
         log.info("this run is finished (step %d): %s", done, at)
         return None
-    if chief:  # the last thing before the work, so that a command that is refused leaves nothing behind
+    if (
+        chief
+    ):  # the last thing before the work, so that a command that is refused leaves nothing behind
         workdir.mkdir(parents=True, exist_ok=True)
         _replace(workdir / "config.json", configs.dump(config))
         write_json(workdir / "versions.json", _versions(mesh.size))
         manifest = open_source(config.train.split).manifest
         write_json(
             workdir / "manifest.json",
-            {**manifest, "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()}},
+            {
+                **manifest,
+                "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()},
+            },
         )
         if not done and mode != "eval":
-            log_parameters(optim.describe(train.abstract_state(recipe, config.seed).params, config.optim.rules))
+            log_parameters(
+                optim.describe(train.abstract_state(recipe, config.seed).params, config.optim.rules)
+            )
     if mode != "eval":
         interrupted = _train(recipe, open_source, workdir, mesh, options, open_writer)
         if interrupted:
@@ -208,7 +240,9 @@ def _run_several(
 ) -> int:
     """A task of several runs, each of them this command in a process of its own. Does nothing that would claim a device."""
     if processes.several(*_place(args)):
-        raise ConfigError(f"{full_name} starts its runs itself, on one host; start it as one process")
+        raise ConfigError(
+            f"{full_name} starts its runs itself, on one host; start it as one process"
+        )
     _check_workdir(workdir, config)
     folder.append(workdir)
     work = task.plan(
@@ -235,7 +269,12 @@ def _refuse_unused(config: configs.Config, overrides: list[tuple[str, str]]) -> 
 
 
 def _train(
-    recipe: Recipe, open_source: Callable[..., Any], workdir: pathlib.Path, mesh: Any, options: Any, open_writer: Any
+    recipe: Recipe,
+    open_source: Callable[..., Any],
+    workdir: pathlib.Path,
+    mesh: Any,
+    options: Any,
+    open_writer: Any,
 ) -> str | None:
     def open_data(spec: DataSpec) -> train.DataIterator:
         return pipeline.train_iterator(
@@ -246,7 +285,12 @@ def _train(
         )
 
     return train.fit(
-        recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=open_writer
+        recipe,
+        workdir=workdir,
+        mesh=mesh,
+        open_data=open_data,
+        options=options,
+        open_writer=open_writer,
     ).interrupted
 
 
@@ -289,10 +333,17 @@ def _prepare_data(config: configs.Config, name: str = "") -> str:
     """
     name = name or config.data.name
     same = name.partition("/")[0] == config.data.name.partition("/")[0]
-    data_dir, manual_dir = config.data.data_dir or None, (config.data.manual_dir if same else "") or None
+    data_dir, manual_dir = (
+        config.data.data_dir or None,
+        (config.data.manual_dir if same else "") or None,
+    )
     path = None if manual_dir else build.find(name, data_dir)
-    if path is None:  # with raw files given, the builder checks that the prepared data was made from these
-        path = build.build(name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads))
+    if (
+        path is None
+    ):  # with raw files given, the builder checks that the prepared data was made from these
+        path = build.build(
+            name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads)
+        )
     return json.loads((path / "manifest.json").read_text())["name"]
 
 
@@ -325,7 +376,9 @@ def _check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path}: not readable as JSON ({error}); give another --workdir") from error
+        raise ConfigError(
+            f"{path}: not readable as JSON ({error}); give another --workdir"
+        ) from error
     if not isinstance(theirs, dict) or not set(configs.spine()) <= theirs.keys():
         raise ConfigError(f"{path}: not the config of a run; give another --workdir")
     changed = configs.differences(config, theirs)
@@ -335,7 +388,9 @@ def _check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     saved = saved or (theirs.get("task") != config.task and (workdir / "table.json").is_file())
     if changed and (saved or (metrics.is_file() and metrics.stat().st_size)):
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise ConfigError(f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir")
+        raise ConfigError(
+            f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir"
+        )
 
 
 def _finished_step(workdir: pathlib.Path) -> int | None:

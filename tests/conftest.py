@@ -10,7 +10,9 @@ HERE = pathlib.Path(__file__).parent
 
 
 def pytest_addoption(parser):
-    parser.addoption("--golden", default=str(HERE / "golden"), help="folder of reference cases (*.safetensors)")
+    parser.addoption(
+        "--golden", default=str(HERE / "golden"), help="folder of reference cases (*.safetensors)"
+    )
 
 
 def pytest_generate_tests(metafunc):
@@ -18,5 +20,9 @@ def pytest_generate_tests(metafunc):
         root = pathlib.Path(metafunc.config.getoption("--golden"))
         paths = sorted(root.rglob("*.safetensors"))
         if not paths:
-            raise ValueError(f"--golden={root}: no *.safetensors there; give the folder of the reference cases")
-        metafunc.parametrize("golden_path", paths, ids=[str(p.relative_to(root).with_suffix("")) for p in paths])
+            raise ValueError(
+                f"--golden={root}: no *.safetensors there; give the folder of the reference cases"
+            )
+        metafunc.parametrize(
+            "golden_path", paths, ids=[str(p.relative_to(root).with_suffix("")) for p in paths]
+        )

@@ -45,8 +45,14 @@ def command(capsys, workdir, *flags, config=CONFIG):
         ("--config.mesh.fsdp=0", "config.mesh: data=-1 x fsdp=0 does not fit"),
         ("--config.eval.index.kind=tree", "kind='tree': choose one of"),
         ("--mode=eval", "holds no checkpoint to evaluate"),
-        ("--coordinator=localhost --num_processes=2 --process_id=0", "--coordinator=localhost: give HOST:PORT"),
-        ("--coordinator=h:1 --num_processes=2 --process_id=2", "--process_id=2 of --num_processes=2: processes count"),
+        (
+            "--coordinator=localhost --num_processes=2 --process_id=0",
+            "--coordinator=localhost: give HOST:PORT",
+        ),
+        (
+            "--coordinator=h:1 --num_processes=2 --process_id=2",
+            "--process_id=2 of --num_processes=2: processes count",
+        ),
     ],
 )
 def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
@@ -55,14 +61,24 @@ def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
     assert not (tmp_path / "run").exists()
 
 
-SKETCH = ("configs/mvhgnn_shrec13.py", "--config.cnn.stage_sizes=(1,)", "--config.tower.stage_sizes=(1,)")
+SKETCH = (
+    "configs/mvhgnn_shrec13.py",
+    "--config.cnn.stage_sizes=(1,)",
+    "--config.tower.stage_sizes=(1,)",
+)
 OFF = tuple(f"--config.loss.{term}=false" for term in ("cls_ske", "sem_ske", "quad"))
 
 
-def test_what_the_second_stage_refuses_is_said_before_the_first_begins(capsys, tmp_path, monkeypatch):
+def test_what_the_second_stage_refuses_is_said_before_the_first_begins(
+    capsys, tmp_path, monkeypatch
+):
     monkeypatch.setattr(main, "_run_one", lambda *args: pytest.fail("a stage has begun"))
     code, line = command(capsys, tmp_path / "run", *SKETCH[1:], *OFF, config=SKETCH[0])
-    assert code == 2 and "every term of the stage 'sketch' is off" in line and not (tmp_path / "run").exists()
+    assert (
+        code == 2
+        and "every term of the stage 'sketch' is off" in line
+        and not (tmp_path / "run").exists()
+    )
     other, _ = configs.load(SKETCH[0], [("model.k", "2")])
     (tmp_path / "config.json").write_text(configs.dump(other))
     (tmp_path / "checkpoints" / "200").mkdir(parents=True)
@@ -75,7 +91,11 @@ def test_drawings_are_no_shapes(capsys, tmp_path, monkeypatch):
     drawings.manifest = {"kind": "sketches"}
     monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: drawings)
     code, line = command(capsys, tmp_path / "run")
-    assert code == 2 and "holds drawings; a data set of shapes is needed" in line and not (tmp_path / "run").exists()
+    assert (
+        code == 2
+        and "holds drawings; a data set of shapes is needed" in line
+        and not (tmp_path / "run").exists()
+    )
 
 
 def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
@@ -85,7 +105,9 @@ def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     main._check_workdir(tmp_path, config)
     (tmp_path / "metrics.jsonl").write_text("{}")
-    with pytest.raises(ConfigError, match="was written by another config: train.batch_size: 4096 there, 64 here"):
+    with pytest.raises(
+        ConfigError, match="was written by another config: train.batch_size: 4096 there, 64 here"
+    ):
         main._check_workdir(tmp_path, config)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "checkpoints" / "200").mkdir(parents=True)
@@ -95,7 +117,11 @@ def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "not readable as JSON"), ("[1]", "not the config of a run"), ("{}", "not the config of a run")],
+    [
+        ("{", "not readable as JSON"),
+        ("[1]", "not the config of a run"),
+        ("{}", "not the config of a run"),
+    ],
 )
 def test_a_config_json_of_something_else_is_not_overwritten(capsys, tmp_path, text, says):
     (tmp_path / "config.json").write_text(text)
@@ -105,13 +131,20 @@ def test_a_config_json_of_something_else_is_not_overwritten(capsys, tmp_path, te
 
 def test_a_workdir_that_is_a_file(capsys, tmp_path):
     (tmp_path / "run").touch()
-    assert command(capsys, tmp_path / "run") == (2, f"error: --workdir={tmp_path / 'run'} is a file; give a folder")
+    assert command(capsys, tmp_path / "run") == (
+        2,
+        f"error: --workdir={tmp_path / 'run'} is a file; give a folder",
+    )
 
 
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("model.group_widths", "('a','b','c')", "config.model and config.head give no network: TypeError in"),
+        (
+            "model.group_widths",
+            "('a','b','c')",
+            "config.model and config.head give no network: TypeError in",
+        ),
         ("model.group_widths", "(16,)", "give no network: ValueError in group_encoder.py, line"),
         ("model.trans_dim", "-3", "give no network"),
         ("model.dtype", "float99", "give no network"),
@@ -138,14 +171,22 @@ def raising(error):
     [
         (ConfigError("a\nb"), 2, "error: a b"),
         (DataError("x: no"), 1, "error: x: no"),
-        (OSError(errno.ENOSPC, "No space left on device", "f.json"), 1, "error: f.json: the disk is full; what was"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "f.json"),
+            1,
+            "error: f.json: the disk is full; what was",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             1,
             "the disk is full; what was complete before is untouched",
         ),
         (OSError(errno.EROFS, "Read-only file system", "d"), 1, "error: d: read-only file system"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "d/e"), 1, "error: d/e: not a directory"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "d/e"),
+            1,
+            "error: d/e: not a directory",
+        ),
         (
             ZeroDivisionError("division by zero"),
             1,
@@ -187,5 +228,7 @@ def test_sigterm_outside_of_training_ends_in_order_with_code_0(capsys, tmp_path,
 
 def test_the_file_of_errors_imports_nothing_slow():
     text = "import sys; from jax3dret import entry; print([m for m in ('jax', 'numpy', 'ml_collections') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True
+    )
     assert json.loads(done.stdout.replace("'", '"')) == []

@@ -26,9 +26,13 @@ def parts(tmp_path_factory):
 
 def shell(folder, *words):
     return subprocess.run(
-        [sys.executable, "-m", "jax3dret.cli", *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "jax3dret.cli", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def call(capsys, *words):
@@ -65,18 +69,33 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
         assert cli.main(["index", "parts", "--out", "parts.index", "--weights", "run"]) == 0
         capsys.readouterr()
     for words, expected, says in [
-        (["query", "parts", "parts/part_0.obj"], 1, "parts/index.json: not found; parts is not an index"),
+        (
+            ["query", "parts", "parts/part_0.obj"],
+            1,
+            "parts/index.json: not found; parts is not an index",
+        ),
         (["query", "parts.index", "parts/broken.stl", "--json"], 1, "parts/broken.stl: "),
         (["query", "parts.index", "--text", "a bolt"], 2, "embeds shapes and has no text"),
         (["query", "parts.index"], 2, "give FILE... or --text"),
         (["query", "parts.index", "parts/part_0.obj", "-k", "0"], 2, "-k 0: give 1 or more"),
-        (["query", "parts.index", "parts/part_0.obj", "--weights", "parts"], 2, "not a trained workdir"),
+        (
+            ["query", "parts.index", "parts/part_0.obj", "--weights", "parts"],
+            2,
+            "not a trained workdir",
+        ),
     ]:
         code, out, err = call(capsys, *words)
         assert (code, out) == (expected, "") and says in err and err.count("\n") == 1, (words, err)
     # Flags may stand before the files, and between them.
-    for words in (["-k", "1", "a.obj", "b.obj"], ["a.obj", "-k", "1", "b.obj"], ["a.obj", "--json", "b.obj"]):
-        files = [word.replace("a.obj", "parts/part_0.obj").replace("b.obj", "parts/part_1.obj") for word in words]
+    for words in (
+        ["-k", "1", "a.obj", "b.obj"],
+        ["a.obj", "-k", "1", "b.obj"],
+        ["a.obj", "--json", "b.obj"],
+    ):
+        files = [
+            word.replace("a.obj", "parts/part_0.obj").replace("b.obj", "parts/part_1.obj")
+            for word in words
+        ]
         code, out, _ = call(capsys, "query", "parts.index", *files)
         assert code == 0 and "parts/part_0.obj" in out and "parts/part_1.obj" in out
     code, out, _ = call(capsys, "query", "parts.index", "parts/part_0.obj", "-k", "99")
@@ -88,15 +107,30 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
     ("words", "says"),
     [
         (["index", "parts", "--out", "new"], "a new index needs --weights WORKDIR"),
-        (["index", "parts", "--out", "new", "--weights", "parts"], "--weights parts: not a trained workdir"),
-        (["index", "nowhere", "--out", "new", "--weights", "run"], "nowhere: no such file or folder"),
-        (["index", "parts", "--out", "parts", "--weights", "run"], "--out parts: is a folder with other things in it"),
-        (["index", "parts", "--out", "new", "--weights", "run", "--jobs", "0"], "--jobs=0: give 1 or more"),
+        (
+            ["index", "parts", "--out", "new", "--weights", "parts"],
+            "--weights parts: not a trained workdir",
+        ),
+        (
+            ["index", "nowhere", "--out", "new", "--weights", "run"],
+            "nowhere: no such file or folder",
+        ),
+        (
+            ["index", "parts", "--out", "parts", "--weights", "run"],
+            "--out parts: is a folder with other things in it",
+        ),
+        (
+            ["index", "parts", "--out", "new", "--weights", "run", "--jobs", "0"],
+            "--jobs=0: give 1 or more",
+        ),
         (["index", "parts"], "the following arguments are required: --out"),
         (["index", "parts", "--out", "new", "--up-axis", "x"], "invalid choice: 'x'"),
         (["indx"], "invalid choice: 'indx'"),
         (["index", "parts", "--out", "new", "nowhere"], "nowhere: no such file or folder"),
-        (["index", "parts", "--out", "new", "--jbs", "3", "nowhere"], "unrecognized arguments: --jbs 3 nowhere"),
+        (
+            ["index", "parts", "--out", "new", "--jbs", "3", "nowhere"],
+            "unrecognized arguments: --jbs 3 nowhere",
+        ),
         (["info", "more"], "unrecognized arguments: more"),
         (["bench", "point_op"], "there is no bench 'point_op'; did you mean 'point_ops'?"),
         (["bench", "--repeats", "0"], "--repeats=0: give 1 or more"),
@@ -124,9 +158,19 @@ def test_help_and_version(capsys):
 def test_info_and_data_list(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     code, out, _ = call(capsys, "info")
-    assert code == 0 and f"jax3dret {__version__}" in out and "devices: cpu:0" in out and "nothing yet" in out
+    assert (
+        code == 0
+        and f"jax3dret {__version__}" in out
+        and "devices: cpu:0" in out
+        and "nothing yet" in out
+    )
     code, out, _ = call(capsys, "data", "list", "--data-dir", tmp_path)
-    assert code == 0 and str(tmp_path) in out and "parametric_shapes/demo" in out and "modelnet/10" in out
+    assert (
+        code == 0
+        and str(tmp_path) in out
+        and "parametric_shapes/demo" in out
+        and "modelnet/10" in out
+    )
     assert "prepared " not in out.split("\n", 1)[1]
 
 

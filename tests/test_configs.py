@@ -21,15 +21,32 @@ TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.tasks.
 CASES = [spec for spec in ALL if spec not in TABLES]
 UNTRAINED = ("_random", "_pretrained", "_frozen")
 # What differs between variants that run the same program on other data, for another time or at another rate.
-NUMBERS = ("data.name", "data.num_classes", "data.augment.", "train.", "eval.", "checkpoint.", "log.", "published.")
+NUMBERS = (
+    "data.name",
+    "data.num_classes",
+    "data.augment.",
+    "train.",
+    "eval.",
+    "checkpoint.",
+    "log.",
+    "published.",
+)
 NUMBERS += ("optim.lr", "optim.weight_decay", "optim.schedule.")
 
 
 def program(spec):
     """What makes the traced program of a config: all but NUMBERS, and whether it trains."""
     config = configs.load(spec)[0]
-    kept = {key: value for key, value in configs.flatten(config.to_dict()) if not key.startswith(NUMBERS)}
-    return json.dumps([kept, config.train.steps == 0, bool(config.checkpoint.init_from)], sort_keys=True, default=str)
+    kept = {
+        key: value
+        for key, value in configs.flatten(config.to_dict())
+        if not key.startswith(NUMBERS)
+    }
+    return json.dumps(
+        [kept, config.train.steps == 0, bool(config.checkpoint.init_from)],
+        sort_keys=True,
+        default=str,
+    )
 
 
 TRACED = list({program(spec): spec for spec in reversed(CASES)}.values())[::-1]
@@ -50,7 +67,12 @@ class FakeSource:
 
 
 def test_there_are_configs():
-    assert {p.stem for p in FILES} >= {"ulip2_vicreg", "ulip2_classify", "pointnet2_vicreg", "pointnet2_classify"}
+    assert {p.stem for p in FILES} >= {
+        "ulip2_vicreg",
+        "ulip2_classify",
+        "pointnet2_vicreg",
+        "pointnet2_classify",
+    }
 
 
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: pathlib.Path(s).name)
@@ -78,9 +100,13 @@ def test_a_program_traces_at_full_size(spec):
     state = train.abstract_state(recipe, 0)
     new, metrics = jax.eval_shape(train.make_step(recipe, 0), state, recipe.example)
     assert isinstance(new, TrainState)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
     assert all(m.shape == () for m in metrics.values()) and "loss" in metrics
-    batch = {key: jnp.zeros((2, *leaf.shape[1:]), leaf.dtype) for key, leaf in recipe.example.items()}
+    batch = {
+        key: jnp.zeros((2, *leaf.shape[1:]), leaf.dtype) for key, leaf in recipe.example.items()
+    }
     if recipe.meta["modality"] == "sketch":
         views, size = recipe.meta["views"], recipe.meta["sketch_size"]
         cameras = len(graph_vertices(views["cameras"]))
@@ -92,7 +118,10 @@ def test_a_program_traces_at_full_size(spec):
         batch.setdefault("points", jnp.zeros((2, config.data.num_points, 3)))
     embedded = jax.eval_shape(recipe.task.embed, state.params, state.model_state, batch)
     for key in set(embedded) & {"shape", "sketch"}:
-        assert embedded[key].shape == (2, recipe.meta["embedding_dim"]) and embedded[key].dtype == jnp.float32
+        assert (
+            embedded[key].shape == (2, recipe.meta["embedding_dim"])
+            and embedded[key].dtype == jnp.float32
+        )
     assert "shape" in embedded and ("sketch" in embedded) == (recipe.meta["modality"] == "sketch")
     assert recipe.steps > 0 or name.endswith(UNTRAINED)
     jax.eval_shape(lambda: recipe.learning_rate(jnp.int32(0)))
@@ -103,13 +132,20 @@ def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
     config, _ = configs.load(spec)
     runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
     without = [run.row.name for run in runs if run.config is None]
-    assert all(f"{run.spec}" in ALL for run in runs if run.config is not None) and len(without) < len(runs)
+    assert all(f"{run.spec}" in ALL for run in runs if run.config is not None) and len(
+        without
+    ) < len(runs)
     assert len({run.folder for run in runs}) == len(runs)
     small = spec.rpartition(":")[2] in ulip_presets.SMALL
     for run in runs:
         assert run.config is None or run.config.data.name == config.data.name
         assert run.config is None or not small or not run.config.published
-        if run.config is not None and run.config.published and not run.row.stage and "tables" in spec:
+        if (
+            run.config is not None
+            and run.config.published
+            and not run.row.stage
+            and "tables" in spec
+        ):
             column = ulip_presets.DATASETS[spec.rpartition(":")[2]].column
             ((name, numbers),) = run.config.published.items()
             row = (ulip_presets.TABLE_1 | ulip_presets.TABLE_2)[run.row.name]
@@ -122,25 +158,42 @@ def test_every_published_number_has_its_row(variant, tmp_path):
     config, _ = configs.load(f"{FILES[0].parent / 'tables_ulip2.py'}:{variant}")
     runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
     column = ulip_presets.COLUMNS.index(ulip_presets.DATASETS[variant].column)
-    numbers = {name: row[column] for name, row in (ulip_presets.TABLE_1 | ulip_presets.TABLE_2).items()}
-    published = {run.row.name for run in runs if run.config is not None and run.config.published and not run.row.stage}
+    numbers = {
+        name: row[column] for name, row in (ulip_presets.TABLE_1 | ulip_presets.TABLE_2).items()
+    }
+    published = {
+        run.row.name
+        for run in runs
+        if run.config is not None and run.config.published and not run.row.stage
+    }
     assert published == {name for name, number in numbers.items() if number is not None}
 
 
 def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
     # The rest follows the published code for fine-tuning, whose sampling leaves out no point.
-    started = {spec: configs.load(spec)[0].model.build().fps_start_eval for spec in CASES if "ulip2_" in spec}
+    started = {
+        spec: configs.load(spec)[0].model.build().fps_start_eval
+        for spec in CASES
+        if "ulip2_" in spec
+    }
     skips = {spec for spec, start in started.items() if start != "zero"}
-    assert len(skips) == len(ulip_presets.DATASETS) and {started[spec] for spec in skips} == {"pointnet2_ops"}
+    assert len(skips) == len(ulip_presets.DATASETS) and {started[spec] for spec in skips} == {
+        "pointnet2_ops"
+    }
     assert all(spec.endswith("_pretrained") for spec in skips)
-    assert recognise(kinds.shapes_alone(kinds.ulip())).parts[0].fields["fps_start_eval"] == "pointnet2_ops"
+    assert (
+        recognise(kinds.shapes_alone(kinds.ulip())).parts[0].fields["fps_start_eval"]
+        == "pointnet2_ops"
+    )
 
 
 def test_paper_variants_have_the_published_size():
     sizes = {}
     for name in ("ulip2_classify", "pointnet2_classify"):
         config, _ = configs.load(f"{FILES[0].parent / name}.py:paper")
-        recipe = configs.resolve_module(config.task, where="task").make(config, lambda split: FakeSource(40))
+        recipe = configs.resolve_module(config.task, where="task").make(
+            config, lambda split: FakeSource(40)
+        )
         sizes[name] = recipe.meta["parameters"]
     assert sizes == {"ulip2_classify": 21_858_816, "pointnet2_classify": 1_465_408}
 
@@ -148,16 +201,33 @@ def test_paper_variants_have_the_published_size():
 def test_the_papers_text_is_followed_data_set_by_data_set():
     # Section 4.2: which shapes are turned in training; section 4.4: the size of a batch. A variant that is the published code's
     # (ulip2_classify:mcb) has settings of its own.
-    turned = {"modelnet40": "", "shapenet_normal": "", "shapenet_perturbed": "xyz", "mcb": "xyz", "objaverse_easy": ""}
+    turned = {
+        "modelnet40": "",
+        "shapenet_normal": "",
+        "shapenet_perturbed": "xyz",
+        "mcb": "xyz",
+        "objaverse_easy": "",
+    }
     turned["scanobjectnn"] = "y"
-    batches = {"ulip2_classify": 64, "ulip2_vicreg": 48, "pointnet2_classify": 64, "pointnet2_vicreg": 128}
+    batches = {
+        "ulip2_classify": 64,
+        "ulip2_vicreg": 48,
+        "pointnet2_classify": 64,
+        "pointnet2_vicreg": 128,
+    }
     assert turned.keys() == ulip_presets.DATASETS.keys()
     for name, batch in batches.items():
         scratch = ulip_presets.SCRATCH if name.startswith("ulip2") else ""
         for dataset, axes in (turned | {"paper": ""}).items():
             variant = dataset if dataset == "paper" else dataset + scratch
             config, _ = configs.load(f"{FILES[0].parent / name}.py:{variant}")
-            assert config.data.augment.to_dict() == {"name": "jax3dret.data.points:paper_augmentations", "rotate": axes}
-            assert (config.train.batch_size, config.eval.distance) == (batch, "cosine"), (name, variant)
+            assert config.data.augment.to_dict() == {
+                "name": "jax3dret.data.points:paper_augmentations",
+                "rotate": axes,
+            }
+            assert (config.train.batch_size, config.eval.distance) == (batch, "cosine"), (
+                name,
+                variant,
+            )
     published, _ = configs.load(f"{FILES[0].parent / 'ulip2_classify'}.py:objaverse_easy")
     assert (published.train.batch_size, published.eval.distance) == (32, "euclidean")

@@ -49,26 +49,60 @@ def data_dir(tmp_path_factory):
     """The embedded data set, built by the documented command."""
     folder = tmp_path_factory.mktemp("prepared")
     out = subprocess.run(
-        [sys.executable, "-m", "jax3dret.cli", "data", "build", "parametric_shapes/demo", "--data-dir", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "jax3dret.cli",
+            "data",
+            "build",
+            "parametric_shapes/demo",
+            "--data-dir",
+            str(folder),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     assert "0 files skipped" in out.stdout
     return folder
 
 
 def command(workdir, data_dir, *extra, config=CONFIG, **overrides):
-    settings = {**TINY, "data.data_dir": data_dir, **{k.replace("__", "."): v for k, v in overrides.items()}}
+    settings = {
+        **TINY,
+        "data.data_dir": data_dir,
+        **{k.replace("__", "."): v for k, v in overrides.items()},
+    }
     flags = [f"--config.{key}={value}" for key, value in settings.items() if value is not None]
-    return [sys.executable, "-m", "jax3dret.main", f"--config={config}", f"--workdir={workdir}", *flags, *extra]
+    return [
+        sys.executable,
+        "-m",
+        "jax3dret.main",
+        f"--config={config}",
+        f"--workdir={workdir}",
+        *flags,
+        *extra,
+    ]
 
 
 def environment(devices=1):
-    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PYTHONPATH": str(ROOT)}
+    return {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def run(*args, devices=1, **kwargs):
     return subprocess.run(
-        command(*args, **kwargs), cwd=ROOT, env=environment(devices), capture_output=True, text=True, timeout=300
+        command(*args, **kwargs),
+        cwd=ROOT,
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -103,7 +137,10 @@ def test_a_run_leaves_what_the_contract_promises(reference):
     report = json.loads((reference / "report" / "metrics.json").read_text())
     assert report["system"] == "ulip2" and report["config"] == "ulip2_vicreg:demo"
     assert report["dataset"]["name"] == "parametric_shapes/demo"
-    assert 0 <= report["metrics"]["nn_acc"] <= 1 and {"nn_f1", "ndcg_100", "map"} <= report["metrics"].keys()
+    assert (
+        0 <= report["metrics"]["nn_acc"] <= 1
+        and {"nn_f1", "ndcg_100", "map"} <= report["metrics"].keys()
+    )
     assert report["index"]["recall_at_10"] == 1 and report["index"]["scoring"] == "brute_force"
     assert report["timing"].keys() >= {"train_s", "embed_items_per_s", "search_ms_per_query"}
     assert list(losses(reference)) == list(range(1, 9))
@@ -117,7 +154,9 @@ def test_the_same_command_again_says_finished(reference, data_dir):
     assert (reference / "report" / "metrics.json").read_bytes() == before
 
 
-def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(reference, data_dir, tmp_path):
+def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(
+    reference, data_dir, tmp_path
+):
     four = run(tmp_path / "four", data_dir, "--mode=train", devices=4)
     assert four.returncode == 0, four.stderr
     a, b = losses(reference), losses(tmp_path / "four")
@@ -126,7 +165,8 @@ def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(
     one = run(tmp_path / "four", data_dir, "--mode=eval", devices=1)
     assert one.returncode == 0, one.stderr
     ours, theirs = (
-        json.loads((w / "report" / "metrics.json").read_text())["metrics"] for w in (reference, tmp_path / "four")
+        json.loads((w / "report" / "metrics.json").read_text())["metrics"]
+        for w in (reference, tmp_path / "four")
     )
     assert abs(ours["nn_acc"] - theirs["nn_acc"]) < 0.02
 
@@ -139,13 +179,19 @@ def test_two_processes_of_two_devices_give_the_same_losses(reference, data_dir, 
     running = [
         subprocess.Popen(
             command(tmp_path, data_dir, *flags, f"--process_id={i}"),
-            cwd=ROOT, env=environment(2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT,
+            env=environment(2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     outputs = [process.communicate(timeout=300)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
-    np.testing.assert_allclose(list(losses(reference).values()), list(losses(tmp_path).values()), rtol=1e-5)
+    np.testing.assert_allclose(
+        list(losses(reference).values()), list(losses(tmp_path).values()), rtol=1e-5
+    )
 
 
 def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(data_dir, tmp_path):
@@ -173,7 +219,11 @@ def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(dat
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
 def test_a_signal_saves_and_says_so(data_dir, tmp_path, number, code):
     process = subprocess.Popen(
-        command(tmp_path, data_dir, train__steps=4000), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+        command(tmp_path, data_dir, train__steps=4000),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for_step(tmp_path, 2, process)
     process.send_signal(number)
@@ -200,7 +250,10 @@ def wait_for_step(workdir, step, process):
         (["--config.optim.lrr=1"], "unknown config key 'optim.lrr'; did you mean 'optim.lr'?"),
         (["--config.model.dept=1"], "takes no 'dept'; did you mean 'depth'?"),
         (["--config.train.steps=many"], "--config.train.steps=many: not of type int"),
-        (["--config.data.name=modelnett/10"], "unknown data set 'modelnett/10'; did you mean 'modelnet/10'?"),
+        (
+            ["--config.data.name=modelnett/10"],
+            "unknown data set 'modelnett/10'; did you mean 'modelnet/10'?",
+        ),
         (["--config.eval.distance=cosin"], "cosine"),
         (["--workdr=x"], "unknown argument '--workdr'; did you mean '--workdir'?"),
         (["--mode=evaluate"], "invalid choice: 'evaluate'"),
@@ -229,12 +282,18 @@ def test_a_wrong_config_is_one_line_and_code_2(tmp_path, data_dir, config, says)
 
 def test_a_workdir_of_another_config_is_refused(reference, data_dir):
     done = run(reference, data_dir, optim__lr=0.5)
-    assert done.returncode == 2 and "was written by another config: optim.lr: 0.001 there, 0.5 here" in done.stderr
+    assert (
+        done.returncode == 2
+        and "was written by another config: optim.lr: 0.001 there, 0.5 here" in done.stderr
+    )
 
 
 def test_fewer_items_than_a_batch(data_dir, tmp_path):
     done = run(tmp_path, data_dir, train__batch_size=4096)
-    assert done.returncode == 1 and "items but a batch of 4096; lower config.train.batch_size" in done.stderr
+    assert (
+        done.returncode == 1
+        and "items but a batch of 4096; lower config.train.batch_size" in done.stderr
+    )
 
 
 def test_a_checkpoint_of_another_architecture_is_named(reference, data_dir, tmp_path):
@@ -244,8 +303,15 @@ def test_a_checkpoint_of_another_architecture_is_named(reference, data_dir, tmp_
 
 def test_init_from_takes_the_encoder_and_says_what_matched(reference, data_dir, tmp_path):
     done = run(
-        tmp_path, data_dir, "--mode=train", config="configs/ulip2_classify.py", head__widths=None, head__hidden="(16,)",
-        checkpoint__init_from=reference, checkpoint__fresh="('head/.*',)", train__steps=1,
-    )  # fmt: skip
+        tmp_path,
+        data_dir,
+        "--mode=train",
+        config="configs/ulip2_classify.py",
+        head__widths=None,
+        head__hidden="(16,)",
+        checkpoint__init_from=reference,
+        checkpoint__fresh="('head/.*',)",
+        train__steps=1,
+    )
     assert done.returncode == 0, done.stderr
     assert "loaded" in done.stderr and "unused" in done.stderr and "resumed" not in done.stderr

@@ -25,7 +25,12 @@ LAYERS = {
     "cli": 5,
 }
 # Files that stand in another layer than their package.
-FILES = {"search/index.py": 1, "search/searcher.py": 1, "search/backends.py": 1, "search/storage.py": 1}
+FILES = {
+    "search/index.py": 1,
+    "search/searcher.py": 1,
+    "search/backends.py": 1,
+    "search/storage.py": 1,
+}
 WRAPPED = {
     "scann": "search/",
     "trimesh": "geometry/",
@@ -71,7 +76,9 @@ def file_of(module):
     return folder + "/__init__.py" if parts and (ROOT / "jax3dret" / folder).is_dir() else None
 
 
-@pytest.mark.parametrize(("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_arrows_point_down(path, name):
     if name == "__init__.py":
         return
@@ -92,13 +99,15 @@ def test_arrows_point_down(path, name):
             assert layer(target) <= layer(name), f"{name} imports {module}, which stands above it"
 
 
-@pytest.mark.parametrize(("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_packages_are_wrapped(path, name):
     for module in imported(path):
         top = module.split(".")[0]
-        assert top not in ("tensorflow", "data_pipelines") or (top == "data_pipelines" and layer(name) >= 5), (
-            f"{name} imports {module}"
-        )
+        assert top not in ("tensorflow", "data_pipelines") or (
+            top == "data_pipelines" and layer(name) >= 5
+        ), f"{name} imports {module}"
         assert top not in WRAPPED or name.startswith(WRAPPED[top]), (
             f"{name} imports {top}; only {WRAPPED[top]} wraps it"
         )

@@ -35,7 +35,9 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
     # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly written with y up.
     UP_AXIS = "y"
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: processes that read meshes; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs

@@ -10,7 +10,15 @@ import pathlib
 from typing import Any
 
 from data_pipelines.mesh_records import MeshItem
-from data_pipelines.raw_files import SPLITS, hidden, missing_notes, packed, places, require_some, sizes
+from data_pipelines.raw_files import (
+    SPLITS,
+    hidden,
+    missing_notes,
+    packed,
+    places,
+    require_some,
+    sizes,
+)
 from data_pipelines.split_table import SplitTable, find_split_table
 from jax3dret.core.types import DataError
 
@@ -44,21 +52,29 @@ def scan(manual_dir: pathlib.Path) -> Scan:
     """
     found = [place for place in places(manual_dir) if _is_tree(place)]
     if not found:
-        raise DataError(f"{manual_dir}: no Mechanical Components Benchmark there; {WANTED}{packed(manual_dir)}")
+        raise DataError(
+            f"{manual_dir}: no Mechanical Components Benchmark there; {WANTED}{packed(manual_dir)}"
+        )
     if len(found) > 1:
         trees = ", ".join(str(place) for place in found)
-        raise DataError(f"{manual_dir}: holds {len(found)} trees of parts: {trees}; give one as manual_dir")
+        raise DataError(
+            f"{manual_dir}: holds {len(found)} trees of parts: {trees}; give one as manual_dir"
+        )
     root = found[0]
     paths = {
         split: sorted(
             path
             for path in (root / split).rglob("*")
-            if path.suffix.lower() == ".obj" and not hidden(path, root) and len(path.relative_to(root).parts) > 2
+            if path.suffix.lower() == ".obj"
+            and not hidden(path, root)
+            and len(path.relative_to(root).parts) > 2
         )
         for split in SPLITS
         if (root / split).is_dir()
     }
-    table = find_split_table(root, "mcb") or (find_split_table(manual_dir, "mcb") if root != manual_dir else None)
+    table = find_split_table(root, "mcb") or (
+        find_split_table(manual_dir, "mcb") if root != manual_dir else None
+    )
     missing: list[str] = []
     if table is None:
         items = {
@@ -77,7 +93,9 @@ def scan(manual_dir: pathlib.Path) -> Scan:
         "part": part[0] if part else "other",
         "manual_dir": root.name,
         "counts": {split: len(part) for split, part in items.items()},
-        "published_counts": {f"{name} ({classes} classes)": number for classes, (name, number) in PARTS.items()},
+        "published_counts": {
+            f"{name} ({classes} classes)": number for classes, (name, number) in PARTS.items()
+        },
         "complete": part is not None and total == part[1],
         "split_file": table.file.name if table else None,
         **missing_notes(missing),
@@ -109,7 +127,12 @@ def _by_table(
     """Rows joined to files by the end of their path, or by the key where the table has no paths."""
     by_name: dict[str, list[pathlib.Path]] = {}
     for path in paths:
-        for name in (path.relative_to(root).as_posix(), f"{path.parent.name}/{path.name}", path.name, path.stem):
+        for name in (
+            path.relative_to(root).as_posix(),
+            f"{path.parent.name}/{path.name}",
+            path.name,
+            path.stem,
+        ):
             by_name.setdefault(name, []).append(path)
     items: dict[str, list[MeshItem]] = {split: [] for split in table.counts}
     missing = []
@@ -126,8 +149,13 @@ def _by_table(
             items[row.split].append(_item(root, found[0], row.label))
         else:
             missing.append("/".join(parts))
-    require_some(root, missing, len(table.rows), f"{table.file.name} lists other files than lie there")
-    return {split: sorted(part, key=lambda item: (item.label, item.name)) for split, part in items.items()}, missing
+    require_some(
+        root, missing, len(table.rows), f"{table.file.name} lists other files than lie there"
+    )
+    return {
+        split: sorted(part, key=lambda item: (item.label, item.name))
+        for split, part in items.items()
+    }, missing
 
 
 def _remark(classes: int, total: int) -> str:
@@ -136,5 +164,7 @@ def _remark(classes: int, total: int) -> str:
         return ""
     if part:
         return f"has {total:,} parts, the published part {part[0]} {part[1]:,}"
-    parts = " and ".join(f"part {name} {number:,} of {n} classes" for n, (name, number) in PARTS.items())
+    parts = " and ".join(
+        f"part {name} {number:,} of {n} classes" for n, (name, number) in PARTS.items()
+    )
     return f"has {total:,} parts of {classes} classes; the published benchmark has {parts}"

@@ -42,7 +42,8 @@ def fill(root: pathlib.Path, *names: str) -> pathlib.Path:
 def split_file(folder: pathlib.Path, rows: dict[str, tuple[str, str, str | None]]) -> None:
     ids = {"bolt": 1, "nut": 0}
     samples = {
-        key: {"label": label, "label_id": ids[label], "split": split} | ({"path": path} if path else {})
+        key: {"label": label, "label_id": ids[label], "split": split}
+        | ({"path": path} if path else {})
         for key, (label, split, path) in rows.items()
     }
     (folder / "mcb_v0.json").write_text(json.dumps({"samples": samples}))
@@ -56,14 +57,21 @@ def test_records(tmp_path, top, caplog):
     path = driver.build("mcb", manual_dir=tmp_path / "raw", data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
     train, test = (open_source("mcb", split, tmp_path / "out") for split in ("train", "test"))
-    assert manifest["class_names"] == ["bolt", "nut"] and manifest["up_axis"] == "y" and not manifest["skipped"]
+    assert (
+        manifest["class_names"] == ["bolt", "nut"]
+        and manifest["up_axis"] == "y"
+        and not manifest["skipped"]
+    )
     assert list(train.ids) == ["train/bolt/00001.obj", "train/nut/00002.obj", "train/nut/00010.obj"]
     assert list(train.labels) == [0, 1, 1] and list(test.labels) == [0, 1]
     row = train[1]
     assert row["points"].shape == row["normals"].shape == (40, 3) and row["faces"].shape == (4, 3)
     assert np.ptp(row["vertices"] * row["scale"], axis=0) == pytest.approx([1, 2, 3], abs=1e-4)
     assert manifest["source"]["part"] == "other" and manifest["source"]["complete"] is False
-    assert "5 parts of 2 classes; the published benchmark has part A 58,696 of 68 classes" in caplog.text
+    assert (
+        "5 parts of 2 classes; the published benchmark has part A 58,696 of 68 classes"
+        in caplog.text
+    )
 
 
 def test_part_a_is_known_by_its_classes(tmp_path, monkeypatch):
@@ -71,7 +79,9 @@ def test_part_a_is_known_by_its_classes(tmp_path, monkeypatch):
     found = scan(fill(tmp_path / "five"))
     assert found.notes["part"] == "A" and found.notes["complete"] and found.remark == ""
     found = scan(fill(tmp_path / "four", *NAMES[:4]))
-    assert found.notes["complete"] is False and found.remark == "has 4 parts, the published part A 5"
+    assert (
+        found.notes["complete"] is False and found.remark == "has 4 parts, the published part A 5"
+    )
 
 
 def test_unusable_parts_are_counted(tmp_path):
@@ -93,14 +103,26 @@ def test_a_split_file_decides(tmp_path, with_paths, caplog):
         "00003": ("bolt", "test", "MCB_A/test/bolt/00003.obj"),
         "99999": ("nut", "train", "MCB_A/train/nut/99999.obj"),
     }
-    split_file(root, {key: (label, split, path if with_paths else None) for key, (label, split, path) in rows.items()})
+    split_file(
+        root,
+        {
+            key: (label, split, path if with_paths else None)
+            for key, (label, split, path) in rows.items()
+        },
+    )
     path = driver.build("mcb", manual_dir=root, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["class_names"] == ["nut", "bolt"]  # the order of the published label ids
     ids = {split: part["ids"] for split, part in manifest["splits"].items()}
-    assert ids == {"train": ["train/nut/00002.obj"], "val": ["train/bolt/00001.obj"], "test": ["test/bolt/00003.obj"]}
+    assert ids == {
+        "train": ["train/nut/00002.obj"],
+        "val": ["train/bolt/00001.obj"],
+        "test": ["test/bolt/00003.obj"],
+    }
     assert manifest["source"]["split_file"] == "mcb_v0.json" and manifest["source"]["missing"] == 1
-    assert "1 of 4 files of the split are missing (first: " in caplog.text and "99999" in caplog.text
+    assert (
+        "1 of 4 files of the split are missing (first: " in caplog.text and "99999" in caplog.text
+    )
 
 
 def test_a_split_file_that_fits_two_files_or_none(tmp_path):
@@ -116,7 +138,9 @@ def test_a_split_file_that_fits_two_files_or_none(tmp_path):
 def test_refused_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "MCB_A.zip").write_text("<!doctype html>")
-    with pytest.raises(DataError, match=r"no Mechanical Components Benchmark there.*MCB_A.zip is an HTML page"):
+    with pytest.raises(
+        DataError, match=r"no Mechanical Components Benchmark there.*MCB_A.zip is an HTML page"
+    ):
         scan(tmp_path / "empty")
     fill(tmp_path / "two" / "MCB_A")
     fill(tmp_path / "two" / "MCB_B")
@@ -134,5 +158,8 @@ def test_real_parts(tmp_path):
         pytest.skip("set JAX3DRET_REAL_DATA to the folder that holds ldraw_parts_mcb")
     path = driver.build("mcb", manual_dir=raw, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
-    assert {split: part["items"] for split, part in manifest["splits"].items()} == {"train": 2040, "test": 509}
+    assert {split: part["items"] for split, part in manifest["splits"].items()} == {
+        "train": 2040,
+        "test": 509,
+    }
     assert len(manifest["class_names"]) == 60 and not manifest["skipped"]

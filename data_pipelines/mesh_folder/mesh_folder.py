@@ -31,11 +31,19 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
     )
     UP_AXIS = "z"  # an instance sets "y" for a folder of glTF alone
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, config: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        manual_dir: str | pathlib.Path | None = None,
+        config: str | None = None,
+        **kwargs: Any,
+    ):
         if manual_dir is None:
             raise ConfigError(f"mesh_folder needs manual_dir: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         self._folder = pathlib.Path(manual_dir).expanduser().absolute()
-        super().__init__(config=tfds.core.BuilderConfig(name=config or self.config_of(self._folder)), **kwargs)
+        super().__init__(
+            config=tfds.core.BuilderConfig(name=config or self.config_of(self._folder)), **kwargs
+        )
         self.skipped: list[dict[str, str]] = list(self._scan.unreadable)
         self.source = self._scan.notes
         self.files = self._scan.files
@@ -47,7 +55,9 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
         """The folder's name and eight digits of a hash of its path: two folders called "parts" do not collide."""
         path = pathlib.Path(manual_dir).expanduser().resolve()
         name = re.sub(r"\W+", "_", path.name, flags=re.ASCII).strip("_")[:64] or "folder"
-        return f"{name}-{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        return (
+            f"{name}-{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        )
 
     @functools.cached_property
     def _scan(self) -> Scan:
@@ -68,12 +78,20 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
             kinds = ", ".join(f"{n} {kind}" for kind, n in notes["other_files"].items())
             logger.info("%s: files of other kinds are not read: %s", self._folder, kinds)
         if notes["labelled"] and notes["files_without_class"]:
-            logger.warning("%s: %d meshes lie in no class folder", self._folder, notes["files_without_class"])
+            logger.warning(
+                "%s: %d meshes lie in no class folder", self._folder, notes["files_without_class"]
+            )
         if notes["single_item_classes"]:
-            logger.warning("%s: %d classes have one mesh; it is in train", self._folder, notes["single_item_classes"])
+            logger.warning(
+                "%s: %d classes have one mesh; it is in train",
+                self._folder,
+                notes["single_item_classes"],
+            )
         return {split: self._generate_examples(items) for split, items in self._scan.items.items()}
 
-    def _generate_examples(self, items: list[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(
+        self, items: list[tuple[str, str]]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, label in items:
             try:
                 example = mesh_record(load_mesh(self._folder / name), name, NUM_POINTS)

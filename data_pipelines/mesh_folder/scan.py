@@ -21,7 +21,13 @@ from jax3dret.geometry.meshes import EXTENSIONS
 UNLABELLED = "unlabelled"
 SPLITS = ("train", "test", "val")
 # Folder names, in lower case, that mean a split.
-_SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "val"} | {
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+} | {
     "valid": "val",
     "validation": "val",
 }
@@ -54,8 +60,14 @@ def scan(folder: pathlib.Path) -> Scan:
     """
     files, others, unreadable = _walk(folder)
     if not files:
-        seen = f"; it holds {', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))}" if others else ""
-        raise DataError(f"{folder}: no meshes in it or below it; supported are {', '.join(EXTENSIONS)}{seen}")
+        seen = (
+            f"; it holds {', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))}"
+            if others
+            else ""
+        )
+        raise DataError(
+            f"{folder}: no meshes in it or below it; supported are {', '.join(EXTENSIONS)}{seen}"
+        )
     paths = {name: pathlib.PurePosixPath(name).parts for name in sorted(files)}
     first = {parts[0] for parts in paths.values() if len(parts) > 1}
     by_split_first = {"train", "test"} <= {_split_of(name) for name in first} <= set(SPLITS)
@@ -86,14 +98,18 @@ def scan(folder: pathlib.Path) -> Scan:
             for name in names:
                 splits["test" if name in tests else "train"].append((name, label))
     classes = tuple(sorted({label for part in splits.values() for _, label in part}))
-    gltf_only = all(pathlib.PurePosixPath(name).suffix.lower() in (".glb", ".gltf") for name in files)
+    gltf_only = all(
+        pathlib.PurePosixPath(name).suffix.lower() in (".glb", ".gltf") for name in files
+    )
     notes = {
         "kind": "mesh_folder",
         "manual_dir": folder.name,
         "layout": layout,
         "labelled": classes != (UNLABELLED,),
         "single_item_classes": single,
-        "files_without_class": sum(label == UNLABELLED for part in splits.values() for _, label in part),
+        "files_without_class": sum(
+            label == UNLABELLED for part in splits.values() for _, label in part
+        ),
         "other_files": dict(sorted(others.items())),
         "up_axis_from": "glTF specification" if gltf_only else "assumed",
     }
@@ -123,7 +139,9 @@ def _walk(folder: pathlib.Path) -> tuple[dict[str, int], dict[str, int], list[di
             folders[:] = []
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         for name in sorted(names):
             path = pathlib.Path(here, name)
             if name.startswith("."):
@@ -139,7 +157,9 @@ def _walk(folder: pathlib.Path) -> tuple[dict[str, int], dict[str, int], list[di
                 unreadable.append({"file": readable, "reason": str(error.strerror)})
                 continue
             if readable != relative:
-                unreadable.append({"file": readable, "reason": "the file's name is not UTF-8; rename it"})
+                unreadable.append(
+                    {"file": readable, "reason": "the file's name is not UTF-8; rename it"}
+                )
                 continue
             files[relative] = size
     return files, dict(others), unreadable

@@ -37,7 +37,9 @@ def manifest_of(path: pathlib.Path) -> dict:
 
 def test_classes_are_first_level_folders_and_a_fifth_is_test(tmp_path):
     names = [
-        f"{label}/deep/{i}.off" for label, n in {"bolt": 10, "nut": 7, "pair": 2, "solo": 1}.items() for i in range(n)
+        f"{label}/deep/{i}.off"
+        for label, n in {"bolt": 10, "nut": 7, "pair": 2, "solo": 1}.items()
+        for i in range(n)
     ]
     found = scan(fill(tmp_path / "parts", *names))
     count = {
@@ -56,9 +58,18 @@ def test_classes_are_first_level_folders_and_a_fifth_is_test(tmp_path):
 @pytest.mark.parametrize(
     ("names", "layout"),
     [
-        (("train/bolt/a.off", "train/nut/b.off", "test/bolt/c.off", "val/nut/d.off"), "split/class"),
-        (("Train/bolt/a.off", "Train/nut/b.off", "TEST/bolt/c.off", "validation/nut/d.off"), "split/class"),
-        (("bolt/train/a.off", "nut/train/b.off", "bolt/test/c.off", "nut/val/d.off"), "class/split"),
+        (
+            ("train/bolt/a.off", "train/nut/b.off", "test/bolt/c.off", "val/nut/d.off"),
+            "split/class",
+        ),
+        (
+            ("Train/bolt/a.off", "Train/nut/b.off", "TEST/bolt/c.off", "validation/nut/d.off"),
+            "split/class",
+        ),
+        (
+            ("bolt/train/a.off", "nut/train/b.off", "bolt/test/c.off", "nut/val/d.off"),
+            "class/split",
+        ),
     ],
 )
 def test_splits_that_the_folder_has_are_kept(tmp_path, names, layout):
@@ -111,28 +122,46 @@ def test_gltf_folders_are_y_up(tmp_path):
 
 def test_nothing_to_read(tmp_path):
     fill(tmp_path, "notes.txt")
-    with pytest.raises(DataError, match=r"no meshes .*supported are \.off, \.obj.*it holds 1 \.txt") as caught:
+    with pytest.raises(
+        DataError, match=r"no meshes .*supported are \.off, \.obj.*it holds 1 \.txt"
+    ) as caught:
         driver.build("mesh_folder", manual_dir=tmp_path, data_dir=tmp_path / "out")
     assert str(tmp_path) in str(caught.value)
 
 
 def test_records_hold_the_mesh_in_the_frame_of_the_points(tmp_path):
-    parts = fill(tmp_path / "my parts!", "bolt/a.off", "bolt/b.off", "sheet/c.obj", "sheet/d.obj", "sheet/e.obj")
+    parts = fill(
+        tmp_path / "my parts!",
+        "bolt/a.off",
+        "bolt/b.off",
+        "sheet/c.obj",
+        "sheet/d.obj",
+        "sheet/e.obj",
+    )
     path = driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     manifest = manifest_of(path)
     name = manifest["name"]
     assert name.startswith("mesh_folder/my_parts-") and path == tmp_path / "out" / name / "1.0.0"
-    assert manifest["class_names"] == ["bolt", "sheet"] and manifest["up_axis"] == "z" and manifest["skipped"] == []
+    assert (
+        manifest["class_names"] == ["bolt", "sheet"]
+        and manifest["up_axis"] == "z"
+        and manifest["skipped"] == []
+    )
     assert manifest["source"]["num_files"] == 5 and manifest["source"]["manual_dir"] == "my parts!"
     source = open_source(name, "train", tmp_path / "out")
     assert list(source.ids) == sorted(source.ids) == manifest["splits"]["train"]["ids"]
     row = next(source[i] for i in range(len(source)) if source[i]["id"].startswith("bolt"))
-    assert row["points"].shape == row["normals"].shape == (64, 3) and row["points"].dtype == np.float32
+    assert (
+        row["points"].shape == row["normals"].shape == (64, 3) and row["points"].dtype == np.float32
+    )
     assert np.linalg.norm(row["points"], axis=1).max() == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(row["points"].mean(0), 0, atol=1e-6)
     original = row["vertices"] * row["scale"] + row["centroid"]
     np.testing.assert_allclose(original, [[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], atol=1e-5)
-    assert row["faces"].tolist() == [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]] and row["faces"].dtype == np.int32
+    assert (
+        row["faces"].tolist() == [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]
+        and row["faces"].dtype == np.int32
+    )
     # Points lie on the faces: on one of the three coordinate planes or on the slanted one.
     points = row["points"] * row["scale"] + row["centroid"]
     distance = np.minimum(np.abs(points).min(1), np.abs(points @ [1, 1 / 2, 1 / 3] - 1))
@@ -151,8 +180,13 @@ def test_broken_meshes_are_skipped_and_listed(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="jax3dret"):
         path = driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     manifest = manifest_of(path)
-    assert [entry["file"] for entry in sorted(manifest["skipped"], key=str)] == ["bolt/3.off", "bolt/page.stl"]
-    assert all(str(tmp_path) not in entry["reason"] and entry["reason"] for entry in manifest["skipped"])
+    assert [entry["file"] for entry in sorted(manifest["skipped"], key=str)] == [
+        "bolt/3.off",
+        "bolt/page.stl",
+    ]
+    assert all(
+        str(tmp_path) not in entry["reason"] and entry["reason"] for entry in manifest["skipped"]
+    )
     assert sum(part["items"] for part in manifest["splits"].values()) == 5
     assert "2 files skipped" in caplog.text
 
@@ -160,7 +194,10 @@ def test_broken_meshes_are_skipped_and_listed(tmp_path, caplog):
 def test_all_broken(tmp_path):
     parts = fill(tmp_path / "parts", "bolt/a.off")
     (parts / "bolt" / "a.off").write_text("OFF\n")
-    with pytest.raises(DataError, match=r"not one usable record; 1 files were skipped, the first: bolt/a\.off: has no"):
+    with pytest.raises(
+        DataError,
+        match=r"not one usable record; 1 files were skipped, the first: bolt/a\.off: has no",
+    ):
         driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.array_record*"))
 
@@ -168,9 +205,13 @@ def test_all_broken(tmp_path):
 def test_finding_by_folder_by_name_and_by_bare_name(tmp_path):
     out = tmp_path / "out"
     assert driver.find("mesh_folder", out) is None
-    first = driver.build("mesh_folder", manual_dir=fill(tmp_path / "x" / "parts", "a.off", "b.off"), data_dir=out)
+    first = driver.build(
+        "mesh_folder", manual_dir=fill(tmp_path / "x" / "parts", "a.off", "b.off"), data_dir=out
+    )
     assert driver.find("mesh_folder", out) == first
-    second = driver.build("mesh_folder", manual_dir=fill(tmp_path / "y" / "parts", "a.off", "b.off"), data_dir=out)
+    second = driver.build(
+        "mesh_folder", manual_dir=fill(tmp_path / "y" / "parts", "a.off", "b.off"), data_dir=out
+    )
     assert first != second
     with pytest.raises(ConfigError, match="fits 2 prepared data sets"):
         driver.find("mesh_folder", out)
@@ -186,5 +227,7 @@ def test_a_folder_that_changed_since_is_an_error(tmp_path):
     path = driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     assert driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out") == path
     fill(parts, "c.off")
-    with pytest.raises(DataError, match=r"was prepared from 2 files .* now holds 3 .*remove the prepared folder"):
+    with pytest.raises(
+        DataError, match=r"was prepared from 2 files .* now holds 3 .*remove the prepared folder"
+    ):
         driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")

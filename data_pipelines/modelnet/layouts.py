@@ -65,7 +65,9 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
     places = [manual_dir, *sorted(p for p in manual_dir.iterdir() if p.is_dir() and not _hidden(p))]
     found = [(kind, place) for place in places for kind in _kinds(place, num_classes)]
     if len(found) > 1:  # ModelNet10 and ModelNet40 side by side in one folder
-        named = [(kind, place) for kind, place in found if f"modelnet{num_classes}" in place.name.lower()]
+        named = [
+            (kind, place) for kind, place in found if f"modelnet{num_classes}" in place.name.lower()
+        ]
         found = named if len(named) == 1 else found
     if not found:
         raise DataError(
@@ -94,7 +96,9 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
 
 def _kinds(place: pathlib.Path, num_classes: int) -> list[str]:
     kinds = []
-    if any((place / f"{split}_files.txt").is_file() for split in SPLITS) or any(place.glob("ply_data_*.h5")):
+    if any((place / f"{split}_files.txt").is_file() for split in SPLITS) or any(
+        place.glob("ply_data_*.h5")
+    ):
         kinds.append("pointnet_hdf5")
     if any((place / f"modelnet{num_classes}_{split}.txt").is_file() for split in SPLITS):
         kinds.append("normal_resampled")
@@ -107,11 +111,15 @@ def _off(root: pathlib.Path, num_points: int) -> Layout:
     """Meshes, sampled by area; the seed of a mesh is its id, so that a cloud does not depend on what else is there."""
     paths = {
         split: sorted(
-            path for path in root.glob(f"*/{split}/*") if path.suffix.lower() == ".off" and not _hidden(path, root)
+            path
+            for path in root.glob(f"*/{split}/*")
+            if path.suffix.lower() == ".off" and not _hidden(path, root)
         )
         for split in SPLITS
     }
-    classes = tuple(sorted({path.relative_to(root).parts[0] for part in paths.values() for path in part}))
+    classes = tuple(
+        sorted({path.relative_to(root).parts[0] for part in paths.values() for path in part})
+    )
 
     def sampled(path: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray]:
         seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "little")
@@ -143,7 +151,9 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
     _require(root, lists)
     names = tuple(_lines(lists[0]))
     files = {
-        split: [root / pathlib.PurePosixPath(line).name for line in _lines(root / f"{split}_files.txt")]
+        split: [
+            root / pathlib.PurePosixPath(line).name for line in _lines(root / f"{split}_files.txt")
+        ]
         for split in SPLITS
     }
     _require(root, [path for part in files.values() for path in part])
@@ -155,7 +165,9 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
                 counts[split] += _check_hdf5(path, file, len(names))
                 normals.add("normal" in file)
     if len(normals) > 1:
-        raise DataError(f"{root}: some of the .h5 files have 'normal' and some have not; all or none must")
+        raise DataError(
+            f"{root}: some of the .h5 files have 'normal' and some have not; all or none must"
+        )
     repeated = {"repeated_ids": 0}
 
     def clouds(split: str) -> Iterator[Cloud]:
@@ -165,7 +177,10 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
                 labels = np.asarray(file["label"]).reshape(-1).astype(int)
                 identities = _identities(path, len(labels), split)
                 # Whole arrays: the files are chunked and compressed over many clouds, so single rows cost a chunk each.
-                points, normal = np.asarray(file["data"]), np.asarray(file["normal"]) if "normal" in file else None
+                points, normal = (
+                    np.asarray(file["data"]),
+                    np.asarray(file["normal"]) if "normal" in file else None,
+                )
             for row, (identity, label) in enumerate(zip(identities, labels, strict=True)):
                 seen[identity] = seen.get(identity, 0) + 1
                 if seen[identity] > 1:  # the same shape twice: kept, as the published files have it
@@ -194,15 +209,23 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
 def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
     """PointNet++'s text clouds: a line is x,y,z,nx,ny,nz; the lists hold ids such as night_stand_0001."""
     prefix = f"modelnet{num_classes}"
-    lists = [root / f"{prefix}_shape_names.txt", *(root / f"{prefix}_{split}.txt" for split in SPLITS)]
+    lists = [
+        root / f"{prefix}_shape_names.txt",
+        *(root / f"{prefix}_{split}.txt" for split in SPLITS),
+    ]
     _require(root, lists)
     names = tuple(_lines(lists[0]))
     stems = {split: _lines(root / f"{prefix}_{split}.txt") for split in SPLITS}
     for split, part in stems.items():
         for stem in part:
             if stem.rpartition("_")[0] not in names:
-                raise DataError(f"{root / f'{prefix}_{split}.txt'}: '{stem}' is of no class in {lists[0].name}")
-    paths = {split: [root / stem.rpartition("_")[0] / f"{stem}.txt" for stem in part] for split, part in stems.items()}
+                raise DataError(
+                    f"{root / f'{prefix}_{split}.txt'}: '{stem}' is of no class in {lists[0].name}"
+                )
+    paths = {
+        split: [root / stem.rpartition("_")[0] / f"{stem}.txt" for stem in part]
+        for split, part in stems.items()
+    }
     _require(root, [path for part in paths.values() for path in part])
 
     def clouds(split: str) -> Iterator[Cloud]:
@@ -234,7 +257,9 @@ def _read_text(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         rows = np.loadtxt(path, delimiter=separator, ndmin=2)
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
-        raise DataError(f"{path}: cannot be read ({first}); each line must be x,y,z,nx,ny,nz") from None
+        raise DataError(
+            f"{path}: cannot be read ({first}); each line must be x,y,z,nx,ny,nz"
+        ) from None
     if rows.shape[1] != 6:
         raise DataError(f"{path}: has {rows.shape[1]} columns; each line must be x,y,z,nx,ny,nz")
     points, normals = _usable(rows[:, :3], rows[:, 3:])
@@ -264,13 +289,19 @@ def _check_hdf5(path: pathlib.Path, file: h5py.File, num_names: int) -> int:
             f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n, 1] are needed"
         )
     rows = shapes["data"][0]
-    if len(shapes["data"]) != 3 or shapes["data"][2] != 3 or shapes.get("normal", shapes["data"]) != shapes["data"]:
+    if (
+        len(shapes["data"]) != 3
+        or shapes["data"][2] != 3
+        or shapes.get("normal", shapes["data"]) != shapes["data"]
+    ):
         raise DataError(f"{path}: shapes {shapes}; 'data' and 'normal' must be [n, points, 3]")
     labels = np.asarray(file["label"]).reshape(-1)
     if len(labels) != rows:
         raise DataError(f"{path}: {len(labels)} labels for {rows} clouds; one each is needed")
     if rows and (labels.min() < 0 or labels.max() >= num_names):
-        raise DataError(f"{path}: label {int(labels.max())} is beyond the {num_names} names of shape_names.txt")
+        raise DataError(
+            f"{path}: label {int(labels.max())} is beyond the {num_names} names of shape_names.txt"
+        )
     return rows
 
 
@@ -286,7 +317,9 @@ def _identities(path: pathlib.Path, rows: int, split: str) -> list[str]:
         raise DataError(f"{table}: not JSON ({error}); a list of {rows} names is needed") from None
     if not isinstance(names, list) or len(names) != rows:
         held = len(names) if isinstance(names, list) else "no list of"
-        raise DataError(f"{table}: holds {held} names for the {rows} clouds of {path.name}; one each is needed")
+        raise DataError(
+            f"{table}: holds {held} names for the {rows} clouds of {path.name}; one each is needed"
+        )
     return [str(pathlib.PurePosixPath(name).with_suffix("")) for name in names]
 
 
@@ -294,7 +327,9 @@ def _require(root: pathlib.Path, paths: list[pathlib.Path]) -> None:
     missing = sorted({str(path.relative_to(root)) for path in paths if not path.is_file()})
     if missing:
         more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
-        raise DataError(f"{root}: {len(missing)} files are missing: {', '.join(missing[:20])}{more}. {ORIGIN}")
+        raise DataError(
+            f"{root}: {len(missing)} files are missing: {', '.join(missing[:20])}{more}. {ORIGIN}"
+        )
 
 
 def _lines(path: pathlib.Path) -> list[str]:

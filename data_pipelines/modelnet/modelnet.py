@@ -41,8 +41,14 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        ModelnetConfig(name="10", description="ModelNet10: 4,899 shapes of 10 classes, official split, point clouds"),
-        ModelnetConfig(name="40", description="ModelNet40: 12,311 shapes of 40 classes, official split, point clouds"),
+        ModelnetConfig(
+            name="10",
+            description="ModelNet10: 4,899 shapes of 10 classes, official split, point clouds",
+        ),
+        ModelnetConfig(
+            name="40",
+            description="ModelNet40: 12,311 shapes of 40 classes, official split, point clouds",
+        ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir is the unpacked folder. {ORIGIN}"
     UP_AXIS = "z"  # of the meshes; an instance sets that of its source
@@ -78,7 +84,9 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = shape_features(self._layout.class_names, normals=self._layout.normals, mesh=False)
+        features = shape_features(
+            self._layout.class_names, normals=self._layout.normals, mesh=False
+        )
         return record_info(self, features, homepage="https://modelnet.cs.princeton.edu")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:

@@ -16,7 +16,18 @@ from data_pipelines.modelnet.layouts import find_layout
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.source import open_source
 
-TEN = ["bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet"]
+TEN = [
+    "bathtub",
+    "bed",
+    "chair",
+    "desk",
+    "dresser",
+    "monitor",
+    "night_stand",
+    "sofa",
+    "table",
+    "toilet",
+]
 FORTY = TEN + [f"class_{i:02d}" for i in range(30)]
 TETRAHEDRON = "OFF4 4 0\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 
@@ -31,7 +42,9 @@ def write_off(root: pathlib.Path) -> pathlib.Path:
     return root
 
 
-def write_hdf5(root: pathlib.Path, names=TEN, *, normals: bool = False, tables: bool = True) -> dict[str, np.ndarray]:
+def write_hdf5(
+    root: pathlib.Path, names=TEN, *, normals: bool = False, tables: bool = True
+) -> dict[str, np.ndarray]:
     root.mkdir(parents=True)
     rng = np.random.default_rng(0)
     (root / "shape_names.txt").write_text("\n".join(names) + "\n")
@@ -51,7 +64,10 @@ def write_hdf5(root: pathlib.Path, names=TEN, *, normals: bool = False, tables: 
                 if normals:
                     file["normal"] = np.roll(data, 1, axis=2).astype(np.float32)
             clouds[f"{split}{k}"] = data.astype(np.float32)
-            table = [f"{names[label]}/{names[label]}_{split}{k}{i}.ply" for i, label in enumerate([6, 3, 6][:count])]
+            table = [
+                f"{names[label]}/{names[label]}_{split}{k}{i}.ply"
+                for i, label in enumerate([6, 3, 6][:count])
+            ]
             if tables:
                 (root / f"ply_data_{split}_{k}_id2file.json").write_text(json.dumps(table))
     return clouds
@@ -62,7 +78,10 @@ def write_text(root: pathlib.Path, number: int = 40, names=FORTY) -> dict[str, n
     rng = np.random.default_rng(1)
     (root / f"modelnet{number}_shape_names.txt").write_text("\n".join(names))
     rows = {}
-    for split, stems in {"train": ["night_stand_0001", "bed_0001"], "test": ["night_stand_0002"]}.items():
+    for split, stems in {
+        "train": ["night_stand_0001", "bed_0001"],
+        "test": ["night_stand_0002"],
+    }.items():
         (root / f"modelnet{number}_{split}.txt").write_text("\n".join(stems) + "\n")
         for stem in stems:
             rows[stem] = rng.normal(size=(20, 6))
@@ -75,7 +94,11 @@ def write_text(root: pathlib.Path, number: int = 40, names=FORTY) -> dict[str, n
 def prepare(name: str, manual_dir: pathlib.Path, tmp_path: pathlib.Path):
     path = driver.build(name, manual_dir=manual_dir, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
-    return manifest, open_source(name, "train", tmp_path / "out"), open_source(name, "test", tmp_path / "out")
+    return (
+        manifest,
+        open_source(name, "train", tmp_path / "out"),
+        open_source(name, "test", tmp_path / "out"),
+    )
 
 
 @pytest.fixture
@@ -121,7 +144,9 @@ def test_a_broken_mesh_is_skipped_and_named(tmp_path, few_points):
     manifest, train, _ = prepare("modelnet/10", root, tmp_path)
     assert len(train) == 3
     (skipped,) = manifest["skipped"]
-    assert skipped["file"] == "train: desk/desk_0002" and skipped["reason"].startswith("desk/train/desk_0002.off: ")
+    assert skipped["file"] == "train: desk/desk_0002" and skipped["reason"].startswith(
+        "desk/train/desk_0002.off: "
+    )
 
 
 def test_hdf5(tmp_path):
@@ -131,18 +156,28 @@ def test_hdf5(tmp_path):
     assert manifest["class_names"] == TEN  # the source's order
     assert list(train.labels) == [6, 3, 6, 6, 3] and list(test.labels) == [6, 3]
     assert train.ids[0] == "night_stand/night_stand_train00" and train.ids[4] == "desk/desk_train11"
-    np.testing.assert_allclose(train[1]["points"], clouds["train0"][1], atol=1e-6)  # normalised already: stays
+    np.testing.assert_allclose(
+        train[1]["points"], clouds["train0"][1], atol=1e-6
+    )  # normalised already: stays
     np.testing.assert_allclose(train[3]["points"], clouds["train1"][0], atol=1e-6)
     assert "normals" not in train[0]
-    assert set(manifest["source"]["sha256"]) >= {"shape_names.txt", "train_files.txt", "ply_data_train1.h5"}
+    assert set(manifest["source"]["sha256"]) >= {
+        "shape_names.txt",
+        "train_files.txt",
+        "ply_data_train1.h5",
+    }
 
 
 def test_hdf5_with_normals_without_names_and_with_duplicates(tmp_path):
     clouds = write_hdf5(tmp_path / "raw", FORTY, normals=True, tables=False)
     manifest, train, _ = prepare("modelnet/40", tmp_path / "raw", tmp_path)
     assert manifest["up_axis"] == "y" and train.ids[3] == "train/ply_data_train1_0000"
-    np.testing.assert_allclose(train[2]["normals"], np.roll(clouds["train0"][2], 1, axis=1), atol=1e-6)
-    (tmp_path / "raw" / "ply_data_train_0_id2file.json").write_text('["a/a_1.ply", "a/a_2.ply", "a/a_1.ply"]')
+    np.testing.assert_allclose(
+        train[2]["normals"], np.roll(clouds["train0"][2], 1, axis=1), atol=1e-6
+    )
+    (tmp_path / "raw" / "ply_data_train_0_id2file.json").write_text(
+        '["a/a_1.ply", "a/a_2.ply", "a/a_1.ply"]'
+    )
     path = driver.build("modelnet/40", manual_dir=tmp_path / "raw", data_dir=tmp_path / "again")
     again = json.loads((path / "manifest.json").read_text())
     assert again["splits"]["train"]["ids"][:3] == ["a/a_1", "a/a_2", "a/a_1#2"]
@@ -164,10 +199,16 @@ def test_text(tmp_path):
     manifest, train, test = prepare("modelnet/40", tmp_path / "raw", tmp_path)
     assert manifest["source"]["kind"] == "normal_resampled" and manifest["up_axis"] == "y"
     assert list(train.ids) == ["night_stand/night_stand_0001", "bed/bed_0001"]  # the list's order
-    assert list(train.labels) == [6, 1] and list(test.labels) == [6] and len(manifest["class_names"]) == 40
+    assert (
+        list(train.labels) == [6, 1]
+        and list(test.labels) == [6]
+        and len(manifest["class_names"]) == 40
+    )
     points = rows["night_stand_0001"][:, :3]
     centred = points - points.mean(0)
-    np.testing.assert_allclose(train[0]["points"], centred / np.linalg.norm(centred, axis=1).max(), atol=1e-5)
+    np.testing.assert_allclose(
+        train[0]["points"], centred / np.linalg.norm(centred, axis=1).max(), atol=1e-5
+    )
     np.testing.assert_allclose(train[0]["normals"], rows["night_stand_0001"][:, 3:], atol=1e-5)
     np.testing.assert_allclose(train[0]["centroid"], points.mean(0), atol=1e-5)
 
@@ -179,16 +220,25 @@ def test_text_lists_of_ten_beside_forty(tmp_path):
     (root / "modelnet10_train.txt").write_text("bed_0001\n")
     (root / "modelnet10_test.txt").write_text("night_stand_0002\n")
     manifest, train, test = prepare("modelnet/10", root, tmp_path)
-    assert manifest["class_names"] == TEN and list(train.ids) == ["bed/bed_0001"] and list(test.labels) == [6]
+    assert (
+        manifest["class_names"] == TEN
+        and list(train.ids) == ["bed/bed_0001"]
+        and list(test.labels) == [6]
+    )
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3\n", "1,2,3,4,5,6\n1,2,3\n", "a,b,c,d,e,f\n", "0,0,nan,0,0,1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3\n", "1,2,3,4,5,6\n1,2,3\n", "a,b,c,d,e,f\n", "0,0,nan,0,0,1\n"]
+)
 def test_broken_text_cloud(tmp_path, text):
     write_text(tmp_path / "raw")
     (tmp_path / "raw" / "bed" / "bed_0001.txt").write_text(text)
     manifest, train, _ = prepare("modelnet/40", tmp_path / "raw", tmp_path)
     assert list(train.ids) == ["night_stand/night_stand_0001"]
-    assert manifest["skipped"][0]["file"] == "train: bed/bed_0001" and "\n" not in manifest["skipped"][0]["reason"]
+    assert (
+        manifest["skipped"][0]["file"] == "train: bed/bed_0001"
+        and "\n" not in manifest["skipped"][0]["reason"]
+    )
 
 
 def refused(name: str, manual_dir: pathlib.Path) -> str:
@@ -204,10 +254,15 @@ def test_missing_files_are_listed_with_where_to_get_them(tmp_path):
     (tmp_path / "h" / "ply_data_train1.h5").unlink()
     (tmp_path / "h" / "ply_data_test0.h5").unlink()
     message = refused("modelnet/10", tmp_path / "h")
-    assert "2 files are missing: ply_data_test0.h5, ply_data_train1.h5. " in message and "princeton" in message
+    assert (
+        "2 files are missing: ply_data_test0.h5, ply_data_train1.h5. " in message
+        and "princeton" in message
+    )
     (tmp_path / "h" / "shape_names.txt").unlink()
     (tmp_path / "h" / "test_files.txt").unlink()
-    assert "2 files are missing: shape_names.txt, test_files.txt" in refused("modelnet/10", tmp_path / "h")
+    assert "2 files are missing: shape_names.txt, test_files.txt" in refused(
+        "modelnet/10", tmp_path / "h"
+    )
     write_text(tmp_path / "t")
     (tmp_path / "t" / "bed" / "bed_0001.txt").unlink()
     assert "1 files are missing: bed/bed_0001.txt" in refused("modelnet/40", tmp_path / "t")
@@ -219,7 +274,9 @@ def test_empty_folder_and_two_forms(tmp_path):
     write_hdf5(tmp_path / "both" / "clouds")
     write_off(tmp_path / "both" / "meshes")
     message = refused("modelnet/10", tmp_path / "both")
-    assert "clouds (pointnet_hdf5)" in message and "meshes (off)" in message and "give one" in message
+    assert (
+        "clouds (pointnet_hdf5)" in message and "meshes (off)" in message and "give one" in message
+    )
 
 
 def test_ten_and_forty_side_by_side(tmp_path):
@@ -231,7 +288,9 @@ def test_ten_and_forty_side_by_side(tmp_path):
 
 def test_wrong_number_of_classes(tmp_path):
     write_hdf5(tmp_path / "forty", FORTY)
-    assert "holds 40 classes, ModelNet10 has 10; build modelnet/40" in refused("modelnet/10", tmp_path / "forty")
+    assert "holds 40 classes, ModelNet10 has 10; build modelnet/40" in refused(
+        "modelnet/10", tmp_path / "forty"
+    )
     write_hdf5(tmp_path / "ten", TEN)
     assert "build modelnet/10" in refused("modelnet/40", tmp_path / "ten")
 
@@ -256,7 +315,8 @@ def test_damaged_hdf5(tmp_path):
 
 def test_manual_dir_is_asked_for(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"modelnet/10 is not prepared .* give manual_dir.*modelnet\.cs\.princeton\.edu"
+        ConfigError,
+        match=r"modelnet/10 is not prepared .* give manual_dir.*modelnet\.cs\.princeton\.edu",
     ):
         driver.build("modelnet/10", data_dir=tmp_path)
     with pytest.raises(ConfigError, match="no such folder"):
@@ -270,5 +330,9 @@ def test_real_modelnet10(tmp_path):
     if not root or not raw.is_dir():
         pytest.skip("set JAX3DRET_REAL_DATA to the folder that holds modelnet10_ply_hdf5_1024")
     manifest, train, test = prepare("modelnet/10", raw, tmp_path)
-    assert (len(train), len(test)) == (3991, 908) and manifest["source"]["complete"] and not manifest["skipped"]
+    assert (
+        (len(train), len(test)) == (3991, 908)
+        and manifest["source"]["complete"]
+        and not manifest["skipped"]
+    )
     assert np.bincount(test.labels).tolist() == [50, 100, 100, 86, 86, 100, 86, 100, 100, 100]

@@ -35,7 +35,8 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(
-            name="easy", description="Objaverse-LVIS, 76 classes with 100 samples or more: 7,993 objects"
+            name="easy",
+            description="Objaverse-LVIS, 76 classes with 100 samples or more: 7,993 objects",
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -44,7 +45,9 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
     )
     UP_AXIS = "y"  # glTF's specification
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: processes that read meshes; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs
@@ -52,8 +55,14 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         layout = self._layout
         self.planned = {split: len(items) for split, items in layout.items.items()}
-        self.files = sizes(self._root, [*layout.lists, *(i.path for part in layout.items.values() for i in part)])
-        drawn = f"{NUM_POINTS} drawn from each surface, uniform by area" if layout.kind == "glb" else "as stored"
+        self.files = sizes(
+            self._root, [*layout.lists, *(i.path for part in layout.items.values() for i in part)]
+        )
+        drawn = (
+            f"{NUM_POINTS} drawn from each surface, uniform by area"
+            if layout.kind == "glb"
+            else "as stored"
+        )
         self.source = {
             "manual_dir": self._root.name,
             **layout.notes,
@@ -77,10 +86,14 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
         layout, published = self._layout, PUBLISHED_COUNTS
-        splits = planned_splits(self, self._root, published=published, missing=layout.missing, listed=layout.listed)
+        splits = planned_splits(
+            self, self._root, published=published, missing=layout.missing, listed=layout.listed
+        )
         if len(layout.class_names) != CLASSES:
             name = f"objaverse_lvis/{self.builder_config.name}"
-            logger.warning("%s: %d classes, Objaverse Easy has %d", name, len(layout.class_names), CLASSES)
+            logger.warning(
+                "%s: %d classes, Objaverse Easy has %d", name, len(layout.class_names), CLASSES
+            )
         return splits
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -97,7 +97,9 @@ def easy(annotations: Any, path: pathlib.Path) -> tuple[list[Sample], int]:
     Raises:
         DataError: path holds something else, or no category is that large.
     """
-    if not isinstance(annotations, dict) or not all(isinstance(uids, list) for uids in annotations.values()):
+    if not isinstance(annotations, dict) or not all(
+        isinstance(uids, list) for uids in annotations.values()
+    ):
         raise DataError(f"{path}: {_ANNOTATIONS} is needed")
     seen: set[str] = set()
     samples, twice = [], 0
@@ -115,7 +117,9 @@ def easy(annotations: Any, path: pathlib.Path) -> tuple[list[Sample], int]:
             samples.append(Sample(uid, label, split))
     if not samples:
         largest = max((len(uids) for uids in annotations.values()), default=0)
-        raise DataError(f"{path}: no category has {MIN_SAMPLES} uids (the largest {largest}); {_ANNOTATIONS} is needed")
+        raise DataError(
+            f"{path}: no category has {MIN_SAMPLES} uids (the largest {largest}); {_ANNOTATIONS} is needed"
+        )
     return samples, twice
 
 
@@ -133,13 +137,17 @@ def _files(manual_dir: pathlib.Path, uids: set[str]) -> tuple[str, dict[str, pat
     """The files whose name is a wanted uid: the models if there are any, else the clouds."""
     found: dict[str, dict[str, pathlib.Path]] = {".glb": {}, ".npy": {}}
     for here, folders, names in os.walk(manual_dir, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         for name in sorted(names):
             path = pathlib.Path(here, name)
             if path.suffix in found and path.stem in uids:
                 found[path.suffix].setdefault(path.stem, path)
     if not any(found.values()):
-        raise DataError(f"{manual_dir}: not one file of the {len(uids)} samples is there; {WANTED}{packed(manual_dir)}")
+        raise DataError(
+            f"{manual_dir}: not one file of the {len(uids)} samples is there; {WANTED}{packed(manual_dir)}"
+        )
     suffix = ".glb" if found[".glb"] else ".npy"
     return suffix[1:], found[suffix]
 

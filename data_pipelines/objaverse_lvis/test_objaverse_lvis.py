@@ -33,7 +33,10 @@ def glb() -> bytes:
 
 def write_split(folder: pathlib.Path, rows) -> None:
     lines = ["objaverse_uid\tlabel_id\tlabel\tsplit\thas_cloud\tnormalization_scale"]
-    lines += [f"{uid}\t{number}\t{label}\t{split}\t{cloud}\t1.0" for uid, number, label, split, cloud in rows]
+    lines += [
+        f"{uid}\t{number}\t{label}\t{split}\t{cloud}\t1.0"
+        for uid, number, label, split, cloud in rows
+    ]
     (folder / "objaverse_easy_v0.tsv").write_text("\n".join(lines) + "\n")
 
 
@@ -54,8 +57,15 @@ def test_the_rule():
     }
     chosen, twice = easy(annotations, HERE)
     labels = {sample.label for sample in chosen}
-    assert labels == {"mug", "vase"} and len(chosen) == len({s.uid for s in chosen}) == 220 and twice == 1
-    counts = {split: sum(s.label == "vase" and s.split == split for s in chosen) for split in ("train", "val", "test")}
+    assert (
+        labels == {"mug", "vase"}
+        and len(chosen) == len({s.uid for s in chosen}) == 220
+        and twice == 1
+    )
+    counts = {
+        split: sum(s.label == "vase" and s.split == split for s in chosen)
+        for split in ("train", "val", "test")
+    }
     assert counts == {"train": 92, "val": 12, "test": 15}  # 119: v000 is a mug already
     again, _ = easy({label: uids[::-1] for label, uids in reversed(annotations.items())}, HERE)
     assert sorted(again) == sorted(chosen)
@@ -67,7 +77,12 @@ def test_the_rule():
 
 def test_models_with_the_published_split(tmp_path, glb, caplog):
     root = tmp_path / "raw"
-    for uid, folder in (("u1", "000-001"), ("u2", "000-001"), ("u3", "000-159"), ("other", "000-159")):
+    for uid, folder in (
+        ("u1", "000-001"),
+        ("u2", "000-001"),
+        ("u3", "000-159"),
+        ("other", "000-159"),
+    ):
         path = root / "hf-objaverse-v1" / "glbs" / folder / f"{uid}.glb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(glb[:60] if uid == "u2" else glb)
@@ -76,7 +91,9 @@ def test_models_with_the_published_split(tmp_path, glb, caplog):
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["name"] == "objaverse_lvis/easy" and manifest["up_axis"] == "y"
     assert manifest["class_names"] == ["car_(automobile)", "vase"]
-    assert {split: part["ids"] for split, part in manifest["splits"].items()} == {"train": ["u1", "u3"]}
+    assert {split: part["ids"] for split, part in manifest["splits"].items()} == {
+        "train": ["u1", "u3"]
+    }
     (skipped,) = manifest["skipped"]
     assert skipped["file"] == "hf-objaverse-v1/glbs/000-001/u2.glb" and "60 of" in skipped["reason"]
     assert "1 of 4 files of the split are missing (first: u4.glb)" in caplog.text
@@ -101,18 +118,24 @@ def test_cached_clouds(tmp_path):
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
     assert "HTML page" in reasons["clouds/u3.npy"] and "float64[5, 2]" in reasons["clouds/u4.npy"]
     row = open_source("objaverse_lvis/easy", "train", tmp_path / "out")[0]
-    np.testing.assert_allclose(row["points"] * row["scale"] + row["centroid"], cloud[:, :3], atol=1e-5)
+    np.testing.assert_allclose(
+        row["points"] * row["scale"] + row["centroid"], cloud[:, :3], atol=1e-5
+    )
     assert "normals" not in row and "faces" not in row
 
 
 def test_the_published_numbers_of_samples(tmp_path):
     """A split of the published size, and a file for each of its samples."""
     splits = ["train"] * 6142 + ["val"] * 833 + ["test"] * 1018
-    write_split(tmp_path, [(f"u{i:05d}", i % 76, f"class_{i % 76:02d}", s, 1) for i, s in enumerate(splits)])
+    write_split(
+        tmp_path, [(f"u{i:05d}", i % 76, f"class_{i % 76:02d}", s, 1) for i, s in enumerate(splits)]
+    )
     for i in range(len(splits)):
         (tmp_path / f"u{i:05d}.npy").touch()
     builder = ObjaverseLvis(config="easy", manual_dir=tmp_path)
-    assert builder.planned == {"train": 6142, "val": 833, "test": 1018} and builder.source["complete"]
+    assert (
+        builder.planned == {"train": 6142, "val": 833, "test": 1018} and builder.source["complete"]
+    )
     assert len(builder.info.features["label"].names) == 76
 
 
@@ -123,7 +146,9 @@ def test_annotations_alone(tmp_path, monkeypatch, glb):
     (tmp_path / "hf-objaverse-v1" / "lvis-annotations.json.gz").write_bytes(gzip.compress(text))
     (tmp_path / "a.glb").write_bytes(glb)
     found = find_layout(tmp_path)
-    assert found.class_names == ("vase",) and found.missing == ["b.glb", "c.glb"] and found.listed == 3
+    assert (
+        found.class_names == ("vase",) and found.missing == ["b.glb", "c.glb"] and found.listed == 3
+    )
     assert "not the published split" in found.notes["split"]
 
 

@@ -47,5 +47,7 @@ def chosen_view(vertices: Float[np.ndarray, "V 3"], rng: np.random.Generator) ->
         views = views._replace(fov=0.0, height=2 * MARGIN)
     middle = (vertices - vertices.min(0) - extent / 2) / np.linalg.norm(extent / 2)
     eyes = [camera(views, i) for i in range(_CANDIDATES)]
-    areas = [ConvexHull(project(eye, middle, 1)[:, :2]).volume for eye in eyes]  # of a plane hull, the area
+    areas = [
+        ConvexHull(project(eye, middle, 1)[:, :2]).volume for eye in eyes
+    ]  # of a plane hull, the area
     return eyes[int(np.argmax(areas))]

@@ -40,19 +40,28 @@ def table(rng: np.random.Generator) -> Manifold:
         fx, fy = 0.66 * x, 0.66 * y
     parts = [top.translate((0, 0, height))]
     bases = ["legs", "trestle", "pedestal", "panels"]
-    base = rng.choice(bases, p=[0.55, 0.17, 0.13, 0.15] if shape == "rectangular" else [0.45, 0.1, 0.45, 0.0])
+    base = rng.choice(
+        bases, p=[0.55, 0.17, 0.13, 0.15] if shape == "rectangular" else [0.45, 0.1, 0.45, 0.0]
+    )
     if base == "legs":
         lower = rng.random() < 0.3
         # A lower shelf rests on legs that stay within the frame all the way down.
-        parts += four_legs(rng, fx, fy, height + 0.5, leg, styles=LEG_STYLES[:3] if lower else LEG_STYLES)
+        parts += four_legs(
+            rng, fx, fy, height + 0.5, leg, styles=LEG_STYLES[:3] if lower else LEG_STYLES
+        )
         if rng.random() < 0.55:
             deep = rng.uniform(4, 11)
             frame = cut(
-                box(fx - leg, fy - leg, deep), box(fx - leg - 4, fy - leg - 4, 3 * deep).translate((0, 0, -deep))
+                box(fx - leg, fy - leg, deep),
+                box(fx - leg - 4, fy - leg - 4, 3 * deep).translate((0, 0, -deep)),
             )
             parts.append(frame.translate((0, 0, height + 0.5 - deep)))
         if lower:
-            parts.append(box(fx - 0.8 * leg, fy - 0.8 * leg, 2.0).translate((0, 0, height * rng.uniform(0.15, 0.4))))
+            parts.append(
+                box(fx - 0.8 * leg, fy - 0.8 * leg, 2.0).translate(
+                    (0, 0, height * rng.uniform(0.15, 0.4))
+                )
+            )
     elif base == "trestle":
         lean = rng.uniform(0.5, 0.9)
         for sx in (-1, 1):
@@ -67,7 +76,14 @@ def table(rng: np.random.Generator) -> Manifold:
                 for sy in (-1, 1)
             ]
             parts.append(box(0.7 * leg, 0.8 * fy, 3).translate((px, 0, height - 2.5)))
-        parts.append(rod((-0.36 * fx, 0, 0.45 * height), (0.36 * fx, 0, 0.45 * height), 0.3 * leg, segments=10))
+        parts.append(
+            rod(
+                (-0.36 * fx, 0, 0.45 * height),
+                (0.36 * fx, 0, 0.45 * height),
+                0.3 * leg,
+                segments=10,
+            )
+        )
         if lean > 0.7:
             parts += [
                 rod(
@@ -92,7 +108,9 @@ def table(rng: np.random.Generator) -> Manifold:
         parts += pedestal(rng, height + 0.5, 0.45 * fy + 6)
     else:
         wall = rng.uniform(2.5, 5)
-        parts += [box(wall, fy, height + 0.5).translate((sx * (fx - wall) / 2, 0, 0)) for sx in (-1, 1)]
+        parts += [
+            box(wall, fy, height + 0.5).translate((sx * (fx - wall) / 2, 0, 0)) for sx in (-1, 1)
+        ]
         if rng.random() < 0.6:
             parts.append(
                 box(fx - wall, wall, height * rng.uniform(0.3, 0.6)).translate(
@@ -116,10 +134,20 @@ def shelf(rng: np.random.Generator) -> Manifold:
             parts.append(box(x, deep, board).translate((0, y * 0.65 - deep / 2, level)))
         for sx in (-1, 1):
             parts.append(
-                rod((sx * (x / 2 - 1.5), -0.68 * y, 0), (sx * (x / 2 - 1.5), 0.06 * y, z + 5), 1.6, segments=10)
+                rod(
+                    (sx * (x / 2 - 1.5), -0.68 * y, 0),
+                    (sx * (x / 2 - 1.5), 0.06 * y, z + 5),
+                    1.6,
+                    segments=10,
+                )
             )
             parts.append(
-                rod((sx * (x / 2 - 1.5), 0.58 * y, 0), (sx * (x / 2 - 1.5), 0.58 * y, z + 5), 1.6, segments=10)
+                rod(
+                    (sx * (x / 2 - 1.5), 0.58 * y, 0),
+                    (sx * (x / 2 - 1.5), 0.58 * y, z + 5),
+                    1.6,
+                    segments=10,
+                )
             )
         return facing_x(parts)
     parts += [box(x - 0.5, y - 0.5, board).translate((0, 0, level)) for level in levels]
@@ -129,12 +157,26 @@ def shelf(rng: np.random.Generator) -> Manifold:
             parts.append(box(x - 0.5, 1.2, z - foot).translate((0, y / 2 - 0.8, foot)))
         dividers = int(rng.integers(0, 3))
         for px in np.linspace(-x / 2, x / 2, dividers + 2)[1:-1]:
-            parts.append(box(0.8 * board, y - 1, z - foot - board).translate((px, 0, foot + 0.5 * board)))
+            parts.append(
+                box(0.8 * board, y - 1, z - foot - board).translate((px, 0, foot + 0.5 * board))
+            )
     else:
         parts += at(box(3, 3, z + 1), corners(x - 2, y - 2))
         if rng.random() < 0.4:
-            parts += [rod((-x / 2 + 1, y / 2 - 1, foot + 2), (x / 2 - 1, y / 2 - 1, z - 2), 0.8, segments=8),
-                      rod((x / 2 - 1, y / 2 - 1, foot + 2), (-x / 2 + 1, y / 2 - 1, z - 2), 0.8, segments=8)]  # fmt: skip
+            parts += [
+                rod(
+                    (-x / 2 + 1, y / 2 - 1, foot + 2),
+                    (x / 2 - 1, y / 2 - 1, z - 2),
+                    0.8,
+                    segments=8,
+                ),
+                rod(
+                    (x / 2 - 1, y / 2 - 1, foot + 2),
+                    (-x / 2 + 1, y / 2 - 1, z - 2),
+                    0.8,
+                    segments=8,
+                ),
+            ]
     return facing_x(parts)
 
 
@@ -163,7 +205,9 @@ def cabinet(rng: np.random.Generator) -> Manifold:
 
     def panel(px: float, low: float, high: float) -> None:
         # A door or drawer front stands out from the carcass by its own edge.
-        parts.append(box(wide - gap, 2.2, high - low - gap).translate((px, front - 0.6, low + gap / 2)))
+        parts.append(
+            box(wide - gap, 2.2, high - low - gap).translate((px, front - 0.6, low + gap / 2))
+        )
 
     for i in range(columns):
         px = (i - (columns - 1) / 2) * wide
@@ -179,12 +223,16 @@ def cabinet(rng: np.random.Generator) -> Manifold:
             count = max(1, round((high - low) / 34))
             each = (high - low) / count
             tools += [
-                box(wide - wall, 2 * y - 6, each - wall).translate((px, front, low + k * each + wall / 2))
+                box(wide - wall, 2 * y - 6, each - wall).translate(
+                    (px, front, low + k * each + wall / 2)
+                )
                 for k in range(count)
             ]
         else:
             panel(px, low, high)
-            parts.append(fitting(px + (0.4 if i % 2 == 0 else -0.4) * wide, (low + high) / 2, upright=True))
+            parts.append(
+                fitting(px + (0.4 if i % 2 == 0 else -0.4) * wide, (low + high) / 2, upright=True)
+            )
     solid = cut(body, *tools)
     if rng.random() < 0.4:
         parts.append(box(x + 4, y + 3, 2.5).translate((0, -1, lift + z - 1)))
@@ -195,7 +243,9 @@ def cabinet(rng: np.random.Generator) -> Manifold:
     return facing_x([solid, *parts])
 
 
-def _headboard(rng: np.random.Generator, x: float, height: float, thick: float, style: str) -> Manifold:
+def _headboard(
+    rng: np.random.Generator, x: float, height: float, thick: float, style: str
+) -> Manifold:
     """The upright end of a bed, x wide, from the floor up."""
     if style == "panel":
         return box(x, thick, height)
@@ -206,14 +256,18 @@ def _headboard(rng: np.random.Generator, x: float, height: float, thick: float, 
             .rotate((90, 0, 0))
             .translate((0, thick / 2, height - 2))
         )
-        return union(box(x, thick, height), bow ^ box(2 * x, 2 * thick, x).translate((0, 0, 0.5 * height)))
+        return union(
+            box(x, thick, height), bow ^ box(2 * x, 2 * thick, x).translate((0, 0, 0.5 * height))
+        )
     post = 0.05 * x + 2
     count = int(rng.integers(5, 10))
     bars = [
         box(0.35 * x / count, 0.5 * thick, 0.95 * height).translate((px, 0, 0))
         for px in np.linspace(-0.5, 0.5, count + 2)[1:-1] * x
     ]
-    rails = [box(x, 0.8 * thick, 0.09 * height + 2).translate((0, 0, z * height)) for z in (0.35, 0.88)]
+    rails = [
+        box(x, 0.8 * thick, 0.09 * height + 2).translate((0, 0, z * height)) for z in (0.35, 0.88)
+    ]
     posts = at(box(post, thick + 1, height * 1.06), [(-(x - post) / 2, 0), ((x - post) / 2, 0)])
     return union(*posts, *rails, *bars)
 
@@ -235,12 +289,19 @@ def bed(rng: np.random.Generator) -> Manifold:
     )
     pillows = 1 if x < 125 else 2
     wide = 0.8 * (x - 4) / pillows
-    heads = [(px, y / 2 - 26) for px in (np.arange(pillows) - (pillows - 1) / 2) * (x - 4) / pillows]
-    deck = union(deck, *at(pillow(wide, 38, 13, 5).translate((0, 0, lift + rail + mattress - 4)), heads))
+    heads = [
+        (px, y / 2 - 26) for px in (np.arange(pillows) - (pillows - 1) / 2) * (x - 4) / pillows
+    ]
+    deck = union(
+        deck, *at(pillow(wide, 38, 13, 5).translate((0, 0, lift + rail + mattress - 4)), heads)
+    )
     if rng.random() < 0.5:
         cover = y * rng.uniform(0.5, 0.7)
         deck = union(
-            deck, pillow(x + 1, cover, mattress + 1, 4).translate((0, -(y - cover) / 2 - 0.5, lift + rail + 2))
+            deck,
+            pillow(x + 1, cover, mattress + 1, 4).translate(
+                (0, -(y - cover) / 2 - 0.5, lift + rail + 2)
+            ),
         )
     parts = [deck]
     if kind == "bunk":
@@ -248,9 +309,15 @@ def bed(rng: np.random.Generator) -> Manifold:
         parts.append(deck.translate((0, 0, storey)))
         parts += at(box(6, 6, storey + lift + rail + mattress + 25), corners(x + 2, y + 2))
         guard = lift + storey + rail + mattress + 12
-        parts += [rod((-x / 2, sy * y / 2, guard), (x / 2, sy * y / 2, guard), 2.2, segments=10) for sy in (-1, 1)]
+        parts += [
+            rod((-x / 2, sy * y / 2, guard), (x / 2, sy * y / 2, guard), 2.2, segments=10)
+            for sy in (-1, 1)
+        ]
         parts.append(rod((x / 2, -y / 2, guard), (x / 2, y / 2, guard), 2.2, segments=10))
-        ladder = [rod((-x / 2 - 1, py, 0), (-x / 2 - 1, py, guard), 2, segments=8) for py in (-y / 2 + 15, -y / 2 + 55)]
+        ladder = [
+            rod((-x / 2 - 1, py, 0), (-x / 2 - 1, py, guard), 2, segments=8)
+            for py in (-y / 2 + 15, -y / 2 + 55)
+        ]
         rungs = [
             rod((-x / 2 - 1, -y / 2 + 15, z), (-x / 2 - 1, -y / 2 + 55, z), 1.6, segments=8)
             for z in np.linspace(20, guard - 20, 5)

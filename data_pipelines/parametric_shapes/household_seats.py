@@ -31,7 +31,9 @@ def chair(rng: np.random.Generator) -> Manifold:
     back, tilt = rng.uniform(32, 62), rng.uniform(2, 16)
     leg = rng.uniform(2.8, 5)
     round_seat = rng.random() < 0.2
-    base = rng.choice(["legs", "pedestal", "sled"], p=[0.7, 0.3, 0.0] if round_seat else [0.6, 0.2, 0.2])
+    base = rng.choice(
+        ["legs", "pedestal", "sled"], p=[0.7, 0.3, 0.0] if round_seat else [0.6, 0.2, 0.2]
+    )
     if round_seat:
         y = x
         seat = cylinder(thick, x / 2, segments=36)
@@ -50,8 +52,16 @@ def chair(rng: np.random.Generator) -> Manifold:
     else:
         inset = x / 2 - leg / 2
         for sx in (-inset, inset):
-            loop = [(sx, -y / 2 + 3, height + 1), (sx, -y / 2 + 2, 3.0), (sx, -y / 2 + 3, 1.3), (sx, -y / 2 + 5, 1.2), (sx, y / 2 - 5, 1.2),
-                    (sx, y / 2 - 3, 1.3), (sx, y / 2 - 2, 3.0), (sx, y / 2 - 3, height + 1)]  # fmt: skip
+            loop = [
+                (sx, -y / 2 + 3, height + 1),
+                (sx, -y / 2 + 2, 3.0),
+                (sx, -y / 2 + 3, 1.3),
+                (sx, -y / 2 + 5, 1.2),
+                (sx, y / 2 - 5, 1.2),
+                (sx, y / 2 - 3, 1.3),
+                (sx, y / 2 - 2, 3.0),
+                (sx, y / 2 - 3, height + 1),
+            ]
             parts.append(sweep(loop, 1.2, 8))
         parts.append(rod((-inset, y / 2 - 6, 1.2), (inset, y / 2 - 6, 1.2), 1.1, segments=8))
 
@@ -106,10 +116,19 @@ def chair(rng: np.random.Generator) -> Manifold:
     else:  # a piece of a cylinder wall, bent round the sitter
         bow = 0.62 * width
         keep = box(4 * bow, bow, 4 * back).translate((0, bow * 0.5 + 0.42 * bow, 0))
-        rear = [(tube(0.6 * back, bow, bow - bar, 40) ^ keep).translate((0, -bow + bar / 2, 0.4 * back)),
-                *(box(bar, bar, 0.55 * back).translate((sx * 0.25 * width, -0.3, 0)) for sx in (-1, 1))]  # fmt: skip
+        rear = [
+            (tube(0.6 * back, bow, bow - bar, 40) ^ keep).translate(
+                (0, -bow + bar / 2, 0.4 * back)
+            ),
+            *(box(bar, bar, 0.55 * back).translate((sx * 0.25 * width, -0.3, 0)) for sx in (-1, 1)),
+        ]
     hold = 0.3 * y if round_seat else y / 2 - bar / 2
-    parts.append(union(*rear).translate((0, 0, -1)).rotate((-tilt, 0, 0)).translate((0, hold, height + thick)))
+    parts.append(
+        union(*rear)
+        .translate((0, 0, -1))
+        .rotate((-tilt, 0, 0))
+        .translate((0, hold, height + thick))
+    )
 
     if rng.random() < 0.35:
         rise, wide = rng.uniform(17, 25), rng.uniform(3, 6)
@@ -155,7 +174,9 @@ def stool(rng: np.random.Generator) -> Manifold:
     top, spread = 0.33 * size, size * rng.uniform(0.4, 0.62)
     thin, thick_leg = rng.uniform(1.0, 1.6), rng.uniform(1.6, 2.4)
     phase = 90.0 if count == 3 else 45.0
-    parts += around(rod((spread, 0, 0), (top, 0, height + 1), thin, thick_leg, 12), count, 0.0, phase)
+    parts += around(
+        rod((spread, 0, 0), (top, 0, height + 1), thin, thick_leg, 12), count, 0.0, phase
+    )
     level = rng.uniform(0.25, 0.45)
     reach = spread + (top - spread) * level
     stay = rng.choice(["none", "ring", "rungs"], p=[0.25, 0.35, 0.4])
@@ -163,7 +184,9 @@ def stool(rng: np.random.Generator) -> Manifold:
         parts.append(tube(1.8, reach + 0.4, reach - 1.4).translate((0, 0, level * height)))
     elif stay == "rungs":
         angle = np.radians(phase) + 2 * np.pi * np.arange(count) / count
-        ends = np.stack([reach * np.cos(angle), reach * np.sin(angle), np.full(count, level * height)], axis=1)
+        ends = np.stack(
+            [reach * np.cos(angle), reach * np.sin(angle), np.full(count, level * height)], axis=1
+        )
         parts += [rod(ends[i], ends[(i + 1) % count], 0.9, segments=8) for i in range(count)]
     return union(*parts)
 
@@ -181,25 +204,39 @@ def bench(rng: np.random.Generator) -> Manifold:
         count = int(rng.integers(3, 6))
         wide = y / count * 0.8
         parts = [
-            box(x, wide, thick).translate((0, py, 0)) for py in np.linspace(-(y - wide) / 2, (y - wide) / 2, count)
+            box(x, wide, thick).translate((0, py, 0))
+            for py in np.linspace(-(y - wide) / 2, (y - wide) / 2, count)
         ]
-        parts += [box(5, y - 1, thick).translate((sx * 0.38 * x, 0, -0.5 * thick)) for sx in (-1, 1)]
+        parts += [
+            box(5, y - 1, thick).translate((sx * 0.38 * x, 0, -0.5 * thick)) for sx in (-1, 1)
+        ]
     parts = [p.translate((0, 0, height)) for p in parts]
     base = rng.choice(["legs", "panels", "trestle", "box"], p=[0.45, 0.25, 0.2, 0.1])
     if base == "legs":
-        parts += four_legs(rng, 0.94 * x, 0.94 * y, height + 1, rng.uniform(3.5, 7), rng.choice([0.0, 0.3]))
+        parts += four_legs(
+            rng, 0.94 * x, 0.94 * y, height + 1, rng.uniform(3.5, 7), rng.choice([0.0, 0.3])
+        )
         parts.append(box(0.9 * x, 0.8 * y, 3).translate((0, 0, height - 2.5)))
     elif base == "panels":
         wall = rng.uniform(3, 8)
         inset = rng.uniform(0.7, 0.98) * x - wall
-        parts += [box(wall, 0.9 * y, height + 0.5).translate((sx * inset / 2, 0, 0)) for sx in (-1, 1)]
+        parts += [
+            box(wall, 0.9 * y, height + 0.5).translate((sx * inset / 2, 0, 0)) for sx in (-1, 1)
+        ]
         parts.append(box(inset, 3, 9).translate((0, 0, height - 8.5)))
     elif base == "trestle":
         for px in (-0.36 * x, 0.36 * x):
-            parts += [rod((px, sy * 0.5 * y, 0), (px, sy * 0.22 * y, height + 1), 2.4, segments=10) for sy in (-1, 1)]
+            parts += [
+                rod((px, sy * 0.5 * y, 0), (px, sy * 0.22 * y, height + 1), 2.4, segments=10)
+                for sy in (-1, 1)
+            ]
             parts.append(box(5, 0.8 * y, 3).translate((px, 0, height - 2.5)))
-            parts.append(rod((px, -0.36 * y, 0.5 * height), (px, 0.36 * y, 0.5 * height), 1.8, segments=10))
-        parts.append(rod((-0.36 * x, 0, 0.5 * height), (0.36 * x, 0, 0.5 * height), 1.8, segments=10))
+            parts.append(
+                rod((px, -0.36 * y, 0.5 * height), (px, 0.36 * y, 0.5 * height), 1.8, segments=10)
+            )
+        parts.append(
+            rod((-0.36 * x, 0, 0.5 * height), (0.36 * x, 0, 0.5 * height), 1.8, segments=10)
+        )
     else:
         parts.append(box(0.96 * x, 0.92 * y, height + 1))
     if rng.random() < 0.45:
@@ -217,17 +254,23 @@ def bench(rng: np.random.Generator) -> Manifold:
                 for px in np.linspace(-0.46, 0.46, int(x / 11)) * x
             ]
         # The foot of the back reaches down past the seat, so that the two hold together at any tilt.
-        parts.append(union(*posts, *rails).rotate((-tilt, 0, 0)).translate((0, y / 2 - 3, height + 0.5)))
+        parts.append(
+            union(*posts, *rails).rotate((-tilt, 0, 0)).translate((0, y / 2 - 3, height + 0.5))
+        )
         if rng.random() < 0.5:
             arm = rng.uniform(18, 24)
             for sx in (-1, 1):
-                parts.append(box(4, 0.95 * y, 2.5).translate((sx * (x / 2 - 2.5), 1, height + thick + arm)))
+                parts.append(
+                    box(4, 0.95 * y, 2.5).translate((sx * (x / 2 - 2.5), 1, height + thick + arm))
+                )
                 parts += [
                     box(3.5, 3.5, arm + thick + 1).translate((sx * (x / 2 - 2.5), py, height + 0.5))
                     for py in (-0.42 * y, 0.4 * y)
                 ]
                 if seat == "slats":
-                    parts.append(box(3.5, 0.9 * y, 2).translate((sx * (x / 2 - 2.5), 0, height + 0.5)))
+                    parts.append(
+                        box(3.5, 0.9 * y, 2).translate((sx * (x / 2 - 2.5), 0, height + 0.5))
+                    )
     return facing_x(parts)
 
 
@@ -244,13 +287,21 @@ def sofa(rng: np.random.Generator) -> Manifold:
     top = lift + base
     parts = [pillow(x, y, base, 2).translate((0, 0, lift))]
     lean = rng.uniform(4, 14)
-    rear = pillow(x, deep, back + cushion, 5).rotate((-lean, 0, 0)).translate((0, (y - deep) / 2, top - 2))
+    rear = (
+        pillow(x, deep, back + cushion, 5)
+        .rotate((-lean, 0, 0))
+        .translate((0, (y - deep) / 2, top - 2))
+    )
     parts.append(rear)
     span = seats * each if arms != "none" else x
     gap = 1.2
     for i in range(seats):
         px = (i - (seats - 1) / 2) * span / seats
-        parts.append(pillow(span / seats - gap, y - deep + 4, cushion + 2, 3.5).translate((px, -deep / 2 - 1, top - 2)))
+        parts.append(
+            pillow(span / seats - gap, y - deep + 4, cushion + 2, 3.5).translate(
+                (px, -deep / 2 - 1, top - 2)
+            )
+        )
         if rng.random() < 0.75:
             loose = pillow(span / seats - 3, 12, back * 0.85, 4).rotate((-lean - 4, 0, 0))
             parts.append(loose.translate((px, y / 2 - deep - 4, top + cushion - 3)))
@@ -261,13 +312,21 @@ def sofa(rng: np.random.Generator) -> Manifold:
             parts.append(pillow(arm, y, base + rise, 2.5).translate((px, 0, lift)))
         elif arms == "rolled":
             parts.append(box(0.7 * arm, y - 2, base + rise).translate((px, 0, lift)))
-            roll = cylinder(y, 0.62 * arm, segments=20).rotate((90, 0, 0)).translate((px, y / 2, lift + base + rise))
+            roll = (
+                cylinder(y, 0.62 * arm, segments=20)
+                .rotate((90, 0, 0))
+                .translate((px, y / 2, lift + base + rise))
+            )
             parts.append(roll)
     if seats > 1 and rng.random() < 0.25:
         long = y * rng.uniform(0.5, 0.8)
         side = float(rng.choice([-1, 1])) * (span / 2 - each / 2)
         parts.append(pillow(each, long + 8, base, 2).translate((side, -y / 2 - long / 2 + 4, lift)))
-        parts.append(pillow(each - gap, long + 6, cushion + 2, 3.5).translate((side, -y / 2 - long / 2 + 3, top - 2)))
+        parts.append(
+            pillow(each - gap, long + 6, cushion + 2, 3.5).translate(
+                (side, -y / 2 - long / 2 + 3, top - 2)
+            )
+        )
         parts += at(
             cylinder(lift + 3, 2.5, segments=10),
             [(side - each / 2 + 6, -y / 2 - long + 6), (side + each / 2 - 6, -y / 2 - long + 6)],

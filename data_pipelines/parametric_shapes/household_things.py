@@ -28,7 +28,9 @@ def _shade(bottom: float, top: float, height: float, sides: int) -> Manifold:
     """A lamp shade, open above and below, as a thin wall with a bar across its top that carries it."""
     wall = 0.05 * bottom
     outer = Manifold.cylinder(height, bottom, top, sides)
-    inner = Manifold.cylinder(1.02 * height, bottom - wall, top - wall, sides).translate((0, 0, -0.01 * height))
+    inner = Manifold.cylinder(1.02 * height, bottom - wall, top - wall, sides).translate(
+        (0, 0, -0.01 * height)
+    )
     reach = bottom + 0.86 * (top - bottom)  # a corner of the shade points along x
     bar = box(2 * reach - wall, 0.9, 0.9).translate((0, 0, 0.86 * height))
     return union(cut(outer, inner), bar)
@@ -58,9 +60,19 @@ def lamp(rng: np.random.Generator) -> Manifold:
         )
         aim = rng.uniform(10, 45)
         head = cone.rotate((0, -aim, 0)).translate(tuple(tip + np.array([0, 0, 1.5])))
-        base = cylinder(2.5, foot, 0.94 * foot) if rng.random() < 0.7 else slab(1.8 * foot, 1.5 * foot, 2.5, 2)
+        base = (
+            cylinder(2.5, foot, 0.94 * foot)
+            if rng.random() < 0.7
+            else slab(1.8 * foot, 1.5 * foot, 2.5, 2)
+        )
         joints = [Manifold.sphere(1.3, 12).translate(tuple(p)) for p in (knee, tip)]
-        return union(base, rod((0, 0, 1), knee, 0.75, segments=10), rod(knee, tip, 0.7, segments=10), *joints, head)
+        return union(
+            base,
+            rod((0, 0, 1), knee, 0.75, segments=10),
+            rod(knee, tip, 0.7, segments=10),
+            *joints,
+            head,
+        )
 
     standing = style == "standing"
     height = rng.uniform(115, 160) if standing else rng.uniform(22, 40)
@@ -68,13 +80,20 @@ def lamp(rng: np.random.Generator) -> Manifold:
     top = bottom * rng.uniform(0.4, 0.95)
     deep = bottom * rng.uniform(0.8, 1.5)
     sides = int(rng.choice([36, 4, 6, 8], p=[0.7, 0.12, 0.09, 0.09]))
-    shade = _shade(bottom, top, deep, sides).rotate((0, 0, 45)).translate((0, 0, height - 0.3 * deep))
+    shade = (
+        _shade(bottom, top, deep, sides).rotate((0, 0, 45)).translate((0, 0, height - 0.3 * deep))
+    )
     stem = cylinder(height + 0.58 * deep, 1.3 if standing else 0.9, segments=14)
     parts = [stem, shade]
     if standing:
         if rng.random() < 0.4:
             spread = rng.uniform(18, 30)
-            parts += around(rod((spread, 0, 0), (0.5, 0, height * rng.uniform(0.35, 0.75)), 1.1, 1.3, 10), 3, 0.0, 90.0)
+            parts += around(
+                rod((spread, 0, 0), (0.5, 0, height * rng.uniform(0.35, 0.75)), 1.1, 1.3, 10),
+                3,
+                0.0,
+                90.0,
+            )
         else:
             parts.append(cylinder(3, 1.5 * foot, 1.4 * foot))
         return union(*parts)
@@ -84,7 +103,13 @@ def lamp(rng: np.random.Generator) -> Manifold:
     if body == "turned":
         wide, neck = foot * rng.uniform(0.5, 0.95), foot * rng.uniform(0.15, 0.3)
         curve = smooth(
-            [(0.45 * foot, 1), (wide, tall * rng.uniform(0.25, 0.5)), (neck, 0.85 * tall), (neck * 0.8, tall)], 6
+            [
+                (0.45 * foot, 1),
+                (wide, tall * rng.uniform(0.25, 0.5)),
+                (neck, 0.85 * tall),
+                (neck * 0.8, tall),
+            ],
+            6,
         )
         parts.append(lathe(np.concatenate([[(0, 1)], curve, [(0, tall)]]), 28))
     elif body == "block":
@@ -93,7 +118,10 @@ def lamp(rng: np.random.Generator) -> Manifold:
     elif body == "ball":
         count = int(rng.integers(1, 4))
         size = tall / (2 * count) * 0.98
-        parts += [Manifold.sphere(size, 24).translate((0, 0, 1 + size * (0.98 + 1.9 * i))) for i in range(count)]
+        parts += [
+            Manifold.sphere(size, 24).translate((0, 0, 1 + size * (0.98 + 1.9 * i)))
+            for i in range(count)
+        ]
     return union(*parts)
 
 
@@ -101,7 +129,9 @@ def hammer(rng: np.random.Generator) -> Manifold:
     """Hammer standing on its handle: claw, ball peen, cross peen, sledge or wooden mallet."""
     length = rng.uniform(20, 32)
     grip = rng.uniform(1.2, 1.9)
-    style = rng.choice(["claw", "ball", "cross", "sledge", "mallet"], p=[0.3, 0.2, 0.18, 0.17, 0.15])
+    style = rng.choice(
+        ["claw", "ball", "cross", "sledge", "mallet"], p=[0.3, 0.2, 0.18, 0.17, 0.15]
+    )
     waist = grip * rng.uniform(0.55, 0.8)
     curve = smooth(
         [
@@ -113,13 +143,18 @@ def hammer(rng: np.random.Generator) -> Manifold:
         ],
         5,
     )
-    handle = lathe(np.concatenate([[(0, 0)], curve, [(0, length)]]), 18).scale((1, rng.uniform(0.65, 0.9), 1))
+    handle = lathe(np.concatenate([[(0, 0)], curve, [(0, length)]]), 18).scale(
+        (1, rng.uniform(0.65, 0.9), 1)
+    )
     face, reach = rng.uniform(1.5, 2.4), rng.uniform(4.5, 7.5)
     # The head lies along x about the origin: its striking face at +reach.
     if style == "mallet":
         size, long = rng.uniform(2.6, 4.2), rng.uniform(9, 15)
-        head = (cylinder(long, size, segments=28).translate((0, 0, -long / 2)).rotate((0, 90, 0)) if rng.random() < 0.55
-                else box(long, 1.6 * size, 2 * size).translate((0, 0, -size)))  # fmt: skip
+        head = (
+            cylinder(long, size, segments=28).translate((0, 0, -long / 2)).rotate((0, 90, 0))
+            if rng.random() < 0.55
+            else box(long, 1.6 * size, 2 * size).translate((0, 0, -size))
+        )
     elif style == "sledge":
         long = rng.uniform(9, 14)
         block = rounded_rectangle(2.1 * face * 1.3, 2.1 * face * 1.3, 0.9 * face, 8).extrude(long)
@@ -136,17 +171,29 @@ def hammer(rng: np.random.Generator) -> Manifold:
                 Manifold.sphere(0.95 * face, 20).translate((-0.85 * reach, 0, 0)),
             )
         elif style == "cross":
-            wedge = section([(0, -0.8 * face), (0, 0.8 * face), (-reach, 0.16 * face), (-reach, -0.16 * face)])
+            wedge = section(
+                [(0, -0.8 * face), (0, 0.8 * face), (-reach, 0.16 * face), (-reach, -0.16 * face)]
+            )
             back = wedge.extrude(1.8 * face).translate((0, 0, -0.9 * face))
             if rng.random() < 0.7:
                 back = back.rotate((90, 0, 0))
         else:
             long, droop = reach * rng.uniform(0.9, 1.35), rng.uniform(0.25, 0.5)
             upper = smooth(
-                [(0, 0.75 * face), (-0.5 * long, 0.75 * face - 0.12 * droop * long), (-long, -droop * long)], 6
+                [
+                    (0, 0.75 * face),
+                    (-0.5 * long, 0.75 * face - 0.12 * droop * long),
+                    (-long, -droop * long),
+                ],
+                6,
             )
             lower = smooth(
-                [(-long, -droop * long - 0.12), (-0.5 * long, -0.15 * face - 0.25 * droop * long), (0, -0.8 * face)], 6
+                [
+                    (-long, -droop * long - 0.12),
+                    (-0.5 * long, -0.15 * face - 0.25 * droop * long),
+                    (0, -0.8 * face),
+                ],
+                6,
             )
             claw = (
                 section(np.concatenate([upper, lower]))
@@ -154,9 +201,9 @@ def hammer(rng: np.random.Generator) -> Manifold:
                 .rotate((90, 0, 0))
                 .translate((0, 1.2 * face, 0))
             )
-            slot = section([(-0.35 * long, 0.0), (-1.2 * long, 0.5 * face), (-1.2 * long, -0.5 * face)]).extrude(
-                9 * face
-            )
+            slot = section(
+                [(-0.35 * long, 0.0), (-1.2 * long, 0.5 * face), (-1.2 * long, -0.5 * face)]
+            ).extrude(9 * face)
             back = cut(claw, slot.translate((0, 0, -4.5 * face)))
         head = union(striker, back)
     return union(handle, head.translate((0, 0, length - 1.0)))
@@ -188,7 +235,9 @@ def key(rng: np.random.Generator) -> Manifold:
             + leaf.translate(places[2])
         )
         pierce = disc(0.62 * bow - 0.55 * rim, 20)
-        hole = pierce.translate(places[0]) + pierce.translate(places[1]) + pierce.translate(places[2])
+        hole = (
+            pierce.translate(places[0]) + pierce.translate(places[1]) + pierce.translate(places[2])
+        )
     length = bow * rng.uniform(2.2, 3.6)
     if flat:
         thick = bow * rng.uniform(0.16, 0.28)
@@ -198,10 +247,18 @@ def key(rng: np.random.Generator) -> Manifold:
         count = int(rng.integers(4, 8))
         cuts = rng.uniform(0.15, 0.85, count) * blade
         step = 0.72 * length / count
-        edge = [(-blade, -0.4 * bow), (-blade, -bow - length + 0.5 * blade), (-0.3 * blade, -bow - length)]
+        edge = [
+            (-blade, -0.4 * bow),
+            (-blade, -bow - length + 0.5 * blade),
+            (-0.3 * blade, -bow - length),
+        ]
         for i in range(count):
             z = -bow - length + (i + 0.5) * step
-            edge += [(blade - cuts[i], z), (blade - cuts[i], z + 0.35 * step), (0.97 * blade, z + 0.7 * step)]
+            edge += [
+                (blade - cuts[i], z),
+                (blade - cuts[i], z + 0.35 * step),
+                (0.97 * blade, z + 0.7 * step),
+            ]
         edge.append((0.97 * blade, -0.4 * bow))
         profile = outline - hole + section(edge)
         solid = profile.extrude(thick).translate((0, 0, -thick / 2))
@@ -210,14 +267,24 @@ def key(rng: np.random.Generator) -> Manifold:
         ring = (outline - hole).extrude(thick).translate((0, 0, -thick / 2))
         radius = bow * rng.uniform(0.17, 0.26)
         end = -bow - length
-        shank = rod((0, -bow + 0.6 * rim if style != "clover" else -0.3 * bow, 0), (0, end, 0), radius, segments=SMALL)
-        collar = rod((0, -bow - 0.14 * length, 0), (0, -bow - 0.06 * length, 0), 1.6 * radius, segments=SMALL)
+        shank = rod(
+            (0, -bow + 0.6 * rim if style != "clover" else -0.3 * bow, 0),
+            (0, end, 0),
+            radius,
+            segments=SMALL,
+        )
+        collar = rod(
+            (0, -bow - 0.14 * length, 0), (0, -bow - 0.06 * length, 0), 1.6 * radius, segments=SMALL
+        )
         deep, tall = bow * rng.uniform(0.7, 1.15), length * rng.uniform(0.2, 0.36)
         bit = CrossSection.square((deep, tall)).translate((0, end + 0.06 * length))
         for _ in range(int(rng.integers(1, 4))):
             notch = CrossSection.square((rng.uniform(0.3, 0.6) * deep, 0.16 * tall))
             bit = bit - notch.translate(
-                (rng.uniform(0.45, 0.75) * deep, end + 0.06 * length + rng.uniform(0.1, 0.75) * tall)
+                (
+                    rng.uniform(0.45, 0.75) * deep,
+                    end + 0.06 * length + rng.uniform(0.1, 0.75) * tall,
+                )
             )
         web = bit.extrude(0.8 * radius).translate((0, 0, -0.4 * radius))
         parts = [ring, shank, collar, web]
@@ -237,7 +304,9 @@ def umbrella(rng: np.random.Generator) -> Manifold:
         length = radius * rng.uniform(2.6, 3.8)
     if style == "furled":
         wide, low = rng.uniform(4, 7), length * rng.uniform(0.25, 0.35)
-        profile = smooth([(1.2, low - 3), (wide, low + 6), (0.7 * wide, 0.6 * length), (1.2, length)], 6)
+        profile = smooth(
+            [(1.2, low - 3), (wide, low + 6), (0.7 * wide, 0.6 * length), (1.2, length)], 6
+        )
         canopy = lathe(np.concatenate([[(0, low - 3)], profile, [(0, length)]]), 4 * gores)
 
         def pleat(vertices: np.ndarray) -> np.ndarray:
@@ -268,14 +337,18 @@ def umbrella(rng: np.random.Generator) -> Manifold:
             pull = np.cos(np.pi / gores) / np.cos(within)  # taut cloth: straight from rib to rib
             scale = 1 - (1 - pull) * share
             lift = scallop * (1 - np.abs(within) * gores / np.pi) ** 1.0 * share**3 * 0.16 * radius
-            return np.stack([vertices[:, 0] * scale, vertices[:, 1] * scale, vertices[:, 2] + lift], axis=1)
+            return np.stack(
+                [vertices[:, 0] * scale, vertices[:, 1] * scale, vertices[:, 2] + lift], axis=1
+            )
 
         canopy = canopy.warp_batch(gore).translate((0, 0, length - rise))
     pole = rng.uniform(0.9, 1.5)
     parts = [canopy, cylinder(length + rng.uniform(3, 9), pole, segments=12)]
     if style == "parasol":
         foot = radius * rng.uniform(0.35, 0.5)
-        parts.append(cylinder(5, foot, 0.85 * foot) if rng.random() < 0.6 else box(1.7 * foot, 1.7 * foot, 5))
+        parts.append(
+            cylinder(5, foot, 0.85 * foot) if rng.random() < 0.6 else box(1.7 * foot, 1.7 * foot, 5)
+        )
         parts[1] = cylinder(length + 4, 1.5 * pole, segments=14)
     elif rng.random() < 0.7:
         crook = rng.uniform(5, 8)

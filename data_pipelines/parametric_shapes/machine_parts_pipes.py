@@ -39,7 +39,9 @@ def flange(rng: np.random.Generator) -> Manifold:
     else:
         reach = outer * rng.uniform(1.15, 1.5)
         ear = disc(2.6 * hole, 24)
-        shape = CrossSection.batch_hull([disc(1.45 * bore, 40), ear.translate((reach, 0)), ear.translate((-reach, 0))])
+        shape = CrossSection.batch_hull(
+            [disc(1.45 * bore, 40), ear.translate((reach, 0)), ear.translate((-reach, 0))]
+        )
         holes = at(cylinder(9 * thick, hole, segments=14), [(reach, 0), (-reach, 0)])
     solid = shape.extrude(thick)
     wall = bore * rng.uniform(1.16, 1.4)
@@ -59,7 +61,10 @@ def flange(rng: np.random.Generator) -> Manifold:
         solid = union(solid, cylinder(thick + 0.45 * height, wall))
     if rng.random() < 0.5:  # the raised sealing face
         solid = union(
-            solid, cylinder(1.0 + 0.12 * thick, min(1.45 * bore, circle - 1.3 * hole)).translate((0, 0, -0.12 * thick))
+            solid,
+            cylinder(1.0 + 0.12 * thick, min(1.45 * bore, circle - 1.3 * hole)).translate(
+                (0, 0, -0.12 * thick)
+            ),
         )
     tools = [h.translate((0, 0, -4 * thick)) for h in holes]
     if neck != "blind":
@@ -71,7 +76,9 @@ class _Ending:
     """How the ends of a fitting look: one choice for all the ends of one shape."""
 
     def __init__(self, rng: np.random.Generator, radius: float):
-        self.style = str(rng.choice(["plain", "flange", "socket", "bead"], p=[0.25, 0.35, 0.25, 0.15]))
+        self.style = str(
+            rng.choice(["plain", "flange", "socket", "bead"], p=[0.25, 0.35, 0.25, 0.15])
+        )
         self.thick = radius * rng.uniform(0.2, 0.4)
         self.reach = rng.uniform(1.55, 1.95)
         self.bolts = int(rng.choice([4, 6, 8]))
@@ -81,13 +88,19 @@ class _Ending:
         """The added ring for a pipe that ends at z = 0 coming from below; bored later with the pipe itself."""
         if self.style == "flange":
             plate = cylinder(self.thick, self.reach * radius)
-            hole = cylinder(4 * self.thick, 0.14 * radius, segments=10).translate((0, 0, -self.thick))
-            return cut(plate, *around(hole, self.bolts, (self.reach + 1) / 2 * radius)).translate((0, 0, -self.thick))
+            hole = cylinder(4 * self.thick, 0.14 * radius, segments=10).translate(
+                (0, 0, -self.thick)
+            )
+            return cut(plate, *around(hole, self.bolts, (self.reach + 1) / 2 * radius)).translate(
+                (0, 0, -self.thick)
+            )
         if self.style == "socket":
             return cylinder(self.depth, 1.22 * radius).translate((0, 0, -self.depth))
         if self.style == "bead":
             angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-            ring = np.stack([radius + 0.16 * radius * np.cos(angle), 0.16 * radius * np.sin(angle)], axis=1)
+            ring = np.stack(
+                [radius + 0.16 * radius * np.cos(angle), 0.16 * radius * np.sin(angle)], axis=1
+            )
             return lathe(ring).translate((0, 0, -0.17 * radius))
         return None
 
@@ -106,7 +119,9 @@ def elbow(rng: np.random.Generator) -> Manifold:
     def path(past: float) -> np.ndarray:
         # Points stay close to the corners between straight and bend, so that the tube keeps its width there.
         angle = np.radians(np.linspace(0, turn, max(5, int(turn / 7.5))))
-        arc = np.stack([bend * (1 - np.cos(angle)), 0 * angle, first + bend * np.sin(angle)], axis=1)
+        arc = np.stack(
+            [bend * (1 - np.cos(angle)), 0 * angle, first + bend * np.sin(angle)], axis=1
+        )
         ahead = np.array([np.sin(angle[-1]), 0.0, np.cos(angle[-1])])
         return np.concatenate([[[0, 0, -past]], arc, [arc[-1] + (last + past) * ahead]])
 
@@ -134,7 +149,11 @@ def tee(rng: np.random.Generator) -> Manifold:
         rise = radius * rng.uniform(2.7, 3.6)
     ending = _Ending(rng, radius)
 
-    arms = [(radius, half, (0.0, 90.0, 0.0)), (radius, half, (0.0, -90.0, 0.0)), (branch, rise, (0.0, tilt, 0.0))]
+    arms = [
+        (radius, half, (0.0, 90.0, 0.0)),
+        (radius, half, (0.0, -90.0, 0.0)),
+        (branch, rise, (0.0, tilt, 0.0)),
+    ]
     if style == "cross":
         arms.append((branch, rise, (180.0, 0.0, 0.0)))
     parts, tools = [], []

@@ -29,18 +29,24 @@ def _bore(radius: float, height: float, keyed: bool) -> Manifold:
     return hole.translate((0, 0, -height / 2))
 
 
-def _lightening(rng: np.random.Generator, style: str, hub: float, rim: float, height: float) -> list[Manifold]:
+def _lightening(
+    rng: np.random.Generator, style: str, hub: float, rim: float, height: float
+) -> list[Manifold]:
     """The tools that take material out between hub and rim: round holes, or all but a few spokes."""
     middle, gap = (hub + rim) / 2, rim - hub
     if style == "holes":
         count = int(rng.integers(4, 8))
         radius = min(0.36 * gap, 0.7 * middle * np.sin(np.pi / count))
-        return around(cylinder(height, radius, segments=SMALL).translate((0, 0, -height / 2)), count, middle)
+        return around(
+            cylinder(height, radius, segments=SMALL).translate((0, 0, -height / 2)), count, middle
+        )
     count = int(rng.integers(3, 7))
     width = rng.uniform(0.16, 0.3) * rim
     ring = disc(rim) - disc(hub)
     for i in range(count):
-        ring = ring - CrossSection.square((rim, width)).translate((0, -width / 2)).rotate(360.0 * i / count + 90.0)
+        ring = ring - CrossSection.square((rim, width)).translate((0, -width / 2)).rotate(
+            360.0 * i / count + 90.0
+        )
     return [ring.extrude(height).translate((0, 0, -height / 2))]
 
 
@@ -51,15 +57,23 @@ def gear(rng: np.random.Generator) -> Manifold:
     form = rng.choice(["spur", "helical", "bevel"], p=[0.6, 0.25, 0.15])
     thick = radius * rng.uniform(0.18, 0.6)
     pitch = 2 * np.pi / teeth
-    outline = np.array([
-        (r, pitch * (i + share))
-        for i in range(teeth)
-        for share, r in (
-            (-0.31, radius - 1.25 * module), (-0.23, radius), (-0.1, radius + module),
-            (0.1, radius + module), (0.23, radius), (0.31, radius - 1.25 * module),
-        )
-    ])  # fmt: skip
-    profile = section(outline[:, :1] * np.stack([np.cos(outline[:, 1]), np.sin(outline[:, 1])], axis=1))
+    outline = np.array(
+        [
+            (r, pitch * (i + share))
+            for i in range(teeth)
+            for share, r in (
+                (-0.31, radius - 1.25 * module),
+                (-0.23, radius),
+                (-0.1, radius + module),
+                (0.1, radius + module),
+                (0.23, radius),
+                (0.31, radius - 1.25 * module),
+            )
+        ]
+    )
+    profile = section(
+        outline[:, :1] * np.stack([np.cos(outline[:, 1]), np.sin(outline[:, 1])], axis=1)
+    )
     if form == "helical":
         solid = profile.extrude(thick, 5, float(rng.choice([-1, 1]) * rng.uniform(10, 24)))
     elif form == "bevel":
@@ -76,12 +90,19 @@ def gear(rng: np.random.Generator) -> Manifold:
     if style != "plain" and rim - hub > 0.2 * radius:
         web = thick * rng.uniform(0.25, 0.5)
         recess = tube(thick, rim, hub)
-        solid = cut(solid, recess.translate((0, 0, (thick + web) / 2)), recess.translate((0, 0, -(thick + web) / 2)))
+        solid = cut(
+            solid,
+            recess.translate((0, 0, (thick + web) / 2)),
+            recess.translate((0, 0, -(thick + web) / 2)),
+        )
         if style != "recessed":
             solid = cut(solid, *_lightening(rng, str(style), hub, rim, 3 * thick))
     if rng.random() < 0.45:
         length = thick * rng.uniform(0.4, 1.1)
-        solid = union(solid, cylinder(length + 0.5 * thick, hub, segments=ROUND).translate((0, 0, 0.5 * thick)))
+        solid = union(
+            solid,
+            cylinder(length + 0.5 * thick, hub, segments=ROUND).translate((0, 0, 0.5 * thick)),
+        )
     return cut(solid, _bore(bore, 8 * radius, keyed=rng.random() < 0.6))
 
 
@@ -96,32 +117,60 @@ def bearing(rng: np.random.Generator) -> Manifold:
     land = gap * rng.uniform(0.24, 0.32)  # radial thickness of either ring at its edge
     chamfer = 0.06 * gap
     rings = [
-        lathe([(outer - land, 0), (outer - chamfer, 0), (outer, chamfer), (outer, width - chamfer),
-               (outer - chamfer, width), (outer - land, width)], 40),
-        lathe([(bore, chamfer), (bore + chamfer, 0), (bore + land, 0), (bore + land, width),
-               (bore + chamfer, width), (bore, width - chamfer)], 40),
-    ]  # fmt: skip
+        lathe(
+            [
+                (outer - land, 0),
+                (outer - chamfer, 0),
+                (outer, chamfer),
+                (outer, width - chamfer),
+                (outer - chamfer, width),
+                (outer - land, width),
+            ],
+            40,
+        ),
+        lathe(
+            [
+                (bore, chamfer),
+                (bore + chamfer, 0),
+                (bore + land, 0),
+                (bore + land, width),
+                (bore + chamfer, width),
+                (bore, width - chamfer),
+            ],
+            40,
+        ),
+    ]
     middle = width / 2
     if style == "roller":
         size = 0.5 * (gap - 2 * land) + 0.05 * gap
         roll = cylinder(0.72 * width, size, segments=14).translate((0, 0, 0.14 * width))
-        groove = tube(0.76 * width, pitch + 1.06 * size, pitch - 1.06 * size, 40).translate((0, 0, 0.12 * width))
+        groove = tube(0.76 * width, pitch + 1.06 * size, pitch - 1.06 * size, 40).translate(
+            (0, 0, 0.12 * width)
+        )
     else:
         size = min(0.27 * gap, 0.42 * width)
         roll = Manifold.sphere(size, 16).translate((0, 0, middle))
         angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        ring = np.stack([pitch + 1.06 * size * np.cos(angle), middle + 1.06 * size * np.sin(angle)], axis=1)
+        ring = np.stack(
+            [pitch + 1.06 * size * np.cos(angle), middle + 1.06 * size * np.sin(angle)], axis=1
+        )
         groove = lathe(ring, 40)
     count = max(6, int(2 * np.pi * pitch / (2 * size * rng.uniform(1.12, 1.5))))
     solid = cut(union(*rings), groove)
     if style == "shielded":
         plate = tube(0.08 * width, outer - 0.8 * land, bore + 0.8 * land, 40)
-        solid = union(solid, plate.translate((0, 0, 0.08 * width)), plate.translate((0, 0, 0.84 * width)))
+        solid = union(
+            solid, plate.translate((0, 0, 0.08 * width)), plate.translate((0, 0, 0.84 * width))
+        )
     else:
-        cage = tube(0.3 * width, pitch + 0.3 * size, pitch - 0.3 * size, 40).translate((0, 0, 0.35 * width))
+        cage = tube(0.3 * width, pitch + 0.3 * size, pitch - 0.3 * size, 40).translate(
+            (0, 0, 0.35 * width)
+        )
         solid = union(solid, cage, *around(roll, count, pitch))
     if rng.random() < 0.25:
-        lip = tube(width * rng.uniform(0.14, 0.24), outer * rng.uniform(1.1, 1.2), outer - 0.5 * land, 40)
+        lip = tube(
+            width * rng.uniform(0.14, 0.24), outer * rng.uniform(1.1, 1.2), outer - 0.5 * land, 40
+        )
         solid = union(solid, lip)
     return solid
 
@@ -138,17 +187,32 @@ def pulley(rng: np.random.Generator) -> Manifold:
         count = max(1, round(width / (radius * rng.uniform(0.22, 0.4))))
         each = width / count
         for i in range(count):
-            outline += [(radius, (i + 0.14) * each), (radius - depth, (i + 0.4) * each),
-                        (radius - depth, (i + 0.6) * each), (radius, (i + 0.86) * each)]  # fmt: skip
+            outline += [
+                (radius, (i + 0.14) * each),
+                (radius - depth, (i + 0.4) * each),
+                (radius - depth, (i + 0.6) * each),
+                (radius, (i + 0.86) * each),
+            ]
     elif style == "crowned":
-        outline += [(radius * 1.025, 0.25 * width), (radius * 1.035, 0.5 * width), (radius * 1.025, 0.75 * width)]
+        outline += [
+            (radius * 1.025, 0.25 * width),
+            (radius * 1.035, 0.5 * width),
+            (radius * 1.025, 0.75 * width),
+        ]
     else:
         edge = 0.1 * width
-        outline += [(radius, edge), (radius - depth, edge), (radius - depth, width - edge), (radius, width - edge)]
+        outline += [
+            (radius, edge),
+            (radius - depth, edge),
+            (radius - depth, width - edge),
+            (radius, width - edge),
+        ]
     solid = lathe([*outline, (radius, width), (rim, width)], 40)
     if style == "toothed":
         teeth = int(rng.integers(16, 30))
-        tooth = box(0.8 * depth, 2.7 * (radius - depth) / teeth, width).translate((0.2 * depth, 0, 0))
+        tooth = box(0.8 * depth, 2.7 * (radius - depth) / teeth, width).translate(
+            (0.2 * depth, 0, 0)
+        )
         solid = union(solid, *around(tooth, teeth, radius - depth))
 
     bore = radius * rng.uniform(0.12, 0.24)
@@ -171,7 +235,9 @@ def shaft(rng: np.random.Generator) -> Manifold:
     length = rng.uniform(90, 150)
     spans = rng.uniform(0.5, 1.5, steps)
     edges = np.concatenate([[0.0], np.cumsum(spans / spans.sum()) * length])
-    radii = rng.uniform(10, 15) * np.cumprod(np.concatenate([[1.0], rng.uniform(0.74, 0.92, steps - 1)]))
+    radii = rng.uniform(10, 15) * np.cumprod(
+        np.concatenate([[1.0], rng.uniform(0.74, 0.92, steps - 1)])
+    )
     order = np.abs(np.arange(steps) - peak)
     radii = radii[np.argsort(np.argsort(order, kind="stable"), kind="stable")]
     chamfer = 0.12 * radii.min()
@@ -181,7 +247,9 @@ def shaft(rng: np.random.Generator) -> Manifold:
     outline += [(radii[-1], length - chamfer), (radii[-1] - chamfer, length), (0.0, length)]
     if rng.random() < 0.35:  # a flange forged onto the thickest step
         at_z = edges[peak] + rng.uniform(0.2, 0.5) * spans[peak] / spans.sum() * length
-        collar = cylinder(rng.uniform(3, 7), radii.max() * rng.uniform(1.35, 1.9)).translate((0, 0, at_z))
+        collar = cylinder(rng.uniform(3, 7), radii.max() * rng.uniform(1.35, 1.9)).translate(
+            (0, 0, at_z)
+        )
         solid = union(lathe(outline), collar)
     else:
         solid = lathe(outline)
@@ -196,7 +264,9 @@ def shaft(rng: np.random.Generator) -> Manifold:
     if ending == "flat":
         tools.append(box(radii[0], 3 * radii[0], 2 * tip).translate((-1.1 * radii[0], 0, -tip)))
     elif ending == "spline":
-        tools += around(box(0.5 * radii[0], 0.32 * radii[0], 2 * tip).translate((0, 0, -tip)), 8, 1.1 * radii[0])
+        tools += around(
+            box(0.5 * radii[0], 0.32 * radii[0], 2 * tip).translate((0, 0, -tip)), 8, 1.1 * radii[0]
+        )
     elif ending == "drilled":
         tools.append(cylinder(2 * tip, 0.45 * radii[0], segments=SMALL).translate((0, 0, -tip)))
     if rng.random() < 0.5:
@@ -210,7 +280,9 @@ def cam(rng: np.random.Generator) -> Manifold:
     base = 18.0
     lift = base * rng.uniform(0.3, 0.9)
     thick = base * rng.uniform(0.28, 0.8)
-    style = rng.choice(["lobe", "eccentric", "heart", "snail", "double"], p=[0.4, 0.15, 0.15, 0.15, 0.15])
+    style = rng.choice(
+        ["lobe", "eccentric", "heart", "snail", "double"], p=[0.4, 0.15, 0.15, 0.15, 0.15]
+    )
     angle = np.linspace(-np.pi, np.pi, 64, endpoint=False)
     if style == "lobe":
         nose = disc(base * rng.uniform(0.25, 0.6), 24).translate((base + lift - 0.25 * base, 0))
@@ -234,7 +306,9 @@ def cam(rng: np.random.Generator) -> Manifold:
         hub = min(bore * rng.uniform(1.5, 1.9), 0.92 * base)
         below = rng.random() < 0.4
         extra = thick * rng.uniform(0.5, 1.4)
-        solid = union(solid, cylinder(thick + extra * (1 + below), hub).translate((0, 0, -extra * below)))
+        solid = union(
+            solid, cylinder(thick + extra * (1 + below), hub).translate((0, 0, -extra * below))
+        )
     if rng.random() < 0.3:  # a pin hole in the lobe
         hole = cylinder(9 * base, 0.14 * base, segments=12).translate((base * 1.05, 0, -4 * base))
         solid = cut(solid, hole)
@@ -267,11 +341,20 @@ def handwheel(rng: np.random.Generator) -> Manifold:
     if rng.random() < 0.8:
         count = int(rng.integers(3, 7))
         arm = rng.uniform(0.6, 0.9) * thin
-        parts += around(rod((0.5 * hub, 0, -drop), (reach, 0, 0), 1.15 * arm, 0.85 * arm, 10), count)
+        parts += around(
+            rod((0.5 * hub, 0, -drop), (reach, 0, 0), 1.15 * arm, 0.85 * arm, 10), count
+        )
     else:
         web = 0.7 * thin
         parts.append(
-            lathe([(0.5 * hub, -drop - web / 2), (reach, -web / 2), (reach, web / 2), (0.5 * hub, web / 2 - drop)])
+            lathe(
+                [
+                    (0.5 * hub, -drop - web / 2),
+                    (reach, -web / 2),
+                    (reach, web / 2),
+                    (0.5 * hub, web / 2 - drop),
+                ]
+            )
         )
     if rng.random() < 0.35:
         grip = radius * rng.uniform(0.4, 0.75)
@@ -286,8 +369,19 @@ def bushing(rng: np.random.Generator) -> Manifold:
     inner = outer * rng.uniform(0.5, 0.84)
     length = outer * rng.uniform(0.5, 3.2)
     chamfer = 0.2 * (outer - inner)
-    solid = lathe([(inner, chamfer), (inner + chamfer, 0), (outer - chamfer, 0), (outer, chamfer), (outer, length - chamfer),
-                   (outer - chamfer, length), (inner + chamfer, length), (inner, length - chamfer)], 36)  # fmt: skip
+    solid = lathe(
+        [
+            (inner, chamfer),
+            (inner + chamfer, 0),
+            (outer - chamfer, 0),
+            (outer, chamfer),
+            (outer, length - chamfer),
+            (outer - chamfer, length),
+            (inner + chamfer, length),
+            (inner, length - chamfer),
+        ],
+        36,
+    )
     collar = rng.choice(["plain", "one", "both"], p=[0.45, 0.45, 0.1])
     lip, reach = rng.uniform(0.08, 0.2) * outer, outer * rng.uniform(1.2, 1.7)
     if collar != "plain":
@@ -301,12 +395,17 @@ def bushing(rng: np.random.Generator) -> Manifold:
     extra = rng.choice(["none", "split", "groove", "oil"], p=[0.4, 0.2, 0.2, 0.2])
     if extra == "split":
         solid = cut(
-            solid, box(4 * outer, rng.uniform(0.06, 0.25) * outer, 3 * length).translate((2 * outer, 0, -length))
+            solid,
+            box(4 * outer, rng.uniform(0.06, 0.25) * outer, 3 * length).translate(
+                (2 * outer, 0, -length)
+            ),
         )
     elif extra == "groove":
         deep = outer - 0.5 * (outer - inner)
         for share in (0.4, 0.65):
-            solid = cut(solid, tube(0.1 * length, 2 * outer, deep, 36).translate((0, 0, share * length)))
+            solid = cut(
+                solid, tube(0.1 * length, 2 * outer, deep, 36).translate((0, 0, share * length))
+            )
     elif extra == "oil":
         hole = (
             cylinder(3 * outer, 0.12 * outer + 0.03 * length, segments=12)

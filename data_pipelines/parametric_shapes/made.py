@@ -14,7 +14,9 @@ from jax3dret.core.types import DataError
 _AHEAD = 8  # items under way for each process
 
 
-def made(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
+def made(
+    function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], jobs: int
+) -> Iterator[Any]:
     """function(*a) of every a, in order; the DataError in place of the result where it raised one.
 
     function: of a module, so that other processes find it.
@@ -38,7 +40,9 @@ def made(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], job
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise DataError("a process that makes shapes died (out of memory?); use fewer jobs") from None
+            raise DataError(
+                "a process that makes shapes died (out of memory?); use fewer jobs"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

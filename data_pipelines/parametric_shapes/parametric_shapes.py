@@ -26,12 +26,15 @@ logger = logging.getLogger("jax3dret")
 # shape that one configuration trains on is tested by another.
 FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000, "unseen": 3_000_000}
 # Drawings are of shapes that no set of shapes holds.
-FIRST_DRAWN = {"train": 4_000_000, "test": 5_000_000, "unseen_train": 4_000_000, "unseen_test": 5_000_000}
+FIRST_DRAWN = {
+    "train": 4_000_000,
+    "test": 5_000_000,
+    "unseen_train": 4_000_000,
+    "unseen_test": 5_000_000,
+}
 # A quarter of the classes, of machine parts and of household things, some like a seen class and some not.
 UNSEEN = ("cabinet", "goblet", "hinge", "pulley", "stool", "tee", "umbrella", "washer")
-_POINTS_STREAM = (
-    1  # the points of a shape come from a generator of their own, so that a changed program leaves it alone
-)
+_POINTS_STREAM = 1  # the points of a shape come from a generator of their own, so that a changed program leaves it alone
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -55,7 +58,9 @@ class ParametricShapesConfig(tfds.core.BuilderConfig):
 
     def classes(self, split: str) -> tuple[str, ...]:
         """Those that have items in a split, in the order of class_names."""
-        return tuple(name for name in self.class_names if (name in self.unseen) == split.startswith("unseen"))
+        return tuple(
+            name for name in self.class_names if (name in self.unseen) == split.startswith("unseen")
+        )
 
 
 def _config(name: str, train: int, val: int, test: int, num_points: int) -> ParametricShapesConfig:
@@ -91,7 +96,11 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
         _config("small", 60, 10, 20, 8192),
         _config("full", 200, 25, 50, 16_384),
         _sbr_config("sbr_demo", "shapes", {"train": 24, "test": 8, "unseen": 8}),
-        _sbr_config("sbr_demo_sketches", "sketches", {"train": 20, "test": 8, "unseen_train": 20, "unseen_test": 8}),
+        _sbr_config(
+            "sbr_demo_sketches",
+            "sketches",
+            {"train": 20, "test": 8, "unseen_train": 20, "unseen_test": 8},
+        ),
     ]
 
     def __init__(self, *, jobs: int = 1, **kwargs: Any):
@@ -102,7 +111,11 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         self.KIND = config.kind
         self.UP_AXIS = "z" if config.kind == "shapes" else None
-        self.source: dict[str, Any] = {"kind": "generated", "seed": config.seed, "per_class": dict(config.per_class)}
+        self.source: dict[str, Any] = {
+            "kind": "generated",
+            "seed": config.seed,
+            "per_class": dict(config.per_class),
+        }
         if config.kind == "shapes":
             self.source["num_points"] = config.num_points
         else:
@@ -110,7 +123,9 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
             self.source["renderer"] = choose_renderer()
         if config.unseen:
             self.source["unseen_classes"] = list(config.unseen)
-        self.planned = {split: count * len(config.classes(split)) for split, count in config.per_class.items()}
+        self.planned = {
+            split: count * len(config.classes(split)) for split, count in config.per_class.items()
+        }
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -127,9 +142,15 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
         del dl_manager
         self.skipped.clear()
         per_class = self.builder_config.per_class
-        return {split: self._generate_examples(split, count) for split, count in per_class.items() if count > 0}
+        return {
+            split: self._generate_examples(split, count)
+            for split, count in per_class.items()
+            if count > 0
+        }
 
-    def _generate_examples(self, split: str, per_class: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(
+        self, split: str, per_class: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Class by class, in the order of ids; the key is the place in that order, as an unshuffled TFDS data set wants it."""
         config = self.builder_config
         sketches = config.kind == "sketches"
@@ -138,7 +159,9 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
         numbers = [(CLASS_NAMES.index(name), config.seed, first + i) for name, i in items]
         arguments = numbers if sketches else [(*each, config.num_points) for each in numbers]
         key = 0
-        for (name, i), outcome in zip(items, made(drawing if sketches else record, arguments, self._jobs), strict=True):
+        for (name, i), outcome in zip(
+            items, made(drawing if sketches else record, arguments, self._jobs), strict=True
+        ):
             identity = f"{name}/{split}_{i:04d}"
             if isinstance(outcome, DataError):
                 self.skipped.append({"file": identity, "reason": str(outcome)})
@@ -146,7 +169,9 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
                 continue
             yield (
                 key,
-                sketch_example(identity, name, outcome) if sketches else {"id": identity, "label": name, **outcome},
+                sketch_example(identity, name, outcome)
+                if sketches
+                else {"id": identity, "label": name, **outcome},
             )
             key += 1
 

@@ -50,9 +50,14 @@ def shape(class_index: int, seed: int, index: int) -> Mesh:
     solid = PROGRAMS[class_index](rng)
     # manifold3d reports trouble by status, never by exception.
     if solid.status() != Error.NoError or solid.is_empty():
-        raise DataError(f"{name}: status {solid.status()}, {solid.num_tri()} faces; a valid solid is needed")
+        raise DataError(
+            f"{name}: status {solid.status()}, {solid.num_tri()} faces; a valid solid is needed"
+        )
     mesh = _weld(solid)
-    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
+    edges = np.sort(
+        np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]),
+        axis=1,
+    )
     _, uses = np.unique(edges, axis=0, return_counts=True)
     if not (uses == 2).all():
         raise DataError(
@@ -75,7 +80,9 @@ def _weld(solid: Manifold) -> Mesh:
         np.round(vertices / grid).astype(np.int64), axis=0, return_index=True, return_inverse=True
     )
     faces = joined.reshape(-1)[faces]
-    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    faces = faces[
+        (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    ]
 
     # What is left of a sliver can be a face and its mirror image back to back: they cancel.
     corner = faces.argmin(axis=1)

@@ -36,18 +36,24 @@ def disc(radius: float, segments: int = ROUND) -> CrossSection:
     return CrossSection.circle(radius, segments)
 
 
-def rounded_rectangle(x: float, y: float, corner: float = 0.0, segments: int = SMALL) -> CrossSection:
+def rounded_rectangle(
+    x: float, y: float, corner: float = 0.0, segments: int = SMALL
+) -> CrossSection:
     """A rectangle x by y about the origin whose corners are rounded to radius `corner` (cut to what fits)."""
     corner = min(corner, 0.499 * min(x, y))
     if corner <= 0.0:
         return CrossSection.square((x, y), True)
-    return CrossSection.square((x - 2 * corner, y - 2 * corner), True).offset(corner, JoinType.Round, 2.0, segments)
+    return CrossSection.square((x - 2 * corner, y - 2 * corner), True).offset(
+        corner, JoinType.Round, 2.0, segments
+    )
 
 
 def polygon(sides: int, inradius: float) -> CrossSection:
     """A regular polygon with the given distance from its centre to its sides; one corner points along +x."""
     angle = 2 * np.pi * np.arange(sides) / sides
-    return section(inradius / np.cos(np.pi / sides) * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    return section(
+        inradius / np.cos(np.pi / sides) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    )
 
 
 def box(x: float, y: float, z: float) -> Manifold:
@@ -67,7 +73,9 @@ def pillow(x: float, y: float, z: float, edge: float) -> Manifold:
     return union(core.extrude(z - 2 * edge).translate((0, 0, edge)), inner.extrude(z)).hull()
 
 
-def cylinder(height: float, radius: float, top: float | None = None, segments: int = ROUND) -> Manifold:
+def cylinder(
+    height: float, radius: float, top: float | None = None, segments: int = ROUND
+) -> Manifold:
     return Manifold.cylinder(height, radius, radius if top is None else top, segments)
 
 
@@ -75,7 +83,9 @@ def tube(height: float, outer: float, inner: float, segments: int = ROUND) -> Ma
     return (disc(outer, segments) - disc(inner, segments)).extrude(height)
 
 
-def lathe(profile: Sequence[Point] | np.ndarray, segments: int = ROUND, degrees: float = 360.0) -> Manifold:
+def lathe(
+    profile: Sequence[Point] | np.ndarray, segments: int = ROUND, degrees: float = 360.0
+) -> Manifold:
     """The closed outline (radius, z) turned about the z axis."""
     return section(profile).revolve(segments, degrees)
 
@@ -98,7 +108,9 @@ def vessel(profile: np.ndarray, wall: float, floor: float, segments: int = ROUND
 def smooth(points: Sequence[Point], per_span: int = 6) -> np.ndarray:
     """A Catmull-Rom curve through the points, `per_span` samples for each stretch between two of them."""
     control = np.asarray(points, dtype=np.float64)
-    padded = np.concatenate([[2 * control[0] - control[1]], control, [2 * control[-1] - control[-2]]])
+    padded = np.concatenate(
+        [[2 * control[0] - control[1]], control, [2 * control[-1] - control[-2]]]
+    )
     t = np.arange(per_span)[:, None] / per_span
     spans = []
     for p0, p1, p2, p3 in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
@@ -107,7 +119,9 @@ def smooth(points: Sequence[Point], per_span: int = 6) -> np.ndarray:
     return np.concatenate([*spans, control[-1:]])
 
 
-def rod(start: Point, end: Point, radius: float, top: float | None = None, segments: int = SMALL) -> Manifold:
+def rod(
+    start: Point, end: Point, radius: float, top: float | None = None, segments: int = SMALL
+) -> Manifold:
     """A round bar between two points, `top` being its radius at `end`."""
     origin, along = np.asarray(start, dtype=np.float64), np.subtract(end, start, dtype=np.float64)
     length = float(np.linalg.norm(along))
@@ -116,7 +130,9 @@ def rod(start: Point, end: Point, radius: float, top: float | None = None, segme
     return cylinder(length, radius, top, segments).rotate((0, tilt, turn)).translate(tuple(origin))
 
 
-def sweep(path: Sequence[Point] | np.ndarray, radius: float | np.ndarray, segments: int = 10) -> Manifold:
+def sweep(
+    path: Sequence[Point] | np.ndarray, radius: float | np.ndarray, segments: int = 10
+) -> Manifold:
     """A round bar along a curve, closed by flat ends; `radius` may be given for each point of the path.
 
     The circle is carried along without twist. The path must not turn back on itself from one point to the next.
@@ -134,13 +150,19 @@ def sweep(path: Sequence[Point] | np.ndarray, radius: float | np.ndarray, segmen
     other = np.cross(tangent, side)
     angle = 2 * np.pi * np.arange(segments) / segments
     ring = np.cos(angle)[:, None] * side[:, None] + np.sin(angle)[:, None] * other[:, None]
-    vertices = np.concatenate([(path[:, None] + radius[:, None, None] * ring).reshape(-1, 3), path[[0, -1]]])
+    vertices = np.concatenate(
+        [(path[:, None] + radius[:, None, None] * ring).reshape(-1, 3), path[[0, -1]]]
+    )
 
     here = np.arange(segments)
     ahead = (here + 1) % segments
     level = segments * np.arange(len(path) - 1)[:, None]
     a, b, c, d = level + here, level + ahead, level + segments + here, level + segments + ahead
-    last, first_centre, last_centre = segments * (len(path) - 1), len(vertices) - 2, len(vertices) - 1
+    last, first_centre, last_centre = (
+        segments * (len(path) - 1),
+        len(vertices) - 2,
+        len(vertices) - 1,
+    )
     faces = [
         np.stack([a, b, d], axis=-1).reshape(-1, 3),
         np.stack([a, d, c], axis=-1).reshape(-1, 3),

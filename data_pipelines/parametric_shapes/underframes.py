@@ -51,7 +51,9 @@ def four_legs(
     if rails > 0.0:
         out = spread * (1 - rails)
         px, py, z = (x - inset) / 2 + out, (y - inset) / 2 + out, rails * height
-        legs += [rod((sx * px, -py, z), (sx * px, py, z), 0.32 * thick, segments=10) for sx in (-1, 1)]
+        legs += [
+            rod((sx * px, -py, z), (sx * px, py, z), 0.32 * thick, segments=10) for sx in (-1, 1)
+        ]
     return legs
 
 
@@ -59,7 +61,9 @@ def pedestal(rng: np.random.Generator, height: float, spread: float) -> list[Man
     """One column on a disc, or on a star of feet, within `spread` of the axis."""
     column = cylinder(height, spread * rng.uniform(0.09, 0.2), segments=20)
     if rng.random() < 0.5:
-        foot = cylinder(0.04 * height + 1.0, spread * rng.uniform(0.75, 1.0), spread * rng.uniform(0.55, 0.75))
+        foot = cylinder(
+            0.04 * height + 1.0, spread * rng.uniform(0.75, 1.0), spread * rng.uniform(0.55, 0.75)
+        )
         return [column, foot]
     count = int(rng.choice([3, 4, 5], p=[0.2, 0.4, 0.4]))
     lift = height * rng.uniform(0.08, 0.25)

@@ -38,9 +38,15 @@ class Psb(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        tfds.core.BuilderConfig(name="base", description="PSB, base classification: 90 train and 92 test classes"),
-        tfds.core.BuilderConfig(name="coarse1", description="PSB, classes of like meaning merged: 42 and 38 classes"),
-        tfds.core.BuilderConfig(name="coarse2", description="PSB, coarser still: a few classes such as vehicle"),
+        tfds.core.BuilderConfig(
+            name="base", description="PSB, base classification: 90 train and 92 test classes"
+        ),
+        tfds.core.BuilderConfig(
+            name="coarse1", description="PSB, classes of like meaning merged: 42 and 38 classes"
+        ),
+        tfds.core.BuilderConfig(
+            name="coarse2", description="PSB, coarser still: a few classes such as vehicle"
+        ),
         tfds.core.BuilderConfig(name="coarse3", description="PSB, coarsest: natural and manmade"),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
@@ -49,7 +55,9 @@ class Psb(tfds.core.GeneratorBasedBuilder):
     )
     UP_AXIS = "y"  # of most models; a minority lies or has z up
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: processes that read meshes; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs
@@ -57,7 +65,9 @@ class Psb(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         layout = self._layout
         self.planned = {split: len(items) for split, items in layout.items.items()}
-        self.files = sizes(layout.root, [*layout.lists, *(i.path for part in layout.items.values() for i in part)])
+        self.files = sizes(
+            layout.root, [*layout.lists, *(i.path for part in layout.items.values() for i in part)]
+        )
         self.source = {
             "kind": "psb",
             "manual_dir": layout.root.name,
@@ -81,7 +91,9 @@ class Psb(tfds.core.GeneratorBasedBuilder):
         del dl_manager
         layout = self._layout
         listed = len(layout.missing) + sum(self.planned.values())
-        return planned_splits(self, layout.root, published=PUBLISHED_COUNTS, missing=layout.missing, listed=listed)
+        return planned_splits(
+            self, layout.root, published=PUBLISHED_COUNTS, missing=layout.missing, listed=listed
+        )
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         return mesh_examples(self._layout.items[split], skipped=self.skipped, jobs=self._jobs)
@@ -109,10 +121,14 @@ def _find(manual_dir: pathlib.Path, level: str) -> _Layout:
         for entry in classes:
             for model in entry.models:
                 if not model.isdigit():
-                    raise DataError(f"{lists[split]}: '{model}' is no model number; numbers such as 1118 are needed")
+                    raise DataError(
+                        f"{lists[split]}: '{model}' is no model number; numbers such as 1118 are needed"
+                    )
                 path = root / "db" / str(int(model) // 100) / f"m{model}" / f"m{model}.off"
                 if path.is_file():
-                    items[split].append(MeshItem(path, f"m{model}", entry.path, path.relative_to(root).as_posix()))
+                    items[split].append(
+                        MeshItem(path, f"m{model}", entry.path, path.relative_to(root).as_posix())
+                    )
                 else:
                     missing.append(path.relative_to(root).as_posix())
     total = len(missing) + sum(len(part) for part in items.values())
@@ -126,7 +142,9 @@ def _list_file(folder: pathlib.Path, split: str) -> pathlib.Path:
     """train.cla, or coarse1Train.cla as the coarse levels have it."""
     found = [p for p in sorted(folder.glob("*")) if p.name.lower().endswith(f"{split}.cla")]
     if len(found) != 1:
-        wanted = f"{split}.cla" if folder.name == "base" else f"{folder.name}{split.capitalize()}.cla"
+        wanted = (
+            f"{split}.cla" if folder.name == "base" else f"{folder.name}{split.capitalize()}.cla"
+        )
         there = ", ".join(sorted(p.name for p in folder.parent.glob("*"))) or "nothing"
         raise DataError(f"{folder}: {wanted} is needed there; {folder.parent} holds {there}")
     return found[0]

@@ -80,8 +80,12 @@ def test_base(raw, tmp_path, place, caplog):
 def test_coarse(raw, tmp_path):
     path = driver.build("psb/coarse3", manual_dir=raw, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["class_names"] == ["manmade", "natural"] and manifest["splits"]["test"]["labels"] == [1, 0, 0]
-    with pytest.raises(DataError, match=r"coarse1: coarse1Train.cla is needed there; .* holds base, coarse3"):
+    assert manifest["class_names"] == ["manmade", "natural"] and manifest["splits"]["test"][
+        "labels"
+    ] == [1, 0, 0]
+    with pytest.raises(
+        DataError, match=r"coarse1: coarse1Train.cla is needed there; .* holds base, coarse3"
+    ):
         driver.build("psb/coarse1", manual_dir=raw, data_dir=tmp_path / "out")
 
 
@@ -99,7 +103,9 @@ def test_missing_and_broken_models(raw, tmp_path, caplog):
 def test_no_benchmark_there(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "psb_v1.zip").write_bytes(b"PK\x03\x04")
-    with pytest.raises(DataError, match=r"no Princeton Shape Benchmark there.*psb_v1.zip is not unpacked"):
+    with pytest.raises(
+        DataError, match=r"no Princeton Shape Benchmark there.*psb_v1.zip is not unpacked"
+    ):
         driver.build("psb", manual_dir=tmp_path / "raw", data_dir=tmp_path / "out")
 
 

@@ -41,11 +41,15 @@ class _Layout(NamedTuple):
     files: dict[str, pathlib.Path]  # category: file
 
 
-def _config(name: str, files: str, per_class: int | None, *, recognized: bool = True) -> QuickdrawConfig:
+def _config(
+    name: str, files: str, per_class: int | None, *, recognized: bool = True
+) -> QuickdrawConfig:
     number = "all" if per_class is None else f"the first {per_class:,}"
     which = "recognized drawings" if recognized else "drawings, recognized or not,"
     text = f"Quick, Draw!, {number} {which} of each category, {files} strokes"
-    return QuickdrawConfig(name=name, description=text, files=files, per_class=per_class, recognized=recognized)
+    return QuickdrawConfig(
+        name=name, description=text, files=files, per_class=per_class, recognized=recognized
+    )
 
 
 class Quickdraw(tfds.core.GeneratorBasedBuilder):
@@ -69,7 +73,9 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
     UP_AXIS = None
     KIND = "sketches"
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: threads that rasterise; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs
@@ -97,7 +103,9 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = sketch_features(sorted(self._layout.files))
-        return record_info(self, features, homepage="https://github.com/googlecreativelab/quickdraw-dataset")
+        return record_info(
+            self, features, homepage="https://github.com/googlecreativelab/quickdraw-dataset"
+        )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
@@ -106,7 +114,9 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for category, path in sorted(self._layout.files.items()):
             lines = self._usable(category, path, split)
-            drawings = in_order(lambda line: (line, rasterise(line.strokes or ())), lines, jobs=self._jobs)
+            drawings = in_order(
+                lambda line: (line, rasterise(line.strokes or ())), lines, jobs=self._jobs
+            )
             for line, drawing in drawings:
                 identity = f"{category}/{line.key}"
                 yield identity, sketch_example(identity, category, drawing)
@@ -114,7 +124,9 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
     def _usable(self, category: str, path: pathlib.Path, split: str) -> Iterator[Line]:
         """The first `per_class` drawings of a file that can be used and are wanted, of them those of the split."""
         config = self.builder_config
-        first = split == "train"  # each file is read once for each split; what is left out is counted in one of them
+        first = (
+            split == "train"
+        )  # each file is read once for each split; what is left out is counted in one of them
         taken = 0
         keys: set[str] = set()
         for line in read_lines(path, category):
@@ -141,7 +153,9 @@ def _split_of(key: str) -> str:
 
 def _find(manual_dir: pathlib.Path, kind: str) -> _Layout:
     """The folder `kind` with .ndjson files, at most four levels down; or manual_dir, if the files lie in it."""
-    for folder, names, _ in walk(manual_dir, depth=4, enter=lambda _folder, _files, folders: folders):
+    for folder, names, _ in walk(
+        manual_dir, depth=4, enter=lambda _folder, _files, folders: folders
+    ):
         if folder.name.lower() != kind and folder != manual_dir:
             continue
         files: dict[str, pathlib.Path] = {}
@@ -150,7 +164,9 @@ def _find(manual_dir: pathlib.Path, kind: str) -> _Layout:
                 continue
             category = re.sub(rf"^full[_-]{kind}[_-]", "", pathlib.Path(name).stem)
             if category in files:
-                raise DataError(f"{folder}: {files[category].name} and {name} are both of '{category}'; keep one")
+                raise DataError(
+                    f"{folder}: {files[category].name} and {name} are both of '{category}'; keep one"
+                )
             files[category] = folder / name
         if files:
             require_kind(files[min(files)], kind)

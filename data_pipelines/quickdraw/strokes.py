@@ -23,8 +23,12 @@ from data_pipelines.raw_files import not_the_file
 from jax3dret.core.types import DataError
 from jax3dret.data.sketches import SKETCH_SIZE
 
-FILL = 0.84  # of the side is the longer side of the ink, as `data.sketches.prepare_drawing` makes it
-STROKE = 3.0  # pixels at SKETCH_SIZE: the width to which thin strokes of picture files are brought there
+FILL = (
+    0.84  # of the side is the longer side of the ink, as `data.sketches.prepare_drawing` makes it
+)
+STROKE = (
+    3.0  # pixels at SKETCH_SIZE: the width to which thin strokes of picture files are brought there
+)
 _SUPERSAMPLE = 4
 
 Strokes = Sequence[Float[np.ndarray, "n 2"]]
@@ -55,7 +59,11 @@ def read_lines(path: pathlib.Path, word: str) -> Iterator[Line]:
                 continue
             try:
                 value = json.loads(text)
-                key, its_word, recognized = str(value["key_id"]), value["word"], bool(value["recognized"])
+                key, its_word, recognized = (
+                    str(value["key_id"]),
+                    value["word"],
+                    bool(value["recognized"]),
+                )
                 drawing = value["drawing"]
             except (ValueError, KeyError, TypeError) as error:
                 if number == 1:
@@ -63,12 +71,22 @@ def read_lines(path: pathlib.Path, word: str) -> Iterator[Line]:
                         f"{path}: line 1 is no drawing ({_short(error)}); Quick, Draw! drawings with word, key_id, recognized and "
                         "drawing are needed"
                     ) from None
-                yield Line(number, "", True, None, f"line {number} is no drawing ({_short(error)}; cut off?)")
+                yield Line(
+                    number,
+                    "",
+                    True,
+                    None,
+                    f"line {number} is no drawing ({_short(error)}; cut off?)",
+                )
                 continue
             if its_word != word:
-                raise DataError(f"{path}: line {number} is a drawing of '{its_word}', the file is named for '{word}'")
+                raise DataError(
+                    f"{path}: line {number} is a drawing of '{its_word}', the file is named for '{word}'"
+                )
             strokes, wrong = _strokes(drawing)
-            yield Line(number, key, recognized, strokes, wrong and f"line {number}, key_id {key}: {wrong}")
+            yield Line(
+                number, key, recognized, strokes, wrong and f"line {number}, key_id {key}: {wrong}"
+            )
 
 
 def require_kind(path: pathlib.Path, kind: str) -> None:
@@ -79,10 +97,14 @@ def require_kind(path: pathlib.Path, kind: str) -> None:
         except (ValueError, KeyError, TypeError, IndexError):
             return  # `read_lines` says what is wrong
     if timed != (kind == "raw"):
-        raise DataError(f"{path}: holds {'raw' if timed else 'simplified'} drawings; {kind} ones are needed")
+        raise DataError(
+            f"{path}: holds {'raw' if timed else 'simplified'} drawings; {kind} ones are needed"
+        )
 
 
-def rasterise(strokes: Strokes, *, size: int = SKETCH_SIZE, width: float = STROKE) -> UInt8[np.ndarray, "S S"]:
+def rasterise(
+    strokes: Strokes, *, size: int = SKETCH_SIZE, width: float = STROKE
+) -> UInt8[np.ndarray, "S S"]:
     """Strokes as round black lines on white, antialiased; the ink centred, its longer side 84 % of the square.
 
     strokes: points (x, y), y down, of any unit; a stroke of one point is a dot. width: of the lines, in pixels of the result.
@@ -90,7 +112,9 @@ def rasterise(strokes: Strokes, *, size: int = SKETCH_SIZE, width: float = STROK
     Raises:
         DataError: no points, or all in one place.
     """
-    points = np.concatenate([np.asarray(stroke, np.float64).reshape(-1, 2) for stroke in strokes] or [np.zeros((0, 2))])
+    points = np.concatenate(
+        [np.asarray(stroke, np.float64).reshape(-1, 2) for stroke in strokes] or [np.zeros((0, 2))]
+    )
     if not len(points):
         raise DataError("no strokes; a drawing has points")
     low, high = points.min(0), points.max(0)

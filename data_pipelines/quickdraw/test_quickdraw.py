@@ -22,7 +22,12 @@ def line(word: str, key: int, *, recognized=True, drawing=None, timed=False) -> 
     strokes = drawing or [[[0, 255, 20 + key % 50], [0, key % 40, 200]], [[100, 120], [90, 110]]]
     if timed:
         strokes = [[*stroke, list(range(len(stroke[0])))] for stroke in strokes]
-    values = {"word": word, "countrycode": "US", "timestamp": "2017-03-01", "recognized": recognized}
+    values = {
+        "word": word,
+        "countrycode": "US",
+        "timestamp": "2017-03-01",
+        "recognized": recognized,
+    }
     return json.dumps({**values, "key_id": str(key), "drawing": strokes})
 
 
@@ -33,26 +38,35 @@ def raw(tmp_path, monkeypatch) -> pathlib.Path:
         folder = tmp_path / "raw" / "quickdraw_dataset" / "full" / kind
         folder.mkdir(parents=True)
         for word in ("bee", "wine bottle"):
-            lines = [line(word, 100 + i, recognized=i % 4 != 1, timed=kind == "raw") for i in range(20)]
+            lines = [
+                line(word, 100 + i, recognized=i % 4 != 1, timed=kind == "raw") for i in range(20)
+            ]
             (folder / f"{word}.ndjson").write_text("\n".join(lines) + "\n")
     return tmp_path / "raw"
 
 
 def build(config, raw, out):
-    return json.loads((driver.build(config, manual_dir=raw, data_dir=out) / "manifest.json").read_text())
+    return json.loads(
+        (driver.build(config, manual_dir=raw, data_dir=out) / "manifest.json").read_text()
+    )
 
 
 def test_the_first_recognized_drawings(raw, tmp_path):
     said = build("quickdraw", raw, tmp_path / "out")
     assert said["name"] == "quickdraw/simplified" and said["class_names"] == ["bee", "wine bottle"]
-    keys = {split: [i for i in part["ids"] if i.startswith("bee/")] for split, part in said["splits"].items()}
+    keys = {
+        split: [i for i in part["ids"] if i.startswith("bee/")]
+        for split, part in said["splits"].items()
+    }
     # Every fourth is not recognized, so the first 12 others are among the first 16; left out are 4 of each class.
     wanted = [f"bee/{100 + i}" for i in range(16) if i % 4 != 1]
     assert sorted(keys["train"] + keys["test"]) == wanted and keys["train"] == sorted(keys["train"])
     assert said["source"]["not_recognized_left_out"] == 8 and not said["source"]["complete"]
     raw_said = build("quickdraw/raw", raw, tmp_path / "out")
     both = set(raw_said["splits"]["test"]["ids"])
-    assert set(said["splits"]["test"]["ids"]) <= both and len(both) < 15  # a drawing is in one split in either form
+    assert (
+        set(said["splits"]["test"]["ids"]) <= both and len(both) < 15
+    )  # a drawing is in one split in either form
     source = open_source("quickdraw/simplified", "train+test", tmp_path / "out")
     assert len(source) == 24 and decode(source[0]["png"]).shape == (448, 448)
 
@@ -78,7 +92,13 @@ def test_broken_lines_are_listed(raw, tmp_path):
     assert [entry["file"] for entry in said["skipped"]] == ["bee.ndjson"] * 5
     for reason, words in zip(
         reasons,
-        ("in one place", "2 x and 1 y", "not finite", "key_id 1 comes twice", "line 6 is no drawing .*cut off"),
+        (
+            "in one place",
+            "2 x and 1 y",
+            "not finite",
+            "key_id 1 comes twice",
+            "line 6 is no drawing .*cut off",
+        ),
         strict=True,
     ):
         assert re.search(words, reason), reason
@@ -104,7 +124,10 @@ def test_other_files(raw, tmp_path, text, says):
 def test_downloaded_names_and_no_files(raw, tmp_path):
     folder = raw / "quickdraw_dataset/full/simplified"
     (folder / "bee.ndjson").rename(folder / "full_simplified_bee.ndjson")
-    assert build("quickdraw/simplified_100", folder, tmp_path / "out")["class_names"] == ["bee", "wine bottle"]
+    assert build("quickdraw/simplified_100", folder, tmp_path / "out")["class_names"] == [
+        "bee",
+        "wine bottle",
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no folder 'raw' with <category>.ndjson"):
         build("quickdraw/raw", tmp_path / "empty", tmp_path / "out")
@@ -116,18 +139,26 @@ def test_strokes_are_where_they_were_drawn():
     dark = drawing < 128
     rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     assert (rows[0], rows[-1]) == (36, 411)  # 376 pixels, 84 % of 448, in the middle
-    assert abs(columns[0] + columns[-1] - 447) <= 1 and columns[-1] - columns[0] == pytest.approx(376 / 2, abs=3)
+    assert abs(columns[0] + columns[-1] - 447) <= 1 and columns[-1] - columns[0] == pytest.approx(
+        376 / 2, abs=3
+    )
     assert dark[60, columns[0] + 1] and not dark[60, columns[-1] - 1] and dark[410, columns[-1] - 5]
     across = 255.0 - drawing[200]
     assert across.sum() / 255 == pytest.approx(3.0, abs=0.3)  # the width of the line
     slanted = rasterise([np.array([[0.0, 0], [50, 80]])])
     assert len(np.unique(slanted)) > 8  # antialiased
-    np.testing.assert_array_equal(rasterise([np.array([[0.0, 0], [500, 800]])]), slanted)  # of any unit
+    np.testing.assert_array_equal(
+        rasterise([np.array([[0.0, 0], [500, 800]])]), slanted
+    )  # of any unit
 
 
 def test_a_rasterised_drawing_is_a_prepared_one():
     angle = np.linspace(0, 6, 40)
-    strokes = [np.stack([np.cos(angle), np.sin(angle)], 1), np.array([[0.2, 0.2]]), np.array([[-0.5, 0], [0.5, 0]])]
+    strokes = [
+        np.stack([np.cos(angle), np.sin(angle)], 1),
+        np.array([[0.2, 0.2]]),
+        np.array([[-0.5, 0], [0.5, 0]]),
+    ]
     drawing = rasterise(strokes)
     again = prepare_drawing(drawing)
     assert np.abs(drawing.astype(int) - again).mean() < 4

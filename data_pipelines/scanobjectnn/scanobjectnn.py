@@ -76,7 +76,9 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
             folder="main_split_nobg",
         ),
         ScanobjectnnConfig(
-            name="obj_bg", description="ScanObjectNN, objects with background: 2,890 clouds", folder="main_split"
+            name="obj_bg",
+            description="ScanObjectNN, objects with background: 2,890 clouds",
+            folder="main_split",
         ),
         ScanobjectnnConfig(
             name="hardest",
@@ -98,7 +100,9 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         splits = self._splits
         self.planned = {split: len(part.rows) for split, part in splits.items()}
-        paths = [part.file for part in splits.values()] + ([self._table.file] if self._table else [])
+        paths = [part.file for part in splits.values()] + (
+            [self._table.file] if self._table else []
+        )
         self.files = sizes(self._root, paths)
 
     @functools.cached_property
@@ -108,7 +112,11 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
     @functools.cached_property
     def _table(self) -> SplitTable | None:
         """The published split numbers the rows of the files with and without background; PB_T50_RS has others."""
-        return None if self.builder_config.name == "hardest" else find_split_table(self._root, "scanobjectnn")
+        return (
+            None
+            if self.builder_config.name == "hardest"
+            else find_split_table(self._root, "scanobjectnn")
+        )
 
     @functools.cached_property
     def _splits(self) -> dict[str, _Rows]:
@@ -167,7 +175,9 @@ def _folder(root: pathlib.Path, config: ScanobjectnnConfig) -> pathlib.Path:
     lacking = [name for name in wanted if not (found[0] / name).is_file()]
     if lacking:
         there = ", ".join(sorted(path.name for path in found[0].iterdir())) or "nothing"
-        raise DataError(f"{found[0]}: {' and '.join(lacking)} missing; it holds {there}{packed(found[0])}")
+        raise DataError(
+            f"{found[0]}: {' and '.join(lacking)} missing; it holds {there}{packed(found[0])}"
+        )
     return found[0]
 
 
@@ -182,7 +192,9 @@ def _labels(path: pathlib.Path) -> np.ndarray:
     if len(shapes["data"]) != 3 or shapes["data"][2] != 3:
         raise DataError(f"{path}: 'data' has the shape {shapes['data']}; [n, points, 3] is needed")
     if len(labels) != shapes["data"][0]:
-        raise DataError(f"{path}: {len(labels)} labels for {shapes['data'][0]} clouds; one each is needed")
+        raise DataError(
+            f"{path}: {len(labels)} labels for {shapes['data'][0]} clouds; one each is needed"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= len(CLASS_NAMES)):
         worst = int(labels.min()) if labels.min() < 0 else int(labels.max())
         raise DataError(f"{path}: label {worst}; labels are 0 to {len(CLASS_NAMES) - 1}")
@@ -191,7 +203,11 @@ def _labels(path: pathlib.Path) -> np.ndarray:
 
 def _honoured(splits: dict[str, _Rows], table: SplitTable) -> dict[str, _Rows]:
     """The rows that the published split lists, in its splits and with its labels, which must be those of the files."""
-    at = {identity: (split, row, label) for split, part in splits.items() for row, identity, label in part.rows}
+    at = {
+        identity: (split, row, label)
+        for split, part in splits.items()
+        for row, identity, label in part.rows
+    }
     kept: dict[str, list[tuple[int, str, int]]] = {split: [] for split in splits}
     for sample in table.rows:
         if sample.key not in at:

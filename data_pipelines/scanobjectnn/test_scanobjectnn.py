@@ -37,42 +37,72 @@ def raw(tmp_path) -> pathlib.Path:
         ]
     ):
         for prefix, labels in LABELS.items():
-            write(root / "h5_files" / folder / f"{prefix}_{ending}", labels * (2 if "scale75" in ending else 1), seed)
+            write(
+                root / "h5_files" / folder / f"{prefix}_{ending}",
+                labels * (2 if "scale75" in ending else 1),
+                seed,
+            )
     return root
 
 
 def write_split(folder: pathlib.Path, keys: dict[str, str]) -> None:
-    rows = [f"{key}\t{CLASS_NAMES.index(label)}\t{label}\t{key.split('_')[0]}" for key, label in keys.items()]
-    (folder / "scanobjectnn_v0.tsv").write_text("\n".join(["key\tlabel_id\tlabel\tsplit", *rows]) + "\n")
+    rows = [
+        f"{key}\t{CLASS_NAMES.index(label)}\t{label}\t{key.split('_')[0]}"
+        for key, label in keys.items()
+    ]
+    (folder / "scanobjectnn_v0.tsv").write_text(
+        "\n".join(["key\tlabel_id\tlabel\tsplit", *rows]) + "\n"
+    )
 
 
 @pytest.mark.parametrize("place", [".", "h5_files", "h5_files/main_split_nobg"])
 def test_objects_alone_by_default(raw, tmp_path, place, caplog):
-    data = write(raw / "h5_files/main_split_nobg/training_objectdataset.h5", LABELS["training"], seed=7)
+    data = write(
+        raw / "h5_files/main_split_nobg/training_objectdataset.h5", LABELS["training"], seed=7
+    )
     path = driver.build("scanobjectnn", manual_dir=raw / place, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["name"] == "scanobjectnn/obj_only" and manifest["up_axis"] == "y"
     assert manifest["class_names"] == list(CLASS_NAMES)
-    train, test = (open_source("scanobjectnn/obj_only", split, tmp_path / "out") for split in ("train", "test"))
-    assert list(train.ids) == ["train_0", "train_1", "train_2", "train_3"] and list(train.labels) == LABELS["training"]
+    train, test = (
+        open_source("scanobjectnn/obj_only", split, tmp_path / "out") for split in ("train", "test")
+    )
+    assert (
+        list(train.ids) == ["train_0", "train_1", "train_2", "train_3"]
+        and list(train.labels) == LABELS["training"]
+    )
     assert list(test.labels) == LABELS["test"]
     row = train[2]
     np.testing.assert_allclose(row["points"] * row["scale"] + row["centroid"], data[2], atol=1e-5)
     assert "has 4 shapes in the split 'train', the published data set 2309" in caplog.text
-    assert set(manifest["source"]["sha256"]) == {"training_objectdataset.h5", "test_objectdataset.h5"}
+    assert set(manifest["source"]["sha256"]) == {
+        "training_objectdataset.h5",
+        "test_objectdataset.h5",
+    }
 
 
 def test_background_and_hardest(raw):
-    background, hardest = Scanobjectnn(config="obj_bg", manual_dir=raw), Scanobjectnn(config="hardest", manual_dir=raw)
-    assert background.planned == {"train": 4, "test": 3} and hardest.planned == {"train": 8, "test": 6}
+    background, hardest = (
+        Scanobjectnn(config="obj_bg", manual_dir=raw),
+        Scanobjectnn(config="hardest", manual_dir=raw),
+    )
+    assert background.planned == {"train": 4, "test": 3} and hardest.planned == {
+        "train": 8,
+        "test": 6,
+    }
     assert hardest.source["published_counts"] == {"train": 11_416, "test": 2_882}
-    assert any("scale75" in name for name in hardest.files) and not any("scale75" in name for name in background.files)
+    assert any("scale75" in name for name in hardest.files) and not any(
+        "scale75" in name for name in background.files
+    )
 
 
 def test_the_published_numbers_of_clouds(tmp_path, caplog):
     """Files and split of the published size: all rows kept, nothing to warn about."""
     rng = np.random.default_rng(0)
-    labels = {"training": np.sort(rng.integers(0, 15, 2309)), "test": np.sort(rng.integers(0, 15, 581))}
+    labels = {
+        "training": np.sort(rng.integers(0, 15, 2309)),
+        "test": np.sort(rng.integers(0, 15, 581)),
+    }
     for prefix, part in labels.items():
         write(tmp_path / "main_split_nobg" / f"{prefix}_objectdataset.h5", part)
     keys = {f"train_{i}": CLASS_NAMES[label] for i, label in enumerate(labels["training"])}
@@ -80,7 +110,10 @@ def test_the_published_numbers_of_clouds(tmp_path, caplog):
     write_split(tmp_path, keys)
     builder = Scanobjectnn(config="obj_only", manual_dir=tmp_path)
     assert builder.planned == {"train": 2309, "test": 581} and builder.source["complete"]
-    assert builder.source["split_file"] == "scanobjectnn_v0.tsv" and "scanobjectnn_v0.tsv" in builder.files
+    assert (
+        builder.source["split_file"] == "scanobjectnn_v0.tsv"
+        and "scanobjectnn_v0.tsv" in builder.files
+    )
     builder._split_generators(None)
     assert not caplog.records
 
@@ -105,10 +138,15 @@ def test_split_that_lists_fewer_or_other_rows(raw):
     builder = Scanobjectnn(config="obj_only", manual_dir=raw)
     assert builder.planned == {"train": 3, "test": 1}
     assert builder.info.features["label"].names == ["bag", "toilet", "cabinet"]
-    assert [row[1:] for row in builder._splits["train"].rows] == [("train_0", 0), ("train_1", 2), ("train_3", 1)]
+    assert [row[1:] for row in builder._splits["train"].rows] == [
+        ("train_0", 0),
+        ("train_1", 2),
+        ("train_3", 1),
+    ]
     write_whole({"train_1": "toilet"})
     with pytest.raises(
-        DataError, match=r"'train_1' is train and 'toilet', but row 1 of training_objectdataset.h5 is 'cabinet'"
+        DataError,
+        match=r"'train_1' is train and 'toilet', but row 1 of training_objectdataset.h5 is 'cabinet'",
     ):
         Scanobjectnn(config="obj_only", manual_dir=raw)
     write_whole({"train_9": "toilet"})
@@ -122,7 +160,9 @@ def test_a_cloud_that_is_not_finite(raw, tmp_path):
     path = driver.build("scanobjectnn", manual_dir=raw, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["splits"]["test"]["ids"] == ["test_0", "test_2"]
-    assert manifest["skipped"] == [{"file": "test_objectdataset.h5: row 1", "reason": "1 of 16 points are not finite"}]
+    assert manifest["skipped"] == [
+        {"file": "test_objectdataset.h5: row 1", "reason": "1 of 16 points are not finite"}
+    ]
 
 
 def test_refused_files(raw, tmp_path):

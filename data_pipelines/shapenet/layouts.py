@@ -67,21 +67,34 @@ def find_layout(manual_dir: pathlib.Path, config: str) -> Layout:
     notes: dict[str, Any] = {"listed": dict(collections.Counter(row.split for row in models))}
     if config == "ten":
         # The tracks hold two empty files.
-        models = _ten([row for row in models if row.number in paths and paths[row.number].stat().st_size])
+        models = _ten(
+            [row for row in models if row.number in paths and paths[row.number].stat().st_size]
+        )
         notes["selection"] = (
             f"ten largest classes; the models of a class in the order of the SHA-256 of '<synset>/<id>', the first {PER_CLASS} "
             f"train, the next {PER_CLASS} test, whatever their published split"
         )
-    items: dict[str, list[MeshItem]] = {split: [] for split in SPLITS if any(row.split == split for row in models)}
+    items: dict[str, list[MeshItem]] = {
+        split: [] for split in SPLITS if any(row.split == split for row in models)
+    }
     for row in models:
         if row.number in paths:
             path = paths[row.number]
             name = path.relative_to(manual_dir).as_posix()
-            items[row.split].append(MeshItem(path, f"{row.synset}/{row.number}", _name(row.synset), name))
+            items[row.split].append(
+                MeshItem(path, f"{row.synset}/{row.number}", _name(row.synset), name)
+            )
     synsets = sorted({row.synset for row in models})
     notes["unknown_synsets"] = [synset for synset in synsets if synset not in NAMES]
     return Layout(
-        manual_dir, kind, tuple(map(_name, synsets)), items, missing, len(missing) + len(paths), tables, notes
+        manual_dir,
+        kind,
+        tuple(map(_name, synsets)),
+        items,
+        missing,
+        len(missing) + len(paths),
+        tables,
+        notes,
     )
 
 
@@ -92,11 +105,16 @@ def _name(synset: str) -> str:
 def _tables(manual_dir: pathlib.Path, here: list[pathlib.Path]) -> list[pathlib.Path]:
     """all.csv, else the three tables; as many of them as there are."""
     for names in (("all.csv",), tuple(f"{split}.csv" for split in SPLITS)):
-        found = [next((place / name for place in here if (place / name).is_file()), None) for name in names]
+        found = [
+            next((place / name for place in here if (place / name).is_file()), None)
+            for name in names
+        ]
         if any(found):
             lacking = [name for name, path in zip(names, found, strict=True) if path is None]
             if lacking:
-                raise DataError(f"{manual_dir}: {lacking[0]} is missing beside {next(p for p in found if p)}; {WANTED}")
+                raise DataError(
+                    f"{manual_dir}: {lacking[0]} is missing beside {next(p for p in found if p)}; {WANTED}"
+                )
             return [path for path in found if path]
     raise DataError(f"{manual_dir}: no split table there; {WANTED}{packed(manual_dir)}")
 
@@ -119,9 +137,13 @@ def _models(tables: list[pathlib.Path]) -> list[Model]:
                     f"{path}: line {line} has id '{number}', synsetId '{synset}', split '{split}'; {_TABLE} is needed"
                 )
             # Spreadsheets drop leading zeros.
-            row = Model(number.zfill(6), synset.zfill(8), (cells.get("modelId") or "").strip(), split)
+            row = Model(
+                number.zfill(6), synset.zfill(8), (cells.get("modelId") or "").strip(), split
+            )
             if row.number in models:
-                raise DataError(f"{path}: line {line}: the id {row.number} comes twice; ids must be unique")
+                raise DataError(
+                    f"{path}: line {line}: the id {row.number} comes twice; ids must be unique"
+                )
             models[row.number] = row
     if not models:
         raise DataError(f"{tables[0]}: lists no models; {_TABLE} is needed")
@@ -144,9 +166,14 @@ def _paths(
             f"{manual_dir}: no {{train,val,test}}_perturbed/*.obj there; the perturbed models are those of the SHREC tracks "
             f"(train_perturbed.zip, ...){packed(manual_dir)}"
         )
-    core = next((place for place in here if any(re.fullmatch(r"\d{8}", p.name) for p in place.iterdir())), None)
+    core = next(
+        (place for place in here if any(re.fullmatch(r"\d{8}", p.name) for p in place.iterdir())),
+        None,
+    )
     if core is None:
-        raise DataError(f"{manual_dir}: split tables but no models there; {WANTED}{packed(manual_dir)}")
+        raise DataError(
+            f"{manual_dir}: split tables but no models there; {WANTED}{packed(manual_dir)}"
+        )
     if not any(row.model for row in models):
         raise DataError(
             f"{manual_dir}: ShapeNetCore's folders are joined by modelId, which only all.csv has; put it there"
@@ -182,5 +209,7 @@ def _ten(models: list[Model]) -> list[Model]:
         chosen += [row._replace(split="train") for row in rows[:PER_CLASS]]
         chosen += [row._replace(split="test") for row in rows[PER_CLASS : 2 * PER_CLASS]]
     if not chosen:
-        raise DataError(f"none of the ten classes {', '.join(NAMES[synset] for synset in TEN)} has a model; {WANTED}")
+        raise DataError(
+            f"none of the ten classes {', '.join(NAMES[synset] for synset in TEN)} has a model; {WANTED}"
+        )
     return sorted(chosen, key=lambda row: (row.synset, row.number))

@@ -40,9 +40,15 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        tfds.core.BuilderConfig(name="normal", description="ShapeNetCore55, aligned: 51,162 models of 55 classes"),
-        tfds.core.BuilderConfig(name="perturbed", description="ShapeNetCore55, each model turned at random"),
-        tfds.core.BuilderConfig(name="ten", description="ShapeNetCore: ten largest classes, 50 train and 50 test each"),
+        tfds.core.BuilderConfig(
+            name="normal", description="ShapeNetCore55, aligned: 51,162 models of 55 classes"
+        ),
+        tfds.core.BuilderConfig(
+            name="perturbed", description="ShapeNetCore55, each model turned at random"
+        ),
+        tfds.core.BuilderConfig(
+            name="ten", description="ShapeNetCore: ten largest classes, 50 train and 50 test each"
+        ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir holds all.csv, or train.csv, val.csv and test.csv, and the unpacked models: {train,val,test}_normal.zip and "
@@ -51,7 +57,9 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
     )
     UP_AXIS = "y"  # perturbed models have none
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
         """jobs: processes that read meshes; the records do not depend on it."""
         self._manual_dir = manual_dir
         self._jobs = jobs
@@ -59,7 +67,9 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         layout = self._layout
         self.planned = {split: len(items) for split, items in layout.items.items()}
-        self.files = sizes(layout.root, [*layout.tables, *(i.path for part in layout.items.values() for i in part)])
+        self.files = sizes(
+            layout.root, [*layout.tables, *(i.path for part in layout.items.values() for i in part)]
+        )
         self.source = {
             "kind": layout.kind,
             "manual_dir": layout.root.name,
@@ -82,11 +92,20 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         config, layout = self.builder_config.name, self._layout
         name = f"shapenet/{config}"
         published = PUBLISHED_COUNTS[config]
-        splits = planned_splits(self, layout.root, published=published, missing=layout.missing, listed=layout.listed)
+        splits = planned_splits(
+            self, layout.root, published=published, missing=layout.missing, listed=layout.listed
+        )
         if len(layout.class_names) != CLASSES[config]:
-            logger.warning("%s: %d classes, the data set has %d", name, len(layout.class_names), CLASSES[config])
+            logger.warning(
+                "%s: %d classes, the data set has %d",
+                name,
+                len(layout.class_names),
+                CLASSES[config],
+            )
         if layout.notes["unknown_synsets"]:
-            logger.warning("%s: synsets without a name: %s", name, ", ".join(layout.notes["unknown_synsets"]))
+            logger.warning(
+                "%s: synsets without a name: %s", name, ", ".join(layout.notes["unknown_synsets"])
+            )
         return splits
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -60,9 +60,24 @@ WANTED = {
 
 
 def test_classes():
-    assert len(NAMES) == len(set(NAMES.values())) == 55 and len(set(TEN)) == 10 and set(TEN) <= set(NAMES)
+    assert (
+        len(NAMES) == len(set(NAMES.values())) == 55
+        and len(set(TEN)) == 10
+        and set(TEN) <= set(NAMES)
+    )
     assert sorted(NAMES[synset] for synset in TEN) == sorted(
-        ["table", "car", "chair", "airplane", "sofa", "rifle", "lamp", "watercraft", "bench", "loudspeaker"]
+        [
+            "table",
+            "car",
+            "chair",
+            "airplane",
+            "sofa",
+            "rifle",
+            "lamp",
+            "watercraft",
+            "bench",
+            "loudspeaker",
+        ]
     )
 
 
@@ -72,7 +87,9 @@ def test_track_archives(tmp_path, caplog):
     for number, _, _, split in ROWS:
         write(root / f"{split}_normal" / f"{number}.obj")
         write(root / f"{split}_perturbed" / f"model_{number}.obj")
-    write(root / "train_normal" / "000005.obj")  # a test model among the train models: not listed there
+    write(
+        root / "train_normal" / "000005.obj"
+    )  # a test model among the train models: not listed there
     path = driver.build("shapenet/normal", manual_dir=root, data_dir=tmp_path / "out")
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["class_names"] == ["airplane", "chair", "table"] and manifest["up_axis"] == "y"
@@ -81,7 +98,10 @@ def test_track_archives(tmp_path, caplog):
     assert "has 3 shapes in the split 'train', the published data set 35764" in caplog.text
     assert "3 classes, the data set has 55" in caplog.text
     perturbed = find_layout(root, "perturbed")
-    assert numbers(perturbed) == WANTED and perturbed.items["val"][0].name == "val_perturbed/model_000004.obj"
+    assert (
+        numbers(perturbed) == WANTED
+        and perturbed.items["val"][0].name == "val_perturbed/model_000004.obj"
+    )
 
 
 def test_first_track_with_synset_folders(tmp_path):
@@ -97,7 +117,9 @@ def test_first_track_with_synset_folders(tmp_path):
 
 @pytest.mark.parametrize("name", ["models/model_normalized.obj", "model.obj"])
 def test_core_folders(tmp_path, name):
-    write_all_csv(tmp_path, [(n.lstrip("0"), s.lstrip("0"), m, p) for n, s, m, p in ROWS])  # as a spreadsheet saves it
+    write_all_csv(
+        tmp_path, [(n.lstrip("0"), s.lstrip("0"), m, p) for n, s, m, p in ROWS]
+    )  # as a spreadsheet saves it
     for _, synset, model, _ in ROWS:
         write(tmp_path / "ShapeNetCore.v2" / synset / model / name)
     found = find_layout(tmp_path, "normal")
@@ -123,10 +145,15 @@ def test_missing_and_empty_models(tmp_path, caplog):
 def test_ten_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(layouts, "PER_CLASS", 3)
     rows = [(f"{i:06d}", CHAIR, f"c{i}", "train" if i % 2 else "test") for i in range(8)]
-    rows += [(f"{i:06d}", "02747177", f"b{i}", "train") for i in range(10, 14)]  # a trash bin is not among the ten
+    rows += [
+        (f"{i:06d}", "02747177", f"b{i}", "train") for i in range(10, 14)
+    ]  # a trash bin is not among the ten
     write_all_csv(tmp_path, rows)
     for _, synset, model, _ in rows:
-        write(tmp_path / synset / model / "models" / "model_normalized.obj", "" if model == "c5" else BOX)
+        write(
+            tmp_path / synset / model / "models" / "model_normalized.obj",
+            "" if model == "c5" else BOX,
+        )
     found = find_layout(tmp_path, "ten")
     assert found.class_names == ("chair",)
     ids = numbers(found)
@@ -156,7 +183,9 @@ def test_refused_tables(tmp_path, text, says):
 
 def test_what_is_needed(tmp_path):
     (tmp_path / "train_normal.zip").write_bytes(b"PK\x03\x04")
-    with pytest.raises(DataError, match=r"no split table there; .*all.csv.*; train_normal.zip is not unpacked"):
+    with pytest.raises(
+        DataError, match=r"no split table there; .*all.csv.*; train_normal.zip is not unpacked"
+    ):
         find_layout(tmp_path, "normal")
     write_tables(tmp_path)
     with pytest.raises(DataError, match="split tables but no models there"):
@@ -168,5 +197,7 @@ def test_what_is_needed(tmp_path):
     with pytest.raises(DataError, match=r"val.csv is missing beside .*train.csv"):
         find_layout(tmp_path, "normal")
     write_all_csv(tmp_path)
-    with pytest.raises(DataError, match=r"6 of 6 files of the split are missing \(first: 02691156/a2\)"):
+    with pytest.raises(
+        DataError, match=r"6 of 6 files of the split are missing \(first: 02691156/a2\)"
+    ):
         find_layout(tmp_path, "normal")

@@ -44,11 +44,23 @@ class Shrec13(Shrec):
     """SHREC'13 SBR: 90 classes, 1,258 models of the Princeton Shape Benchmark, 7,200 sketches; 23 classes are unseen."""
 
     BUILDER_CONFIGS = [  # noqa: RUF012
-        _track("shapes", "shapes", "SHREC'13 SBR, 1,258 models: train and test of 67 seen classes, 23 unseen ones"),
-        _track("sketches", "sketches", "SHREC'13 SBR, 80 sketches of each of 90 classes, 50 train and 30 test"),
-        _quickdraw("psb_quickdraw_shapes", "shapes", "PSB models of the classes that Quick, Draw! has too"),
+        _track(
+            "shapes",
+            "shapes",
+            "SHREC'13 SBR, 1,258 models: train and test of 67 seen classes, 23 unseen ones",
+        ),
+        _track(
+            "sketches",
+            "sketches",
+            "SHREC'13 SBR, 80 sketches of each of 90 classes, 50 train and 30 test",
+        ),
         _quickdraw(
-            "psb_quickdraw_sketches", "sketches", "Quick, Draw! sketches of these classes, laid out as SHREC'13"
+            "psb_quickdraw_shapes", "shapes", "PSB models of the classes that Quick, Draw! has too"
+        ),
+        _quickdraw(
+            "psb_quickdraw_sketches",
+            "sketches",
+            "Quick, Draw! sketches of these classes, laid out as SHREC'13",
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

@@ -21,14 +21,21 @@ from jax3dret.data.sketches import decode
 from jax3dret.data.source import open_source
 
 TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
-MODELS = {"chair": [12, 3, 104, 7, 8, 9, 10], "bee": [1500, 20], "wine_bottle": [30, 31, 32, 33, 34, 35]}
+MODELS = {
+    "chair": [12, 3, 104, 7, 8, 9, 10],
+    "bee": [1500, 20],
+    "wine_bottle": [30, 31, 32, 33, 34, 35],
+}
 TINY = Totals(classes=3, models=15, train=2, test=1, unseen=1)
 
 
 def write_list(path: pathlib.Path, classes: dict[str, list]) -> None:
     """As the tracks have them: CRLF, tabs, trailing blanks."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    blocks = [f"{name} 0\t{len(ids)} \r\n" + "".join(f"{i}\t\r\n" for i in ids) for name, ids in classes.items()]
+    blocks = [
+        f"{name} 0\t{len(ids)} \r\n" + "".join(f"{i}\t\r\n" for i in ids)
+        for name, ids in classes.items()
+    ]
     head = f"PSB 1\r\n{len(classes)}\t{sum(map(len, classes.values()))} \r\n"
     path.write_bytes("\r\n".join([head, *blocks, ""]).encode())
 
@@ -86,7 +93,10 @@ def test_shapes_and_sketches_share_their_classes(raw, tmp_path):
     assert counts == {"train": 11, "test": 2, "unseen": 2}  # of 7 one is test, of 6 one
     assert said["splits"]["unseen"] == {"items": 2, "ids": ["m20", "m1500"], "labels": [0, 0]}
     assert set(said["splits"]["test"]["labels"]) == {1, 2} and said["up_axis"] == "y"
-    assert said["source"]["unseen_classes"] == ["bee"] and said["source"]["classes"] == {"seen": 2, "unseen": 1}
+    assert said["source"]["unseen_classes"] == ["bee"] and said["source"]["classes"] == {
+        "seen": 2,
+        "unseen": 1,
+    }
     with (shapes / "split.csv").open() as file:
         rows = list(csv.DictReader(file))
     for split, part in said["splits"].items():
@@ -98,9 +108,18 @@ def test_shapes_and_sketches_share_their_classes(raw, tmp_path):
         "ids": ["chair/test/14", "wine_bottle/test/17"],
         "labels": [1, 2],
     }
-    assert drawn["splits"]["unseen_test"]["items"] == 1 and drawn["splits"]["train"]["labels"] == [1, 1, 2, 2]
+    assert drawn["splits"]["unseen_test"]["items"] == 1 and drawn["splits"]["train"]["labels"] == [
+        1,
+        1,
+        2,
+        2,
+    ]
     gallery = open_source("shrec13/shapes", "train+unseen", tmp_path / "out")
-    assert len(gallery) == 13 and gallery[0]["faces"].shape == (4, 3) and gallery[0]["vertices"].dtype == np.float32
+    assert (
+        len(gallery) == 13
+        and gallery[0]["faces"].shape == (4, 3)
+        and gallery[0]["vertices"].dtype == np.float32
+    )
     queries = open_source("shrec13/sketches", "unseen_train+unseen_test", tmp_path / "out")
     drawing = decode(queries[1]["png"])
     assert drawing.shape == (448, 448) and drawing[0, 0] == 255 and drawing.min() < 60
@@ -108,13 +127,16 @@ def test_shapes_and_sketches_share_their_classes(raw, tmp_path):
 
 def test_several_threads_make_the_same_records(raw, tmp_path):
     one, two = (
-        driver.build("shrec13/sketches", manual_dir=raw, data_dir=tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2)
+        driver.build("shrec13/sketches", manual_dir=raw, data_dir=tmp_path / str(jobs), jobs=jobs)
+        for jobs in (1, 2)
     )
     files = sorted(path.name for path in one.glob("*.array_record*"))
     assert files and all((one / name).read_bytes() == (two / name).read_bytes() for name in files)
 
 
-def test_models_as_the_princeton_benchmark_has_them_and_a_list_of_another_name(raw, tmp_path, caplog):
+def test_models_as_the_princeton_benchmark_has_them_and_a_list_of_another_name(
+    raw, tmp_path, caplog
+):
     listed = next(raw.rglob("*.cla"))
     listed.rename(raw / "SHREC2013_like_Model.cla")
     for path in list((raw / "SHREC13_SBR_TARGET_MODELS").rglob("*.off")):
@@ -124,21 +146,31 @@ def test_models_as_the_princeton_benchmark_has_them_and_a_list_of_another_name(r
     (raw / "psb/benchmark/db/0/m8/m8.off").unlink()
     (raw / "psb/benchmark/db/0/m9/m9.off").unlink()
     said = manifest_of(build("psb_quickdraw_shapes", raw, tmp_path / "out"))
-    assert said["source"]["models_from"] == "psb/benchmark/db" and said["source"]["missing_models"] == "m8-m9"
+    assert (
+        said["source"]["models_from"] == "psb/benchmark/db"
+        and said["source"]["missing_models"] == "m8-m9"
+    )
     assert "2 of the 15 models are missing" in caplog.text and "db: m8-m9" in caplog.text
     assert sum(part["items"] for part in said["splits"].values()) == 13
-    with pytest.raises(DataError, match=r"no model list \(SHREC13_SBR_Model.cla\).*there are SHREC2013_like_Model.cla"):
+    with pytest.raises(
+        DataError,
+        match=r"no model list \(SHREC13_SBR_Model.cla\).*there are SHREC2013_like_Model.cla",
+    ):
         build("shapes", raw, tmp_path / "out")
 
 
 def test_missing_models_are_named(raw, tmp_path):
     for number in (104, 30, 31, 32):
         next(raw.rglob(f"m{number}.off")).unlink()
-    with pytest.raises(DataError, match=r"4 of the 15 models are missing in .*: m30-m32, m104; SHREC'13"):
+    with pytest.raises(
+        DataError, match=r"4 of the 15 models are missing in .*: m30-m32, m104; SHREC'13"
+    ):
         build("shapes", raw, tmp_path / "out")
     for path in raw.rglob("*.off"):
         path.unlink()
-    with pytest.raises(DataError, match=r"not one of the 15 models is there; files such as m20.off"):
+    with pytest.raises(
+        DataError, match=r"not one of the 15 models is there; files such as m20.off"
+    ):
         build("shapes", raw, tmp_path / "out")
 
 
@@ -146,7 +178,8 @@ def test_totals_are_asserted(raw, tmp_path):
     listed = next(raw.rglob("*.cla"))
     write_list(listed, {**MODELS, "chair": MODELS["chair"][:5]})
     with pytest.raises(
-        DataError, match=r"has 3 classes, 15 models, 1 unseen classes; found 3 classes, 13 models, 2 unseen classes"
+        DataError,
+        match=r"has 3 classes, 15 models, 1 unseen classes; found 3 classes, 13 models, 2 unseen classes",
     ):
         build("shapes", raw, tmp_path / "out")
 
@@ -167,13 +200,18 @@ def test_sketches_of_other_numbers(raw, tmp_path):
 def test_classes_of_one_side_only(raw, tmp_path, caplog):
     extra = raw / "SHREC13_SBR_TESTING_SKETCHES" / "unicorn" / "test" / "99.png"
     write_sketch(extra)
-    with pytest.raises(DataError, match=r"classes that the model list does not have: unicorn \(1\); SHREC'13 SBR has"):
+    with pytest.raises(
+        DataError,
+        match=r"classes that the model list does not have: unicorn \(1\); SHREC'13 SBR has",
+    ):
         build("sketches", raw, tmp_path / "out")
     next(raw.rglob("*.cla")).rename(raw / "SHREC2013_like_Model.cla")
     for path in [*raw.rglob("bee/*/*.png")]:
         path.unlink()
     said = manifest_of(build("psb_quickdraw_sketches", raw, tmp_path / "out"))["source"]
-    assert said["sketches_without_shapes"] == {"unicorn": 1} and said["classes_without_sketches"] == ["bee"]
+    assert said["sketches_without_shapes"] == {"unicorn": 1} and said[
+        "classes_without_sketches"
+    ] == ["bee"]
     assert "1 sketches of 1 classes without shapes are left out: unicorn (1)" in caplog.text
     assert "1 classes have shapes but no sketches: bee" in caplog.text
 
@@ -184,7 +222,9 @@ def test_blank_drawings_and_broken_models_are_listed(raw, tmp_path):
     next(raw.rglob("m12.off")).write_text("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n")
     drawing, page = manifest_of(build("sketches", raw, tmp_path / "out"))["skipped"]
     assert drawing["file"].endswith("chair/train/12.png") and "one colour" in drawing["reason"]
-    assert page["file"].endswith("chair/train/13.png") and page["reason"].startswith("is an HTML page")
+    assert page["file"].endswith("chair/train/13.png") and page["reason"].startswith(
+        "is an HTML page"
+    )
     (model,) = manifest_of(build("shapes", raw, tmp_path / "out"))["skipped"]
     assert model["file"].endswith("models/m12.off") and "no faces" in model["reason"]
 
@@ -196,7 +236,9 @@ def test_nothing_or_two_there(raw, tmp_path):
     with pytest.raises(ConfigError, match="SHREC13_SBR_TRAINING_SKETCHES"):
         build("shapes", None, tmp_path / "out")
     write_list(raw / "old" / "shrec13_sbr_model.cla", {"bee": [1]})
-    with pytest.raises(DataError, match=r"2 of a kind that are not the same: .*; give the folder of one"):
+    with pytest.raises(
+        DataError, match=r"2 of a kind that are not the same: .*; give the folder of one"
+    ):
         build("shapes", raw, tmp_path / "out")
 
 
@@ -220,13 +262,19 @@ def _watched(looked, *args, walk=shrec_files.walk, **kwargs):
 def test_a_fifth_rounded_is_test(models, test):
     """Neither the floor (8, 13), nor the ceiling (6, 7, 12)."""
     splits = split_models({"a": range(models)})
-    assert len(splits["test"]) == test and len(splits["train"]) == models - test and not splits["unseen"]
+    assert (
+        len(splits["test"]) == test
+        and len(splits["train"]) == models - test
+        and not splits["unseen"]
+    )
 
 
 def test_the_split_depends_on_the_class_alone():
     chairs = {"chair": tuple(range(40))}
     alone = split_models(chairs)
-    beside = split_models({"zebra": tuple(range(100, 130)), "chair": tuple(reversed(range(40))), "ant": (1, 2)})
+    beside = split_models(
+        {"zebra": tuple(range(100, 130)), "chair": tuple(reversed(range(40))), "ant": (1, 2)}
+    )
     assert [pair for pair in beside["test"] if pair[0] == "chair"] == alone["test"]
     assert split_models(chairs, seed=1)["test"] != alone["test"]
     assert alone["test"] != [("chair", n) for n in range(8)]  # shuffled
@@ -261,7 +309,9 @@ def test_numbers_with_letters_and_zeros(tmp_path):
 
 
 def test_published_totals():
-    assert TOTALS == (90, 1258, 50, 30, 23) and TOTALS.classes * (TOTALS.train + TOTALS.test) == 7200
+    assert (
+        TOTALS == (90, 1258, 50, 30, 23) and TOTALS.classes * (TOTALS.train + TOTALS.test) == 7200
+    )
     assert TOTALS.classes - TOTALS.unseen == 67
 
 
@@ -276,16 +326,33 @@ def pack() -> pathlib.Path:
 @pytest.mark.real
 def test_real_list(pack):
     models = read_models(pack / "SHREC2013_like_Model.cla")
-    assert (len(models), sum(map(len, models.values())), len(unseen_classes(models))) == (89, 1291, 21)
+    assert (len(models), sum(map(len, models.values())), len(unseen_classes(models))) == (
+        89,
+        1291,
+        21,
+    )
     splits = split_models(models)
-    assert {split: len(part) for split, part in splits.items()} == {"train": 965, "test": 233, "unseen": 93}
+    assert {split: len(part) for split, part in splits.items()} == {
+        "train": 965,
+        "test": 233,
+        "unseen": 93,
+    }
     pairs = [pair for part in splits.values() for pair in part]
-    assert len(set(pairs)) == 1291 and {number for _, number in pairs} == {n for part in models.values() for n in part}
+    assert len(set(pairs)) == 1291 and {number for _, number in pairs} == {
+        n for part in models.values() for n in part
+    }
     seen = {name: len(part) for name, part in models.items() if len(part) > 5}
     tests = {name: sum(own == name for own, _ in splits["test"]) for name in seen}
     assert tests == {name: max(1, round(0.2 * number)) for name, number in seen.items()}
     # Another permutation would be another benchmark.
-    assert [number for name, number in splits["test"] if name == "door"] == [1717, 1718, 1722, 1724, 1728, 1731]
+    assert [number for name, number in splits["test"] if name == "door"] == [
+        1717,
+        1718,
+        1722,
+        1724,
+        1728,
+        1731,
+    ]
 
 
 @pytest.mark.real

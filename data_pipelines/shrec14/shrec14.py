@@ -31,8 +31,16 @@ class Shrec14(Shrec):
     """SHREC'14 LSSTB: 171 classes, 8,987 models from several collections, 13,680 sketches; 38 classes are unseen."""
 
     BUILDER_CONFIGS = [  # noqa: RUF012
-        _config("shapes", "shapes", "SHREC'14, 8,987 models: train and test of 133 seen classes, 38 unseen ones"),
-        _config("sketches", "sketches", "SHREC'14, 80 sketches of each of 171 classes, 50 train and 30 test"),
+        _config(
+            "shapes",
+            "shapes",
+            "SHREC'14, 8,987 models: train and test of 133 seen classes, 38 unseen ones",
+        ),
+        _config(
+            "sketches",
+            "sketches",
+            "SHREC'14, 80 sketches of each of 171 classes, 50 train and 30 test",
+        ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir holds, in it or below, SHREC14_SBR_Model.cla, SHREC14LSSTB_SKETCHES and SHREC14LSSTB_TARGET_MODELS with "

@@ -61,7 +61,9 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise ConfigError("the index benchmark compares with faiss: pip install 'jax3dret[bench]'") from None
+        raise ConfigError(
+            "the index benchmark compares with faiss: pip install 'jax3dret[bench]'"
+        ) from None
     return faiss
 
 
@@ -83,11 +85,21 @@ def _truth(vectors: np.ndarray, queries: np.ndarray) -> Int[np.ndarray, "Q K"]:
 
 
 def _recall(found: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), truth.tolist(), strict=True)]))
+    return float(
+        np.mean(
+            [len(set(a) & set(b)) / K for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
+        )
+    )
 
 
 def _compare(
-    name: str, ours: Index, theirs: Any, baseline_name: str, queries: np.ndarray, vectors: np.ndarray, repeats: int
+    name: str,
+    ours: Index,
+    theirs: Any,
+    baseline_name: str,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    repeats: int,
 ) -> dict[str, Any]:
     truth = _truth(vectors, queries)
     recall = _recall(ours.search(queries, K)[0], truth)

@@ -36,15 +36,26 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     features = np.maximum(rng.normal(size=(SHAPES, VIEWS, WIDTH)), 0).astype(np.float32)
     cotangent = rng.normal(size=(SHAPES, WIDTH)).astype(np.float32)
     azimuth = np.arange(VIEWS) * (2 * np.pi / VIEWS)
-    ring = np.stack([np.cos(azimuth), np.sin(azimuth), np.full(VIEWS, np.tan(np.pi / 6))], axis=-1) * np.cos(np.pi / 6)
+    ring = np.stack(
+        [np.cos(azimuth), np.sin(azimuth), np.full(VIEWS, np.tan(np.pi / 6))], axis=-1
+    ) * np.cos(np.pi / 6)
     baseline = _torch_steps(features, ring.astype(np.float32), cotangent)
     return [
-        compare(f"{name} {SHAPES}x{VIEWS}x{WIDTH}", step, "PyTorch", baseline[name], repeats=repeats, calls=CALLS)
+        compare(
+            f"{name} {SHAPES}x{VIEWS}x{WIDTH}",
+            step,
+            "PyTorch",
+            baseline[name],
+            repeats=repeats,
+            calls=CALLS,
+        )
         for name, step in _jax_steps(features, ring.astype(np.float32), cotangent).items()
     ]
 
 
-def _jax_steps(features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray) -> dict[str, Callable[[], Any]]:
+def _jax_steps(
+    features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray
+) -> dict[str, Callable[[], Any]]:
     model = MVHGNN()
     # All of these are arguments of the compiled functions: a captured array would be a constant to the compiler.
     batch, cameras, target = jnp.asarray(features), jnp.asarray(positions), jnp.asarray(cotangent)
@@ -67,11 +78,15 @@ def _jax_steps(features: np.ndarray, positions: np.ndarray, cotangent: np.ndarra
     params, stats = variables["params"], variables["batch_stats"]
     return {
         "forward": lambda: jax.block_until_ready(embed(variables, batch, cameras)),
-        "forward_backward": lambda: jax.block_until_ready(gradients(params, stats, batch, cameras, target, key)),
+        "forward_backward": lambda: jax.block_until_ready(
+            gradients(params, stats, batch, cameras, target, key)
+        ),
     }
 
 
-def _torch_steps(features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray) -> dict[str, Callable[[], Any]]:
+def _torch_steps(
+    features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray
+) -> dict[str, Callable[[], Any]]:
     from jax3dret.bench.torch_mvhgnn import TorchMVHGNN, torch
 
     torch.set_num_threads(os.cpu_count() or 1)

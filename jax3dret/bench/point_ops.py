@@ -36,7 +36,9 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
 
     rng = np.random.default_rng(0)
     points = rng.normal(size=(CLOUDS, POINTS, 3))
-    points *= rng.random((CLOUDS, POINTS, 1)) ** (1 / 3) / np.linalg.norm(points, axis=-1, keepdims=True)
+    points *= rng.random((CLOUDS, POINTS, 1)) ** (1 / 3) / np.linalg.norm(
+        points, axis=-1, keepdims=True
+    )
     points = points.astype(np.float32)
     on_device = jax.device_put(points)
     centres, centres_on_device = points[:, :CENTRES], jax.device_put(points[:, :CENTRES])
@@ -45,10 +47,15 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     plan: list[tuple[str, Callable[[], Any], str, Callable[[], Any]]] = []
     ours = functools.partial(farthest_point_sample, on_device, CENTRES)
     for name, sample in (
-        ("fpsample bucket_fps_kdline_sampling(h=5)", functools.partial(fpsample.bucket_fps_kdline_sampling, h=5)),
+        (
+            "fpsample bucket_fps_kdline_sampling(h=5)",
+            functools.partial(fpsample.bucket_fps_kdline_sampling, h=5),
+        ),
         ("fpsample fps_sampling", fpsample.fps_sampling),
     ):
-        baseline = functools.partial(_each, lambda cloud, sample=sample: sample(cloud, CENTRES, start_idx=0), points)
+        baseline = functools.partial(
+            _each, lambda cloud, sample=sample: sample(cloud, CENTRES, start_idx=0), points
+        )
         plan.append((f"fps {sizes}->{CENTRES}", ours, name, baseline))
     plan.append(
         (
@@ -64,12 +71,22 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
             lambda: ball_query(centres_on_device, on_device, RADIUS, NEIGHBOURS),
             "scipy cKDTree.query_ball_point, sorted",
             lambda: _each(
-                lambda cloud, c: cKDTree(cloud).query_ball_point(c, RADIUS, return_sorted=True), points, centres
+                lambda cloud, c: cKDTree(cloud).query_ball_point(c, RADIUS, return_sorted=True),
+                points,
+                centres,
             ),
         )
     )
     return [
-        compare(name, functools.partial(_finished, ours), other, baseline, repeats=repeats, scale=1e3, unit="ms")
+        compare(
+            name,
+            functools.partial(_finished, ours),
+            other,
+            baseline,
+            repeats=repeats,
+            scale=1e3,
+            unit="ms",
+        )
         for name, ours, other, baseline in plan
     ]
 

@@ -31,7 +31,9 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     """
     rng = np.random.default_rng(0)
     points = rng.normal(size=(CLOUDS, POINTS, 3))
-    points *= rng.random((CLOUDS, POINTS, 1)) ** (1 / 3) / np.linalg.norm(points, axis=-1, keepdims=True)
+    points *= rng.random((CLOUDS, POINTS, 1)) ** (1 / 3) / np.linalg.norm(
+        points, axis=-1, keepdims=True
+    )
     points, labels = points.astype(np.float32), np.arange(CLOUDS) % CLASSES
     baseline = _torch_steps(points, labels)
     return [
@@ -52,15 +54,24 @@ def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[],
 
     def loss(params, stats, batch, targets, keys):
         apply = {"train": True, "rngs": keys, "mutable": ["batch_stats"]}
-        embedding, state = encoder.apply({"params": params[0], "batch_stats": stats[0]}, batch, **apply)
-        logits, head_state = head.apply({"params": params[1], "batch_stats": stats[1]}, embedding, **apply)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(), (state, head_state)
+        embedding, state = encoder.apply(
+            {"params": params[0], "batch_stats": stats[0]}, batch, **apply
+        )
+        logits, head_state = head.apply(
+            {"params": params[1], "batch_stats": stats[1]}, embedding, **apply
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(), (
+            state,
+            head_state,
+        )
 
     embed = jax.jit(encoder.apply)
     gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))
     return {
         "forward": lambda: jax.block_until_ready(embed(variables, batch)),
-        "forward_backward": lambda: jax.block_until_ready(gradients(params, stats, batch, targets, keys)),
+        "forward_backward": lambda: jax.block_until_ready(
+            gradients(params, stats, batch, targets, keys)
+        ),
     }
 
 

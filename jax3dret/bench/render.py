@@ -34,10 +34,16 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
         raise ConfigError("bench needs embreex: pip install embreex")
     mesh, cameras = bumpy_sphere(), ring(12)
     ours = {
-        n: functools.partial(render_views, mesh, cameras, size=SIZE, supersample=n, renderer="embree") for n in (1, 2)
+        n: functools.partial(
+            render_views, mesh, cameras, size=SIZE, supersample=n, renderer="embree"
+        )
+        for n in (1, 2)
     }
     theirs = {
-        n: functools.partial(render_views, mesh, cameras, size=SIZE, supersample=n, renderer="zbuffer") for n in (1, 2)
+        n: functools.partial(
+            render_views, mesh, cameras, size=SIZE, supersample=n, renderer="zbuffer"
+        )
+        for n in (1, 2)
     }
     name = f"{len(mesh.faces)} faces, {SIZE}x{SIZE}"
     plan: list[tuple[str, Callable[[], Any], str, Callable[[], Any]]] = [
@@ -45,21 +51,28 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
         (f"{name}, smooth edges", ours[2], "z-buffer in NumPy", theirs[2]),
     ]
     if _has_pyrender():
-        plan.append((f"{name}, smooth edges", ours[2], "pyrender, multisampled", _pyrender(mesh, cameras)))
+        plan.append(
+            (f"{name}, smooth edges", ours[2], "pyrender, multisampled", _pyrender(mesh, cameras))
+        )
     per_view = 1e3 / len(cameras.positions)
     return [compare(*entry, repeats=repeats, scale=per_view, unit="ms/view") for entry in plan]
 
 
 def bumpy_sphere(rows: int = 100, columns: int = 100) -> Mesh:
     """2 * rows * columns faces round the origin."""
-    v, u = np.meshgrid(np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij")
+    v, u = np.meshgrid(
+        np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij"
+    )
     radius = 1 + 0.1 * np.sin(9 * u) * np.sin(7 * v)
-    points = radius[..., None] * np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1)
+    points = radius[..., None] * np.stack(
+        [np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1
+    )
     i, j = (axis.reshape(-1) for axis in np.indices((rows, columns)))
     k = (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j
     return Mesh(
-        points.reshape(-1, 3), np.concatenate([np.stack([a, d, c], 1), np.stack([a, c, b], 1)]).astype(np.int32)
+        points.reshape(-1, 3),
+        np.concatenate([np.stack([a, d, c], 1), np.stack([a, c, b], 1)]).astype(np.int32),
     )
 
 

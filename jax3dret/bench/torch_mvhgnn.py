@@ -15,7 +15,9 @@ try:
     from torch import nn
     from torch.nn import functional
 except ImportError as error:
-    raise ConfigError("the PyTorch baseline needs PyTorch: pip install 'jax3dret[torch]'") from error
+    raise ConfigError(
+        "the PyTorch baseline needs PyTorch: pip install 'jax3dret[torch]'"
+    ) from error
 
 
 class TorchMVHGNN(nn.Module):
@@ -39,15 +41,23 @@ class TorchMVHGNN(nn.Module):
         self.wk = nn.ModuleList(nn.Linear(width, width // 2, bias=False) for _ in range(3))
         self.wv = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(3))
         self.sel = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, selector_hidden), nn.LeakyReLU(0.2), nn.Linear(selector_hidden, count))
+            nn.Sequential(
+                nn.Linear(width, selector_hidden),
+                nn.LeakyReLU(0.2),
+                nn.Linear(selector_hidden, count),
+            )
             for count in (max(1, views // 2), max(1, views // 4))
         )
-        self.head = nn.Sequential(nn.Linear(3 * width, head_hidden), nn.LeakyReLU(0.2), nn.Linear(head_hidden, out_dim))
+        self.head = nn.Sequential(
+            nn.Linear(3 * width, head_hidden), nn.LeakyReLU(0.2), nn.Linear(head_hidden, out_dim)
+        )
 
     def forward(self, features: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         pooled = []
         for level in range(3):
-            features = self.attention(level, self.local(level, features, self.neighbourhood(positions)))
+            features = self.attention(
+                level, self.local(level, features, self.neighbourhood(positions))
+            )
             pooled.append(features.amax(1))
             if level < 2:
                 assignment = self.sel[level](features).transpose(1, 2).softmax(-1)
@@ -67,9 +77,15 @@ class TorchMVHGNN(nn.Module):
         similar = features @ features.transpose(1, 2) / math.sqrt(features.shape[-1])
         weights = similar.masked_fill(~mask, -torch.inf).softmax(-1)
         mixed = self.gcn_W[level](weights @ features)
-        return functional.leaky_relu(self.gcn_bn[level](mixed.flatten(0, 1)), 0.2).reshape(mixed.shape)
+        return functional.leaky_relu(self.gcn_bn[level](mixed.flatten(0, 1)), 0.2).reshape(
+            mixed.shape
+        )
 
     def attention(self, level: int, features: torch.Tensor) -> torch.Tensor:
-        query, key, value = self.wq[level](features), self.wk[level](features), self.wv[level](features)
+        query, key, value = (
+            self.wq[level](features),
+            self.wk[level](features),
+            self.wv[level](features),
+        )
         weights = (query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])).softmax(-1)
         return features + weights @ value

@@ -13,7 +13,9 @@ try:
     from torch import nn
     from torch.nn import functional
 except ImportError as error:
-    raise ConfigError("the PyTorch baseline needs PyTorch: pip install 'jax3dret[torch]'") from error
+    raise ConfigError(
+        "the PyTorch baseline needs PyTorch: pip install 'jax3dret[torch]'"
+    ) from error
 
 
 def farthest_point_sample(points: torch.Tensor, num: int) -> torch.Tensor:
@@ -37,7 +39,9 @@ def gather(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return values[rows, index]
 
 
-def group(points: torch.Tensor, num_group: int, group_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def group(
+    points: torch.Tensor, num_group: int, group_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Neighbourhoods relative to their centre [B, G, K, 3] and the centres [B, G, 3]."""
     with torch.no_grad():
         centres = gather(points, farthest_point_sample(points, num_group))
@@ -50,7 +54,9 @@ def group(points: torch.Tensor, num_group: int, group_size: int) -> tuple[torch.
 class GroupEncoder(nn.Module):
     def __init__(self, features: int):
         super().__init__()
-        self.first_conv = nn.Sequential(nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
+        self.first_conv = nn.Sequential(
+            nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1)
+        )
         self.second_conv = nn.Sequential(
             nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, features, 1)
         )
@@ -154,7 +160,9 @@ class TorchPointBert(nn.Module):
 class TorchClassifier(nn.Module):
     """PointBERT and the classification head of the published checkpoints: Linear, BatchNorm, ReLU, Dropout, Linear."""
 
-    def __init__(self, encoder: TorchPointBert, hidden: int, num_classes: int, dropout: float = 0.25):
+    def __init__(
+        self, encoder: TorchPointBert, hidden: int, num_classes: int, dropout: float = 0.25
+    ):
         super().__init__()
         self.encoder = encoder
         width = encoder.cls_token.shape[-1] * 2

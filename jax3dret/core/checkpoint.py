@@ -81,7 +81,9 @@ class Checkpoints:
         self.wait()
         needed = _ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.directory).free
-        if free < needed:  # found out while it writes, the storage layer would leave a traceback in every thread
+        if (
+            free < needed
+        ):  # found out while it writes, the storage layer would leave a traceback in every thread
             raise DataError(
                 f"{self.directory}: the disk is full: {free:,} bytes are free, the checkpoint of step {step} takes "
                 f"{needed:,}; the last complete checkpoint is untouched"
@@ -90,8 +92,12 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    model=ocp.args.StandardSave({"params": state.params, "model_state": state.model_state}),
-                    optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                    model=ocp.args.StandardSave(
+                        {"params": state.params, "model_state": state.model_state}
+                    ),
+                    optimizer=ocp.args.StandardSave(
+                        {"step": state.step, "opt_state": state.opt_state}
+                    ),
                     data=ocp.args.JsonSave({"state": data}),
                     meta=ocp.args.JsonSave(dict(meta)),
                 ),
@@ -128,7 +134,9 @@ class Checkpoints:
         model = {"params": abstract_params, "model_state": abstract_model_state}
         self._check_structure(step, "model", model)
         with self._reading(step):
-            out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(model)))
+            out = self._manager.restore(
+                step, args=ocp.args.Composite(model=ocp.args.StandardRestore(model))
+            )
         return out.model["params"], out.model["model_state"]
 
     def raw_model(self, step: int | None = None) -> dict[str, PyTree]:
@@ -137,15 +145,20 @@ class Checkpoints:
         with self._reading(step):
             metadata = self._manager.item_metadata(step).model
             target = jax.tree.map(
-                lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()), metadata.tree
+                lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=_one_device()),
+                metadata.tree,
             )
-            out = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(target)))
+            out = self._manager.restore(
+                step, args=ocp.args.Composite(model=ocp.args.StandardRestore(target))
+            )
         return out.model
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         step = self._existing(step)
         with self._reading(step):
-            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+            return self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            ).meta
 
     def reached_preemption(self, step: int) -> bool:
         return self._manager.reached_preemption(step)
@@ -165,7 +178,9 @@ class Checkpoints:
             with _one_line(self.directory / str(step)):
                 yield
         except DataError as error:
-            earlier = max((other for other in self._manager.all_steps() if other < step), default=None)
+            earlier = max(
+                (other for other in self._manager.all_steps() if other < step), default=None
+            )
             left = (
                 "there is no earlier one"
                 if earlier is None
@@ -182,8 +197,12 @@ class Checkpoints:
     def _check_structure(self, step: int, item: str, wanted: PyTree) -> None:
         with self._reading(step):
             found = self._manager.item_metadata(step)[item].tree
-        theirs = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(found)[0]}
-        ours = {path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(wanted)[0]}
+        theirs = {
+            path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(found)[0]
+        }
+        ours = {
+            path_name(p): tuple(m.shape) for p, m in jax.tree_util.tree_flatten_with_path(wanted)[0]
+        }
         for name in sorted(ours.keys() | theirs.keys()):
             a, b = theirs.get(name), ours.get(name)
             if a != b:
@@ -195,7 +214,9 @@ class Checkpoints:
 
 def abstract_like(state: PyTree, shardings: PyTree) -> PyTree:
     """Shapes, dtypes and shardings to restore into."""
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+    )
 
 
 def match_params(
@@ -237,7 +258,8 @@ def match_params(
             rows.append(MatchRow(name, original, shape, "initial"))
             return leaf
         problems.append(
-            f"{name} {shape} " + (f"is {tuple(found.shape)} there" if found is not None else "is not there")
+            f"{name} {shape} "
+            + (f"is {tuple(found.shape)} there" if found is not None else "is not there")
         )
         return leaf
 
@@ -247,7 +269,9 @@ def match_params(
             f"{source}: {len(problems)} parameters do not fit: {'; '.join(problems[:4])}{' ...' if len(problems) > 4 else ''}; "
             "map them with config.checkpoint.rename, or list them in config.checkpoint.fresh to start them anew"
         )
-    rows += [MatchRow("", original, tuple(leaf.shape), "unused") for original, leaf in available.values()]
+    rows += [
+        MatchRow("", original, tuple(leaf.shape), "unused") for original, leaf in available.values()
+    ]
     return out, rows
 
 
@@ -257,7 +281,10 @@ def format_matches(rows: Sequence[MatchRow]) -> str:
         f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  {row.theirs or '-'}"
         for row in rows
     ]
-    counts = {status: sum(row.status == status for row in rows) for status in ("loaded", "initial", "unused")}
+    counts = {
+        status: sum(row.status == status for row in rows)
+        for status in ("loaded", "initial", "unused")
+    }
     return "\n".join([*lines, "  " + ", ".join(f"{n} {status}" for status, n in counts.items())])
 
 
@@ -274,8 +301,14 @@ def _one_line(where: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:
         text = str(error)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
-            raise DataError(f"{where}: the disk is full; the last complete checkpoint is untouched") from error
+        if (
+            getattr(error, "errno", None) == errno.ENOSPC
+            or "No space left" in text
+            or "ENOSPC" in text
+        ):
+            raise DataError(
+                f"{where}: the disk is full; the last complete checkpoint is untouched"
+            ) from error
         if isinstance(error, PermissionError):
             raise DataError(f"{where}: no permission to write there") from error
         first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__

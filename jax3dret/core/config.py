@@ -73,7 +73,9 @@ def spine() -> ml_collections.ConfigDict:
                 "grad_clip_norm": 0.0,  # 0: no clipping
                 "schedule": {"name": "jax3dret.core.schedules:warmup_cosine"},
                 "beta1_cycle": False,
-                "rules": ((".*", {}),),  # (regex over the parameter path, {"lr", "decay", "freeze"}), first match wins
+                "rules": (
+                    (".*", {}),
+                ),  # (regex over the parameter path, {"lr", "decay", "freeze"}), first match wins
             },
             "mesh": {"data": -1, "fsdp": 1},  # -1: all remaining devices
             "sharding": (),  # (regex over the parameter path, axis names), first match wins
@@ -102,7 +104,9 @@ class Config(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._values:
-            raise ConfigError(f"config has no key '{self._prefix}{key}'{nearest(key, self._values)}")
+            raise ConfigError(
+                f"config has no key '{self._prefix}{key}'{nearest(key, self._values)}"
+            )
         value = self._values[key]
         if isinstance(value, Mapping):
             return Config(value, f"{self._prefix}{key}.", self._read)
@@ -145,7 +149,9 @@ class Config(Mapping[str, Any]):
             for part in parents:
                 section = section[part]
             if leaf not in section:
-                raise ConfigError(f"config has no key '{self._prefix}{key}'{nearest(leaf, section)}")
+                raise ConfigError(
+                    f"config has no key '{self._prefix}{key}'{nearest(leaf, section)}"
+                )
             section[leaf] = _plain(value)
         return Config(values, self._prefix, self._read)
 
@@ -176,7 +182,9 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
 def unused_overrides(config: Config, overrides: Sequence[tuple[str, str]]) -> list[str]:
     """Keys given on the command line that nothing has read."""
     read = config.read_keys()
-    return [key for key, _ in overrides if not any(r == key or r.startswith(key + ".") for r in read)]
+    return [
+        key for key, _ in overrides if not any(r == key or r.startswith(key + ".") for r in read)
+    ]
 
 
 def resolve_module(name: str, *, where: str) -> Any:
@@ -185,7 +193,9 @@ def resolve_module(name: str, *, where: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and not name.startswith(error.name):
-            raise ConfigError(f"{where}: '{name}' needs the package '{error.name}', which is not installed") from error
+            raise ConfigError(
+                f"{where}: '{name}' needs the package '{error.name}', which is not installed"
+            ) from error
         raise ConfigError(f"{where}: there is no module '{name}'") from error
     except ValueError as error:
         raise ConfigError(f"{where}: '{name}' is not a module name") from error
@@ -199,7 +209,9 @@ def resolve(name: str, *, where: str = "config") -> Callable[..., Any]:
     module = resolve_module(module_name, where=where)
     if not hasattr(module, attribute):
         public = [key for key in vars(module) if not key.startswith("_")]
-        raise ConfigError(f"{where}: {module_name} has no '{attribute}'{nearest(attribute, public)}")
+        raise ConfigError(
+            f"{where}: {module_name} has no '{attribute}'{nearest(attribute, public)}"
+        )
     return getattr(module, attribute)
 
 
@@ -228,11 +240,15 @@ def check_rules(rules: Any, *, where: str) -> None:
     """Raises ConfigError where `rules` is not a sequence of pairs (regular expression, setting)."""
     for rule in rules:
         if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)):
-            raise ConfigError(f"{where}: {rule!r} is not a pair of a regular expression and what it sets")
+            raise ConfigError(
+                f"{where}: {rule!r} is not a pair of a regular expression and what it sets"
+            )
         try:
             re.compile(rule[0])
         except re.error as error:
-            raise ConfigError(f"{where}: '{rule[0]}' is not a regular expression: {error}") from error
+            raise ConfigError(
+                f"{where}: '{rule[0]}' is not a regular expression: {error}"
+            ) from error
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -287,7 +303,9 @@ def _component_above(values: Mapping[str, Any], key: str) -> str | None:
     return None
 
 
-def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], *, origin: str) -> Any:
+def _check_known(
+    key: str, values: Mapping[str, Any], known: Mapping[str, Any], *, origin: str
+) -> Any:
     """Returns an example value of a known key (None if it has no default); raises ConfigError for an unknown one."""
     parent, leaf = values, key
     component = _component_above(values, key)
@@ -304,7 +322,9 @@ def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], 
         value = parent.get(first, None if default is inspect.Parameter.empty else default)
         for part in inner:
             if not isinstance(value, Mapping) or part not in value:
-                raise ConfigError(f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no '{part}'")
+                raise ConfigError(
+                    f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no '{part}'"
+                )
             value = value[part]
         return value
     section: Any = known
@@ -313,7 +333,9 @@ def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], 
         if isinstance(section, Mapping) and not section and depth:
             return None  # an open table, such as `published`
         if not isinstance(section, Mapping) or part not in section:
-            everything = [name for name, _ in flatten(known)] + [name for name, _ in flatten(values) if name != key]
+            everything = [name for name, _ in flatten(known)] + [
+                name for name, _ in flatten(values) if name != key
+            ]
             raise ConfigError(f"{origin}: unknown config key '{leaf}'{nearest(leaf, everything)}")
         section = section[part]
     return section
@@ -322,7 +344,9 @@ def _check_known(key: str, values: Mapping[str, Any], known: Mapping[str, Any], 
 def _apply_override(values: dict[str, Any], known: Mapping[str, Any], key: str, text: str) -> None:
     example = _check_known(key, values, known, origin="command line")
     if isinstance(example, Mapping):
-        raise ConfigError(f"--config.{key} is a section, not a value; it holds: {', '.join(example)}")
+        raise ConfigError(
+            f"--config.{key} is a section, not a value; it holds: {', '.join(example)}"
+        )
     section = values
     *parents, leaf = key.split(".")
     for part in parents:
@@ -345,11 +369,15 @@ def parse_value(text: str, example: Any, key: str) -> Any:
     except (ValueError, SyntaxError):
         if example is None:
             return text
-        raise ConfigError(f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}") from None
+        raise ConfigError(
+            f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}"
+        ) from None
     if isinstance(example, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(example, tuple | list) and isinstance(value, tuple | list):
         return _plain(value)
     if example is not None and (type(value) is not type(example)):
-        raise ConfigError(f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}")
+        raise ConfigError(
+            f"--config.{key}={text}: not of type {type(example).__name__}, such as {example!r}"
+        )
     return value

@@ -29,11 +29,15 @@ def run(path: pathlib.Path, variant: str = "") -> tuple[ml_collections.ConfigDic
         raise ConfigError(f"{path}: VARIANTS is empty; name at least one, such as 'demo'")
     variant = variant or names[0]
     if variant not in names:
-        raise ConfigError(f"{path} has no variant '{variant}'{nearest(variant, names)}; it has: {', '.join(names)}")
+        raise ConfigError(
+            f"{path} has no variant '{variant}'{nearest(variant, names)}; it has: {', '.join(names)}"
+        )
     with _one_line(path):
         given = module.get_config(variant)
     if not isinstance(given, ml_collections.ConfigDict):
-        raise ConfigError(f"{path}: get_config('{variant}') gives {type(given).__name__}; give a ConfigDict")
+        raise ConfigError(
+            f"{path}: get_config('{variant}') gives {type(given).__name__}; give a ConfigDict"
+        )
     return given, variant
 
 
@@ -54,7 +58,9 @@ def _load(path: pathlib.Path) -> ModuleType:
         spec.loader.exec_module(module)
     for name in ("VARIANTS", "get_config"):
         if not hasattr(module, name):
-            raise ConfigError(f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing")
+            raise ConfigError(
+                f"{path}: a config file defines VARIANTS and get_config(variant); {name} is missing"
+            )
     return module
 
 
@@ -70,6 +76,12 @@ def _one_line(path: pathlib.Path) -> Iterator[None]:
         raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     except Exception as error:
         here = path.absolute()
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if pathlib.Path(f.filename) == here]
+        lines = [
+            f.lineno
+            for f in traceback.extract_tb(error.__traceback__)
+            if pathlib.Path(f.filename) == here
+        ]
         said = " ".join(str(error.args[0] if error.args else "").split())
-        raise ConfigError(f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {said}") from error
+        raise ConfigError(
+            f"{path}, line {lines[-1] if lines else '?'}: {type(error).__name__}: {said}"
+        ) from error

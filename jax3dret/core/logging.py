@@ -91,7 +91,9 @@ class MetricWriter:
                 raise ValueError(f"{self.path} is closed; write before close()")
             return
         values = {key: _scalar(key, value) for key, value in metrics.items()}
-        event = {"step": int(step), "split": split, "time": time.time()} | {k: _jsonable(v) for k, v in values.items()}
+        event = {"step": int(step), "split": split, "time": time.time()} | {
+            k: _jsonable(v) for k, v in values.items()
+        }
         with self._named():
             self._file.write(json.dumps(event, allow_nan=False) + "\n")
             self._file.flush()
@@ -101,7 +103,12 @@ class MetricWriter:
                 if not isinstance(value, str):
                     self._board.add_scalar(f"{split}/{key}", float(value), int(step))
         if self._console:
-            logger.info("step %d  %s  %s", step, split, "  ".join(f"{k} {_short(v)}" for k, v in values.items()))
+            logger.info(
+                "step %d  %s  %s",
+                step,
+                split,
+                "  ".join(f"{k} {_short(v)}" for k, v in values.items()),
+            )
 
     def recorded(self, step: int, split: str) -> bool:
         """Whether an event of this step and split is in the file, from this run or from before it was resumed."""
@@ -142,7 +149,10 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     special = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
     events, _ = _parse(pathlib.Path(path))
     return [
-        {k: special.get(v, v) if k not in _RESERVED and isinstance(v, str) else v for k, v in e.items()}
+        {
+            k: special.get(v, v) if k not in _RESERVED and isinstance(v, str) else v
+            for k, v in e.items()
+        }
         for _, e in events
     ]
 
@@ -159,7 +169,9 @@ def setup_console(level: int | str = "INFO") -> None:
     number = logging.getLevelNamesMapping().get(level.upper()) if isinstance(level, str) else level
     if number is None:
         raise ConfigError(f"log level '{level}' is unknown; there are: DEBUG, INFO, WARNING, ERROR")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # INFO lines of XLA's C++ side, if it is not loaded yet
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "1"
+    )  # INFO lines of XLA's C++ side, if it is not loaded yet
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Orbax logs through absl, with a traceback, the errors that it raises as well; they are told once, as what is raised.
@@ -178,7 +190,12 @@ def setup_console(level: int | str = "INFO") -> None:
 
 @contextlib.contextmanager
 def progress(
-    total: int, description: str, *, done: int = 0, lines_every: float | None = 10.0, active: bool = True
+    total: int,
+    description: str,
+    *,
+    done: int = 0,
+    lines_every: float | None = 10.0,
+    active: bool = True,
 ) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, plain lines elsewhere.
 
@@ -202,7 +219,9 @@ def progress(
         )
         with rich.progress.Progress(*columns, console=_CONSOLE) as bar:
             task = bar.add_task(description, total=total, completed=done, text="")
-            yield lambda done, text=None: bar.update(task, completed=done, **({} if text is None else {"text": text}))
+            yield lambda done, text=None: bar.update(
+                task, completed=done, **({} if text is None else {"text": text})
+            )
     else:
         yield _PlainProgress(total, description, done, lines_every)
 
@@ -227,8 +246,12 @@ def log_parameters(rows: Sequence[ParameterRow]) -> None:
             plain = rich.console.Console(file=io.StringIO(), width=400, color_system=None)
             plain.print(table)
             lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
-            logger.info("parameters\n%s", "\n".join(line.rstrip() for line in lines if line.strip()))
-    logger.info("%d parameters: %s values, %s of them frozen", len(rows), f"{sum(sizes):,}", f"{frozen:,}")
+            logger.info(
+                "parameters\n%s", "\n".join(line.rstrip() for line in lines if line.strip())
+            )
+    logger.info(
+        "%d parameters: %s values, %s of them frozen", len(rows), f"{sum(sizes):,}", f"{frozen:,}"
+    )
 
 
 class _PlainHandler(logging.Handler):
@@ -236,7 +259,9 @@ class _PlainHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+        self.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -248,7 +273,9 @@ class _PlainHandler(logging.Handler):
 
 class _TerminalHandler(rich.logging.RichHandler):
     def __init__(self) -> None:
-        super().__init__(console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S", markup=False)
+        super().__init__(
+            console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S", markup=False
+        )
 
 
 class _PlainProgress:
@@ -276,12 +303,19 @@ def _restore(path: pathlib.Path, resume_step: int | None) -> set[tuple[int, str]
     if not path.exists():
         return set()
     events, cut = _parse(path)
-    kept = [(line, event) for line, event in events if resume_step is None or event["step"] <= resume_step]
+    kept = [
+        (line, event)
+        for line, event in events
+        if resume_step is None or event["step"] <= resume_step
+    ]
     if cut:
         logger.warning("%s: removed 1 incomplete line at the end, left by an interruption", path)
     if len(kept) < len(events):
         logger.info(
-            "%s: dropped %d events after step %d, where the run resumes", path, len(events) - len(kept), resume_step
+            "%s: dropped %d events after step %d, where the run resumes",
+            path,
+            len(events) - len(kept),
+            resume_step,
         )
     content = b"".join(line + b"\n" for line, _ in kept)
     if content != path.read_bytes():

@@ -27,7 +27,8 @@ Rules = Sequence[tuple[str, Mapping[str, Any]]]
 DEFAULT_RULES: Rules = ((".*", {}),)
 NAMES = ("adamw", "adam", "sgd")
 SCHEDULES = {
-    name: getattr(schedules, name) for name in ("constant", "cosine", "warmup_cosine", "exponential", "one_cycle")
+    name: getattr(schedules, name)
+    for name in ("constant", "cosine", "warmup_cosine", "exponential", "one_cycle")
 }
 
 _log = logging.getLogger("jax3dret")
@@ -91,19 +92,39 @@ def make_optimizer(
         ConfigError: an unknown name or key, a value out of range, a parameter that no rule matches, a rule without effect.
     """
     if name not in NAMES:
-        raise ConfigError(f"optim.name '{name}' is unknown{nearest(name, NAMES)}; there are: {', '.join(NAMES)}")
-    limits = {"lr": math.inf, "weight_decay": math.inf, "eps": math.inf, "b1": 1.0, "b2": 1.0, "momentum": 1.0}
-    values = {"lr": lr, "weight_decay": weight_decay, "eps": eps, "b1": b1, "b2": b2, "momentum": momentum}
+        raise ConfigError(
+            f"optim.name '{name}' is unknown{nearest(name, NAMES)}; there are: {', '.join(NAMES)}"
+        )
+    limits = {
+        "lr": math.inf,
+        "weight_decay": math.inf,
+        "eps": math.inf,
+        "b1": 1.0,
+        "b2": 1.0,
+        "momentum": 1.0,
+    }
+    values = {
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "eps": eps,
+        "b1": b1,
+        "b2": b2,
+        "momentum": momentum,
+    }
     for key, value in values.items():
         if not 0 <= value < limits[key]:
             raise ConfigError(f"optim.{key} is {value}; give a number in [0, {limits[key]})")
     if grad_clip_norm is not None and not grad_clip_norm >= 0:
-        raise ConfigError(f"optim.grad_clip_norm is {grad_clip_norm}; give a number above 0, or 0 for no clipping")
+        raise ConfigError(
+            f"optim.grad_clip_norm is {grad_clip_norm}; give a number above 0, or 0 for no clipping"
+        )
 
     offered = {"peak": lr, "steps": steps, "steps_per_epoch": steps_per_epoch}
     rate, cycle = _make_schedule(schedule, offered)
     if beta1_cycle and (cycle is None or name == "sgd"):
-        raise ConfigError("optim.beta1_cycle goes with schedule 'one_cycle' and the optimizers adamw and adam")
+        raise ConfigError(
+            "optim.beta1_cycle goes with schedule 'one_cycle' and the optimizers adamw and adam"
+        )
 
     rows = describe(params, rules)
     decay = {row.path: row.decay * weight_decay for row in rows}
@@ -121,17 +142,22 @@ def make_optimizer(
     if name == "adamw":
         parts.append(_add_decay(decay))
     if any(value != 1 for value in factor.values()):
-        parts.append(optax.stateless(lambda updates, _: _map_named(lambda key, u: factor[key] * u, updates)))
+        parts.append(
+            optax.stateless(lambda updates, _: _map_named(lambda key, u: factor[key] * u, updates))
+        )
     parts.append(optax.scale_by_learning_rate(rate))
     if bounds:
         parts.append(_keep_within(bounds))
     tx = optax.partition(
-        {"trained": optax.chain(*parts), "frozen": optax.set_to_zero()}, _map_named(lambda key, _: labels[key], params)
+        {"trained": optax.chain(*parts), "frozen": optax.set_to_zero()},
+        _map_named(lambda key, _: labels[key], params),
     )
     return Optimizer(tx, rate)
 
 
-def scale_by_adam(b1: float | schedules.Schedule, b2: float, eps: float) -> optax.GradientTransformation:
+def scale_by_adam(
+    b1: float | schedules.Schedule, b2: float, eps: float
+) -> optax.GradientTransformation:
     """Adam's direction (Kingma and Ba, algorithm 1), with a beta1 that may follow a schedule.
 
     Under a schedule the bias correction of update t is 1 - beta1(t)^t with the CURRENT beta1, as in torch. The corrections
@@ -163,7 +189,10 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
     """
     check_rules(rules, where="optim.rules")
     compiled = [(re.compile(pattern), _settings(pattern, given)) for pattern, given in rules]
-    leaves = [(path_name(path), tuple(leaf.shape)) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]]
+    leaves = [
+        (path_name(path), tuple(leaf.shape))
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    ]
     rows, used = [], set()
     for path, shape in leaves:
         index = next((i for i, (regex, _) in enumerate(compiled) if regex.fullmatch(path)), None)
@@ -179,17 +208,25 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
             continue
         if not any(compiled[index][0].fullmatch(path) for path, _ in leaves):
             names = [path for path, _ in leaves]
-            hint = nearest(pattern, names) or (f"; they are called like '{names[0]}'" if names else "; there are none")
-            raise ConfigError(f"optim.rules: '{pattern}' matches no parameter (the whole path must match){hint}")
+            hint = nearest(pattern, names) or (
+                f"; they are called like '{names[0]}'" if names else "; there are none"
+            )
+            raise ConfigError(
+                f"optim.rules: '{pattern}' matches no parameter (the whole path must match){hint}"
+            )
         if given:  # a catch-all without settings at the end is harmless
-            raise ConfigError(f"optim.rules: '{pattern}' has no effect, earlier rules take all it matches; move it up")
+            raise ConfigError(
+                f"optim.rules: '{pattern}' has no effect, earlier rules take all it matches; move it up"
+            )
     return rows
 
 
 def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
     known = ("lr", "decay", "freeze", "bounds")
     if not isinstance(given, Mapping):
-        raise ConfigError(f"optim.rules: '{pattern}' sets {given!r}; give a mapping of {', '.join(known)}")
+        raise ConfigError(
+            f"optim.rules: '{pattern}' sets {given!r}; give a mapping of {', '.join(known)}"
+        )
     for key, value in given.items():
         if key not in known:
             raise ConfigError(
@@ -211,7 +248,9 @@ def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"optim.rules: '{pattern}' sets {key}={value!r}; give {wanted}")
     frozen = given.get("freeze", False)
     if frozen and len(given) > 1:
-        raise ConfigError(f"optim.rules: '{pattern}' freezes its parameters, so nothing else has an effect; drop it")
+        raise ConfigError(
+            f"optim.rules: '{pattern}' freezes its parameters, so nothing else has an effect; drop it"
+        )
     return {
         "lr": 0.0 if frozen else float(given.get("lr", 1.0)),
         "decay": 0.0 if frozen else float(given.get("decay", 1.0)),
@@ -257,7 +296,9 @@ def _make_schedule(
 
 
 def _taken_by(target: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key in inspect.signature(target).parameters}
+    return {
+        key: value for key, value in values.items() if key in inspect.signature(target).parameters
+    }
 
 
 def _log_beta(beta: Any) -> Any:
@@ -267,7 +308,9 @@ def _log_beta(beta: Any) -> Any:
 
 
 def _map_named(function: Callable[..., Any], tree: PyTree, *rest: PyTree) -> PyTree:
-    return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(path_name(path), *leaves), tree, *rest)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, *leaves: function(path_name(path), *leaves), tree, *rest
+    )
 
 
 def _add_decay(decay: Mapping[str, float]) -> optax.GradientTransformation:
@@ -275,7 +318,9 @@ def _add_decay(decay: Mapping[str, float]) -> optax.GradientTransformation:
     if not any(decay.values()):
         return optax.identity()
     return optax.stateless(
-        lambda updates, params: _map_named(lambda key, u, p: u + decay[key] * p if decay[key] else u, updates, params)
+        lambda updates, params: _map_named(
+            lambda key, u, p: u + decay[key] * p if decay[key] else u, updates, params
+        )
     )
 
 

@@ -13,7 +13,11 @@ from jax3dret.core.types import ConfigError
 def several(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
     """Whether the command line or the platform says that this process is one of several."""
     given = any(value is not None for value in (coordinator, num_processes, process_id))
-    return given or int(os.environ.get("SLURM_NTASKS", "1")) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    return (
+        given
+        or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+        or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    )
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -27,9 +31,13 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         if not re.fullmatch(r".+:\d+", coordinator):
             raise ConfigError(f"--coordinator={coordinator}: give HOST:PORT")
         if not 0 <= process_id < num_processes:
-            raise ConfigError(f"--process_id={process_id} of --num_processes={num_processes}: processes count from 0")
+            raise ConfigError(
+                f"--process_id={process_id} of --num_processes={num_processes}: processes count from 0"
+            )
         jax.distributed.initialize(coordinator, num_processes, process_id)
     elif any(value is not None for value in given):
-        raise ConfigError("--coordinator, --num_processes and --process_id go together; give all three or none")
+        raise ConfigError(
+            "--coordinator, --num_processes and --process_id go together; give all three or none"
+        )
     elif several(*given):
         jax.distributed.initialize()

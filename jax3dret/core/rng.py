@@ -21,7 +21,9 @@ _WORD = 1 << 32
 
 
 def stream(
-    seed_or_key: int | Key[Array, ""] | Integer[Array, ""], name: str, step: int | Integer[Array, ""] | None = None
+    seed_or_key: int | Key[Array, ""] | Integer[Array, ""],
+    name: str,
+    step: int | Integer[Array, ""] | None = None,
 ) -> Key[Array, ""]:
     """The typed key of a named stream, at `step` if one is given. May be called under `jit` with a traced key or step.
 
@@ -84,5 +86,7 @@ def _in_range(value: int, limit: int, what: str) -> int:
     except TypeError:
         number = -1
     if not 0 <= number < limit:
-        raise ConfigError(f"{what} is {value!r}; give an integer in [0, 2**{limit.bit_length() - 1})")
+        raise ConfigError(
+            f"{what} is {value!r}; give an integer in [0, 2**{limit.bit_length() - 1})"
+        )
     return number

@@ -25,7 +25,9 @@ def constant(peak: float) -> Schedule:
     return lambda step: _array(np.broadcast_to(peak, np.shape(step)), _namespace(step))
 
 
-def warmup_cosine(peak: float, steps: int, warmup_fraction: float = 0.2, final: float = 0.0, hold: int = 1) -> Schedule:
+def warmup_cosine(
+    peak: float, steps: int, warmup_fraction: float = 0.2, final: float = 0.0, hold: int = 1
+) -> Schedule:
     """Linear from 0 to `peak` over the first `warmup_fraction` of `steps`, then half a cosine down to `final` at `steps`.
 
     Source: paper, implementation details: 0 to 5e-5 over the first 20 % of training, then cosine.
@@ -39,7 +41,14 @@ def warmup_cosine(peak: float, steps: int, warmup_fraction: float = 0.2, final: 
     Raises:
         ConfigError: a value out of range.
     """
-    _check("warmup_cosine", peak=peak, final=final, steps=steps, warmup_fraction=warmup_fraction, hold=hold)
+    _check(
+        "warmup_cosine",
+        peak=peak,
+        final=final,
+        steps=steps,
+        warmup_fraction=warmup_fraction,
+        hold=hold,
+    )
     warm = warmup_fraction * steps
 
     def schedule(step: Any) -> Any:
@@ -131,7 +140,12 @@ def view_gcn(peak: float, epochs: int, steps_per_epoch: int, decay: str = "halve
 
 
 def one_cycle(
-    peak: float, epochs: int, steps_per_epoch: int, pct_start: float = 0.3, div: float = 25.0, final_div: float = 1e4
+    peak: float,
+    epochs: int,
+    steps_per_epoch: int,
+    pct_start: float = 0.3,
+    div: float = 25.0,
+    final_div: float = 1e4,
 ) -> Schedule:
     """Learning rate of torch OneCycleLR stepped once per EPOCH, as the published code does; constant within an epoch.
 
@@ -145,7 +159,9 @@ def one_cycle(
     """
     _check("one_cycle", peak=peak, div=div, final_div=final_div)
     start = peak / div
-    return _per_epoch(_one_cycle_table(start, peak, start / final_div, epochs, pct_start), steps_per_epoch)
+    return _per_epoch(
+        _one_cycle_table(start, peak, start / final_div, epochs, pct_start), steps_per_epoch
+    )
 
 
 def one_cycle_beta1(
@@ -156,7 +172,9 @@ def one_cycle_beta1(
     return _per_epoch(_one_cycle_table(high, low, high, epochs, pct_start), steps_per_epoch)
 
 
-def _one_cycle_table(start: float, middle: float, end: float, epochs: int, pct_start: float) -> np.ndarray:
+def _one_cycle_table(
+    start: float, middle: float, end: float, epochs: int, pct_start: float
+) -> np.ndarray:
     """float64[epochs]: cosine from `start` to `middle` to `end`, with the phase limits of torch OneCycleLR."""
     _check("one_cycle", epochs=epochs, pct_start=pct_start)
     if epochs < 1:
@@ -166,12 +184,16 @@ def _one_cycle_table(start: float, middle: float, end: float, epochs: int, pct_s
     rise = epoch / turn if turn > 0 else np.ones(epochs)
     fall = (epoch - turn) / ((epochs - 1 - turn) or 1.0)
     blend = np.cos(np.pi * np.where(epoch <= turn, rise, fall)) + 1
-    return np.where(epoch <= turn, middle + (start - middle) / 2 * blend, end + (middle - end) / 2 * blend)
+    return np.where(
+        epoch <= turn, middle + (start - middle) / 2 * blend, end + (middle - end) / 2 * blend
+    )
 
 
 def _per_epoch(table: np.ndarray, steps_per_epoch: int) -> Schedule:
     if steps_per_epoch < 1:
-        raise ConfigError(f"schedule one_cycle: steps_per_epoch is {steps_per_epoch}; give 1 or more")
+        raise ConfigError(
+            f"schedule one_cycle: steps_per_epoch is {steps_per_epoch}; give 1 or more"
+        )
 
     def schedule(step: Any) -> Any:
         xp = _namespace(step)

@@ -34,7 +34,9 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     if shape.count(-1) == 1 and other > 0 and n % other == 0:
         shape[shape.index(-1)] = n // other
     if min(shape) < 1 or shape[0] * shape[1] != n:
-        raise ConfigError(f"config.mesh: data={data} x fsdp={fsdp} does not fit {n} devices; data=-1, fsdp=1 does")
+        raise ConfigError(
+            f"config.mesh: data={data} x fsdp={fsdp} does not fit {n} devices; data=-1, fsdp=1 does"
+        )
     return Mesh(np.asarray(devices).reshape(shape), ("data", "fsdp"))
 
 
@@ -89,7 +91,9 @@ def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     by_name = {
         path_name(path): (leaf.shape, sharding)
         for (path, leaf), sharding in zip(
-            jax.tree_util.tree_flatten_with_path(state.params)[0], jax.tree.leaves(params), strict=True
+            jax.tree_util.tree_flatten_with_path(state.params)[0],
+            jax.tree.leaves(params),
+            strict=True,
         )
     }
 
@@ -124,19 +128,29 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
                 f"a batch of {value.shape[0] * jax.process_count()} rows ('{key}') does not divide by {mesh.size} devices; "
                 f"choose config.train.batch_size as a multiple of {mesh.size}"
             )
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+    return {
+        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+    }
 
 
-def _check_axes(name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], mesh: Mesh) -> None:
+def _check_axes(
+    name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], mesh: Mesh
+) -> None:
     if not isinstance(axes, tuple | list):
-        raise ConfigError(f"config.sharding: {name}: {axes!r} is not a list of mesh axes, such as (None, 'fsdp')")
+        raise ConfigError(
+            f"config.sharding: {name}: {axes!r} is not a list of mesh axes, such as (None, 'fsdp')"
+        )
     if len(axes) > len(shape):
-        raise ConfigError(f"config.sharding: {name} has shape {shape}, the rule gives {len(axes)} axes")
+        raise ConfigError(
+            f"config.sharding: {name} has shape {shape}, the rule gives {len(axes)} axes"
+        )
     for size, axis in zip(shape, axes, strict=False):
         if axis is None:
             continue
         if axis not in mesh.shape:
-            raise ConfigError(f"config.sharding: {name}: no mesh axis '{axis}'; there are: data, fsdp")
+            raise ConfigError(
+                f"config.sharding: {name}: no mesh axis '{axis}'; there are: data, fsdp"
+            )
         if size % mesh.shape[axis]:
             raise ConfigError(
                 f"config.sharding: {name} of shape {shape} does not split over {mesh.shape[axis]} '{axis}' devices"

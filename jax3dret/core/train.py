@@ -82,7 +82,9 @@ def abstract_state(recipe: Recipe, seed: int) -> PyTree:
 def make_state(recipe: Recipe, mesh: Mesh, seed: int) -> tuple[TrainState, PyTree]:
     """Initial state, born sharded, and its shardings."""
     shardings = sharding.state_shardings(abstract_state(recipe, seed), recipe.sharding, mesh)
-    init = jax.jit(lambda: _initial_state(recipe, rng.stream(seed, "init")), out_shardings=shardings)
+    init = jax.jit(
+        lambda: _initial_state(recipe, rng.stream(seed, "init")), out_shardings=shardings
+    )
     return init(), shardings
 
 
@@ -102,14 +104,21 @@ def make_step(
             "config.model.remat=true or config.model.dtype=bfloat16"
         )
 
-    def loss_and_grads(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> Any:
+    def loss_and_grads(
+        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> Any:
         (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
             params, model_state, batch, key, step
         )
         return grads, model_state, {"loss": loss, **metrics}
 
-    def accumulated(params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array) -> Any:
-        parts = {k: v.reshape(accumulate, v.shape[0] // accumulate, *v.shape[1:]) for k, v in batch.items()}
+    def accumulated(
+        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> Any:
+        parts = {
+            k: v.reshape(accumulate, v.shape[0] // accumulate, *v.shape[1:])
+            for k, v in batch.items()
+        }
 
         def one(carry: tuple[PyTree, PyTree], part: tuple[jax.Array, Batch]) -> Any:
             total, model_state = carry
@@ -120,18 +129,27 @@ def make_step(
             return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
         zeros = jax.tree.map(jnp.zeros_like, params)
-        (total, model_state), metrics = jax.lax.scan(one, (zeros, model_state), (jnp.arange(accumulate), parts))
+        (total, model_state), metrics = jax.lax.scan(
+            one, (zeros, model_state), (jnp.arange(accumulate), parts)
+        )
         mean = jax.tree.map(lambda g: g / accumulate, total)
         return mean, model_state, jax.tree.map(lambda m: m.mean(0), metrics)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = rng.stream(seed, "train", state.step)
         compute = accumulated if accumulate > 1 else loss_and_grads
-        grads, model_state, metrics = compute(state.params, state.model_state, batch, key, state.step)
+        grads, model_state, metrics = compute(
+            state.params, state.model_state, batch, key, state.step
+        )
         updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in jax.tree.leaves(grads)))
-        return TrainState(state.step + 1, params, model_state, opt_state), {**metrics, "grad_norm": norm}
+        norm = jnp.sqrt(
+            sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in jax.tree.leaves(grads))
+        )
+        return TrainState(state.step + 1, params, model_state, opt_state), {
+            **metrics,
+            "grad_norm": norm,
+        }
 
     return step
 
@@ -146,7 +164,10 @@ def make_embed(task: Task, params: PyTree, model_state: PyTree, mesh: Mesh) -> E
     def embed(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = len(next(iter(batch.values())))
         spare = -rows % len(mesh.local_devices)
-        filled = {k: np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1), mode="edge") for k, v in batch.items()}
+        filled = {
+            k: np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1), mode="edge")
+            for k, v in batch.items()
+        }
         out = compiled(params, model_state, sharding.put_batch(filled, mesh))
         return {key: of_batch(np.asarray(value, np.float32), rows) for key, value in out.items()}
 
@@ -185,10 +206,16 @@ def start(
         )
         # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start anew where they do not.
         model_state, state_rows = checkpoint.match_params(
-            state.model_state, source["model_state"], rename=options.rename, fresh=(".*",), source=label
+            state.model_state,
+            source["model_state"],
+            rename=options.rename,
+            fresh=(".*",),
+            source=label,
         )
         state = dataclasses.replace(
-            state, params=_place(params, shardings.params), model_state=_place(model_state, shardings.model_state)
+            state,
+            params=_place(params, shardings.params),
+            model_state=_place(model_state, shardings.model_state),
         )
         return state, shardings, None, rows + state_rows
     return state, shardings, None, []
@@ -216,7 +243,9 @@ def fit(
     if rows:
         log.info("parameters taken from %s\n%s", options.init_from, checkpoint.format_matches(rows))
     first = int(state.step)
-    earlier_s = float(checkpoints.meta().get("train_s", 0.0)) if checkpoints.latest() is not None else 0.0
+    earlier_s = (
+        float(checkpoints.meta().get("train_s", 0.0)) if checkpoints.latest() is not None else 0.0
+    )
     began = time.perf_counter()
     batch_size = recipe.train.batch_size
     step_fn = jax.jit(
@@ -247,22 +276,38 @@ def fit(
     def save() -> None:
         settle()
         train_s = earlier_s + time.perf_counter() - began
-        checkpoints.save(state, position, {**recipe.meta, "step": int(state.step), "train_s": round(train_s, 1)})
+        checkpoints.save(
+            state, position, {**recipe.meta, "step": int(state.step), "train_s": round(train_s, 1)}
+        )
 
     try:
         with (
             _stop_signals() as stop,
             open_writer(resume_step=first if first else -1) as writer,
-            progress(recipe.steps, "train", done=first, lines_every=None, active=jax.process_index() == 0) as show,
+            progress(
+                recipe.steps, "train", done=first, lines_every=None, active=jax.process_index() == 0
+            ) as show,
         ):
 
             def evaluate_at(step: int) -> None:
                 settle()
-                evaluate(recipe, make_embed(recipe.task, state.params, state.model_state, mesh), step, writer)
+                evaluate(
+                    recipe,
+                    make_embed(recipe.task, state.params, state.model_state, mesh),
+                    step,
+                    writer,
+                )
 
-            due = options.eval_every and first and first % options.eval_every == 0 and first < recipe.steps
+            due = (
+                options.eval_every
+                and first
+                and first % options.eval_every == 0
+                and first < recipe.steps
+            )
             if due and not all(writer.recorded(first, name) for name in recipe.evaluators):
-                evaluate_at(first)  # the run was cut between this step's checkpoint and its evaluation
+                evaluate_at(
+                    first
+                )  # the run was cut between this step's checkpoint and its evaluation
             for index in range(first, recipe.steps):
                 assert data is not None
                 try:
@@ -275,7 +320,9 @@ def fit(
                 state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
                 done = index + 1
                 pending.append((done, metrics))
-                if len(pending) > RUN_AHEAD:  # else the host queues batches faster than devices consume them
+                if (
+                    len(pending) > RUN_AHEAD
+                ):  # else the host queues batches faster than devices consume them
                     jax.block_until_ready(pending[-RUN_AHEAD][1])
                 show(done)
                 last = done == recipe.steps
@@ -286,9 +333,15 @@ def fit(
                     rate = (done - last_log[1]) * batch_size / max(now - last_log[0], 1e-9)
                     extra = {
                         "items_per_s": rate,
-                        **({"lr": float(recipe.learning_rate(index))} if recipe.learning_rate else {}),
+                        **(
+                            {"lr": float(recipe.learning_rate(index))}
+                            if recipe.learning_rate
+                            else {}
+                        ),
                     }
-                    writer.write(done, "train", {**{k: float(v) for k, v in latest.items()}, **extra})
+                    writer.write(
+                        done, "train", {**{k: float(v) for k, v in latest.items()}, **extra}
+                    )
                     last_log = (now, done)
                 interrupted = stop.get("signal")
                 if jax.process_count() > 1 and checkpoints.reached_preemption(done):
@@ -305,7 +358,9 @@ def fit(
             if first >= recipe.steps:
                 save()
             checkpoints.wait()
-            return Outcome(state, stop.get("signal"))  # a signal after the last step still asks for no evaluation
+            return Outcome(
+                state, stop.get("signal")
+            )  # a signal after the last step still asks for no evaluation
     finally:
         # Reader threads must not outlive the loop, and a failed save must not hide the error that ended it.
         with contextlib.suppress(DataError):
@@ -315,7 +370,11 @@ def fit(
 
 
 def evaluate(
-    recipe: Recipe, embed: EmbedFn, step: int, writer: MetricWriter | None, out_dir: pathlib.Path | None = None
+    recipe: Recipe,
+    embed: EmbedFn,
+    step: int,
+    writer: MetricWriter | None,
+    out_dir: pathlib.Path | None = None,
 ) -> dict[str, Mapping[str, float]]:
     """Runs every evaluator and logs its metrics under its name; an evaluator's files go below out_dir/name if out_dir is given."""
     results = {}
@@ -339,7 +398,9 @@ def _place(tree: PyTree, shardings: PyTree) -> PyTree:
 def _workdir_of(path: str, key: str) -> pathlib.Path:
     workdir = pathlib.Path(path)
     if not (workdir / checkpoint.FOLDER).is_dir():
-        raise ConfigError(f"config.checkpoint.{key}={path}: not a workdir (it has no {checkpoint.FOLDER}/)")
+        raise ConfigError(
+            f"config.checkpoint.{key}={path}: not a workdir (it has no {checkpoint.FOLDER}/)"
+        )
     return workdir
 
 

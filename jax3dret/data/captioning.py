@@ -57,7 +57,9 @@ def vision_language_model(
 
     def captions(source: Source, views: Rows | None) -> list[Captions]:
         if views is None:
-            raise DataError(f"{source!r}: a vision-language model needs rendered views, and there are none")
+            raise DataError(
+                f"{source!r}: a vision-language model needs rendered views, and there are none"
+            )
         path = captions_path(source, views, model, prompts, max_new_tokens)
         with exclusive(path.with_suffix(".lock"), f"captions of {source.name}"):
             if not path.is_file():
@@ -68,11 +70,21 @@ def vision_language_model(
     return captions
 
 
-def captions_path(source: Source, views: Rows, model: str, prompts: Sequence[str], max_new_tokens: int) -> pathlib.Path:
+def captions_path(
+    source: Source, views: Rows, model: str, prompts: Sequence[str], max_new_tokens: int
+) -> pathlib.Path:
     """Where captions of this data by this model belong."""
     store = getattr(views, "path", None)  # its name stands for the cameras and for how they draw
     shown = store.name if store is not None else list(views[0].shape)
-    making = [source.name, source.version, source.split, model, list(prompts), max_new_tokens, shown]
+    making = [
+        source.name,
+        source.version,
+        source.split,
+        model,
+        list(prompts),
+        max_new_tokens,
+        shown,
+    ]
     key = hashlib.sha256((json.dumps(making) + "\n".join(source.ids)).encode()).hexdigest()[:16]
     name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
     return source.path / "captions" / f"{name}-{key}.jsonl"
@@ -86,7 +98,10 @@ def _write(path: pathlib.Path, source: Source, views: Rows, captioner: _Captione
         partial.open("a", encoding="utf-8") as out,
     ):
         for i in range(done, len(source)):
-            entry = {"id": source.ids[i], "captions": captioner(np.asarray(views[i]), source.ids[i])}
+            entry = {
+                "id": source.ids[i],
+                "captions": captioner(np.asarray(views[i]), source.ids[i]),
+            }
             out.write(json.dumps(entry, ensure_ascii=False) + "\n")
             out.flush()
             update(i + 1)
@@ -97,7 +112,9 @@ def _resume(partial: pathlib.Path, source: Source) -> int:
     """Cuts off a line that was not finished; returns how many items are done."""
     if not partial.is_file():
         return 0
-    whole = [line for line in partial.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    whole = [
+        line for line in partial.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    ]
     ids = [json.loads(line)["id"] for line in whole]
     if ids != list(source.ids[: len(ids)]):
         raise DataError(f"{partial}: holds captions of other items; remove it and run again")
@@ -110,7 +127,9 @@ def _resume(partial: pathlib.Path, source: Source) -> int:
 class _Captioner:
     """uint8 [V, S, S, 3] -> for each view, one caption for each prompt."""
 
-    def __init__(self, model: str, prompts: Sequence[str], max_new_tokens: int, download: bool) -> None:
+    def __init__(
+        self, model: str, prompts: Sequence[str], max_new_tokens: int, download: bool
+    ) -> None:
         try:
             import torch
             import transformers
@@ -122,14 +141,22 @@ class _Captioner:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float16 if self._device == "cuda" else torch.float32
         try:
-            self._processor: Any = transformers.AutoProcessor.from_pretrained(model, local_files_only=not download)
+            self._processor: Any = transformers.AutoProcessor.from_pretrained(
+                model, local_files_only=not download
+            )
             loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
                 model, dtype=dtype, local_files_only=not download
             )
         except (OSError, ValueError) as error:
             first = (str(error).strip().splitlines() or [""])[0]
-            hint = "" if download else "; --config.captions.download=True fetches it from the model hub"
-            raise ConfigError(f"captions.model '{model}' cannot be opened: {first}{hint}") from error
+            hint = (
+                ""
+                if download
+                else "; --config.captions.download=True fetches it from the model hub"
+            )
+            raise ConfigError(
+                f"captions.model '{model}' cannot be opened: {first}{hint}"
+            ) from error
         self._model = loaded.to(self._device).eval()
         self._texts = [self._chat(prompt) for prompt in prompts]
         self._max_new_tokens = max_new_tokens
@@ -138,14 +165,22 @@ class _Captioner:
         found = []
         for picture in pictures:
             images = [Image.fromarray(picture)] * len(self._texts)
-            inputs = self._processor(images=images, text=self._texts, return_tensors="pt", padding=True)
+            inputs = self._processor(
+                images=images, text=self._texts, return_tensors="pt", padding=True
+            )
             inputs = inputs.to(self._device)
             with self._torch.inference_mode():
-                out = self._model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
-            answers = self._processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+                out = self._model.generate(
+                    **inputs, max_new_tokens=self._max_new_tokens, do_sample=False
+                )
+            answers = self._processor.batch_decode(
+                out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+            )
             answers = [" ".join(answer.split()) for answer in answers]
             if not all(answers):
-                raise DataError(f"{name}: the model gave an empty caption for prompt {answers.index('') + 1}")
+                raise DataError(
+                    f"{name}: the model gave an empty caption for prompt {answers.index('') + 1}"
+                )
             found.append(answers)
         return found
 

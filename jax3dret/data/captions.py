@@ -25,7 +25,17 @@ from jax3dret.data.source import Source
 Captions = list[list[str]]
 CaptionSource = Callable[[Source, Rows | None], list[Captions]]
 
-_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+_NUMBERS = {
+    2: "two",
+    3: "three",
+    4: "four",
+    5: "five",
+    6: "six",
+    7: "seven",
+    8: "eight",
+    9: "nine",
+    10: "ten",
+}
 _AXES = ("across", "upright", "front to back")
 
 
@@ -39,7 +49,10 @@ def templates(count: int = 4) -> CaptionSource:
         turn = UpAxis(source.manifest["up_axis"])
         chosen = source.select("points")
         unused = np.random.default_rng(0)  # turning draws nothing
-        return [[describe(turn(chosen[i], unused)["points"], count, source.ids[i])] for i in range(len(source))]
+        return [
+            [describe(turn(chosen[i], unused)["points"], count, source.ids[i])]
+            for i in range(len(source))
+        ]
 
     return captions
 
@@ -73,7 +86,9 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({getattr(error, 'strerror', None) or error})") from error
+        raise DataError(
+            f"{path}: cannot be read as text ({getattr(error, 'strerror', None) or error})"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -84,15 +99,22 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
             raise DataError(
                 f'{path}, line {number}: not an object {{"id": ..., "captions": [...]}}, but {line.strip()[:40]!r}'
             ) from error
-        by_view = [listed] if isinstance(listed, list) and all(isinstance(c, str) for c in listed) else listed
+        by_view = (
+            [listed]
+            if isinstance(listed, list) and all(isinstance(c, str) for c in listed)
+            else listed
+        )
         if not isinstance(by_view, list) or not all(
-            isinstance(view, list) and view and all(isinstance(c, str) and c.strip() for c in view) for view in by_view
+            isinstance(view, list) and view and all(isinstance(c, str) and c.strip() for c in view)
+            for view in by_view
         ):
             raise DataError(
                 f"{path}, line {number}: 'captions' of '{name}' must be a list of texts, or one for each view, none of them empty"
             )
         if name in found:
-            raise DataError(f"{path}, line {number}: '{name}' has captions already; one line per id")
+            raise DataError(
+                f"{path}, line {number}: '{name}' has captions already; one line per id"
+            )
         found[name] = by_view
     return found
 
@@ -113,7 +135,9 @@ def describe(points: Float[np.ndarray, "N 3"], count: int, name: str) -> list[st
     Raises DataError for fewer than 2 points or values that are not finite.
     """
     if len(points) < 2 or not np.isfinite(points).all():
-        raise DataError(f"{name}: {len(points)} points, or values that are not finite: there is nothing to describe")
+        raise DataError(
+            f"{name}: {len(points)} points, or values that are not finite: there is nothing to describe"
+        )
     facts = measure(points)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
@@ -175,9 +199,13 @@ def _proportions(facts: dict[str, Any], one: Callable[..., str]) -> str:
     across, height, depth = facts["extents"]
     wide, narrow = max(across, depth), min(across, depth)
     if height > 1.6 * wide:
-        return one("tall", "upright", "high and slim") + _times(height / wide, "as high as wide", one)
+        return one("tall", "upright", "high and slim") + _times(
+            height / wide, "as high as wide", one
+        )
     if height < 0.35 * narrow:
-        return one("flat", "thin and flat", "plate-like") + _times(wide / height, "as wide as high", one)
+        return one("flat", "thin and flat", "plate-like") + _times(
+            wide / height, "as wide as high", one
+        )
     if wide > 2.2 * narrow:
         return one("long", "elongated", "stretched") + _times(wide / narrow, "as long as deep", one)
     if height < 0.6 * wide:
@@ -188,7 +216,9 @@ def _proportions(facts: dict[str, Any], one: Callable[..., str]) -> str:
 def _times(ratio: float, what: str, one: Callable[..., str]) -> str:
     number = _NUMBERS.get(round(ratio))
     return (
-        f", {one('about', 'nearly', 'some')} {number} times {what}," if number and one("say", "omit") == "say" else ""
+        f", {one('about', 'nearly', 'some')} {number} times {what},"
+        if number and one("say", "omit") == "say"
+        else ""
     )
 
 
@@ -211,7 +241,9 @@ def _details(facts: dict[str, Any], one: Callable[..., str]) -> list[str]:
         else one("of medium bulk", "partly hollow looking"),
     ]
     if hole > 0.35:
-        details.append(one("with a wide opening through the middle", "ring-shaped", "hollow along its axis"))
+        details.append(
+            one("with a wide opening through the middle", "ring-shaped", "hollow along its axis")
+        )
     elif hole > 0.12:
         details.append(one("with a hole through the middle", "pierced in the middle"))
     if facts["balance"] > 0.6:

@@ -51,19 +51,28 @@ def frozen_features(
     Raises DataError: rows that do not belong to the records or differ in shape; features that are not finite; a disk error.
     """
     if len(rows) != len(source):
-        raise DataError(f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other data")
+        raise DataError(
+            f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other data"
+        )
     path = features_path(source, making)
     with exclusive(path.with_suffix(".lock"), f"{what} of {source.name}"):
         if path.is_file():
             return path
-        logger.info("%s of %s, split '%s': computed once, kept in %s", what, source.name, source.split, path)
+        logger.info(
+            "%s of %s, split '%s': computed once, kept in %s", what, source.name, source.split, path
+        )
         _write(path, source, rows, embed, batch_size, what, lead)
     return path
 
 
 def features_path(source: Source, making: Mapping[str, Any]) -> pathlib.Path:
     """Where features of this making belong."""
-    identity = {"name": source.name, "version": source.version, "split": source.split, "making": making}
+    identity = {
+        "name": source.name,
+        "version": source.version,
+        "split": source.split,
+        "making": making,
+    }
     data = json.dumps(identity, sort_keys=True) + "\n".join(source.ids)
     name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
     return source.path / "features" / f"{name}-{hashlib.sha256(data.encode()).hexdigest()[:16]}.npy"
@@ -83,7 +92,9 @@ def mean_feature(path: pathlib.Path) -> np.ndarray:
     """The mean over records and views, float32 [D]: random networks map all pictures near one point, which this is."""
     rows = open_rows(path)
     width = np.shape(rows[0])[-1]
-    total = sum(np.asarray(rows[i], np.float64).reshape(-1, width).mean(0) for i in range(len(rows)))
+    total = sum(
+        np.asarray(rows[i], np.float64).reshape(-1, width).mean(0) for i in range(len(rows))
+    )
     return np.asarray(total / len(rows), np.float32)
 
 
@@ -108,7 +119,9 @@ def _write(
                 for i in range(first, last):
                     row = np.asarray(rows[i])
                     if row.shape != (shape or row.shape):
-                        raise DataError(f"{source.ids[i]}: its row has the shape {row.shape}, the ones before {shape}")
+                        raise DataError(
+                            f"{source.ids[i]}: its row has the shape {row.shape}, the ones before {shape}"
+                        )
                     shape = row.shape
                     block.append(row)
                 block += [block[-1]] * (batch_size - len(block))
@@ -117,7 +130,9 @@ def _write(
                 features = flat.reshape(batch_size, stacked.shape[1], -1)[: last - first]
                 bad = ~np.isfinite(features).all((1, 2))
                 if bad.any():
-                    raise DataError(f"{source.ids[first + int(bad.argmax())]}: its {what} are not finite")
+                    raise DataError(
+                        f"{source.ids[first + int(bad.argmax())]}: its {what} are not finite"
+                    )
                 if out is None:
                     out = partial.open("wb")
                     header = {

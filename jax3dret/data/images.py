@@ -32,13 +32,17 @@ CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613025
 MOBILENET = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def normalise(images: UInt8[Array, "*lead 3"], normalisation: Normalisation) -> Float[Array, "*lead 3"]:
+def normalise(
+    images: UInt8[Array, "*lead 3"], normalisation: Normalisation
+) -> Float[Array, "*lead 3"]:
     """(image / 255 - mean) / std for each channel, float32. Runs under jit.
 
     Raises ConfigError for anything but uint8: floats may be in [0, 1] or in [0, 255], and nothing would tell.
     """
     if images.dtype != jnp.uint8:
-        raise ConfigError(f"normalise: images of type {images.dtype}; uint8 in [0, 255] would be right")
+        raise ConfigError(
+            f"normalise: images of type {images.dtype}; uint8 in [0, 255] would be right"
+        )
     mean, std = (jnp.asarray(values, jnp.float32) for values in normalisation)
     return (images.astype(jnp.float32) / 255 - mean) / std
 
@@ -54,12 +58,16 @@ def resize_center_crop(
     Raises DataError if the image is not uint8[H, W, 3] or is empty, ConfigError for another filter or size.
     """
     if filter not in FILTERS:
-        raise ConfigError(f"resize_center_crop: filter {filter!r}; one of {', '.join(FILTERS)} would be right")
+        raise ConfigError(
+            f"resize_center_crop: filter {filter!r}; one of {', '.join(FILTERS)} would be right"
+        )
     if size < 1:
         raise ConfigError(f"resize_center_crop: size {size}; at least 1 pixel would be right")
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(f"image of type {image.dtype} and shape {image.shape}; uint8[H, W, 3] would be right")
+        raise DataError(
+            f"image of type {image.dtype} and shape {image.shape}; uint8[H, W, 3] would be right"
+        )
     height, width = image.shape[:2]
     short = min(height, width)
     height, width = size * height // short, size * width // short

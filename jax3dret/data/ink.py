@@ -52,9 +52,13 @@ def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     """
     grey = np.asarray(grey)
     if grey.dtype != np.uint8 or grey.ndim != 2 or not grey.size:
-        raise DataError(f"a drawing of type {grey.dtype} and shape {grey.shape}; uint8[H, W] would be right")
+        raise DataError(
+            f"a drawing of type {grey.dtype} and shape {grey.shape}; uint8[H, W] would be right"
+        )
     if grey.min() == grey.max():
-        raise DataError(f"all of the drawing's {grey.shape[1]} x {grey.shape[0]} pixels have one colour")
+        raise DataError(
+            f"all of the drawing's {grey.shape[1]} x {grey.shape[0]} pixels have one colour"
+        )
     distance, noise = _from_paper(grey)
     ink = _levels(distance, noise)
     marked = ink > 90
@@ -72,7 +76,9 @@ def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     return np.ascontiguousarray(ink[box])
 
 
-def fit_strokes(ink: UInt8[np.ndarray, "h w"], longer: int, stroke: float) -> UInt8[np.ndarray, "a b"]:
+def fit_strokes(
+    ink: UInt8[np.ndarray, "h w"], longer: int, stroke: float
+) -> UInt8[np.ndarray, "a b"]:
     """The ink with a longer side of `longer` pixels, resampled by area; strokes on average narrower than `stroke` are made that wide.
 
     A one-pixel line of a large scan would be lost in an average: there, the darkest pixel of a block stands for it.
@@ -95,8 +101,10 @@ def stroke_width(ink: UInt8[np.ndarray, "h w"]) -> float:
     number of times that rows and columns enter ink. Right for strokes of all directions, 27 % too large for level and upright ones.
     """
     marked = np.pad(ink > 127, 1)
-    entries = sum(np.count_nonzero(after & ~before) for after, before in (
-        (marked[:, 1:], marked[:, :-1]), (marked[1:], marked[:-1])))  # fmt: skip
+    entries = sum(
+        np.count_nonzero(after & ~before)
+        for after, before in ((marked[:, 1:], marked[:, :-1]), (marked[1:], marked[:-1]))
+    )
     area = np.sum(ink, dtype=np.int64) / 255
     return float(area / (np.pi / 4 * max(entries, 1)))
 
@@ -141,7 +149,10 @@ def _paper(grey: UInt8[np.ndarray, "H W"]) -> Paper:
     samples = grey[rows.ravel()[:, None], columns.ravel()]
     blocks = samples.reshape(len(rows), rows.shape[1], len(columns), columns.shape[1])
     medians = np.median(blocks, axis=(1, 3)).ravel()
-    y, x = (_place(part.mean(1), extent) for part, extent in ((rows, grey.shape[0]), (columns, grey.shape[1])))
+    y, x = (
+        _place(part.mean(1), extent)
+        for part, extent in ((rows, grey.shape[0]), (columns, grey.shape[1]))
+    )
     terms = _terms(np.tile(x, len(y)), np.repeat(y, len(x)))
     # A scale for the fit: six unknowns need more than six blocks that are paper.
     unknowns = 6 if len(medians) >= 64 else 1
@@ -153,9 +164,12 @@ def _paper(grey: UInt8[np.ndarray, "H W"]) -> Paper:
         if np.count_nonzero(weight) < 4 * unknowns:
             break
         root = np.sqrt(weight)[:, None]
-        tone[:unknowns] = np.linalg.lstsq(terms[:, :unknowns] * root, medians * root[:, 0], rcond=None)[0]
+        tone[:unknowns] = np.linalg.lstsq(
+            terms[:, :unknowns] * root, medians * root[:, 0], rcond=None
+        )[0]
     at_rows, at_columns = (
-        _place(part.ravel(), extent) for part, extent in ((rows, grey.shape[0]), (columns, grey.shape[1]))
+        _place(part.ravel(), extent)
+        for part, extent in ((rows, grey.shape[0]), (columns, grey.shape[1]))
     )
     away = np.abs(samples - _tone(tone, at_rows, at_columns))
     near = away[away < 40]
@@ -194,8 +208,14 @@ def _tone(
     tone: Float[np.ndarray, " 6"], y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
 ) -> Float[np.ndarray, "h w"]:
     """The paper's tone on a grid, float32."""
-    part, down, across = tone.astype(np.float32), y.astype(np.float32)[:, None], x.astype(np.float32)
-    straight = (part[0] + part[2] * down + part[5] * down * down) + (part[1] * across + part[3] * across * across)
+    part, down, across = (
+        tone.astype(np.float32),
+        y.astype(np.float32)[:, None],
+        x.astype(np.float32),
+    )
+    straight = (part[0] + part[2] * down + part[5] * down * down) + (
+        part[1] * across + part[3] * across * across
+    )
     return straight + (part[4] * down) * across
 
 
@@ -247,14 +267,21 @@ def _on_edge(
     found = np.zeros(number + 1, bool)
     for index, place in enumerate(ndimage.find_objects(groups), start=1):
         rows, columns = place
-        window = marked[rows.start * cell : rows.stop * cell, columns.start * cell : columns.stop * cell]
-        own = np.repeat(np.repeat(groups[place] == index, cell, 0), cell, 1)[: window.shape[0], : window.shape[1]]
+        window = marked[
+            rows.start * cell : rows.stop * cell, columns.start * cell : columns.stop * cell
+        ]
+        own = np.repeat(np.repeat(groups[place] == index, cell, 0), cell, 1)[
+            : window.shape[0], : window.shape[1]
+        ]
         window = window & own
         for axis, first in ((0, rows.start * cell), (1, columns.start * cell)):
             along = np.flatnonzero(window.any(1 - axis)) + first
             extent = marked.shape[axis]
             strip = max(1, round(_EDGE * extent))
-            for outermost, inside in ((0, along[-1] < strip), (extent - 1, along[0] >= extent - strip)):
+            for outermost, inside in (
+                (0, along[-1] < strip),
+                (extent - 1, along[0] >= extent - strip),
+            ):
                 if inside and outermost in (along[0], along[-1]):
                     touching = window.take(outermost - first, axis)
                     found[index] |= touching.sum() > 0.8 * window.any(axis).sum()

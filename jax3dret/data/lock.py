@@ -26,5 +26,8 @@ def exclusive(path: pathlib.Path, what: str) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-            logger.warning("%s: this disk has no file locks; do not prepare it from two processes at once", what)
+            logger.warning(
+                "%s: this disk has no file locks; do not prepare it from two processes at once",
+                what,
+            )
         yield

@@ -24,7 +24,9 @@ def folded(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
-def matched(source: Source, class_names: Sequence[str], *, renames: Mapping[str, str] | None = None) -> Matched:
+def matched(
+    source: Source, class_names: Sequence[str], *, renames: Mapping[str, str] | None = None
+) -> Matched:
     """The records of `source` whose class is among class_names, in their order, with labels that count in class_names.
 
     A class of the same name is taken first, then one of the same `folded` name. renames: {class of source: class of class_names} for
@@ -70,10 +72,17 @@ class Matched(Source):
     the ids.
     """
 
-    def __init__(self, source: Source, rows: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, source: Source, rows: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+    ) -> None:
         # Not Source's own constructor: the records are read by `source`, which checks them against its manifest.
         self._source, self._rows = source, np.asarray(rows, np.int64)
-        self.path, self.name, self.split, self.version = source.path, source.name, source.split, source.version
+        self.path, self.name, self.split, self.version = (
+            source.path,
+            source.name,
+            source.split,
+            source.version,
+        )
         self.features = source.features
         self.ids = tuple(source.ids[row] for row in self._rows)
         self.labels = np.asarray(labels, np.int32)
@@ -84,7 +93,9 @@ class Matched(Source):
         self.dropped_classes = dict(sorted(counted.items()))
         self.dropped_items = len(left)
         there = set(self.labels.tolist())
-        self.absent = tuple(name for label, name in enumerate(self.class_names) if label not in there)
+        self.absent = tuple(
+            name for label, name in enumerate(self.class_names) if label not in there
+        )
 
     def __repr__(self) -> str:
         return f"Matched({self._source!r}, items={len(self)}, classes={len(self.class_names)})"

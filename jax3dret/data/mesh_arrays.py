@@ -22,7 +22,9 @@ def cluster_vertices(
     low, high = vertices.min(0), vertices.max(0)
     cell = max(float((high - low).max()), 1e-12) / cells
     grid = np.minimum((vertices - low) / cell, cells - 1).astype(np.int64)
-    _, merged = np.unique((grid[:, 0] * cells + grid[:, 1]) * cells + grid[:, 2], return_inverse=True)
+    _, merged = np.unique(
+        (grid[:, 0] * cells + grid[:, 1]) * cells + grid[:, 2], return_inverse=True
+    )
     merged = merged.reshape(-1)
     count = np.bincount(merged)
     means = np.stack([np.bincount(merged, vertices[:, k]) / count for k in range(3)], 1)
@@ -46,8 +48,13 @@ class FixedMesh:
         del rng
         name = f"record {record['id']}" if "id" in record else "record"
         if "vertices" not in record or "faces" not in record:
-            raise DataError(f"{name} has no mesh, only {', '.join(sorted(record))}; render its points instead")
-        vertices, faces = np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int64)
+            raise DataError(
+                f"{name} has no mesh, only {', '.join(sorted(record))}; render its points instead"
+            )
+        vertices, faces = (
+            np.asarray(record["vertices"], np.float64),
+            np.asarray(record["faces"], np.int64),
+        )
         if not len(faces) or not np.isfinite(vertices).all():
             raise DataError(
                 f"{name}: {len(faces)} faces over {len(vertices)} vertices; faces and finite vertices needed"
@@ -61,7 +68,12 @@ class FixedMesh:
         fixed[: len(vertices)] = vertices
         corners = np.zeros((self.num_faces, 3), np.int32)
         corners[: len(faces)] = faces
-        return {**record, "vertices": fixed, "faces": corners, "face_mask": np.arange(self.num_faces) < len(faces)}
+        return {
+            **record,
+            "vertices": fixed,
+            "faces": corners,
+            "face_mask": np.arange(self.num_faces) < len(faces),
+        }
 
     def _simplify(
         self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]

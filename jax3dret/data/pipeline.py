@@ -26,7 +26,9 @@ __all__ = ["Source", "TrainIterator", "eval_batches", "open_source", "train_iter
 HostBatch = dict[str, np.ndarray]
 
 
-def train_iterator(source: Source, spec: DataSpec, *, process_index: int = 0, process_count: int = 1) -> TrainIterator:
+def train_iterator(
+    source: Source, spec: DataSpec, *, process_index: int = 0, process_count: int = 1
+) -> TrainIterator:
     """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B rows.
 
     A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all True; "id" is dropped. The
@@ -51,7 +53,9 @@ def train_iterator(source: Source, spec: DataSpec, *, process_index: int = 0, pr
         .random_map(_Apply(spec.transforms), seed=draw_seed)
     )
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=sys.maxsize)
-    batches = rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(_read_options(spec))
+    batches = rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(
+        _read_options(spec)
+    )
     identity = {
         "data": f"{source.name}:{source.split}",
         "items": len(source),
@@ -74,7 +78,11 @@ def eval_batches(
         _Apply(spec.transforms), seed=_seeds(spec.seed)[2]
     )
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=len(source))
-    return _finite(rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(_read_options(spec)))
+    return _finite(
+        rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(
+            _read_options(spec)
+        )
+    )
 
 
 class TrainIterator:
@@ -118,7 +126,10 @@ def _records(source: Source, spec: DataSpec) -> Source | WithRows:
     chosen = source.select(*spec.features) if spec.features else source
     if not spec.arrays:
         return chosen
-    return WithRows(chosen, {key: open_rows(path(source) if callable(path) else path) for key, path in spec.arrays})
+    return WithRows(
+        chosen,
+        {key: open_rows(path(source) if callable(path) else path) for key, path in spec.arrays},
+    )
 
 
 class _Apply:
@@ -144,11 +155,21 @@ class _ProcessRows(grain.MapDataset):
     """
 
     def __init__(
-        self, elements: grain.MapDataset, batch_size: int, local_rows: int, process_index: int, *, valid: int
+        self,
+        elements: grain.MapDataset,
+        batch_size: int,
+        local_rows: int,
+        process_index: int,
+        *,
+        valid: int,
     ) -> None:
         super().__init__(elements)
         self._elements = elements
-        self._batch_size, self._local_rows, self._first = batch_size, local_rows, process_index * local_rows
+        self._batch_size, self._local_rows, self._first = (
+            batch_size,
+            local_rows,
+            process_index * local_rows,
+        )
         self._valid = valid
         self._length = min(math.ceil(valid / batch_size), sys.maxsize // batch_size) * local_rows
 
@@ -170,7 +191,9 @@ def _stack(rows: Sequence[Record]) -> HostBatch:
     for key in rows[0]:
         values = [np.asarray(row[key]) for row in rows]
         if values[0].dtype.kind not in "biuf":
-            raise ConfigError(f"the transforms leave '{key}', which is no array of numbers; end them with Keep(...)")
+            raise ConfigError(
+                f"the transforms leave '{key}', which is no array of numbers; end them with Keep(...)"
+            )
         odd = next((value.shape for value in values if value.shape != values[0].shape), None)
         if odd is not None:
             raise DataError(

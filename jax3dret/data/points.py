@@ -25,9 +25,14 @@ Points = Float[np.ndarray, "N 3"]
 # ---------------------------------------------------------------------------------------------- functions of drawn values
 
 
-def rotation_matrix(angle_x: float = 0.0, angle_y: float = 0.0, angle_z: float = 0.0) -> Float[np.ndarray, "3 3"]:
+def rotation_matrix(
+    angle_x: float = 0.0, angle_y: float = 0.0, angle_z: float = 0.0
+) -> Float[np.ndarray, "3 3"]:
     """Rz Ry Rx, float64: turns a column vector about x first, then about y, then about z. Angles in radians."""
-    (cx, cy, cz), (sx, sy, sz) = np.cos((angle_x, angle_y, angle_z)), np.sin((angle_x, angle_y, angle_z))
+    (cx, cy, cz), (sx, sy, sz) = (
+        np.cos((angle_x, angle_y, angle_z)),
+        np.sin((angle_x, angle_y, angle_z)),
+    )
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
@@ -39,7 +44,9 @@ def rotate(vectors: Points, matrix: Float[np.ndarray, "3 3"]) -> Points:
     return vectors @ np.asarray(matrix, vectors.dtype).T
 
 
-def flip_axis(uniforms: Sequence[float], *, xy: bool = False, yz: bool = False, xz: bool = False) -> int | None:
+def flip_axis(
+    uniforms: Sequence[float], *, xy: bool = False, yz: bool = False, xz: bool = False
+) -> int | None:
     """Which coordinate a flip negates: 2 for the plane xy, 0 for yz, 1 for xz, None for no flip.
 
     `uniforms` holds one draw of U(0, 1) for every enabled plane, in the order xy, yz, xz. The first draw above 0.5 decides and
@@ -47,8 +54,12 @@ def flip_axis(uniforms: Sequence[float], *, xy: bool = False, yz: bool = False, 
     """
     enabled = [axis for axis, on in ((2, xy), (0, yz), (1, xz)) if on]
     if len(uniforms) != len(enabled):
-        raise ValueError(f"flip: {len(uniforms)} draws for {len(enabled)} enabled planes; one each is needed")
-    return next((axis for axis, uniform in zip(enabled, uniforms, strict=True) if uniform > 0.5), None)
+        raise ValueError(
+            f"flip: {len(uniforms)} draws for {len(enabled)} enabled planes; one each is needed"
+        )
+    return next(
+        (axis for axis, uniform in zip(enabled, uniforms, strict=True) if uniform > 0.5), None
+    )
 
 
 def flip(vectors: Points, axis: int | None) -> Points:
@@ -65,7 +76,9 @@ def stretch(points: Points, factors: Float[np.ndarray, " 3"]) -> Points:
     return points * np.asarray(factors, points.dtype)
 
 
-def stretch_normals(normals: Points, factors: Float[np.ndarray, " 3"], rule: str = "inverse") -> Points:
+def stretch_normals(
+    normals: Points, factors: Float[np.ndarray, " 3"], rule: str = "inverse"
+) -> Points:
     """Unit normals of a surface stretched by `factors`.
 
     rule "inverse" divides by the factors and renormalises: the normals of the stretched surface. Rule "published" multiplies
@@ -109,7 +122,9 @@ def _points(record: Record) -> Points:
     if points is None:
         raise DataError(f"{_named(record)} has no 'points'; it has {', '.join(sorted(record))}")
     if np.ndim(points) != 2 or np.shape(points)[1] != 3 or len(points) == 0:
-        raise DataError(f"{_named(record)}: points have the shape {np.shape(points)}; (N, 3) with N >= 1 is needed")
+        raise DataError(
+            f"{_named(record)}: points have the shape {np.shape(points)}; (N, 3) with N >= 1 is needed"
+        )
     return points
 
 
@@ -171,7 +186,9 @@ class Rotate:
     z: bool = False
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
-        matrix = rotation_matrix(*(rng.uniform(0, 2 * np.pi) if on else 0.0 for on in (self.x, self.y, self.z)))
+        matrix = rotation_matrix(
+            *(rng.uniform(0, 2 * np.pi) if on else 0.0 for on in (self.x, self.y, self.z))
+        )
         return _on_vectors(record, lambda vectors: rotate(vectors, matrix))
 
 
@@ -286,7 +303,9 @@ class Keep:
         del rng
         missing = [key for key in self.keys if key not in record]
         if missing:
-            raise DataError(f"{_named(record)} has no '{missing[0]}' to keep; it has {', '.join(sorted(record))}")
+            raise DataError(
+                f"{_named(record)} has no '{missing[0]}' to keep; it has {', '.join(sorted(record))}"
+            )
         return {key: record[key] for key in self.keys}
 
 
@@ -323,7 +342,12 @@ def paper_augmentations(rotate: str = "y") -> tuple[Transform, ...]:
 _PUBLISHED: dict[str, tuple[Transform, ...]] = {
     "modelnet40": (Stretch(0.7, 1.25), Jitter(0.005, 0.05), Shift(0.07)),
     "shapenet_normal": (Stretch(0.7, 1.25), Jitter(0.005, 0.05), Shift(0.07)),
-    "shapenet_perturbed": (Rotate(x=True, y=True, z=True), Stretch(0.8, 1.1), Jitter(0.01, 0.05), Shift(0.05)),
+    "shapenet_perturbed": (
+        Rotate(x=True, y=True, z=True),
+        Stretch(0.8, 1.1),
+        Jitter(0.01, 0.05),
+        Shift(0.05),
+    ),
     "mcb": (Stretch(0.8, 1.1), Jitter(0.001, 0.01), Shift(0.05)),
     "objaverse_easy": (Flip(yz=True, xz=True), Stretch(0.8, 1.1), Jitter(0.01, 0.05), Shift(0.05)),
     "scanobjectnn": (
@@ -342,7 +366,9 @@ def published_augmentations(dataset: str) -> tuple[Transform, ...]:
     dataset: modelnet40, shapenet_normal, shapenet_perturbed, mcb, objaverse_easy or scanobjectnn; ConfigError for another.
     """
     if dataset not in _PUBLISHED:
-        raise ConfigError(f"no published augmentations for '{dataset}'; there are: {', '.join(_PUBLISHED)}")
+        raise ConfigError(
+            f"no published augmentations for '{dataset}'; there are: {', '.join(_PUBLISHED)}"
+        )
     return _PUBLISHED[dataset]
 
 

@@ -65,7 +65,9 @@ class Quadruplets:
 
 def require_both(anchors: Side, others: Side, class_names: Sequence[str] = ()) -> None:
     """Raises DataError for a class of anchors without an item on the other side."""
-    if lonely := sorted(set(np.unique(anchors.labels).tolist()) - set(np.unique(others.labels).tolist())):
+    if lonely := sorted(
+        set(np.unique(anchors.labels).tolist()) - set(np.unique(others.labels).tolist())
+    ):
         names = [class_names[label] if class_names else str(label) for label in lonely]
         raise DataError(
             f"{len(lonely)} classes have {anchors.name} but no {others.name} to train with: {', '.join(names[:5])}"

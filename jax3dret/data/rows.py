@@ -32,7 +32,9 @@ def open_rows(path: str | os.PathLike[str]) -> Rows:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as a .npy file ({error}); remove it and run again") from error
+        raise DataError(
+            f"{file}: cannot be read as a .npy file ({error}); remove it and run again"
+        ) from error
 
 
 class WithRows:
@@ -49,7 +51,9 @@ class WithRows:
                     "it was made from other data: remove it and run again"
                 )
             if key in source.features:
-                raise DataError(f"{source.name}: its records have a '{key}' already; give the rows another name")
+                raise DataError(
+                    f"{source.name}: its records have a '{key}' already; give the rows another name"
+                )
         self._source, self._rows = source, dict(rows)
 
     def __len__(self) -> int:

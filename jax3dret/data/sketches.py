@@ -48,7 +48,9 @@ _ORIENTATIONS = {
 }
 
 
-def load_drawing(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W"]:
+def load_drawing(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "H W"]:
     """The pixels of a picture file (PNG, JPEG, TIFF, GIF, BMP, WebP ...) as grey in 0 to 255, turned as its EXIF says.
 
     Transparent parts take the tone of the paper where the rest is paper with strokes on it; where the rest is strokes alone, white,
@@ -76,7 +78,11 @@ def load_drawing(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = "no picture that can be read" if isinstance(error, UnidentifiedImageError) else "too many pixels"
+        reason = (
+            "no picture that can be read"
+            if isinstance(error, UnidentifiedImageError)
+            else "too many pixels"
+        )
         raise DataError(f"{path}: {reason}; PNG or JPEG would be right") from None
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; make the picture smaller") from None
@@ -84,10 +90,14 @@ def load_drawing(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # whatever a decoder throws at a damaged file
         first = (str(error).strip().splitlines() or [""])[0][:160]
-        raise DataError(f"{path}: a damaged picture ({type(error).__name__}: {first}); save it again") from None
+        raise DataError(
+            f"{path}: a damaged picture ({type(error).__name__}: {first}); save it again"
+        ) from None
     low, high = int(grey.min()), int(grey.max())
     if low == high:
-        raise DataError(f"{path}: all of its {width} x {height} pixels have one colour; a drawing is needed")
+        raise DataError(
+            f"{path}: all of its {width} x {height} pixels have one colour; a drawing is needed"
+        )
     return np.asarray(Image.fromarray(grey).transpose(turn)) if turn is not None else grey
 
 
@@ -108,7 +118,9 @@ def prepare_drawing(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "S S"]:
     return drawing
 
 
-def read_drawing(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "S S"]:
+def read_drawing(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "S S"]:
     """`prepare_drawing` of `load_drawing`: the file's path stands in every error and warning."""
     grey = load_drawing(path, max_pixels=max_pixels)
     try:
@@ -154,7 +166,9 @@ class Drawing:
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
-            raise ConfigError(f"Drawing(size={self.size}): the side of a drawing is 8 to 4096 pixels")
+            raise ConfigError(
+                f"Drawing(size={self.size}): the side of a drawing is 8 to 4096 pixels"
+            )
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         if "png" not in record:
@@ -181,12 +195,16 @@ class Drawing:
 def _grey(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
     """Decodes; luminance of ITU-R 601."""
     image.draft("L", None)  # JPEG: the luminance alone is decoded
-    if image.mode in ("P", "PA") or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
+    if image.mode in ("P", "PA") or (
+        image.mode in ("1", "L", "RGB") and "transparency" in image.info
+    ):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("LA", "La", "RGBA", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
         alpha = np.asarray(image.getchannel("A"))
-        grey = np.asarray(image.getchannel("L") if image.mode == "LA" else image.convert("RGB").convert("L"))
+        grey = np.asarray(
+            image.getchannel("L") if image.mode == "LA" else image.convert("RGB").convert("L")
+        )
         return _on_paper(grey, alpha)
     if image.mode.startswith("I;16"):
         return _halved(np.asarray(image))
@@ -205,10 +223,14 @@ def _stretched(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
     if not np.isfinite(high - low):
         raise ValueError("pixels that are not finite numbers")
     scale = np.float32(255 / (high - low)) if high > low else np.float32(0)
-    return np.rint((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255).astype(np.uint8)
+    return (
+        np.rint((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255).astype(np.uint8)
+    )
 
 
-def _on_paper(grey: UInt8[np.ndarray, "H W"], alpha: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def _on_paper(
+    grey: UInt8[np.ndarray, "H W"], alpha: UInt8[np.ndarray, "H W"]
+) -> UInt8[np.ndarray, "H W"]:
     """Composited. What is opaque is strokes if it has one tone or covers less than half of its box; else it is a sheet of paper."""
     if alpha.min() == 255:
         return grey
@@ -269,7 +291,9 @@ def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
         image = Image.open(io.BytesIO(np.ascontiguousarray(png).tobytes()), formats=("PNG",))
         image.load()
     except Exception as error:  # whatever the decoder meets
-        raise DataError(f"its drawing of {np.size(png)} bytes is no PNG picture; prepare the data set again") from error
+        raise DataError(
+            f"its drawing of {np.size(png)} bytes is no PNG picture; prepare the data set again"
+        ) from error
     if image.mode != "L" or image.size != (SKETCH_SIZE, SKETCH_SIZE):
         raise DataError(
             f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels, mode {image.mode}; "
@@ -281,11 +305,15 @@ def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
 def _shown_turned(image: Image.Image, mirrored: bool, angle: float) -> Image.Image:
     """Mirrored, then turned counter-clockwise by `angle` degrees; made a little smaller where a corner of the box would be cut off."""
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    scale = max(1.0, _FILL * (cosine + abs(sine)) / 0.99)  # pixels of the source for one of the result
+    scale = max(
+        1.0, _FILL * (cosine + abs(sine)) / 0.99
+    )  # pixels of the source for one of the result
     middle, sign = image.size[0] / 2, -1.0 if mirrored else 1.0
     # Pillow asks for the map from the result to the source: turned back, then mirrored; rows run downwards.
     across = sign * scale * np.array([cosine, -sine])
     down = scale * np.array([sine, cosine])
     rows = [(*row, middle - row.sum() * middle) for row in (across, down)]
     data = tuple(float(value) for row in rows for value in row)
-    return image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=255)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=255
+    )

@@ -69,7 +69,9 @@ class Source:
             decoded = self._decoder.deserialize_example_np(self._reader[index])
         # The reader and the decoder raise whatever their C++ side meets: RuntimeError, DecodeError, KeyError, ValueError.
         except Exception as error:
-            raise DataError(f"{self._file_of(index)}: record {index} cannot be read ({_first_line(error)})") from error
+            raise DataError(
+                f"{self._file_of(index)}: record {index} cannot be read ({_first_line(error)})"
+            ) from error
         record = {key: self._typed(key, value) for key, value in decoded.items()}
         name = record.get("id")
         if name != self.ids[index] or record.get("label") != self.labels[index]:
@@ -83,8 +85,14 @@ class Source:
         """The same records with only these features (and "id" and "label") decoded: cheaper where meshes or normals lie unused."""
         unknown = sorted(set(features) - set(self.features))
         if unknown:
-            raise DataError(f"{self.name} has no feature '{unknown[0]}'; it has {', '.join(self.features)}")
-        kept = {name: self._decoder[name] for name in self.features if name in {"id", "label", *features}}
+            raise DataError(
+                f"{self.name} has no feature '{unknown[0]}'; it has {', '.join(self.features)}"
+            )
+        kept = {
+            name: self._decoder[name]
+            for name in self.features
+            if name in {"id", "label", *features}
+        }
         return Source(
             path=self.path,
             name=self.name,
@@ -102,7 +110,9 @@ class Source:
             return value.decode()
         if value is None or isinstance(value, np.ndarray):
             return value
-        return int(value) if feature == "label" else np.asarray(value, self._decoder[feature].np_dtype)
+        return (
+            int(value) if feature == "label" else np.asarray(value, self._decoder[feature].np_dtype)
+        )
 
     def _file_of(self, index: int) -> str:
         return os.fspath(self._files[bisect.bisect_right(self._ends, index)].filename)
@@ -125,16 +135,24 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
         if configs:
             choices = ", ".join(f"{name}/{config}" for config in dict.fromkeys(configs))
             raise ConfigError(f"'{name}' names no configuration; prepared in {root}: {choices}")
-        raise DataError(f"{name} is not prepared in {root}; run: jax3dret data build {name} --manual-dir RAW")
+        raise DataError(
+            f"{name} is not prepared in {root}; run: jax3dret data build {name} --manual-dir RAW"
+        )
     manifest = _read_manifest(path, name)
     try:
         builder = tfds.builder_from_directory(path)
     except Exception as error:
-        raise DataError(f"{path}: cannot be opened as a prepared data set ({_first_line(error)})") from error
+        raise DataError(
+            f"{path}: cannot be opened as a prepared data set ({_first_line(error)})"
+        ) from error
     infos = dict(builder.info.splits)
     try:
         ranges = [
-            (part.splitname, part.from_ or 0, infos[part.splitname].num_examples if part.to is None else part.to)
+            (
+                part.splitname,
+                part.from_ or 0,
+                infos[part.splitname].num_examples if part.to is None else part.to,
+            )
             for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
         ]
         files = builder.info.splits[split].file_instructions
@@ -168,13 +186,17 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """The folder of the prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
 
 
 def find_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     """The version folder of a prepared data set, the newest if the name gives no version; None if there is none."""
     name, _, version = name.partition(":")
-    found = [p.parent for p in (data_root(data_dir) / name).glob(f"{version or '*'}/dataset_info.json")]
+    found = [
+        p.parent for p in (data_root(data_dir) / name).glob(f"{version or '*'}/dataset_info.json")
+    ]
     numbered = [p for p in found if all(part.isdigit() for part in p.name.split("."))]
     return max(numbered, key=lambda p: tuple(map(int, p.name.split("."))), default=None)
 
@@ -184,9 +206,13 @@ def _read_manifest(path: pathlib.Path, name: str) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{file} is missing: the data set was not finished; prepare {name} again") from None
+        raise DataError(
+            f"{file} is missing: the data set was not finished; prepare {name} again"
+        ) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({_first_line(error)}); prepare {name} again") from error
+        raise DataError(
+            f"{file}: cannot be read ({_first_line(error)}); prepare {name} again"
+        ) from error
     missing = {"splits", "class_names"} - set(manifest if isinstance(manifest, dict) else ())
     if missing:
         raise DataError(f"{file}: has no '{min(missing)}'; prepare {name} again")
@@ -200,7 +226,9 @@ def _check_files(files: Sequence[Any]) -> None:
             records = reader.num_records()
             reader.close()
         except (RuntimeError, ValueError, OSError) as error:
-            raise DataError(f"{os.fspath(file.filename)}: cannot be read ({_first_line(error)})") from error
+            raise DataError(
+                f"{os.fspath(file.filename)}: cannot be read ({_first_line(error)})"
+            ) from error
         if records != file.examples_in_shard:
             raise DataError(
                 f"{os.fspath(file.filename)}: holds {records} records where dataset_info.json lists {file.examples_in_shard}: "

@@ -61,7 +61,9 @@ class Tokenizer:
             merged = "".join(pair)
             if merged in self._numbers or not all(symbol in self._numbers for symbol in pair):
                 reason = (
-                    "makes a symbol again" if merged in self._numbers else "is of symbols that no earlier merge makes"
+                    "makes a symbol again"
+                    if merged in self._numbers
+                    else "is of symbols that no earlier merge makes"
                 )
                 raise DataError(
                     f"merge {number}, {' '.join(pair)!r}, {reason}; a list of CLIP's byte pairs would be right"
@@ -88,7 +90,9 @@ class Tokenizer:
         raw = bytes(byte_of[c] for number in ids for c in self._symbols[number])
         return raw.decode("utf-8", errors="replace").replace("</w>", " ")
 
-    def __call__(self, texts: Sequence[str], *, context_length: int = 77, truncate: str = "keep_end") -> Tokens:
+    def __call__(
+        self, texts: Sequence[str], *, context_length: int = 77, truncate: str = "keep_end"
+    ) -> Tokens:
         """Start, text, end, padded with 0, one row for each text; and which rows were cut.
 
         truncate, for a text of more than context_length - 2 tokens: "keep_end" (CLIP) cuts it and puts the end token in the
@@ -98,9 +102,13 @@ class Tokenizer:
         string in place of a sequence.
         """
         if truncate not in TRUNCATE:
-            raise ConfigError(f"truncate is {truncate!r}; one of {', '.join(TRUNCATE)} would be right")
+            raise ConfigError(
+                f"truncate is {truncate!r}; one of {', '.join(TRUNCATE)} would be right"
+            )
         if context_length < 2:
-            raise ConfigError(f"context_length is {context_length}; at least 2 (start and end) would be right")
+            raise ConfigError(
+                f"context_length is {context_length}; at least 2 (start and end) would be right"
+            )
         if isinstance(texts, str):
             raise ConfigError("texts is one string; a list of strings would be right")
         ids = np.zeros((len(texts), context_length), np.int32)
@@ -109,7 +117,9 @@ class Tokenizer:
             tokens = [self.start, *self.encode(text), self.end]
             truncated[row] = len(tokens) > context_length
             if truncated[row] and truncate == "error":
-                raise DataError(f"text {row} has {len(tokens)} tokens, not at most {context_length}: {text[:80]!r}")
+                raise DataError(
+                    f"text {row} has {len(tokens)} tokens, not at most {context_length}: {text[:80]!r}"
+                )
             ids[row, : len(tokens)] = tokens[:context_length]
             if truncated[row] and truncate == "keep_end":
                 ids[row, -1] = self.end
@@ -147,7 +157,9 @@ def load_tokenizer(path: str | pathlib.Path, *, merges: int | None = PUBLISHED_M
     return Tokenizer(read_merges(path, limit=merges))
 
 
-def read_merges(path: str | pathlib.Path, *, limit: int | None = PUBLISHED_MERGES) -> list[tuple[str, str]]:
+def read_merges(
+    path: str | pathlib.Path, *, limit: int | None = PUBLISHED_MERGES
+) -> list[tuple[str, str]]:
     """Pairs of symbols from a text file, plain or gzipped: a header line, then one pair in each line, best first.
 
     limit: how many to read; the published file has more than the published models use. None: all, for a list of one's own.
@@ -157,12 +169,16 @@ def read_merges(path: str | pathlib.Path, *, limit: int | None = PUBLISHED_MERGE
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file; the list of merges bpe_simple_vocab_16e6.txt.gz would be right")
+        raise DataError(
+            f"{path}: no such file; the list of merges bpe_simple_vocab_16e6.txt.gz would be right"
+        )
     data = path.read_bytes()
     try:
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: neither UTF-8 text nor a complete gzip file of it ({error})") from None
+        raise DataError(
+            f"{path}: neither UTF-8 text nor a complete gzip file of it ({error})"
+        ) from None
     except Exception as error:
         # zlib.error derives from Exception alone.
         raise DataError(f"{path}: damaged gzip file ({error})") from None
@@ -174,7 +190,9 @@ def read_merges(path: str | pathlib.Path, *, limit: int | None = PUBLISHED_MERGE
     for number, line in enumerate(lines[:limit], start=2):
         pair = line.rstrip("\r").split(" ")
         if len(pair) != 2 or not all(pair):
-            raise DataError(f"{path}: line {number} is {line[:60]!r}; two symbols with a space between would be right")
+            raise DataError(
+                f"{path}: line {number} is {line[:60]!r}; two symbols with a space between would be right"
+            )
         pairs.append((pair[0], pair[1]))
     if not pairs or (limit is not None and len(pairs) < limit):
         wanted = f"{limit}" if limit is not None else "at least 1"
@@ -198,7 +216,11 @@ def clean(text: str) -> str:
     Repairing takes ftfy; plain printable ASCII without "&" comes out of it as it went in, and is not handed to it. Raises
     ConfigError if ftfy is needed and not installed: without it a caption would get other tokens than in training.
     """
-    if not text.isascii() or "&" in text or not all(c.isprintable() or c in " \t\n\r" for c in text):
+    if (
+        not text.isascii()
+        or "&" in text
+        or not all(c.isprintable() or c in " \t\n\r" for c in text)
+    ):
         text = html.unescape(html.unescape(_fix(text)))
     return " ".join(text.split()).lower()
 
@@ -224,7 +246,9 @@ def _pattern() -> re.Pattern[str]:
 
     \\w is L, N and "_"; \\d is Nd. So letters are \\w without \\d, "_" and what else is in N.
     """
-    other = (c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
+    other = (
+        c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No")
+    )
     numbers = re.escape("".join(other))
     return re.compile(
         rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d"

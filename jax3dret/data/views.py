@@ -140,7 +140,9 @@ def build_views(
         raise ConfigError(f"a view store holds 'shaded' or 'mask', not '{what}'")
     if jobs < 1:
         raise ConfigError(f"jobs={jobs}: at least 1 process renders")
-    path = views_path(source, cameras, size, what=what, background=background, supersample=supersample)
+    path = views_path(
+        source, cameras, size, what=what, background=background, supersample=supersample
+    )
     path = path if out is None else pathlib.Path(out)
     is_mesh = {"vertices", "faces"} <= set(source.features)
     settings: dict[str, Any] = {"size": size, "background": background, "supersample": supersample}
@@ -156,15 +158,27 @@ def build_views(
             if path.is_file() and _same(_meta_of(path), meta):
                 return path
             if is_mesh:
-                work = _Render(source.select("vertices", "faces"), cameras, {**settings, "renderer": renderer})
+                work = _Render(
+                    source.select("vertices", "faces"), cameras, {**settings, "renderer": renderer}
+                )
             else:
                 used = [feature for feature in ("points", "normals") if feature in source.features]
                 work = _Render(source.select(*used), cameras, settings)
             shown = f"{meta['renderer']}, from the {'meshes' if is_mesh else 'points: the records have no mesh'}"
-            logger.info("%s: %d x %s at %d pixels (%s), kept in %s", name, len(source), cameras.name, size, shown, path)
+            logger.info(
+                "%s: %d x %s at %d pixels (%s), kept in %s",
+                name,
+                len(source),
+                cameras.name,
+                size,
+                shown,
+                path,
+            )
             _write(path, meta, _ordered(work, len(source), jobs), name)
     except OSError as error:
-        raise DataError(f"{error.filename or path}: {error.strerror or error} while rendering {name}") from error
+        raise DataError(
+            f"{error.filename or path}: {error.strerror or error} while rendering {name}"
+        ) from error
     return path
 
 
@@ -211,10 +225,18 @@ class _Render:
                 views = rendering.render_views(mesh, self._cameras, **self._settings)
             else:
                 normals = record.get("normals")
-                views = rendering.render_point_views(record["points"], self._cameras, normals=normals, **self._settings)
+                views = rendering.render_point_views(
+                    record["points"], self._cameras, normals=normals, **self._settings
+                )
         except DataError as error:
-            raise DataError(f"{self._source.name}: record '{record['id']}' cannot be rendered: {error}") from error
-        pixels = views.shaded if views.shaded is not None else np.uint8(255) * np.asarray(views.mask, np.uint8)
+            raise DataError(
+                f"{self._source.name}: record '{record['id']}' cannot be rendered: {error}"
+            ) from error
+        pixels = (
+            views.shaded
+            if views.shaded is not None
+            else np.uint8(255) * np.asarray(views.mask, np.uint8)
+        )
         return pixels.tobytes()
 
 
@@ -224,7 +246,10 @@ def _identity(
     """Everything that the pictures depend on."""
     return {
         "version": rendering.VERSION,
-        "cameras": {**cameras._asdict(), "positions": np.asarray(cameras.positions).round(12).tolist()},
+        "cameras": {
+            **cameras._asdict(),
+            "positions": np.asarray(cameras.positions).round(12).tolist(),
+        },
         "size": size,
         "what": what,
         "background": background if what == "shaded" else None,
@@ -253,9 +278,14 @@ def _same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
     return found is not None and {**found, "renderer": ""} == {**wanted, "renderer": ""}
 
 
-def _write(path: pathlib.Path, meta: dict[str, Any], rows: Generator[bytes, None, None], name: str) -> None:
+def _write(
+    path: pathlib.Path, meta: dict[str, Any], rows: Generator[bytes, None, None], name: str
+) -> None:
     """Both files beside their places, then renamed: the .json first, for the other one makes the store."""
-    partial, description = path.with_name(path.name + ".partial"), path.with_name(path.name + ".json")
+    partial, description = (
+        path.with_name(path.name + ".partial"),
+        path.with_name(path.name + ".json"),
+    )
     total = meta["source"]["items"]
     partial.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
@@ -273,7 +303,9 @@ def _write(path: pathlib.Path, meta: dict[str, Any], rows: Generator[bytes, None
         beside.replace(description)
         partial.replace(path)
     except RuntimeError as error:  # what the ArrayRecord writer makes of a full disk
-        raise DataError(f"{partial}: cannot be written ({str(error).splitlines()[0][:200]})") from error
+        raise DataError(
+            f"{partial}: cannot be written ({str(error).splitlines()[0][:200]})"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -59,12 +59,16 @@ def make(
             embedded = embed_fn(batch)
             for key in (query_key, gallery_key):
                 if key not in embedded:
-                    raise ConfigError(f"the model embeds {', '.join(sorted(embedded))}, not '{key}'")
+                    raise ConfigError(
+                        f"the model embeds {', '.join(sorted(embedded))}, not '{key}'"
+                    )
             widths[:] = [embedded[query_key].shape[1]]
             return {"both": np.concatenate([embedded[query_key], embedded[gallery_key]], 1)}
 
         with tempfile.TemporaryDirectory(prefix="jax3dret-") as scratch:
-            batches = eval_batches(source, spec, process_index=jax.process_index(), process_count=jax.process_count())
+            batches = eval_batches(
+                source, spec, process_index=jax.process_index(), process_count=jax.process_count()
+            )
             with logging.progress(len(source), f"embed {split}", active=writing) as update:
                 rows = embed_split(
                     both,
@@ -76,7 +80,9 @@ def make(
                     progress=update,
                 )
             queries, gallery = rows[:, : widths[0]], rows[:, widths[0] :]
-            metrics = rank_metrics(counterpart_ranks(queries, gallery, distance=distance, ties=ties))
+            metrics = rank_metrics(
+                counterpart_ranks(queries, gallery, distance=distance, ties=ties)
+            )
         if writing:
             _write(pathlib.Path(folder), source, metrics, query_key, gallery_key, distance, ties)
         return metrics

@@ -35,16 +35,22 @@ def embed_split(
     if items < 1:
         raise DataError(f"{path.name}: no items to embed")
     partial = path.with_name(path.name + ".partial")
-    out: io.BufferedWriter | None = None  # a file, not a memory map: where a map runs out of disk the process is killed
+    out: io.BufferedWriter | None = (
+        None  # a file, not a memory map: where a map runs out of disk the process is killed
+    )
     width = done = 0
     try:
         for batch in batches:
             embedded = embed_fn(batch)
             if key not in embedded:
-                raise ConfigError(f"the model embeds {', '.join(sorted(embedded)) or 'nothing'}, not '{key}'")
+                raise ConfigError(
+                    f"the model embeds {', '.join(sorted(embedded)) or 'nothing'}, not '{key}'"
+                )
             rows = np.asarray(embedded[key], np.float32)
             if rows.ndim != 2 or rows.shape[1] < 1:
-                raise DataError(f"embedding '{key}' has shape {rows.shape}; it must be [batch, width]")
+                raise DataError(
+                    f"embedding '{key}' has shape {rows.shape}; it must be [batch, width]"
+                )
             mask = batch.get("mask")
             whole = mask is not None and len(mask) == len(rows)
             # With several processes the mask covers this one's rows only, but padding stands at the very end.
@@ -53,10 +59,16 @@ def embed_split(
                 raise DataError(f"the batches hold more than the {items} items of the split")
             if out is None:
                 out, width = partial.open("wb"), rows.shape[1]
-                header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (items, width)}
+                header = {
+                    "descr": np.dtype(np.float32).str,
+                    "fortran_order": False,
+                    "shape": (items, width),
+                }
                 np.lib.format.write_array_header_1_0(out, header)
             if rows.shape[1] != width:
-                raise DataError(f"embedding '{key}' is {rows.shape[1]} wide after row {done}, {width} before")
+                raise DataError(
+                    f"embedding '{key}' is {rows.shape[1]} wide after row {done}, {width} before"
+                )
             bad = ~np.isfinite(rows).all(axis=1)
             if bad.any():
                 row = done + int(bad.argmax())

@@ -23,13 +23,17 @@ Picture = Callable[[Mapping[str, Any], Literal["y", "z"]], np.ndarray | None]
 def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | None:
     """The record's mesh, else its point cloud, else its drawing, else its image."""
     if len(record.get("faces", ())):
-        mesh = Mesh(np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32))
+        mesh = Mesh(
+            np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32)
+        )
         return render_mesh(mesh, size=SIZE, up=up)
     if len(record.get("points", ())):
         return render_points(record["points"], record.get("normals"), size=SIZE, up=up)
     if "png" in record:
         return np.asarray(
-            PIL.Image.fromarray(decode(record["png"])).resize((SIZE, SIZE), PIL.Image.Resampling.BOX).convert("RGB")
+            PIL.Image.fromarray(decode(record["png"]))
+            .resize((SIZE, SIZE), PIL.Image.Resampling.BOX)
+            .convert("RGB")
         )
     if "image" in record:
         image = PIL.Image.fromarray(np.asarray(record["image"]).squeeze()).convert("RGB")
@@ -40,12 +44,17 @@ def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | No
     return None
 
 
-def choose(correct: Bool[np.ndarray, " Q"] | None, labels: Int[np.ndarray, " Q"], each: int = 10) -> list[int]:
+def choose(
+    correct: Bool[np.ndarray, " Q"] | None, labels: Int[np.ndarray, " Q"], each: int = 10
+) -> list[int]:
     """Up to `each` correct and `each` wrong queries, spread over the classes; 2 `each` spread evenly without labels."""
     order = np.argsort(labels, kind="stable")
     groups = [order] if correct is None else [order[correct[order]], order[~correct[order]]]
     wanted = 2 * each if correct is None else each
-    chosen = [group[np.unique(np.linspace(0, len(group) - 1, min(wanted, len(group))).astype(int))] for group in groups]
+    chosen = [
+        group[np.unique(np.linspace(0, len(group) - 1, min(wanted, len(group))).astype(int))]
+        for group in groups
+    ]
     return [int(row) for group in chosen for row in group]
 
 
@@ -87,7 +96,11 @@ def write(
             "query": entry(query_source, query, query_prefix),
             "correct": None if correct is None else bool(correct[query]),
             "results": [
-                {"rank": rank, "score": float(scores[query, rank - 1]), **entry(gallery_source, int(row), "gallery")}
+                {
+                    "rank": rank,
+                    "score": float(scores[query, rank - 1]),
+                    **entry(gallery_source, int(row), "gallery"),
+                }
                 for rank, row in enumerate(rows[query, :top], start=1)
             ],
         }

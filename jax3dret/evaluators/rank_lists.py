@@ -35,14 +35,24 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for first, rows, distances in ranked:
-            for query, (order, away) in enumerate(zip(rows.tolist(), distances.tolist(), strict=True), first):
-                lines = (f"{items[row]} {value:.9g}\n" for row, value in zip(order, away, strict=True) if row >= 0)
-                (partial / queries[query]).write_text(f"{queries[query]}\n{''.join(lines)}", encoding="utf-8")
+            for query, (order, away) in enumerate(
+                zip(rows.tolist(), distances.tolist(), strict=True), first
+            ):
+                lines = (
+                    f"{items[row]} {value:.9g}\n"
+                    for row, value in zip(order, away, strict=True)
+                    if row >= 0
+                )
+                (partial / queries[query]).write_text(
+                    f"{queries[query]}\n{''.join(lines)}", encoding="utf-8"
+                )
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise DataError(f"{error.filename or folder}: {error.strerror or error} while writing rank lists") from error
+        raise DataError(
+            f"{error.filename or folder}: {error.strerror or error} while writing rank lists"
+        ) from error
 
 
 def names(ids: Sequence[str], what: str) -> list[str]:
@@ -54,4 +64,6 @@ def names(ids: Sequence[str], what: str) -> list[str]:
         found = ["".join("_" if c in "/\\" or c.isspace() else c for c in name) for name in attempt]
         if len(set(found)) == len(found) and not {"", ".", ".."} & set(found):
             return found
-    raise DataError(f"rank lists: the {what} ids, such as '{ids[0]}', give no names that are unique")
+    raise DataError(
+        f"rank lists: the {what} ids, such as '{ids[0]}', give no names that are unique"
+    )

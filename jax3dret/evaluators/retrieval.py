@@ -19,7 +19,15 @@ import jax
 import numpy as np
 
 from jax3dret.core import logging
-from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, EmbedFn, Evaluator, Transform
+from jax3dret.core.types import (
+    Arrays,
+    ConfigError,
+    DataError,
+    DataSpec,
+    EmbedFn,
+    Evaluator,
+    Transform,
+)
 from jax3dret.data.pipeline import eval_batches
 from jax3dret.evaluators import examples, scoring
 from jax3dret.evaluators.embed import embed_split
@@ -108,7 +116,9 @@ def make(
         raise ConfigError(f"neighbours={neighbours}: a ranked list has at least one entry")
     options = dict(index or {})
     if unknown := sorted(set(options) - {"kind", "scoring", "target_recall"}):
-        raise ConfigError(f"index.{unknown[0]}: not an option of the index; it takes kind, scoring, target_recall")
+        raise ConfigError(
+            f"index.{unknown[0]}: not an option of the index; it takes kind, scoring, target_recall"
+        )
     gallery_source = open_source(gallery_split)
     check_options(len(gallery_source), distance=distance, **options)  # now, not after the training
     same = open_query_source is None and query_split == gallery_split and query_key == gallery_key
@@ -121,7 +131,9 @@ def make(
         )
     labelled = _labelled(gallery_source) and _labelled(query_source)
 
-    def spec(source: Any, chain: tuple[Transform, ...], kept: tuple[str, ...], joined: Arrays) -> DataSpec:
+    def spec(
+        source: Any, chain: tuple[Transform, ...], kept: tuple[str, ...], joined: Arrays
+    ) -> DataSpec:
         return DataSpec(
             name=source.name,
             split=source.split,
@@ -156,7 +168,9 @@ def make(
             )
             queries = gallery
             if not same:
-                queries, _ = _embed(embed_fn, query_source, query_spec, query_key, path / "queries.npy", writing)
+                queries, _ = _embed(
+                    embed_fn, query_source, query_spec, query_key, path / "queries.npy", writing
+                )
             if gallery.shape[1] != queries.shape[1]:
                 raise DataError(
                     f"gallery embeddings are {gallery.shape[1]} wide, query embeddings {queries.shape[1]}; "
@@ -165,9 +179,15 @@ def make(
             searched = Index.build(gallery, gallery_source.ids, distance=distance, **options)
             # Lists of ten at least, for recall and precision at 10.
             found = scoring.nearest(
-                searched, queries, query_source.ids, max(neighbours, *scoring.CUTS), self_match=self_match
+                searched,
+                queries,
+                query_source.ids,
+                max(neighbours, *scoring.CUTS),
+                self_match=self_match,
             )
-            lists = found._replace(rows=found.rows[:, :neighbours], squared=found.squared[:, :neighbours])
+            lists = found._replace(
+                rows=found.rows[:, :neighbours], squared=found.squared[:, :neighbours]
+            )
             metrics: dict[str, float] = {"index_recall_at_10": searched.report()["recall_at_10"]}
             scores = None
             if labelled:
@@ -184,13 +204,25 @@ def make(
                 metrics = scores.metrics
             added = Addition({}, {}, {}, lambda folder: None)
             if add is not None:
-                outputs = {name: np.concatenate(rows)[: len(gallery)] for name, rows in kept.items()}
+                outputs = {
+                    name: np.concatenate(rows)[: len(gallery)] for name, rows in kept.items()
+                }
                 added = add(
-                    Evaluated(gallery_source, query_source, gallery, queries, outputs, searched.distance, labelled)
+                    Evaluated(
+                        gallery_source,
+                        query_source,
+                        gallery,
+                        queries,
+                        outputs,
+                        searched.distance,
+                        labelled,
+                    )
                 )
                 metrics = {**metrics, **added.metrics}
             if writing:
-                protocol = _protocol(searched, lists, neighbours, ties, self_match, same, labelled, scores)
+                protocol = _protocol(
+                    searched, lists, neighbours, ties, self_match, same, labelled, scores
+                )
                 result = {
                     "name": pathlib.Path(folder).name,
                     "metrics": metrics,
@@ -224,7 +256,9 @@ def make(
     return evaluate
 
 
-def _keeping(embed_fn: EmbedFn, names: tuple[str, ...], kept: dict[str, list[np.ndarray]]) -> EmbedFn:
+def _keeping(
+    embed_fn: EmbedFn, names: tuple[str, ...], kept: dict[str, list[np.ndarray]]
+) -> EmbedFn:
     """The same function; of what it gives, the arrays of these names are appended to `kept`. Padding rows stand at the very end."""
 
     def embed(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -242,14 +276,18 @@ def _embed(
 ) -> tuple[np.memmap, float]:
     """Embeddings of a source and items per second, the first batch (which compiles) left out where there are more."""
     marks = [(0, time.perf_counter())]
-    batches = eval_batches(source, spec, process_index=jax.process_index(), process_count=jax.process_count())
+    batches = eval_batches(
+        source, spec, process_index=jax.process_index(), process_count=jax.process_count()
+    )
     with logging.progress(len(source), f"embed {source.split}", active=show) as update:
 
         def note(done: int) -> None:
             marks.append((done, time.perf_counter()))
             update(done)
 
-        vectors = embed_split(embed_fn, batches, items=len(source), key=key, path=path, ids=source.ids, progress=note)
+        vectors = embed_split(
+            embed_fn, batches, items=len(source), key=key, path=path, ids=source.ids, progress=note
+        )
     first = marks[1] if len(marks) > 2 else marks[0]
     return vectors, (marks[-1][0] - first[0]) / max(marks[-1][1] - first[1], 1e-9)
 

@@ -36,7 +36,12 @@ class Neighbours(NamedTuple):
 
 
 def nearest(
-    index: Index, queries: Float[np.ndarray, "Q D"], query_ids: Sequence[str], n: int, *, self_match: str = "exclude"
+    index: Index,
+    queries: Float[np.ndarray, "Q D"],
+    query_ids: Sequence[str],
+    n: int,
+    *,
+    self_match: str = "exclude",
 ) -> Neighbours:
     """The n nearest gallery items of each query, or as many as there are.
 
@@ -105,7 +110,11 @@ def score(
         # A tie policy must see the whole of a run of equal distances: those queries are ranked against the whole gallery.
         cut = np.flatnonzero(found.cut)
         lists = ranking.rank(
-            queries[cut], index.vectors, distance=index.distance, self_rows=found.own[cut], max_bytes=_BYTES
+            queries[cut],
+            index.vectors,
+            distance=index.distance,
+            self_rows=found.own[cut],
+            max_bytes=_BYTES,
         )
         for start, rows, distances in lists:
             part = cut[start : start + len(rows)]
@@ -115,14 +124,23 @@ def score(
     ap = values.pop("ap")
     if full:
         ap = retrieval.full_average_precision(
-            queries, query_labels, index.vectors, gallery_labels, distance=index.distance, self_rows=found.own
+            queries,
+            query_labels,
+            index.vectors,
+            gallery_labels,
+            distance=index.distance,
+            self_rows=found.own,
         )
     values["map" if full else f"map_{n}"] = ap
     metrics = {
         "nn_acc": retrieval.mean_over_queries(values.pop("nn_acc")),
         "nn_f1": classification.macro_f1(query_labels, predicted),
     }
-    metrics |= {name: retrieval.mean_over_queries(value) for name, value in values.items() if not np.isnan(value).all()}
+    metrics |= {
+        name: retrieval.mean_over_queries(value)
+        for name, value in values.items()
+        if not np.isnan(value).all()
+    }
     metrics[f"ndcg_{n}_published_code"] = retrieval.mean_over_queries(
         retrieval.ndcg_published_code(relevant, classes, n=n)
     )
@@ -131,7 +149,9 @@ def score(
         if full
         else f"cut at {n}, over min({n}, relevant items), pessimistic ties",
         "queries_without_relevant_items": int((total == 0).sum()),
-        "queries_with_a_tied_nearest_neighbour": int((found.squared[:, 0] == found.squared[:, 1]).sum())
+        "queries_with_a_tied_nearest_neighbour": int(
+            (found.squared[:, 0] == found.squared[:, 1]).sum()
+        )
         if length > 1
         else 0,
     }

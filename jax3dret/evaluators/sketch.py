@@ -95,8 +95,12 @@ def make(
         shown = examples.choose(None, np.asarray(gallery.labels), each=_SHOWN_SHAPES // 2)
         if scores is not None:
             if scores.ndim != 2:
-                raise DataError(f"view_scores have shape {scores.shape}; they must be [shapes, views]")
-            about["views"] = _views(scores, shown, gallery, seen.labelled, pictured=views is not None)
+                raise DataError(
+                    f"view_scores have shape {scores.shape}; they must be [shapes, views]"
+                )
+            about["views"] = _views(
+                scores, shown, gallery, seen.labelled, pictured=views is not None
+            )
 
         def write(folder: pathlib.Path) -> None:
             np.save(folder / "gallery_embeddings.npy", seen.gallery)
@@ -104,13 +108,23 @@ def make(
             if scores is not None:
                 np.save(folder / "view_scores.npy", scores)
                 if views is not None:
-                    _write_views(folder / "thumbnails", views(gallery) if callable(views) else views, shown, scores)
+                    _write_views(
+                        folder / "thumbnails",
+                        views(gallery) if callable(views) else views,
+                        shown,
+                        scores,
+                    )
             if rank_lists:
-                ranked = ranking.rank(seen.queries, seen.gallery, distance=distance, max_bytes=_BYTES)
+                ranked = ranking.rank(
+                    seen.queries, seen.gallery, distance=distance, max_bytes=_BYTES
+                )
                 exchange.write(folder / "rank_lists", queries.ids, gallery.ids, ranked)
 
         return retrieval.Addition(
-            measured.metrics, {"self_match": "disjoint", **measured.protocol}, {**about, **measured.result}, write
+            measured.metrics,
+            {"self_match": "disjoint", **measured.protocol},
+            {**about, **measured.result},
+            write,
         )
 
     return retrieval.make(
@@ -148,14 +162,19 @@ class _Measured(NamedTuple):
 
 def _measure(seen: retrieval.Evaluated, ties: shrec.Ties) -> _Measured:
     """Everything that the exact ranking of the whole gallery tells, in one pass over it."""
-    query_labels, gallery_labels = np.asarray(seen.query_source.labels), np.asarray(seen.gallery_source.labels)
+    query_labels, gallery_labels = (
+        np.asarray(seen.query_source.labels),
+        np.asarray(seen.gallery_source.labels),
+    )
     total = ranking.count_relevant(query_labels, gallery_labels)
     values: dict[str, list[np.ndarray]] = {name: [] for name in shrec.NAMES}
     precisions = []
     edges = np.linspace(0.0, _farthest(seen), _FINE + 1)
     within, between = np.zeros(_FINE, np.int64), np.zeros(_FINE, np.int64)
     sums = np.zeros(2)
-    for first, rows, distances in ranking.rank(seen.queries, seen.gallery, distance=seen.distance, max_bytes=_BYTES):
+    for first, rows, distances in ranking.rank(
+        seen.queries, seen.gallery, distance=seen.distance, max_bytes=_BYTES
+    ):
         relevant = ranking.relevance(rows, query_labels[first : first + len(rows)], gallery_labels)
         for name, value in shrec.scores(relevant, distances=distances, ties=ties).items():
             values[name].append(value)
@@ -165,7 +184,11 @@ def _measure(seen: retrieval.Evaluated, ties: shrec.Ties) -> _Measured:
         between += np.bincount(place[~relevant], minlength=_FINE)
         sums += [distances[relevant].sum(), distances[~relevant].sum()]
     by_query = {name: np.concatenate(parts) for name, parts in values.items()}
-    metrics = {name: mean_over_queries(value) for name, value in by_query.items() if not np.isnan(value).all()}
+    metrics = {
+        name: mean_over_queries(value)
+        for name, value in by_query.items()
+        if not np.isnan(value).all()
+    }
     recall, precision, counted = shrec.precision_recall_curve(np.concatenate(precisions))
     curve = {
         "recall": recall.tolist(),
@@ -194,7 +217,10 @@ def _farthest(seen: retrieval.Evaluated) -> float:
     """No distance is greater: 2 for 1 - cosine, the sum of the largest norms for the Euclidean one."""
     if seen.distance == "cosine":
         return 2.0
-    norms = [float(np.linalg.norm(np.asarray(side, np.float64), axis=1).max()) for side in (seen.queries, seen.gallery)]
+    norms = [
+        float(np.linalg.norm(np.asarray(side, np.float64), axis=1).max())
+        for side in (seen.queries, seen.gallery)
+    ]
     return max(sum(norms), 1e-12)
 
 
@@ -231,7 +257,12 @@ def _classes(query_labels: np.ndarray, gallery_labels: np.ndarray) -> str:
 
 
 def _views(
-    scores: Float[np.ndarray, "G V"], shown: list[int], gallery: Any, labelled: bool, *, pictured: bool
+    scores: Float[np.ndarray, "G V"],
+    shown: list[int],
+    gallery: Any,
+    labelled: bool,
+    *,
+    pictured: bool,
 ) -> dict[str, Any]:
     """How much the model makes of each view, over the gallery and for some shapes of it."""
     num = scores.shape[1]
@@ -259,7 +290,10 @@ def _view_name(row: int, view: int) -> str:
 
 
 def _write_views(
-    folder: pathlib.Path, path: str | os.PathLike[str], shown: list[int], scores: Float[np.ndarray, "G V"]
+    folder: pathlib.Path,
+    path: str | os.PathLike[str],
+    shown: list[int],
+    scores: Float[np.ndarray, "G V"],
 ) -> None:
     store = open_rows(path)
     if len(store) != len(scores):
@@ -267,7 +301,9 @@ def _write_views(
     for row in shown:
         pictures = np.asarray(store[row])
         if len(pictures) != scores.shape[1]:
-            raise DataError(f"{path}: {len(pictures)} views of a shape; the model scores {scores.shape[1]}")
+            raise DataError(
+                f"{path}: {len(pictures)} views of a shape; the model scores {scores.shape[1]}"
+            )
         for view, pixels in enumerate(pictures):
             image = PIL.Image.fromarray(pixels).convert("L")
             image.thumbnail((_VIEW_SIZE, _VIEW_SIZE), PIL.Image.Resampling.BOX)

@@ -24,12 +24,16 @@ def bounding_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray,
     """
     points = np.asarray(points, np.float64).reshape(-1, 3)
     if not len(points) or not np.isfinite(points).all():
-        raise DataError(f"bounding sphere of {len(points)} points: at least one is needed, and finite coordinates")
+        raise DataError(
+            f"bounding sphere of {len(points)} points: at least one is needed, and finite coordinates"
+        )
     low, high = points.min(0), points.max(0)
     middle, extent = low + (high - low) / 2, float((high - low).max())
     if extent == 0.0:
         return points[0].copy(), 0.0
-    local = (points - middle) / extent  # far from the origin of the file the differences would drown in rounding
+    local = (
+        points - middle
+    ) / extent  # far from the origin of the file the differences would drown in rounding
     support = local[[int(_squared(local).argmax())]]
     centre, squared = support[0], 0.0
     for _ in range(_STEPS):
@@ -45,7 +49,9 @@ def bounding_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray,
     return middle + extent * centre, extent * radius
 
 
-def _smallest(points: Float[np.ndarray, "K 3"]) -> tuple[Float[np.ndarray, "S 3"], Float[np.ndarray, " 3"], float]:
+def _smallest(
+    points: Float[np.ndarray, "K 3"],
+) -> tuple[Float[np.ndarray, "S 3"], Float[np.ndarray, " 3"], float]:
     """Of at most five points, those on their smallest sphere, its centre and squared radius. The first is known to be on it."""
     best: tuple[float, tuple[int, ...], np.ndarray] | None = None
     for others in range(min(len(points), 4)):
@@ -60,7 +66,9 @@ def _smallest(points: Float[np.ndarray, "K 3"]) -> tuple[Float[np.ndarray, "S 3"
             holds = _squared(points - centre).max() <= squared * (1 + 1e-10) + 1e-30
             if holds and (best is None or squared < best[0]):
                 best = squared, (0, *chosen), centre
-    if best is None:  # five points so nearly alike that rounding rejects each sphere: the two farthest apart do
+    if (
+        best is None
+    ):  # five points so nearly alike that rounding rejects each sphere: the two farthest apart do
         apart = int(_squared(points - points[0]).argmax())
         centre = (points[0] + points[apart]) / 2
         return points[[0, apart]], centre, float(_squared(points - centre).max())

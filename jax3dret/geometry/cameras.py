@@ -68,15 +68,20 @@ def ring(num: int = 12, elevation: float = 30.0) -> Cameras:
     Perspective of 49.13 degrees, at the distance where the unit sphere fills 1/1.05 of the frame.
     """
     _require(
-        num >= 1 and -90 <= elevation <= 90, f"ring of {num} views at elevation {elevation}: at least 1, -90 to 90"
+        num >= 1 and -90 <= elevation <= 90,
+        f"ring of {num} views at elevation {elevation}: at least 1, -90 to 90",
     )
     name = f"ring{num}" if elevation == 30.0 else f"ring{num}@{elevation:g}"
-    return Cameras(name, _distance() * directions(np.arange(num) * 360.0 / num, np.full(num, float(elevation))))
+    return Cameras(
+        name, _distance() * directions(np.arange(num) * 360.0 / num, np.full(num, float(elevation)))
+    )
 
 
 def dodecahedron() -> Cameras:
     """20 cameras at the vertices of a regular dodecahedron, in View-GCN's order, otherwise as `ring`."""
-    return Cameras("dodecahedron20", _distance() * viewgcn_vertices(20).astype(np.float64) / np.sqrt(3.0))
+    return Cameras(
+        "dodecahedron20", _distance() * viewgcn_vertices(20).astype(np.float64) / np.sqrt(3.0)
+    )
 
 
 def viewgcn(num: int = 20) -> Cameras:
@@ -86,7 +91,9 @@ def viewgcn(num: int = 20) -> Cameras:
         ConfigError: another number of views.
     """
     vertices = viewgcn_vertices(num).astype(np.float64)
-    return Cameras(f"viewgcn{num}", _distance() * vertices / np.linalg.norm(vertices, axis=1, keepdims=True))
+    return Cameras(
+        f"viewgcn{num}", _distance() * vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    )
 
 
 def viewgcn_vertices(num: int) -> Float[np.ndarray, "V 3"]:
@@ -98,14 +105,18 @@ def viewgcn_vertices(num: int) -> Float[np.ndarray, "V 3"]:
     """
     if num == 12:
         angles = np.deg2rad(-30.0 * np.arange(12))
-        return np.stack([np.cos(angles), np.sin(angles), np.full(12, np.sqrt(3) / 3)], 1).astype(np.float32)
+        return np.stack([np.cos(angles), np.sin(angles), np.full(12, np.sqrt(3) / 3)], 1).astype(
+            np.float32
+        )
     _require(num == 20, f"View-GCN places 12 or 20 views, not {num}")
     sign = (1.0, -1.0)
     cube = [(x, y, z) for x in sign for y in sign for z in sign]
     long, short = _GOLDEN, 1 / _GOLDEN
     across = [(0.0, a * short, b * long) for a in sign for b in sign]
     along = [(a * long, 0.0, b * short) for a in sign for b in sign]
-    upright = [(b * short, a * long, 0.0) for a in sign for b in sign]  # here the first coordinate changes fastest
+    upright = [
+        (b * short, a * long, 0.0) for a in sign for b in sign
+    ]  # here the first coordinate changes fastest
     return np.array([*cube, *across, *along, *upright], np.float32)
 
 
@@ -115,7 +126,9 @@ def circular(num: int = 12, elevation: float = 30.0) -> Cameras:
     return _mvtn(name, *circular_angles(num, elevation))
 
 
-def circular_angles(num: int, elevation: float = 30.0) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
+def circular_angles(
+    num: int, elevation: float = 30.0
+) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
     """MVTN's azimuths -270, -270 + 360/num, ... and elevations, degrees, in its own frame: y up, azimuth from +z to +x."""
     _require(num >= 1, f"circular set of {num} views: at least 1")
     return np.arange(num) * 360.0 / num - 270.0, np.full(num, float(elevation))
@@ -142,7 +155,8 @@ def spherical_angles(num: int) -> tuple[Float[np.ndarray, " V"], Float[np.ndarra
     azimuth = np.concatenate([np.arange(count) * 360.0 / max(count, 1) for count in counts])
     elevation = np.repeat(np.degrees(heights) - 90.0, counts)
     _require(
-        len(azimuth) >= num, f"MVTN's spherical set has no {num} views (its rings hold {len(azimuth)}); take 12 or 20"
+        len(azimuth) >= num,
+        f"MVTN's spherical set has no {num} views (its rings hold {len(azimuth)}); take 12 or 20",
     )
     return azimuth[:num], elevation[:num]
 
@@ -187,7 +201,9 @@ def by_name(name: str) -> Cameras:
     return parallel(cameras) if match[4] else cameras
 
 
-def directions(azimuth: Float[np.ndarray, " V"], elevation: Float[np.ndarray, " V"]) -> Float[np.ndarray, "V 3"]:
+def directions(
+    azimuth: Float[np.ndarray, " V"], elevation: Float[np.ndarray, " V"]
+) -> Float[np.ndarray, "V 3"]:
     """Unit vectors of azimuths and elevations in degrees."""
     az, el = np.deg2rad(azimuth), np.deg2rad(elevation)
     return np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], 1)
@@ -217,17 +233,28 @@ def camera(cameras: Cameras, index: int) -> Camera:
         )
     toward = position / distance
     level = np.hypot(toward[0], toward[1])
-    right = np.array([-toward[1], toward[0], 0.0]) / level if level > 1e-9 else np.array([0.0, 1.0, 0.0])
-    return Camera(position, np.stack([right, np.cross(toward, right), toward]), cameras.fov, cameras.height)
+    right = (
+        np.array([-toward[1], toward[0], 0.0]) / level
+        if level > 1e-9
+        else np.array([0.0, 1.0, 0.0])
+    )
+    return Camera(
+        position, np.stack([right, np.cross(toward, right), toward]), cameras.fov, cameras.height
+    )
 
 
-def project(camera: Camera, points: Float[np.ndarray, "N 3"], size: int) -> Float[np.ndarray, "N 3"]:
+def project(
+    camera: Camera, points: Float[np.ndarray, "N 3"], size: int
+) -> Float[np.ndarray, "N 3"]:
     """Column and row, in pixels from the upper left corner of the picture, and depth along the optical axis.
 
     The centre of pixel (row, column) is at (column + 0.5, row + 0.5). Depths are positive before the camera.
     """
     # Sums written out: a matrix product may round differently with another number of threads.
-    x, y, z = (points[:, 0] * axis[0] + points[:, 1] * axis[1] + points[:, 2] * axis[2] for axis in camera.axes)
+    x, y, z = (
+        points[:, 0] * axis[0] + points[:, 1] * axis[1] + points[:, 2] * axis[2]
+        for axis in camera.axes
+    )
     depth = float(camera.position @ camera.axes[2]) - z
     scale = size / (2 * camera.half * (depth if camera.fov else 1.0))
     return np.stack([size / 2 + x * scale, size / 2 - y * scale, depth], 1)
@@ -254,7 +281,9 @@ def _distance() -> float:
     return MARGIN / float(np.sin(np.deg2rad(FOV) / 2))
 
 
-def _mvtn(name: str, azimuth: Float[np.ndarray, " V"], elevation: Float[np.ndarray, " V"]) -> Cameras:
+def _mvtn(
+    name: str, azimuth: Float[np.ndarray, " V"], elevation: Float[np.ndarray, " V"]
+) -> Cameras:
     """Its azimuth 0 is its +z, which is our -y: a quarter turn before +x."""
     return Cameras(name, 2.2 * directions(azimuth - 90.0, elevation), fov=60.0)
 

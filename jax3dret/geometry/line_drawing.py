@@ -37,7 +37,9 @@ _TURN = 40.0  # degrees; a sharper turn ends a stroke
 _FLAT = 1e-4  # radial curvature below, per unit, is none: the rounding of planes and cylinders
 _GROWTH = 0.5  # growth of the radial curvature towards the viewer, per unit squared
 _LONGER = 4  # times the shortest line: a shorter suggestive contour is the noise of a coarse mesh
-_HEAD_ON = 0.2  # sine of the angle between normal and view, below which "towards the viewer" means little
+_HEAD_ON = (
+    0.2  # sine of the angle between normal and view, below which "towards the viewer" means little
+)
 
 
 class Line(NamedTuple):
@@ -96,13 +98,18 @@ def line_drawing(
         screen = project(eye, segments.places, size)
         chains = _chains(segments.nodes, screen[:, :2])
         least = shortest * (_LONGER if name == "suggestive" else 1)
-        seen = [Line(points, name) for points in _visible(chains, screen, behind, least, bool(eye.fov))]
+        seen = [
+            Line(points, name) for points in _visible(chains, screen, behind, least, bool(eye.fov))
+        ]
         lines += sorted(seen, key=lambda line: -_length(line.points))
     return lines
 
 
 def _placed(mesh: Mesh, up_axis: str) -> Mesh:
-    vertices, faces = np.asarray(mesh.vertices, np.float64).reshape(-1, 3), np.asarray(mesh.faces).reshape(-1, 3)
+    vertices, faces = (
+        np.asarray(mesh.vertices, np.float64).reshape(-1, 3),
+        np.asarray(mesh.faces).reshape(-1, 3),
+    )
     inside = len(faces) and faces.min() >= 0 and faces.max() < len(vertices)
     used = vertices[np.unique(faces)] if inside else vertices[:0]
     if not len(used) or not np.isfinite(used).all():
@@ -140,12 +147,16 @@ def _contours(surface: SmoothSurface, facing: Float[np.ndarray, " P"]) -> _Segme
     return _zeros(surface, np.where(np.abs(facing) < 1e-9, 0.0, facing))
 
 
-def _suggestive(surface: SmoothSurface, view: Float[np.ndarray, "P 3"], facing: Float[np.ndarray, " P"]) -> _Segments:
+def _suggestive(
+    surface: SmoothSurface, view: Float[np.ndarray, "P 3"], facing: Float[np.ndarray, " P"]
+) -> _Segments:
     """Zeros of the radial curvature k = w . C w / w . w, w the part of the view along the surface, where its derivative along w
     exceeds a threshold, on what faces the viewer."""
     along = view - facing[:, None] * surface.normals
     sine = np.sqrt((along * along).sum(1))
-    radial = np.einsum("pi,pij,pj->p", along, surface.curvature, along) / np.maximum(sine * sine, 1e-12)
+    radial = np.einsum("pi,pij,pj->p", along, surface.curvature, along) / np.maximum(
+        sine * sine, 1e-12
+    )
     radial[sine < 1e-3] = 0.0
     # Strictly on both sides of zero: a plane beside a hollow is no fold.
     clear = np.where(np.abs(radial) < _FLAT, 0.0, radial)[surface.faces]
@@ -159,7 +170,9 @@ def _suggestive(surface: SmoothSurface, view: Float[np.ndarray, "P 3"], facing: 
     return _zeros(surface, radial, crossed)
 
 
-def _gradient(corners: Float[np.ndarray, "F 3 3"], values: Float[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+def _gradient(
+    corners: Float[np.ndarray, "F 3 3"], values: Float[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "F 3"]:
     """Of the function that is linear in each face."""
     sides = corners[:, [2, 0, 1]] - corners[:, [1, 2, 0]]
     normal = np.cross(sides[:, 0], sides[:, 1])
@@ -169,7 +182,9 @@ def _gradient(corners: Float[np.ndarray, "F 3 3"], values: Float[np.ndarray, "F 
 
 
 def _zeros(
-    surface: SmoothSurface, values: Float[np.ndarray, " P"], where: Bool[np.ndarray, " F"] | None = None
+    surface: SmoothSurface,
+    values: Float[np.ndarray, " P"],
+    where: Bool[np.ndarray, " F"] | None = None,
 ) -> _Segments:
     """The zero set of a function that is linear in each face: a segment for each face that it crosses, one node for each edge.
 
@@ -213,14 +228,20 @@ def _chains(nodes: Int[np.ndarray, "S 2"], screen: Float[np.ndarray, "N 2"]) -> 
     return chains
 
 
-def _partners(nodes: Int[np.ndarray, "S 2"], screen: Float[np.ndarray, "N 2"]) -> Int[np.ndarray, " H"]:
+def _partners(
+    nodes: Int[np.ndarray, "S 2"], screen: Float[np.ndarray, "N 2"]
+) -> Int[np.ndarray, " H"]:
     """For each half segment (2 s + end) the one at the same node that continues it, -1: none."""
     flat = nodes.ravel()
     away = screen[nodes[:, ::-1].ravel()] - screen[flat]
     length = np.sqrt((away * away).sum(1))
     away = np.divide(away, length[:, None], out=np.zeros_like(away), where=length[:, None] > 0)
     order = np.argsort(flat, kind="stable")
-    begins = np.flatnonzero(np.r_[True, flat[order][1:] != flat[order][:-1]]) if len(flat) else np.zeros(0, int)
+    begins = (
+        np.flatnonzero(np.r_[True, flat[order][1:] != flat[order][:-1]])
+        if len(flat)
+        else np.zeros(0, int)
+    )
     counts = np.diff(np.r_[begins, len(flat)])
     partner = np.full(len(flat), -1)
     limit = -np.cos(np.deg2rad(_TURN))
@@ -232,7 +253,11 @@ def _partners(nodes: Int[np.ndarray, "S 2"], screen: Float[np.ndarray, "N 2"]) -
     for begin, number in zip(begins[counts > 2], counts[counts > 2], strict=True):
         halves = order[begin : begin + number]
         straight = (away[halves][:, None] * away[halves]).sum(2)
-        pairs = [(straight[i, j], i, j) for i, j in itertools.combinations(range(number), 2) if straight[i, j] < limit]
+        pairs = [
+            (straight[i, j], i, j)
+            for i, j in itertools.combinations(range(number), 2)
+            if straight[i, j] < limit
+        ]
         free = set(range(number))
         for _, i, j in sorted(pairs):
             if i in free and j in free:

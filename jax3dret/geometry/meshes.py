@@ -69,7 +69,9 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
     except OSError as error:
         raise MeshError(f"{path}: cannot be read ({error.strerror or error})") from None
     except MemoryError:
-        raise MeshError(f"{path}: does not fit into memory; simplify the mesh or raise the memory limit") from None
+        raise MeshError(
+            f"{path}: does not fit into memory; simplify the mesh or raise the memory limit"
+        ) from None
     except Exception as error:  # whatever a parser throws at a file it does not understand
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise MeshError(
@@ -81,10 +83,14 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
 def check_faces(faces: Int[np.ndarray, "F 3"], num_vertices: int, purpose: str) -> None:
     """Raises MeshError for a mesh without faces, or a face that names a missing vertex. purpose: "views" of it, say."""
     if not len(faces):
-        raise MeshError(f"{purpose} of a mesh of {num_vertices} vertices and no faces: at least one face is needed")
+        raise MeshError(
+            f"{purpose} of a mesh of {num_vertices} vertices and no faces: at least one face is needed"
+        )
     if faces.min() < 0 or faces.max() >= num_vertices:
         stray = faces.max() if faces.min() >= 0 else faces.min()
-        raise MeshError(f"{purpose} of a mesh whose faces name vertex {stray}: it has {num_vertices}")
+        raise MeshError(
+            f"{purpose} of a mesh whose faces name vertex {stray}: it has {num_vertices}"
+        )
 
 
 def normalize_points(
@@ -103,10 +109,14 @@ def normalize_points(
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
         raise DataError(f"points have shape {points.shape}; at least one row of x, y, z is needed")
     if not np.isfinite(points).all():
-        raise DataError(f"{int((~np.isfinite(points)).any(1).sum())} of {len(points)} points are not finite")
+        raise DataError(
+            f"{int((~np.isfinite(points)).any(1).sum())} of {len(points)} points are not finite"
+        )
     centroid = points.mean(0)
     centred = points - centroid
-    largest = np.abs(centred).max()  # dividing by it first keeps the squares inside the range of float64
+    largest = np.abs(
+        centred
+    ).max()  # dividing by it first keeps the squares inside the range of float64
     if not largest > 1e-12 * np.abs(points).max():
         raise DataError(f"all {len(points)} points lie in one place, so the cloud has no size")
     scale = float(largest * np.sqrt(((centred / largest) ** 2).sum(1)).max())
@@ -115,7 +125,9 @@ def normalize_points(
 
 def _read(path: pathlib.Path, max_bytes: int) -> bytes:
     if path.suffix.lower() not in EXTENSIONS:
-        raise _Unusable(f"unknown mesh format {path.suffix or '(no extension)'!r}; use one of {', '.join(EXTENSIONS)}")
+        raise _Unusable(
+            f"unknown mesh format {path.suffix or '(no extension)'!r}; use one of {', '.join(EXTENSIONS)}"
+        )
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -132,7 +144,9 @@ def _read(path: pathlib.Path, max_bytes: int) -> bytes:
         )
     data = path.read_bytes()
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", data[:200], re.IGNORECASE):
-        raise _Unusable("is an HTML page, not a mesh (a failed download?); download the file itself")
+        raise _Unusable(
+            "is an HTML page, not a mesh (a failed download?); download the file itself"
+        )
     return data
 
 
@@ -173,21 +187,33 @@ def _trimesh(path: pathlib.Path, data: bytes, suffix: str) -> Mesh:
         options.update(split_object=False, group_material=False, maintain_order=True)
     resolver = trimesh.resolvers.FilePathResolver(str(path.absolute()))
     try:
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix[1:], resolver=resolver, **options)
-        points = sum(len(g.vertices) for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud))
+        scene = trimesh.load_scene(
+            io.BytesIO(data), file_type=suffix[1:], resolver=resolver, **options
+        )
+        points = sum(
+            len(g.vertices) for g in scene.geometry.values() if isinstance(g, trimesh.PointCloud)
+        )
         merged = scene.to_mesh()
     except IndexError as error:
-        raise _Unusable(f"a face refers to a vertex that does not exist ({error}); export it again") from None
+        raise _Unusable(
+            f"a face refers to a vertex that does not exist ({error}); export it again"
+        ) from None
     vertices, faces = np.asarray(merged.vertices, np.float64), np.asarray(merged.faces, np.int64)
     if len(faces) == 0 and points:
-        raise _Unusable(f"has {points} vertices but no faces (a point cloud?); a triangle mesh is needed")
+        raise _Unusable(
+            f"has {points} vertices but no faces (a point cloud?); a triangle mesh is needed"
+        )
     return Mesh(vertices.reshape(-1, 3), faces.reshape(-1, 3))
 
 
 def _checked(mesh: Mesh) -> Mesh:
     vertices, faces = mesh
     if len(faces) == 0:
-        cloud = f"has {len(vertices)} vertices but no faces (a point cloud?)" if len(vertices) else "has no faces"
+        cloud = (
+            f"has {len(vertices)} vertices but no faces (a point cloud?)"
+            if len(vertices)
+            else "has no faces"
+        )
         raise _Unusable(f"{cloud}; a triangle mesh is needed")
     broken = ~np.isfinite(vertices).all(1)
     if broken.any():
@@ -197,7 +223,9 @@ def _checked(mesh: Mesh) -> Mesh:
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         worst = int(faces.min()) if faces.min() < 0 else int(faces.max())
-        raise _Unusable(f"a face refers to vertex {worst}, but there are {len(vertices)} vertices; export it again")
+        raise _Unusable(
+            f"a face refers to vertex {worst}, but there are {len(vertices)} vertices; export it again"
+        )
     extent = np.abs(vertices - vertices[faces[0, 0]]).max() if len(vertices) else 0.0
     if not np.isfinite(extent):
         raise _Unusable("coordinates are too large for float64; scale the mesh down")
@@ -238,7 +266,9 @@ def _parse_off(data: bytes) -> Mesh:
     except (IndexError, ValueError):
         raise _Unusable('has no "vertices faces edges" counts after OFF; export it again') from None
     if num_vertices < 0 or num_faces < 0:
-        raise _Unusable(f"announces {num_vertices} vertices and {num_faces} faces; counts cannot be negative")
+        raise _Unusable(
+            f"announces {num_vertices} vertices and {num_faces} faces; counts cannot be negative"
+        )
     rows = lines[1 : 1 + num_vertices + num_faces]
     if len(rows) < num_vertices + num_faces:
         raise _Unusable(
@@ -246,14 +276,18 @@ def _parse_off(data: bytes) -> Mesh:
             f"{num_vertices + num_faces} lines (truncated?); copy or export it again"
         )
     try:
-        vertices = np.array([row.split()[:3] for row in rows[:num_vertices]], np.float64).reshape(-1, 3)
+        vertices = np.array([row.split()[:3] for row in rows[:num_vertices]], np.float64).reshape(
+            -1, 3
+        )
     except ValueError:
         raise _Unusable("has a vertex line that is not three numbers; export it again") from None
     words = [row.split() for row in rows[num_vertices:]]
     try:
         sizes = [int(word[0]) for word in words]
         polygons = [word[1 : size + 1] for word, size in zip(words, sizes, strict=True)]
-        if any(size < 1 or len(polygon) < size for size, polygon in zip(sizes, polygons, strict=True)):
+        if any(
+            size < 1 or len(polygon) < size for size, polygon in zip(sizes, polygons, strict=True)
+        ):
             raise ValueError
         if all(size == 3 for size in sizes):
             faces = np.array(polygons, np.int64).reshape(-1, 3)
@@ -261,7 +295,9 @@ def _parse_off(data: bytes) -> Mesh:
             fans = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
             faces = np.array(fans, np.int64).reshape(-1, 3)
     except ValueError:
-        raise _Unusable("has a face line without its vertex numbers (truncated?); copy or export it again") from None
+        raise _Unusable(
+            "has a face line without its vertex numbers (truncated?); copy or export it again"
+        ) from None
     return Mesh(vertices, faces)
 
 
@@ -286,7 +322,9 @@ def _check_stl(data: bytes) -> tuple[int, int]:
             raise _Unusable('does not end with "endsolid" (truncated?); copy or export it again')
         return 0, text.lower().count(b"endfacet")
     if len(data) < 84:
-        raise _Unusable(f"has {len(data)} bytes, fewer than the header of an STL file; copy or export it again")
+        raise _Unusable(
+            f"has {len(data)} bytes, fewer than the header of an STL file; copy or export it again"
+        )
     raise _Unusable(
         f"holds {(len(data) - 84) // 50} of the {count} triangles that its header announces (truncated?); "
         "copy or export it again"
@@ -296,11 +334,17 @@ def _check_stl(data: bytes) -> tuple[int, int]:
 def _check_ply(data: bytes) -> tuple[int, int]:
     end = data.find(b"end_header")
     if not data.startswith(b"ply") or end < 0:
-        raise _Unusable('has no complete PLY header ("ply" to "end_header"); copy or export it again')
-    counts = {name.decode(): int(n) for name, n in re.findall(rb"element\s+(\w+)\s+(\d+)", data[:end])}
+        raise _Unusable(
+            'has no complete PLY header ("ply" to "end_header"); copy or export it again'
+        )
+    counts = {
+        name.decode(): int(n) for name, n in re.findall(rb"element\s+(\w+)\s+(\d+)", data[:end])
+    }
     vertices, faces = counts.get("vertex", 0), counts.get("face", 0)
     if faces == 0:
-        strips = " (triangle strips are not supported)" if "tristrips" in counts else " (a point cloud?)"
+        strips = (
+            " (triangle strips are not supported)" if "tristrips" in counts else " (a point cloud?)"
+        )
         raise _Unusable(f"has {vertices} vertices but no faces{strips}; a triangle mesh is needed")
     return vertices, faces
 
@@ -310,7 +354,9 @@ def _check_glb(data: bytes) -> tuple[int, int]:
         raise _Unusable('does not begin with "glTF"; copy or export it again')
     (announced,) = struct.unpack_from("<I", data, 8)
     if len(data) < announced:
-        raise _Unusable(f"has {len(data):,} of {announced:,} bytes (truncated?); copy or export it again")
+        raise _Unusable(
+            f"has {len(data):,} of {announced:,} bytes (truncated?); copy or export it again"
+        )
     (length,) = struct.unpack_from("<I", data, 12)
     return _check_gltf(data[20 : 20 + length])
 
@@ -324,7 +370,9 @@ def _check_gltf(text: bytes) -> tuple[int, int]:
         document.get("extensionsRequired", []) if isinstance(document, dict) else []
     )
     if packed:
-        raise _Unusable(f"is compressed with {', '.join(sorted(packed))}; export it without mesh compression")
+        raise _Unusable(
+            f"is compressed with {', '.join(sorted(packed))}; export it without mesh compression"
+        )
     return 0, 0
 
 
@@ -333,9 +381,13 @@ def _check_3mf(data: bytes, max_bytes: int) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile:
-        raise _Unusable("is not a complete 3MF (zip) archive (truncated?); copy or export it again") from None
+        raise _Unusable(
+            "is not a complete 3MF (zip) archive (truncated?); copy or export it again"
+        ) from None
     if unpacked > max_bytes:
-        raise _Unusable(f"unpacks to {unpacked:,} bytes, more than the limit of {max_bytes:,} (max_bytes)")
+        raise _Unusable(
+            f"unpacks to {unpacked:,} bytes, more than the limit of {max_bytes:,} (max_bytes)"
+        )
 
 
 @contextlib.contextmanager

@@ -32,7 +32,9 @@ class RayScene:
             ) from None
         self._vertices = np.ascontiguousarray(vertices, np.float64)
         self._scene = EmbreeScene()
-        TriangleMesh(self._scene, self._vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32))
+        TriangleMesh(
+            self._scene, self._vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32)
+        )
 
     def centres(self, camera: Camera, size: int, *, depth: bool) -> Hits:
         """Face and depth behind the centre of every pixel. Without `depth` that part is left empty, which is a little faster."""
@@ -50,12 +52,16 @@ class RayScene:
             if depth:
                 found = self._scene.run(origins, towards, output=True)
                 face[window] = found["primID"].reshape(shape)
-                far[window] = np.where(found["primID"] < 0, np.float32(np.inf), found["tfar"]).reshape(shape)
+                far[window] = np.where(
+                    found["primID"] < 0, np.float32(np.inf), found["tfar"]
+                ).reshape(shape)
             else:
                 face[window] = self._scene.run(origins, towards).reshape(shape)
         return Hits(face, far)
 
-    def quarters(self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]) -> Int[np.ndarray, "P 4"]:
+    def quarters(
+        self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]
+    ) -> Int[np.ndarray, "P 4"]:
         """The faces behind the centres of the four quarters of some pixels, given as row * size + column; -1 for none."""
         row, column = np.divmod(pixels, size)
         columns = column[:, None, None] + np.array([[0.25, 0.75]])
@@ -64,12 +70,16 @@ class RayScene:
         return self._scene.run(origins, towards).reshape(-1, 4)
 
 
-def _single(origins: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _single(
+    origins: np.ndarray, towards: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Rows of float32, as embree takes them, and the shape they had. What all rays share is not repeated in memory."""
 
     def cast(rows: np.ndarray) -> np.ndarray:
         if rows.size and not any(rows.strides[:-1]):
-            return np.broadcast_to(rows[(0,) * (rows.ndim - 1)].astype(np.float32), (rows.size // 3, 3))
+            return np.broadcast_to(
+                rows[(0,) * (rows.ndim - 1)].astype(np.float32), (rows.size // 3, 3)
+            )
         return rows.astype(np.float32).reshape(-1, 3)
 
     return cast(origins), cast(towards), origins.shape[:-1]

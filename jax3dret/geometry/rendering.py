@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 STEEL = (0.64, 0.72, 0.83)
 _SUPERSAMPLE = 2
 _MARGIN = 0.06  # of the picture's side, left free on each edge
-_CREASE_COS = np.cos(np.deg2rad(38.0))  # faces meeting at a flatter angle than this are shaded as one smooth surface
+_CREASE_COS = np.cos(
+    np.deg2rad(38.0)
+)  # faces meeting at a flatter angle than this are shaded as one smooth surface
 _MAX_POINTS = 1 << 17
-_MAX_RING = 24  # neighbours per corner that enter its smooth normal; only fans around a hub have more
+_MAX_RING = (
+    24  # neighbours per corner that enter its smooth normal; only fans around a hub have more
+)
 # Directions towards the lights in the camera's frame (right, up, towards the viewer), and their strengths.
 _KEY_LIGHT = np.array([-0.60, 0.64, 0.48]) / np.linalg.norm([-0.60, 0.64, 0.48])
 _FILL_LIGHT = np.array([0.70, 0.05, 0.71]) / np.linalg.norm([0.70, 0.05, 0.71])
@@ -35,11 +39,19 @@ _AMBIENT, _SKY, _KEY, _FILL, _SPECULAR = 0.40, 0.10, 0.62, 0.16, 0.08
 _HAZE = 0.45  # how much of white the farthest point of a cloud takes on
 # Low to high: the colours of points that carry no normals.
 _HEIGHT_RAMP = np.array(
-    [[0.20, 0.27, 0.50], [0.20, 0.45, 0.62], [0.27, 0.64, 0.62], [0.58, 0.78, 0.50], [0.93, 0.80, 0.42]]
+    [
+        [0.20, 0.27, 0.50],
+        [0.20, 0.45, 0.62],
+        [0.27, 0.64, 0.62],
+        [0.58, 0.78, 0.50],
+        [0.93, 0.80, 0.42],
+    ]
 )
 
 
-def camera_axes(azimuth: float, elevation: float, up: Literal["y", "z"]) -> Float[np.ndarray, "3 3"]:
+def camera_axes(
+    azimuth: float, elevation: float, up: Literal["y", "z"]
+) -> Float[np.ndarray, "3 3"]:
     """Rows: the camera's right, up and towards-viewer directions in the object's frame; angles in degrees.
 
     With z up the viewer stands at (cos el cos az, cos el sin az, sin el). With y up the object is first turned so that
@@ -88,7 +100,9 @@ def render_mesh(
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         stray = faces.max() if faces.min() >= 0 else faces.min()
-        raise DataError(f"cannot render a mesh whose faces name vertex {stray}: it has {len(vertices)}")
+        raise DataError(
+            f"cannot render a mesh whose faces name vertex {stray}: it has {len(vertices)}"
+        )
     if not np.isfinite(vertices).all():
         raise DataError("cannot render a mesh with vertices that are not finite")
 
@@ -106,7 +120,9 @@ def render_mesh(
     weights = _barycentric(corners[face], np.stack([visible % side, visible // side], -1) + 0.5)
     normal = np.einsum("pk,pkd->pd", weights, normals[face])
     depth = np.einsum("pk,pk->p", weights, corners[face, :, 2])
-    return _compose(side, visible, depth, _toward_viewer(normal), np.asarray(color, np.float64)[None])
+    return _compose(
+        side, visible, depth, _toward_viewer(normal), np.asarray(color, np.float64)[None]
+    )
 
 
 def render_points(
@@ -131,7 +147,9 @@ def render_points(
     points = np.asarray(points, np.float64)
     _check_size(size)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
-        raise DataError(f"cannot render points of shape {points.shape}: it must be (N, 3) with N at least 1")
+        raise DataError(
+            f"cannot render points of shape {points.shape}: it must be (N, 3) with N at least 1"
+        )
     if not np.isfinite(points).all():
         raise DataError("cannot render points that are not finite")
     if normals is not None and np.shape(normals) != points.shape:
@@ -155,7 +173,9 @@ def render_points(
         return _compose(side, visible, depth, ball, base, haze=_HAZE)
     # A little of the ball keeps single discs apart where neighbouring normals are equal.
     lit = _toward_viewer((np.asarray(normals, np.float64)[::every] @ axes.T)[point]) + 0.3 * ball
-    return _compose(side, visible, depth, _toward_viewer(lit), np.asarray(color, np.float64)[None], haze=_HAZE)
+    return _compose(
+        side, visible, depth, _toward_viewer(lit), np.asarray(color, np.float64)[None], haze=_HAZE
+    )
 
 
 def _check_size(size: int) -> None:
@@ -163,7 +183,9 @@ def _check_size(size: int) -> None:
         raise DataError(f"size={size}: the side of a picture is 8 to 4096 pixels")
 
 
-def _fit(view: Float[np.ndarray, "V 3"], extent_of: Float[np.ndarray, "U 3"], side: float) -> Float[np.ndarray, "V 3"]:
+def _fit(
+    view: Float[np.ndarray, "V 3"], extent_of: Float[np.ndarray, "U 3"], side: float
+) -> Float[np.ndarray, "V 3"]:
     """Camera coordinates -> (column, row, depth) in pixels, the extent centred in a picture of `side`."""
     low, high = extent_of.min(0), extent_of.max(0)
     extent = float((high - low)[:2].max())
@@ -187,7 +209,14 @@ def _splat(
     depth = (screen[:, None, 2] + np.sqrt(np.maximum(rest, 0.0)))[inside]
     owner = np.broadcast_to(np.arange(len(screen))[:, None], inside.shape)[inside]
     buffer = np.full(side * side, -1, np.int64)
-    draw(buffer, (row * side + column)[inside], depth, owner, float(screen[:, 2].min()), float(depth.max()))
+    draw(
+        buffer,
+        (row * side + column)[inside],
+        depth,
+        owner,
+        float(screen[:, 2].min()),
+        float(depth.max()),
+    )
     owners = owners_in(buffer)
     visible = np.flatnonzero(owners >= 0)
     dx = visible % side + 0.5 - screen[owners[visible], 0]
@@ -196,7 +225,9 @@ def _splat(
     return visible, owners[visible], np.stack([dx, dy, np.sqrt(rest)], -1) / radius
 
 
-def _barycentric(corners: Float[np.ndarray, "P 3 3"], at: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, "P 3"]:
+def _barycentric(
+    corners: Float[np.ndarray, "P 3 3"], at: Float[np.ndarray, "P 2"]
+) -> Float[np.ndarray, "P 3"]:
     """Weights of the three corners at each place, kept inside the face."""
     a, b, c = (corners[:, i, :2] for i in range(3))
     area = cross(b - a, c - a)
@@ -206,7 +237,9 @@ def _barycentric(corners: Float[np.ndarray, "P 3 3"], at: Float[np.ndarray, "P 2
     return weights / np.maximum(weights.sum(-1, keepdims=True), 1e-12)
 
 
-def _corner_normals(view: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3 3"]:
+def _corner_normals(
+    view: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "F 3 3"]:
     """Unit normal at every corner: the area-weighted mean over the faces round its vertex within the crease.
 
     Vertices at the same place count as one (many formats repeat them per face); normals of faces with opposite winding
@@ -241,7 +274,9 @@ def _weld(view: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " V"]:
     low = view.min(0)
     cell = max(float((view.max(0) - low).max()), 1e-300) / (1 << 20)
     grid = np.rint((view - low) / cell).astype(np.int64)
-    return np.unique((grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2], return_inverse=True)[1].reshape(-1)
+    return np.unique((grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2], return_inverse=True)[
+        1
+    ].reshape(-1)
 
 
 def _toward_viewer(normals: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "P 3"]:
@@ -267,21 +302,29 @@ def _compose(
     """Light the visible pixels, darken hollows (surfaces) or whiten with distance (clouds), average down onto white."""
     key = np.maximum(normals @ _KEY_LIGHT, 0.0)
     fill = np.maximum(normals @ _FILL_LIGHT, 0.0)
-    half = (_KEY_LIGHT + np.array([0.0, 0.0, 1.0])) / np.linalg.norm(_KEY_LIGHT + np.array([0.0, 0.0, 1.0]))
+    half = (_KEY_LIGHT + np.array([0.0, 0.0, 1.0])) / np.linalg.norm(
+        _KEY_LIGHT + np.array([0.0, 0.0, 1.0])
+    )
     shine = _SPECULAR * np.maximum(normals @ half, 0.0) ** 24
     light = _AMBIENT + _SKY * normals[:, 1] + _KEY * key + _FILL * fill
     if not haze:
         light *= _openness(side, visible, depth)
     lit = np.clip(base * light[:, None] + shine[:, None], 0.0, 1.0)
     if haze and len(depth):
-        lit += (1.0 - lit) * (haze * (depth.max() - depth) / max(float(np.ptp(depth)), 1e-9))[:, None]
+        lit += (1.0 - lit) * (haze * (depth.max() - depth) / max(float(np.ptp(depth)), 1e-9))[
+            :, None
+        ]
     image = np.ones((side * side, 3))
     image[visible] = lit
-    image = image.reshape(side // _SUPERSAMPLE, _SUPERSAMPLE, side // _SUPERSAMPLE, _SUPERSAMPLE, 3).mean((1, 3))
+    image = image.reshape(
+        side // _SUPERSAMPLE, _SUPERSAMPLE, side // _SUPERSAMPLE, _SUPERSAMPLE, 3
+    ).mean((1, 3))
     return np.rint(image * 255.0).astype(np.uint8)
 
 
-def _openness(side: int, visible: Int[np.ndarray, " P"], depth: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+def _openness(
+    side: int, visible: Int[np.ndarray, " P"], depth: Float[np.ndarray, " P"]
+) -> Float[np.ndarray, " P"]:
     """1 on open surfaces, less where the neighbourhood stands in front: the depth buffer minus its own blur."""
     if not len(visible):
         return np.ones(0)
@@ -290,8 +333,12 @@ def _openness(side: int, visible: Int[np.ndarray, " P"], depth: Float[np.ndarray
     plane[visible] = depth - depth.min()
     covered[visible] = 1.0
     radius = max(side // 40, 1)
-    blurred = _box(plane.reshape(side, side), radius) / np.maximum(_box(covered.reshape(side, side), radius), 1e-9)
-    behind = np.clip(blurred.reshape(-1)[visible] - plane[visible], 0.0, side * 0.06) / (side * 0.06)
+    blurred = _box(plane.reshape(side, side), radius) / np.maximum(
+        _box(covered.reshape(side, side), radius), 1e-9
+    )
+    behind = np.clip(blurred.reshape(-1)[visible] - plane[visible], 0.0, side * 0.06) / (
+        side * 0.06
+    )
     return 1.0 - 0.45 * behind
 
 

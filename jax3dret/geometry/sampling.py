@@ -44,17 +44,23 @@ def sample_surface(
             "surface sampling: the mesh has a face with a NaN or infinite corner; coordinates must be finite"
         )
     if extent == 0.0:
-        raise DataError(f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface")
+        raise DataError(
+            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface"
+        )
     # Products of relative edges neither overflow nor vanish, whatever unit the mesh is in.
     cross = np.cross(edge_a / extent, edge_b / extent)
     doubled_area = np.sqrt(np.einsum("ij,ij->i", cross, cross))
     solid = np.flatnonzero(doubled_area > 0.0)
     if len(solid) == 0:
-        raise DataError(f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface")
+        raise DataError(
+            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface"
+        )
 
     cumulative = np.cumsum(doubled_area[solid])
     place = np.searchsorted(cumulative, rng.random(num) * cumulative[-1], side="right")
-    chosen = solid[np.minimum(place, len(solid) - 1)]  # the product above can round up to the total itself
+    chosen = solid[
+        np.minimum(place, len(solid) - 1)
+    ]  # the product above can round up to the total itself
     a, b = rng.random((2, num))
     outside = a + b > 1.0
     a = np.where(outside, 1.0 - a, a)[:, None]

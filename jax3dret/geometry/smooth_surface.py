@@ -54,7 +54,9 @@ def smooth_surface(mesh: Mesh, *, crease: float = 50.0) -> SmoothSurface:
     places, faces = _welded(mesh)
     face_normals, area = _face_normals(places, faces)
     edges, sides, single, oriented = _edges(faces)
-    turn = np.einsum("ei,ei->e", face_normals[sides[:, 0]], face_normals[sides[:, 1]]) * np.where(oriented, 1, -1)
+    turn = np.einsum("ei,ei->e", face_normals[sides[:, 0]], face_normals[sides[:, 1]]) * np.where(
+        oriented, 1, -1
+    )
     sharp = single | (turn < np.cos(np.deg2rad(crease)))
     smooth = ~sharp & oriented
     point = _points(faces, edges[smooth], sides[smooth])
@@ -90,12 +92,16 @@ def _welded(mesh: Mesh) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"
     low = vertices.min(0)
     size = float((vertices.max(0) - low).max())
     if not size > 1e-12 * np.abs(vertices).max():
-        raise MeshError(f"lines of a mesh whose {len(vertices)} vertices lie in one place: it has no size")
+        raise MeshError(
+            f"lines of a mesh whose {len(vertices)} vertices lie in one place: it has no size"
+        )
     cell = np.rint((vertices - low) / (size * _GRID)).astype(np.int64)
     key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
     _, first, same = np.unique(key, return_index=True, return_inverse=True)
     faces = same[faces].reshape(-1, 3)
-    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    whole = (
+        (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    )
     return vertices[first], faces[whole]
 
 
@@ -127,7 +133,9 @@ def _across(
     faces: Int[np.ndarray, "F 3"], chosen: Int[np.ndarray, " S"], corner: Int[np.ndarray, " S"]
 ) -> Int[np.ndarray, " S"]:
     """The other face at the edge opposite to `corner` of the chosen faces, -1 if there is none."""
-    keys = _keys(faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]).ravel()  # half edge 3 f + c lies opposite to corner c
+    keys = _keys(
+        faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]
+    ).ravel()  # half edge 3 f + c lies opposite to corner c
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     half = 3 * chosen + corner
@@ -155,7 +163,12 @@ def _edges(faces: Int[np.ndarray, "F 3"]) -> tuple[np.ndarray, np.ndarray, np.nd
     first, last = order[begins], order[begins + counts - 1]
     edges = np.stack([start[first], end[first]], 1)
     single = counts != 2
-    return edges, np.stack([first // 3, last // 3], 1), single, (start[first] != start[last]) | single
+    return (
+        edges,
+        np.stack([first // 3, last // 3], 1),
+        single,
+        (start[first] != start[last]) | single,
+    )
 
 
 def _points(faces: np.ndarray, edges: np.ndarray, sides: np.ndarray) -> Int[np.ndarray, "F 3"]:
@@ -194,7 +207,10 @@ def _curvature(
     left[~usable] = np.eye(3)
     left += 1e-9 * np.trace(left, axis1=1, axis2=2)[:, None, None] * np.eye(3)
     a, b, c = np.linalg.solve(left, right[..., None])[..., 0].T
-    form = a[:, None, None] * u[:, :, None] * u[:, None] + c[:, None, None] * v[:, :, None] * v[:, None]
+    form = (
+        a[:, None, None] * u[:, :, None] * u[:, None]
+        + c[:, None, None] * v[:, :, None] * v[:, None]
+    )
     form += b[:, None, None] * (u[:, :, None] * v[:, None] + v[:, :, None] * u[:, None])
     weight = np.where(usable, area, 0.0)
     total = _sums(faces, np.repeat(form.reshape(-1, 9) * weight[:, None], 3, 0), count)
@@ -204,7 +220,9 @@ def _curvature(
     return tangent @ mean @ tangent
 
 
-def _sums(index: Int[np.ndarray, "F 3"], rows: Float[np.ndarray, "R D"], count: int) -> Float[np.ndarray, "P D"]:
+def _sums(
+    index: Int[np.ndarray, "F 3"], rows: Float[np.ndarray, "R D"], count: int
+) -> Float[np.ndarray, "P D"]:
     flat = index.ravel()
     return np.stack([np.bincount(flat, rows[:, i], count) for i in range(rows.shape[1])], 1)
 

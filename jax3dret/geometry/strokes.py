@@ -28,7 +28,10 @@ class Hand(NamedTuple):
     turn: float = 0.0
     stretch: float = 0.0  # logarithm of width by height
     shear: float = 0.0
-    keystone: tuple[float, float] = (0.0, 0.0)  # how much the far side of the drawing shrinks, by x and by y
+    keystone: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # how much the far side of the drawing shrinks, by x and by y
     wobble: float = 0.0  # standard deviation of the smooth error along a stroke
     wavelength: float = 0.4  # its longest wave
     misplaced: float = 0.0  # standard deviation of a whole stroke's place
@@ -36,7 +39,9 @@ class Hand(NamedTuple):
     overshoot: float = 0.0  # standard deviation of what an end is too long or too short
     least: float = 0.0  # strokes shorter than that are details
     skip: float = 0.0  # share of details left out
-    forget: float = 0.0  # share of other strokes left out, of those shorter than a quarter of the drawing
+    forget: float = (
+        0.0  # share of other strokes left out, of those shorter than a quarter of the drawing
+    )
     merge: float = 0.0  # lines that are nearer to each other nearly all along are one
     gaps: float = 0.0  # gaps for each drawing's length of stroke
     again: float = 0.0  # share of strokes drawn twice
@@ -80,7 +85,9 @@ def draw_by_hand(
     strokes = [np.asarray(line.points, np.float64) for line in sorted(lines, key=_order)]
     strokes = [stroke for stroke in strokes if len(stroke) > 1]
     if not strokes:
-        raise DataError("a drawing of no lines: the object shows none from here, or all are shorter than what is drawn")
+        raise DataError(
+            "a drawing of no lines: the object shows none from here, or all are shorter than what is drawn"
+        )
     strokes = _misjudged(_framed(strokes), hand)
     kept = _chosen(_framed(strokes), hand, rng)
     drawn = [part for stroke in kept for part in _performed(stroke, hand, rng)]
@@ -97,15 +104,21 @@ def _framed(strokes: list[Float[np.ndarray, "n 2"]]) -> list[Float[np.ndarray, "
     low, high = every.min(0), every.max(0)
     extent = float((high - low).max())
     if not extent > 0:
-        raise DataError("a drawing of lines without extent; at least two different places are needed")
+        raise DataError(
+            "a drawing of lines without extent; at least two different places are needed"
+        )
     return [(stroke - (low + high) / 2) / extent for stroke in strokes]
 
 
-def _misjudged(strokes: list[Float[np.ndarray, "n 2"]], hand: Hand) -> list[Float[np.ndarray, "n 2"]]:
+def _misjudged(
+    strokes: list[Float[np.ndarray, "n 2"]], hand: Hand
+) -> list[Float[np.ndarray, "n 2"]]:
     """The proportions of the whole."""
     cosine, sine = np.cos(np.deg2rad(hand.turn)), np.sin(np.deg2rad(hand.turn))
     wider = np.exp(hand.stretch / 2)
-    matrix = np.array([[cosine, -sine], [sine, cosine]]) @ np.array([[wider, hand.shear], [0.0, 1 / wider]])
+    matrix = np.array([[cosine, -sine], [sine, cosine]]) @ np.array(
+        [[wider, hand.shear], [0.0, 1 / wider]]
+    )
     far = np.array([hand.keystone])
     return [_mapped(stroke, matrix) / (1 + _mapped(stroke, far)) for stroke in strokes]
 
@@ -142,7 +155,9 @@ def _performed(
     return parts
 
 
-def _wobbled(stroke: Float[np.ndarray, "n 2"], hand: Hand, rng: np.random.Generator) -> Float[np.ndarray, "n 2"]:
+def _wobbled(
+    stroke: Float[np.ndarray, "n 2"], hand: Hand, rng: np.random.Generator
+) -> Float[np.ndarray, "n 2"]:
     steps = np.hypot(*np.diff(stroke, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(steps)])
     length = float(along[-1])
@@ -182,10 +197,15 @@ def _interrupted(
     number = int(rng.poisson(hand.gaps * _length(stroke)))
     keep = np.ones(len(stroke), bool)
     for _ in range(number):
-        middle, half = rng.uniform(0.1, 0.9) * len(stroke), rng.uniform(0.01, 0.03) / 2 * len(stroke)
+        middle, half = (
+            rng.uniform(0.1, 0.9) * len(stroke),
+            rng.uniform(0.01, 0.03) / 2 * len(stroke),
+        )
         half /= max(_length(stroke), 1e-9)
         keep[int(middle - half) : int(middle + half) + 1] = False
-    change = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8))).reshape(-1, 2)
+    change = np.flatnonzero(
+        np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8))
+    ).reshape(-1, 2)
     return [stroke[a:b] for a, b in change if b - a > 1]
 
 
@@ -204,7 +224,9 @@ def _inked(
     return np.array(image.reduce(_FINE))
 
 
-def _mapped(points: Float[np.ndarray, "n 2"], matrix: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "n k"]:
+def _mapped(
+    points: Float[np.ndarray, "n 2"], matrix: Float[np.ndarray, "k 2"]
+) -> Float[np.ndarray, "n k"]:
     """points @ matrix.T as sums written out: a matrix product may round differently from process to process."""
     return points[:, :1] * matrix[:, 0] + points[:, 1:] * matrix[:, 1]
 

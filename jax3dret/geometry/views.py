@@ -154,12 +154,22 @@ def render_point_views(
     for i in range(len(cameras.positions)):
         eye = camera(cameras, i)
         _require_outside(eye, points, cameras, i)
-        seen = _nearest_point(eye, points, reach, size) if wanted != {"shaded"} or supersample == 1 else None
+        seen = (
+            _nearest_point(eye, points, reach, size)
+            if wanted != {"shaded"} or supersample == 1
+            else None
+        )
         facing = None if unit is None else _toward(unit, eye)
         if views.shaded is not None:
-            lit = np.abs(facing) if facing is not None else np.clip((1 + _toward(points, eye)) / 2, 0, 1)
+            lit = (
+                np.abs(facing)
+                if facing is not None
+                else np.clip((1 + _toward(points, eye)) / 2, 0, 1)
+            )
             grey = _greys(lit, BACKGROUNDS[background])
-            fine = seen if supersample == 1 else _nearest_point(eye, points, reach, size * supersample)
+            fine = (
+                seen if supersample == 1 else _nearest_point(eye, points, reach, size * supersample)
+            )
             image = grey[fine].reshape(size, supersample, size, supersample).mean((1, 3))
             views.shaded[i] = np.rint(image * 255)
         if seen is not None:
@@ -188,7 +198,9 @@ def _check(size: int, background: str, supersample: int, what: Collection[str]) 
         raise ConfigError(f"supersample={supersample}: it is 1 or 2")
     unknown = sorted(set(what) - set(WHAT))
     if unknown or not what:
-        raise ConfigError(f"views of {unknown[0] if unknown else 'nothing'}; there are {', '.join(WHAT)}")
+        raise ConfigError(
+            f"views of {unknown[0] if unknown else 'nothing'}; there are {', '.join(WHAT)}"
+        )
     return set(what)
 
 
@@ -205,11 +217,15 @@ def _checked(mesh: Mesh) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3
 def _checked_points(points: np.ndarray, normals: np.ndarray | None) -> Float[np.ndarray, "N 3"]:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
-        raise DataError(f"views of points of shape {points.shape}: it must be (N, 3) with N at least 1")
+        raise DataError(
+            f"views of points of shape {points.shape}: it must be (N, 3) with N at least 1"
+        )
     if not np.isfinite(points).all():
         raise DataError("views of points that are not all finite")
     if normals is not None and np.shape(normals) != points.shape:
-        raise DataError(f"views of points {points.shape} with normals {np.shape(normals)}: the shapes must be equal")
+        raise DataError(
+            f"views of points {points.shape} with normals {np.shape(normals)}: the shapes must be equal"
+        )
     return points
 
 
@@ -229,12 +245,20 @@ def _normalised(
         centre, scale = bounding_sphere(used)
     if not scale > 1e-12 * np.abs(used).max():
         error = DataError if faces is None else MeshError
-        raise error(f"views of an object whose {len(used)} vertices lie in one place: it has no size")
+        raise error(
+            f"views of an object whose {len(used)} vertices lie in one place: it has no size"
+        )
     # Vertices that no face uses may lie anywhere; they must not stretch what is rendered.
-    return np.where(is_used[:, None], points - centre, 0.0) / scale if faces is not None else (points - centre) / scale
+    return (
+        np.where(is_used[:, None], points - centre, 0.0) / scale
+        if faces is not None
+        else (points - centre) / scale
+    )
 
 
-def _face_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+def _face_normals(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "F 3"]:
     corners = vertices[faces]
     return _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
 
@@ -267,19 +291,27 @@ def _edges(image: Float[np.ndarray, "S S"]) -> Int[np.ndarray, " E"]:
     return np.flatnonzero(marked)
 
 
-def _require_outside(eye: Camera, points: Float[np.ndarray, "N 3"], cameras: Cameras, index: int) -> None:
+def _require_outside(
+    eye: Camera, points: Float[np.ndarray, "N 3"], cameras: Cameras, index: int
+) -> None:
     if project(eye, points, 1)[:, 2].min() < 1e-3:
-        raise DataError(f"camera {index} of '{cameras.name}' stands inside or beside the object; move it farther away")
+        raise DataError(
+            f"camera {index} of '{cameras.name}' stands inside or beside the object; move it farther away"
+        )
 
 
 def _closing_radius(points: Float[np.ndarray, "N 3"]) -> float:
     """Of N random points on a surface, a disc as large as it takes to hold four others leaves exp(-4) of it open."""
     neighbours = min(4, len(points) - 1)
     some = points[:: -(-len(points) // 2048)]
-    return float(np.clip(np.median(cKDTree(points).query(some, neighbours + 1)[0][:, -1]), 0.004, 0.08))
+    return float(
+        np.clip(np.median(cKDTree(points).query(some, neighbours + 1)[0][:, -1]), 0.004, 0.08)
+    )
 
 
-def _nearest_point(eye: Camera, points: Float[np.ndarray, "N 3"], radius: float, size: int) -> Int[np.ndarray, "S S"]:
+def _nearest_point(
+    eye: Camera, points: Float[np.ndarray, "N 3"], radius: float, size: int
+) -> Int[np.ndarray, "S S"]:
     """For each pixel the nearest point whose disc covers it, -1: none.
 
     Discs lie across the view. That all points of about one depth can share a stencil, a disc is centred in the pixel that its

@@ -33,11 +33,15 @@ class ZScene:
         far[pixels] = self._depth(camera, size, pixels, face[pixels])
         return Hits(face.reshape(size, size).astype(np.int32), far.reshape(size, size))
 
-    def quarters(self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]) -> Int[np.ndarray, "P 4"]:
+    def quarters(
+        self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]
+    ) -> Int[np.ndarray, "P 4"]:
         """The faces behind the centres of the four quarters of some pixels, given as row * size + column; -1 for none."""
         row, column = np.divmod(pixels, size)
         fine = self._nearest(camera, 2 * size).reshape(2 * size, 2 * size)
-        return np.stack([fine[2 * row + i, 2 * column + j] for i in (0, 1) for j in (0, 1)], 1).astype(np.int32)
+        return np.stack(
+            [fine[2 * row + i, 2 * column + j] for i in (0, 1) for j in (0, 1)], 1
+        ).astype(np.int32)
 
     def _nearest(self, camera: Camera, size: int) -> Int[np.ndarray, " P"]:
         screen = project(camera, self._vertices, size)
@@ -65,7 +69,9 @@ def rasterize(corners: Float[np.ndarray, "F 3 3"], side: int) -> Int[np.ndarray,
 
     Faces are taken in portions of a bounded number of pixels, so that memory does not grow with the faces' overlap.
     """
-    extent = np.clip(corners[..., :2], 0, side).max(1) - np.clip(corners[..., :2], 0, side).min(1) + 1
+    extent = (
+        np.clip(corners[..., :2], 0, side).max(1) - np.clip(corners[..., :2], 0, side).min(1) + 1
+    )
     portion = (np.cumsum(extent[:, 0] * extent[:, 1]) // _PORTION).astype(np.int64)
     cuts = [0, *(np.flatnonzero(np.diff(portion)) + 1), len(corners)]
     buffer = np.full(side * side, -1, np.int64)
@@ -76,7 +82,9 @@ def rasterize(corners: Float[np.ndarray, "F 3 3"], side: int) -> Int[np.ndarray,
     return owners_in(buffer)
 
 
-def _covered(corners: Float[np.ndarray, "F 3 3"], side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _covered(
+    corners: Float[np.ndarray, "F 3 3"], side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every (pixel, depth, face) such that the face lies over the pixel's centre.
 
     A face is cut into the rows whose centre line it meets, a row into the pixels between the face's two edges: exactly
@@ -109,11 +117,15 @@ def _covered(corners: Float[np.ndarray, "F 3 3"], side: int) -> tuple[np.ndarray
     column, span = _ranges(start, np.maximum(stop - start + 1, 0))
     by_column = ((u[:, 2] * v[:, 1] - u[:, 1] * v[:, 2]) / area)[face]
     by_row = ((u[:, 0] * v[:, 2] - u[:, 2] * v[:, 0]) / area)[face]
-    at_span = corners[face, 0, 2] + (0.5 - x[face, 0]) * by_column + (row + 0.5 - y[face, 0]) * by_row
+    at_span = (
+        corners[face, 0, 2] + (0.5 - x[face, 0]) * by_column + (row + 0.5 - y[face, 0]) * by_row
+    )
     owner = face[span]
     # A sliver's plane can shoot far beyond its corners by rounding.
     depth = np.clip(
-        at_span[span] + column * by_column[span], corners[..., 2].min(1)[owner], corners[..., 2].max(1)[owner]
+        at_span[span] + column * by_column[span],
+        corners[..., 2].min(1)[owner],
+        corners[..., 2].max(1)[owner],
     )
     return row[span] * side + column, depth, owner
 
@@ -139,7 +151,9 @@ def cross(a: Float[np.ndarray, "P 2"], b: Float[np.ndarray, "P 2"]) -> Float[np.
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
-def _ranges(starts: Int[np.ndarray, " R"], counts: Int[np.ndarray, " R"]) -> tuple[np.ndarray, np.ndarray]:
+def _ranges(
+    starts: Int[np.ndarray, " R"], counts: Int[np.ndarray, " R"]
+) -> tuple[np.ndarray, np.ndarray]:
     """The integers starts[i] ... starts[i] + counts[i] - 1 one after the other, and the i of each."""
     owner = np.repeat(np.arange(len(counts)), counts)
     first = np.cumsum(counts) - counts

@@ -26,13 +26,20 @@ def semantic_alignment(
     mask: False marks rows that do not count; what they hold has no effect. A row of zeros gets a finite gradient. A label
     that is no row makes the loss NaN. Raises ConfigError if the shapes do not fit together or the temperature is not positive.
     """
-    if p.ndim != 2 or prototypes.ndim != 2 or p.shape[1] != prototypes.shape[1] or labels.shape != p.shape[:1]:
+    if (
+        p.ndim != 2
+        or prototypes.ndim != 2
+        or p.shape[1] != prototypes.shape[1]
+        or labels.shape != p.shape[:1]
+    ):
         raise ConfigError(
             f"semantic_alignment: features {p.shape}, labels {labels.shape}, prototypes {prototypes.shape}; "
             "[B, D], [B] and [C, D] would be right"
         )
     if not temperature > 0:
-        raise ConfigError(f"semantic_alignment: temperature={temperature}; a positive number would be right")
+        raise ConfigError(
+            f"semantic_alignment: temperature={temperature}; a positive number would be right"
+        )
     if mask is not None:
         # Before anything is computed: a NaN that is not selected afterwards would still reach the prototypes' gradient.
         p = jnp.where(mask[:, None], p, 0.0)

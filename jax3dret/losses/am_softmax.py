@@ -16,7 +16,9 @@ def cosines(f: Float[Array, "B D"], weight: Float[Array, "D C"]) -> Float[Array,
     A row or column of zeros has cosine 0 with everything, and a finite gradient. Raises ConfigError if the shapes do not fit.
     """
     if f.ndim != 2 or weight.ndim != 2 or f.shape[1] != weight.shape[0]:
-        raise ConfigError(f"cosines: rows {f.shape}, weight {weight.shape}; [B, D] and [D, C] would be right")
+        raise ConfigError(
+            f"cosines: rows {f.shape}, weight {weight.shape}; [B, D] and [D, C] would be right"
+        )
     return jnp.matmul(_unit(f, 1), _unit(weight, 0), precision="highest")
 
 
@@ -39,7 +41,9 @@ def am_softmax(
     together, or for a scale that is not positive.
     """
     if cosines.ndim != 2 or labels.shape != cosines.shape[:1]:
-        raise ConfigError(f"am_softmax: cosines {cosines.shape}, labels {labels.shape}; [B, C] and [B] would be right")
+        raise ConfigError(
+            f"am_softmax: cosines {cosines.shape}, labels {labels.shape}; [B, C] and [B] would be right"
+        )
     if not scale > 0:
         raise ConfigError(f"am_softmax: scale={scale}; a positive number would be right")
     right = jax.nn.one_hot(labels, cosines.shape[1], dtype=jnp.float32)

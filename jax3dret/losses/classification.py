@@ -25,11 +25,19 @@ def cross_entropy(
     A label outside of 0..C-1 in a valid row makes the loss NaN. Raises ConfigError if the shapes do not fit together or the
     smoothing is not in [0, 1).
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or (mask is not None and mask.shape != labels.shape):
-        shapes = f"logits {logits.shape}, labels {labels.shape}" + (f", mask {mask.shape}" if mask is not None else "")
+    if (
+        logits.ndim != 2
+        or labels.shape != logits.shape[:1]
+        or (mask is not None and mask.shape != labels.shape)
+    ):
+        shapes = f"logits {logits.shape}, labels {labels.shape}" + (
+            f", mask {mask.shape}" if mask is not None else ""
+        )
         raise ConfigError(f"cross_entropy: {shapes}; [B, C] and [B] would be right")
     if not 0.0 <= smoothing < 1.0:
-        raise ConfigError(f"cross_entropy: smoothing={smoothing}; 0 or more and less than 1 would be right")
+        raise ConfigError(
+            f"cross_entropy: smoothing={smoothing}; 0 or more and less than 1 would be right"
+        )
     valid = jnp.ones(labels.shape, bool) if mask is None else mask
     # Masked before the logarithm: a NaN that is merely not selected afterwards would still reach the gradient.
     log_p = jax.nn.log_softmax(jnp.where(valid[:, None], logits.astype(jnp.float32), 0.0))

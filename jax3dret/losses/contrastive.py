@@ -63,7 +63,10 @@ def mmcl(
     if form == "printed":
         return (_cross_entropy(with_image).sum() + _cross_entropy(with_text.T).sum()) / 2, metrics
     scale = jnp.exp(log_scale)
-    pairs = [_cross_entropy(scale * s).mean() + _cross_entropy(scale * s.T).mean() for s in (with_image, with_text)]
+    pairs = [
+        _cross_entropy(scale * s).mean() + _cross_entropy(scale * s.T).mean()
+        for s in (with_image, with_text)
+    ]
     return (pairs[0] + pairs[1]) / 2, metrics
 
 

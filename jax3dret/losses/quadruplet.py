@@ -42,15 +42,21 @@ def quadruplet(
             f"quadruplet: {', '.join(str(x.shape) for x in vectors)}; four of the same [B, D] would be right"
         )
     if mask is not None and mask.shape != anchor.shape[:1]:
-        raise ConfigError(f"quadruplet: mask {mask.shape} for rows {anchor.shape}; [B] and [B, D] would be right")
+        raise ConfigError(
+            f"quadruplet: mask {mask.shape} for rows {anchor.shape}; [B] and [B, D] would be right"
+        )
     if metric not in DISTANCES:
-        raise ConfigError(f"quadruplet: metric '{metric}'; one of {', '.join(get_args(Metric))} would be right")
+        raise ConfigError(
+            f"quadruplet: metric '{metric}'; one of {', '.join(get_args(Metric))} would be right"
+        )
     valid = jnp.ones(len(anchor), bool) if mask is None else mask
     # Before anything is computed: a NaN that is not selected afterwards would still reach the gradient.
     a, p, n, o = (jnp.where(valid[:, None], x.astype(jnp.float32), 0.0) for x in vectors)
     distance = DISTANCES[metric]
     near = distance(a, p)
-    rows = jnp.maximum(margin + near - distance(a, n), 0.0) + jnp.maximum(margin + near - distance(a, o), 0.0)
+    rows = jnp.maximum(margin + near - distance(a, n), 0.0) + jnp.maximum(
+        margin + near - distance(a, o), 0.0
+    )
     return jnp.sum(jnp.where(valid, rows, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
 
 

@@ -35,16 +35,24 @@ def vicreg(
     the loss not finite. Raises ConfigError if the shapes differ or are not [B, D], or if B < 2 (no variance then).
     """
     if za.ndim != 2 or za.shape != zb.shape:
-        raise ConfigError(f"vicreg: views of shapes {za.shape} and {zb.shape}; two of the same [B, D] would be right")
+        raise ConfigError(
+            f"vicreg: views of shapes {za.shape} and {zb.shape}; two of the same [B, D] would be right"
+        )
     if za.shape[0] < 2:
-        raise ConfigError(f"vicreg: a batch of shape {za.shape} has no variance; 2 rows or more would be right")
+        raise ConfigError(
+            f"vicreg: a batch of shape {za.shape} has no variance; 2 rows or more would be right"
+        )
     za, zb = za.astype(jnp.float32), zb.astype(jnp.float32)
     terms = {
         "invariance": jnp.mean(jnp.square(za - zb)),
         "variance": _hinge(za, eps) + _hinge(zb, eps),
         "covariance": _redundancy(za) + _redundancy(zb),
     }
-    total = invariance * terms["invariance"] + variance * terms["variance"] + covariance * terms["covariance"]
+    total = (
+        invariance * terms["invariance"]
+        + variance * terms["variance"]
+        + covariance * terms["covariance"]
+    )
     return total, terms
 
 

@@ -31,7 +31,9 @@ def view_gcn(
     """
     if not scores or any(s.ndim != 4 or s.shape[0] != logits.shape[0] for s in scores):
         shapes = ", ".join(str(s.shape) for s in scores) or "none"
-        raise ConfigError(f"view_gcn: logits {logits.shape}, scores {shapes}; [B, C] and [B, S, k, C] would be right")
+        raise ConfigError(
+            f"view_gcn: logits {logits.shape}, scores {shapes}; [B, C] and [B, S, k, C] would be right"
+        )
     flat = jnp.concatenate([s.reshape(s.shape[0], -1, s.shape[-1]) for s in scores], axis=1)
     shape = cross_entropy(logits, labels, smoothing=smoothing, mask=mask)
     selector = single_view(flat, labels, smoothing=smoothing, mask=mask)
@@ -49,7 +51,11 @@ def single_view(
 
     Raises ConfigError if the shapes do not fit together; see `cross_entropy`.
     """
-    if logits.ndim != 3 or labels.shape != logits.shape[:1] or (mask is not None and mask.shape != labels.shape):
+    if (
+        logits.ndim != 3
+        or labels.shape != logits.shape[:1]
+        or (mask is not None and mask.shape != labels.shape)
+    ):
         raise ConfigError(
             f"single_view: logits {logits.shape}, labels {labels.shape}; [B, V, C] and [B] would be right"
         )

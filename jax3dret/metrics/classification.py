@@ -18,15 +18,21 @@ def confusion(
     """Counts: row = true class, column = predicted class. Raises DataError for a label outside [0, num_classes)."""
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
-        raise DataError(f"truth {truth.shape} and prediction {predicted.shape} must be two lists of one length")
+        raise DataError(
+            f"truth {truth.shape} and prediction {predicted.shape} must be two lists of one length"
+        )
     for name, labels in (("truth", truth), ("prediction", predicted)):
         if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
-            raise DataError(f"{name}: labels {labels.min()}..{labels.max()} do not fit {num_classes} classes")
+            raise DataError(
+                f"{name}: labels {labels.min()}..{labels.max()} do not fit {num_classes} classes"
+            )
     flat = np.bincount(truth.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 
 
-def f1_by_class(counts: Int[np.ndarray, "C C"], *, undefined: float = 0.0) -> Float[np.ndarray, " C"]:
+def f1_by_class(
+    counts: Int[np.ndarray, "C C"], *, undefined: float = 0.0
+) -> Float[np.ndarray, " C"]:
     """F1 of each class, 2 TP / (2 TP + FP + FN); `undefined` for a class in neither truth nor prediction."""
     hits = np.diag(counts).astype(np.float64)
     over = counts.sum(axis=0) + counts.sum(axis=1)

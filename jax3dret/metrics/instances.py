@@ -53,4 +53,8 @@ def rank_metrics(ranks: Float[np.ndarray, " N"]) -> dict[str, float]:
     if not len(ranks):
         raise DataError("no ranks: there are no queries")
     metrics = {f"recall_{k}": float(np.mean(ranks <= k)) for k in CUTS}
-    return {**metrics, "median_rank": float(np.median(ranks)), "mean_reciprocal_rank": float(np.mean(1 / ranks))}
+    return {
+        **metrics,
+        "median_rank": float(np.median(ranks)),
+        "mean_reciprocal_rank": float(np.mean(1 / ranks)),
+    }

@@ -31,7 +31,9 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def check_vectors(vectors: Float[np.ndarray, "N D"], name: str) -> None:
     """Raises DataError unless `vectors` is [N, D] with N, D > 0 and every number finite; names the first bad row."""
     if vectors.ndim != 2 or 0 in vectors.shape:
-        raise DataError(f"{name}: shape {vectors.shape}; embeddings must be [items, width] with at least one item")
+        raise DataError(
+            f"{name}: shape {vectors.shape}; embeddings must be [items, width] with at least one item"
+        )
     if not np.issubdtype(vectors.dtype, np.floating):
         raise DataError(f"{name}: dtype {vectors.dtype}; embeddings must be floating point")
     for start in range(0, len(vectors), _BLOCK):
@@ -48,7 +50,9 @@ def _float64(vectors: np.ndarray, distance: str, name: str) -> Float[np.ndarray,
     # Divide by the largest entry first, so that squaring neither overflows nor underflows.
     largest = np.abs(values).max(axis=1, keepdims=True)
     if not (largest > 0).all():
-        raise DataError(f"{name}: {int((largest == 0).sum())} zero vectors have no direction; use distance='euclidean'")
+        raise DataError(
+            f"{name}: {int((largest == 0).sum())} zero vectors have no direction; use distance='euclidean'"
+        )
     values = values / largest
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
@@ -57,7 +61,9 @@ def self_rows(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> Int[np.nd
     """The gallery row with the same id as each query, -1 where there is none."""
     place = {name: row for row, name in enumerate(gallery_ids)}
     if len(place) != len(gallery_ids):
-        raise DataError(f"{len(gallery_ids) - len(place)} gallery ids occur more than once; ids must be unique")
+        raise DataError(
+            f"{len(gallery_ids) - len(place)} gallery ids occur more than once; ids must be unique"
+        )
     return np.array([place.get(name, -1) for name in query_ids], np.int64)
 
 
@@ -92,7 +98,11 @@ def squared_distances(
     center = sum(_float64(gallery[b], distance, "gallery").sum(axis=0) for b in blocks) / num
     # Kept whole where it fits a quarter of the budget; otherwise converted block by block for every group of queries.
     whole = num * width * 8 * 4 <= max_bytes
-    kept = np.concatenate([_float64(gallery[b], distance, "gallery") - center for b in blocks]) if whole else None
+    kept = (
+        np.concatenate([_float64(gallery[b], distance, "gallery") - center for b in blocks])
+        if whole
+        else None
+    )
     step = int(np.clip(max_bytes // (num * 8 * 4), 1, 4096))
     for start in range(0, len(queries), step):
         q = _float64(queries[start : start + step], distance, "queries") - center
@@ -133,7 +143,9 @@ def rank(
     """
     if k is not None and k < 1:
         raise ConfigError(f"k={k}: a ranked list has at least one entry")
-    chunks = squared_distances(queries, gallery, distance=distance, self_rows=self_rows, max_bytes=max_bytes)
+    chunks = squared_distances(
+        queries, gallery, distance=distance, self_rows=self_rows, max_bytes=max_bytes
+    )
     for start, d2, tolerance in chunks:
         rows = np.argsort(d2, axis=1)
         d2 = np.take_along_axis(d2, rows, axis=1)
@@ -166,7 +178,9 @@ def drop_self(
 
 
 def relevance(
-    rows: Int[np.ndarray, "Q K"], query_labels: Int[np.ndarray, " Q"], gallery_labels: Int[np.ndarray, " G"]
+    rows: Int[np.ndarray, "Q K"],
+    query_labels: Int[np.ndarray, " Q"],
+    gallery_labels: Int[np.ndarray, " G"],
 ) -> Bool[np.ndarray, "Q K"]:
     """True where the neighbour has the query's label; row -1 (no neighbour) is never relevant."""
     return (np.asarray(gallery_labels)[rows] == np.asarray(query_labels)[:, None]) & (rows >= 0)
@@ -192,7 +206,10 @@ def tie_groups(scores: Float[np.ndarray, "Q K"]) -> Int[np.ndarray, "Q K"]:
     """Number of the run of equal scores that each entry of a list belongs to, from 0."""
     if np.isnan(scores).any():
         raise DataError("scores hold NaN; every neighbour needs a score or distance")
-    return np.concatenate([np.zeros((len(scores), 1), int), np.cumsum(scores[:, 1:] != scores[:, :-1], axis=1)], axis=1)
+    return np.concatenate(
+        [np.zeros((len(scores), 1), int), np.cumsum(scores[:, 1:] != scores[:, :-1], axis=1)],
+        axis=1,
+    )
 
 
 def resolve_ties(
@@ -207,11 +224,15 @@ def resolve_ties(
     check_choice("ties", ties, ("index", "pessimistic", "optimistic", "average"))
     gains = np.array(relevant, np.float64)
     if gains.ndim != 2:
-        raise DataError(f"relevance has shape {gains.shape}; ranked lists are [queries, neighbours]")
+        raise DataError(
+            f"relevance has shape {gains.shape}; ranked lists are [queries, neighbours]"
+        )
     if ties == "index":
         return gains
     if scores is None:
-        raise ConfigError(f"ties={ties!r} needs the scores of the ranked lists; ties='index' does not")
+        raise ConfigError(
+            f"ties={ties!r} needs the scores of the ranked lists; ties='index' does not"
+        )
     group = tie_groups(np.asarray(scores, np.float64))
     if ties == "average":
         flat = (group + np.arange(len(group))[:, None] * group.shape[1]).ravel()
@@ -219,6 +240,8 @@ def resolve_ties(
         size = np.bincount(flat, minlength=group.size)
         return (total / np.maximum(size, 1))[flat].reshape(gains.shape)
     tied = np.flatnonzero(group[:, -1] + 1 < group.shape[1])
-    order = np.lexsort((gains[tied] if ties == "pessimistic" else -gains[tied], group[tied]), axis=1)
+    order = np.lexsort(
+        (gains[tied] if ties == "pessimistic" else -gains[tied], group[tied]), axis=1
+    )
     gains[tied] = np.take_along_axis(gains[tied], order, axis=1)
     return gains

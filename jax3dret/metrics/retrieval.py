@@ -29,7 +29,10 @@ Empty = Literal["skip", "zero", "error"]
 
 
 def mean_over_queries(
-    values: Float[np.ndarray, " Q"], *, empty: Empty = "skip", num_relevant: Int[np.ndarray, " Q"] | None = None
+    values: Float[np.ndarray, " Q"],
+    *,
+    empty: Empty = "skip",
+    num_relevant: Int[np.ndarray, " Q"] | None = None,
 ) -> float:
     """Mean of a per-query metric.
 
@@ -38,7 +41,11 @@ def mean_over_queries(
     """
     check_choice("empty", empty, ("skip", "zero", "error"))
     values = np.asarray(values, np.float64)
-    lone = np.isnan(values) if num_relevant is None else np.isnan(values) | (np.asarray(num_relevant) == 0)
+    lone = (
+        np.isnan(values)
+        if num_relevant is None
+        else np.isnan(values) | (np.asarray(num_relevant) == 0)
+    )
     if empty == "error" and lone.any():
         raise DataError(
             f"query {int(lone.argmax())} has no relevant gallery item ({int(lone.sum())} such queries); "
@@ -65,7 +72,10 @@ def _undefined(values: np.ndarray, num_relevant: np.ndarray) -> Float[np.ndarray
 
 
 def nn_accuracy(
-    relevant: Bool[np.ndarray, "Q K"], *, scores: Float[np.ndarray, "Q K"] | None = None, ties: Ties = "index"
+    relevant: Bool[np.ndarray, "Q K"],
+    *,
+    scores: Float[np.ndarray, "Q K"] | None = None,
+    ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
     """1 where the nearest neighbour has the query's class. A query with nothing relevant is wrong, not undefined."""
     _cut(relevant, 1, "nn_accuracy")
@@ -73,7 +83,11 @@ def nn_accuracy(
 
 
 def precision_at_k(
-    relevant: Bool[np.ndarray, "Q K"], k: int, *, scores: Float[np.ndarray, "Q K"] | None = None, ties: Ties = "index"
+    relevant: Bool[np.ndarray, "Q K"],
+    k: int,
+    *,
+    scores: Float[np.ndarray, "Q K"] | None = None,
+    ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
     """Relevant items among the k nearest, over k."""
     _cut(relevant, k, "precision_at_k")
@@ -98,7 +112,11 @@ def recall_at_k(
 
 
 def hit_rate_at_k(
-    relevant: Bool[np.ndarray, "Q K"], k: int, *, scores: Float[np.ndarray, "Q K"] | None = None, ties: Ties = "index"
+    relevant: Bool[np.ndarray, "Q K"],
+    k: int,
+    *,
+    scores: Float[np.ndarray, "Q K"] | None = None,
+    ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
     """1 where at least one of the k nearest is relevant; many papers call this recall@k, or mAP@k.
 
@@ -116,7 +134,9 @@ def hit_rate_at_k(
     # Hypergeometric: none of `drawn` items out of `size` is one of `hits`.
     possible = size - hits >= drawn
     rest = np.where(possible, size - hits - drawn, 0)
-    log_none = gammaln(size - hits + 1) - gammaln(rest + 1) - gammaln(size + 1) + gammaln(size - drawn + 1)
+    log_none = (
+        gammaln(size - hits + 1) - gammaln(rest + 1) - gammaln(size + 1) + gammaln(size - drawn + 1)
+    )
     return np.where(sure, 1.0, 1.0 - np.where(possible, np.exp(log_none), 0.0))
 
 
@@ -145,10 +165,14 @@ def ndcg(
         hits = np.minimum(num_relevant, n)
     else:
         if ties == "average":
-            raise ConfigError("ideal='retrieved' has no mean over tie orders; use another ideal or tie policy")
+            raise ConfigError(
+                "ideal='retrieved' has no mean over tie orders; use another ideal or tie policy"
+            )
         hits = gains.sum(axis=1).astype(int)
     gained = gains @ discount
-    return _undefined(np.divide(gained, best[hits], out=np.zeros(len(gains)), where=best[hits] > 0), num_relevant)
+    return _undefined(
+        np.divide(gained, best[hits], out=np.zeros(len(gains)), where=best[hits] > 0), num_relevant
+    )
 
 
 def ndcg_published_code(
@@ -191,12 +215,16 @@ def average_precision(
     place = np.arange(1, gains.shape[1] + 1)
     if ties == "average":
         group = tie_groups(np.asarray(scores, np.float64))
-        start = np.concatenate([np.ones((len(group), 1), bool), group[:, 1:] != group[:, :-1]], axis=1)
+        start = np.concatenate(
+            [np.ones((len(group), 1), bool), group[:, 1:] != group[:, :-1]], axis=1
+        )
         before = np.maximum.accumulate(np.where(start, place - 1, 0), axis=1)
         size = np.zeros(group.shape)
         np.add.at(size, (np.arange(len(group))[:, None], group), 1.0)
         size = np.take_along_axis(size, group, axis=1)
-        found = np.concatenate([np.zeros((len(group), 1)), np.cumsum(np.asarray(relevant, float), axis=1)], axis=1)
+        found = np.concatenate(
+            [np.zeros((len(group), 1)), np.cumsum(np.asarray(relevant, float), axis=1)], axis=1
+        )
         hits_before = np.take_along_axis(found, before, axis=1)
         others = (place - before - 1) * (gains * size - 1) / np.maximum(size - 1, 1)
         precision = (hits_before + others + 1) / place
@@ -234,7 +262,9 @@ def full_average_precision(
         )
     result = np.empty(len(queries))
     total = ranking.count_relevant(query_labels, gallery_labels, self_rows)
-    chunks = ranking.rank(queries, gallery, distance=distance, self_rows=self_rows, max_bytes=max_bytes)
+    chunks = ranking.rank(
+        queries, gallery, distance=distance, self_rows=self_rows, max_bytes=max_bytes
+    )
     for start, rows, distances in chunks:
         part = slice(start, start + len(rows))
         relevant = ranking.relevance(rows, np.asarray(query_labels)[part], gallery_labels)

@@ -44,7 +44,10 @@ RECALL_POINTS = 20
 
 
 def scores(
-    relevant: Bool[np.ndarray, "Q G"], *, distances: Float[np.ndarray, "Q G"] | None = None, ties: Ties = "index"
+    relevant: Bool[np.ndarray, "Q G"],
+    *,
+    distances: Float[np.ndarray, "Q G"] | None = None,
+    ties: Ties = "index",
 ) -> dict[str, Float[np.ndarray, " Q"]]:
     """Every measure of `NAMES` for each query, float64; `mean_over_queries` of metrics.retrieval then averages.
 
@@ -99,11 +102,16 @@ def average_precision(
     if largest is not None and total.max(initial=0) > largest:
         raise ConfigError(f"largest={largest}: a query has {int(total.max())} relevant items")
     summed = (np.cumsum(gains, axis=1) / np.arange(1, gains.shape[1] + 1) * gains).sum(axis=1)
-    return np.where(total > 0, _over(summed, total if largest is None else np.full(len(gains), largest)), np.nan)
+    return np.where(
+        total > 0, _over(summed, total if largest is None else np.full(len(gains), largest)), np.nan
+    )
 
 
 def precision_at_recall(
-    relevant: Bool[np.ndarray, "Q G"], *, distances: Float[np.ndarray, "Q G"] | None = None, ties: Ties = "index"
+    relevant: Bool[np.ndarray, "Q G"],
+    *,
+    distances: Float[np.ndarray, "Q G"] | None = None,
+    ties: Ties = "index",
 ) -> Float[np.ndarray, "Q 20"]:
     """Precision at the recalls 1/20, 2/20, ..., 1, as the SHREC code interpolates it.
 
@@ -121,7 +129,10 @@ def precision_at_recall(
     last = np.maximum(total[:, None], 1)
     low, high = np.clip(whole, 1, last) - 1, np.clip(whole + 1, 1, last) - 1
     weight = rest / RECALL_POINTS
-    values = np.take_along_axis(precision, low, 1) * (1 - weight) + np.take_along_axis(precision, high, 1) * weight
+    values = (
+        np.take_along_axis(precision, low, 1) * (1 - weight)
+        + np.take_along_axis(precision, high, 1) * weight
+    )
     valid = (total[:, None] >= 2) & (total[:, None] * points >= RECALL_POINTS)
     return np.where(valid, values, np.nan)
 
@@ -135,11 +146,18 @@ def precision_recall_curve(
     """
     precisions = np.asarray(precisions, np.float64)
     queries = np.isfinite(precisions).sum(axis=0)
-    mean = np.divide(np.nansum(precisions, axis=0), queries, out=np.full(RECALL_POINTS, np.nan), where=queries > 0)
+    mean = np.divide(
+        np.nansum(precisions, axis=0),
+        queries,
+        out=np.full(RECALL_POINTS, np.nan),
+        where=queries > 0,
+    )
     return np.arange(1, RECALL_POINTS + 1) / RECALL_POINTS, mean, queries
 
 
-def _gains(relevant: np.ndarray, distances: np.ndarray | None, ties: str) -> Float[np.ndarray, "Q G"]:
+def _gains(
+    relevant: np.ndarray, distances: np.ndarray | None, ties: str
+) -> Float[np.ndarray, "Q G"]:
     check_choice("ties", ties, TIES)
     relevant = np.asarray(relevant)
     if relevant.ndim != 2 or relevant.shape[1] < 1:
@@ -151,7 +169,9 @@ def _gains(relevant: np.ndarray, distances: np.ndarray | None, ties: str) -> Flo
 
 def _at(hits: Float[np.ndarray, "Q G"], k: Int[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
     """h(k) of each query; 0 at k = 0."""
-    return np.where(k > 0, np.take_along_axis(hits, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], 0.0)
+    return np.where(
+        k > 0, np.take_along_axis(hits, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], 0.0
+    )
 
 
 def _over(value: np.ndarray, by: np.ndarray) -> Float[np.ndarray, " Q"]:

@@ -29,7 +29,9 @@ from jaxtyping import Array, Float, Int32
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def self_attention(qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool = False) -> Float[Array, "B T D"]:
+def self_attention(
+    qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool = False
+) -> Float[Array, "B T D"]:
     """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are concatenated.
 
     qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to itself and to those before
@@ -44,7 +46,9 @@ def _forward(
 ) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
     parts = (_by_head(qkv, 3, num_heads),)
     head = partial(_head, causal=causal)
-    out, log_sum = lax.platform_dependent(parts, cpu=partial(_in_turn, head), default=partial(_at_once, head))
+    out, log_sum = lax.platform_dependent(
+        parts, cpu=partial(_in_turn, head), default=partial(_at_once, head)
+    )
     out = out.reshape(*qkv.shape[:2], -1)
     return out, (qkv, out, log_sum)
 
@@ -53,16 +57,25 @@ def _backward(
     num_heads: int, causal: bool, kept: tuple[Array, ...], grad: Float[Array, "B T D"]
 ) -> tuple[Float[Array, "B T 3D"]]:
     qkv, out, log_sum = kept
-    parts = (_by_head(qkv, 3, num_heads), _by_head(out, 1, num_heads), log_sum, _by_head(grad, 1, num_heads))
+    parts = (
+        _by_head(qkv, 3, num_heads),
+        _by_head(out, 1, num_heads),
+        log_sum,
+        _by_head(grad, 1, num_heads),
+    )
     head = partial(_head_gradient, causal=causal)
-    back = lax.platform_dependent(parts, cpu=partial(_in_turn, head), default=partial(_at_once, head))
+    back = lax.platform_dependent(
+        parts, cpu=partial(_in_turn, head), default=partial(_at_once, head)
+    )
     return (back[0].reshape(qkv.shape),)
 
 
 self_attention.defvjp(_forward, _backward)
 
 
-def _head(qkv: Float[Array, "3 d T"], causal: bool = False) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
+def _head(
+    qkv: Float[Array, "3 d T"], causal: bool = False
+) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
     """o and l of one head."""
     q, k, v = qkv
     scores = _scores(q * _scale(q), k, causal)
@@ -103,23 +116,32 @@ def _scale(q: Float[Array, "d T"]) -> float:
     return q.shape[0] ** -0.5
 
 
-def _product(a: Float[Array, "i j"], b: Float[Array, "k l"], axis_a: int, axis_b: int) -> Float[Array, "m n"]:
+def _product(
+    a: Float[Array, "i j"], b: Float[Array, "k l"], axis_a: int, axis_b: int
+) -> Float[Array, "m n"]:
     """Matrix product that contracts these axes, accumulated in float32."""
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
+    return lax.dot_general(
+        a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32
+    )
 
 
 def _by_head(x: Float[Array, "B T PHd"], parts: int, num_heads: int) -> Float[Array, "B T P H d"]:
     return x.reshape(*x.shape[:2], parts, num_heads, -1)
 
 
-def _at_once(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
+def _at_once(
+    head, parts: tuple[Float[Array, "B T P H d"], ...]
+) -> tuple[Float[Array, "B T P H d"], ...]:
     """Applies `head` to every head of every cloud together."""
     return tuple(
-        y.transpose(0, 4, 2, 1, 3) for y in jax.vmap(jax.vmap(head))(*(x.transpose(0, 3, 2, 4, 1) for x in parts))
+        y.transpose(0, 4, 2, 1, 3)
+        for y in jax.vmap(jax.vmap(head))(*(x.transpose(0, 3, 2, 4, 1) for x in parts))
     )
 
 
-def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[Array, "B T P H d"], ...]:
+def _in_turn(
+    head, parts: tuple[Float[Array, "B T P H d"], ...]
+) -> tuple[Float[Array, "B T P H d"], ...]:
     """Applies `head` to one head after the other, to one cloud of each device at a time.
 
     The batch is seen as `together` equal parts, of which each gives one cloud, so that a batch which is sharded over the
@@ -129,14 +151,23 @@ def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[
     together = math.gcd(batch, jax.device_count())
     parts = tuple(x.reshape(together, batch // together, *x.shape[1:]) for x in parts)
 
-    def cut(x: Float[Array, "c n T P H d"], i: Int32[Array, ""], h: Int32[Array, ""]) -> Float[Array, "c P d T"]:
-        x = lax.dynamic_slice(x, (0, i, 0, 0, h, 0), (*x.shape[:1], 1, *x.shape[2:4], 1, *x.shape[5:]))
+    def cut(
+        x: Float[Array, "c n T P H d"], i: Int32[Array, ""], h: Int32[Array, ""]
+    ) -> Float[Array, "c P d T"]:
+        x = lax.dynamic_slice(
+            x, (0, i, 0, 0, h, 0), (*x.shape[:1], 1, *x.shape[2:4], 1, *x.shape[5:])
+        )
         return x[:, 0, :, :, 0].transpose(0, 2, 3, 1)
 
     def put(
-        whole: Float[Array, "c n T P H d"], y: Float[Array, "c P d T"], i: Int32[Array, ""], h: Int32[Array, ""]
+        whole: Float[Array, "c n T P H d"],
+        y: Float[Array, "c P d T"],
+        i: Int32[Array, ""],
+        h: Int32[Array, ""],
     ) -> Array:
-        return lax.dynamic_update_slice(whole, y.transpose(0, 3, 1, 2)[:, None, :, :, None], (0, i, 0, 0, h, 0))
+        return lax.dynamic_update_slice(
+            whole, y.transpose(0, 3, 1, 2)[:, None, :, :, None], (0, i, 0, 0, h, 0)
+        )
 
     def step(j: Int32[Array, ""], results: tuple[Array, ...]) -> tuple[Array, ...]:
         i, h = j // num_heads, j % num_heads
@@ -145,7 +176,10 @@ def _in_turn(head, parts: tuple[Float[Array, "B T P H d"], ...]) -> tuple[Float[
 
     shapes = jax.eval_shape(jax.vmap(head), *(jax.eval_shape(cut, x, 0, 0) for x in parts))
     empty = tuple(
-        jnp.zeros((together, batch // together, y.shape[3], y.shape[1], num_heads, y.shape[2]), y.dtype) for y in shapes
+        jnp.zeros(
+            (together, batch // together, y.shape[3], y.shape[1], num_heads, y.shape[2]), y.dtype
+        )
+        for y in shapes
     )
     results = lax.fori_loop(0, batch // together * num_heads, step, empty)
     return tuple(x.reshape(batch, *x.shape[2:]) for x in results)

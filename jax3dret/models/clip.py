@@ -85,16 +85,22 @@ class VisionTower(nn.Module):
         Raises ConfigError for another position, or prompts whose shapes do not fit.
         """
         if self.style not in STYLES:
-            raise ConfigError(f"VisionTower: style {self.style!r}; one of {', '.join(STYLES)} would be right")
+            raise ConfigError(
+                f"VisionTower: style {self.style!r}; one of {', '.join(STYLES)} would be right"
+            )
         style = STYLES[self.style]
         if image.shape[1:] != (self.image_size, self.image_size, 3):
             raise ConfigError(
                 f"VisionTower: images of shape {image.shape}; [B, {self.image_size}, {self.image_size}, 3] would be right"
             )
-        patches = _PatchEmbed(self.patch_size, self.width, style.patch_bias, self.dtype, name="patch_embed")(image)
+        patches = _PatchEmbed(
+            self.patch_size, self.width, style.patch_bias, self.dtype, name="patch_embed"
+        )(image)
         init = nn.initializers.normal(self.width**-0.5)
         first = self.param("class_embedding", init, (self.width,)).astype(self.dtype)
-        tokens = jnp.concatenate([jnp.broadcast_to(first, (len(patches), 1, self.width)), patches], 1)
+        tokens = jnp.concatenate(
+            [jnp.broadcast_to(first, (len(patches), 1, self.width)), patches], 1
+        )
         x = tokens + self.param("position_embedding", init, tokens.shape[1:]).astype(self.dtype)
         check_prompts(prompts, deep_prompts, position, self.width, self.depth)
         start = 1 if position == "prepend" else x.shape[1]
@@ -149,8 +155,12 @@ class TextTower(nn.Module):
             raise ConfigError(
                 f"TextTower: tokens of shape {tokens.shape}; [B, {self.context_length}] would be right (context_length)"
             )
-        table = self.param("token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width))
-        position = self.param("position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width))
+        table = self.param(
+            "token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width)
+        )
+        position = self.param(
+            "position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width)
+        )
         known = (tokens >= 0) & (tokens < self.vocab_size)
         x = (jnp.where(known[..., None], table[tokens], jnp.nan) + position).astype(self.dtype)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
@@ -230,18 +240,26 @@ class _PatchEmbed(nn.Module):
         batch, height, width, channels = image.shape
         size = self.size
         if height % size or width % size:
-            raise ConfigError(f"VisionTower: an image side of {height} pixels is not a multiple of patch_size {size}")
+            raise ConfigError(
+                f"VisionTower: an image side of {height} pixels is not a multiple of patch_size {size}"
+            )
         init = nn.initializers.lecun_normal()
         kernel = self.param("kernel", init, (size, size, channels, self.width))
-        patches = image.astype(self.dtype).reshape(batch, height // size, size, width // size, size, channels)
+        patches = image.astype(self.dtype).reshape(
+            batch, height // size, size, width // size, size, channels
+        )
         rows = patches.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size * size * channels)
         tokens = rows @ kernel.astype(self.dtype).reshape(-1, self.width)
         if self.use_bias:
-            tokens = tokens + self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+            tokens = tokens + self.param("bias", nn.initializers.zeros, (self.width,)).astype(
+                self.dtype
+            )
         return tokens.reshape(batch, -1, self.width)
 
 
 def _heads(width: int) -> int:
     if width % HEAD_WIDTH:
-        raise ConfigError(f"num_heads must be given for width {width}, which is not a multiple of {HEAD_WIDTH}")
+        raise ConfigError(
+            f"num_heads must be given for width {width}, which is not a multiple of {HEAD_WIDTH}"
+        )
     return width // HEAD_WIDTH

@@ -41,7 +41,9 @@ class Conv(nn.Module):
         if self.depthwise and channels != self.features:
             raise ValueError(f"depthwise convolution of {channels} channels into {self.features}")
         shape = (self.size, self.size, 1 if self.depthwise else channels, self.features)
-        kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
+        kernel = self.param(
+            "kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape
+        )
 
         def native(x, kernel):
             return lax.conv_general_dilated(
@@ -55,16 +57,25 @@ class Conv(nn.Module):
 
         def shifted(x, kernel):
             maps = _shifted(x, self.size, self.stride, _sides(self.padding), 0)
-            return sum(part * weight for part, weight in zip(maps, kernel.reshape(-1, channels), strict=True))
+            return sum(
+                part * weight
+                for part, weight in zip(maps, kernel.reshape(-1, channels), strict=True)
+            )
 
         operands = x.astype(self.dtype), kernel.astype(self.dtype)
-        y = lax.platform_dependent(*operands, cpu=shifted, default=native) if self.depthwise else native(*operands)
+        y = (
+            lax.platform_dependent(*operands, cpu=shifted, default=native)
+            if self.depthwise
+            else native(*operands)
+        )
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return y
 
 
-def max_pool(x: Float[Array, "B H W C"], size: int, stride: int, padding: int | Padding = 0) -> Float[Array, "B h w C"]:
+def max_pool(
+    x: Float[Array, "B H W C"], size: int, stride: int, padding: int | Padding = 0
+) -> Float[Array, "B h w C"]:
     """Maximum over windows of `size` pixels; padding counts as -inf, that is, it is never the maximum."""
 
     def shifted(x):
@@ -87,7 +98,11 @@ def _shifted(
     """For each place of a window, row by row, the map of the pixels that stand there in the windows."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
     rows, columns = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
-    return [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(size) for j in range(size)]
+    return [
+        x[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
 
 
 def _sides(padding: int | Padding) -> Padding:

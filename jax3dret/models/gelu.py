@@ -35,7 +35,9 @@ def _forward(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[A
     return gelu(x), x
 
 
-def _backward(x: Float[Array, "*shape"], grad: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"]]:
+def _backward(
+    x: Float[Array, "*shape"], grad: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"]]:
     wide = x.astype(jnp.float32)
     # exp(-x²/2) underflows to 0 before x² overflows, but inf * 0 is NaN: beyond 1e3 the second term is 0.
     bounded = jnp.clip(wide, -1e3, 1e3)

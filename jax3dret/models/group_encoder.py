@@ -53,7 +53,9 @@ class GroupEncoder(nn.Module):
         again = partial(jax.checkpoint, prevent_cse=False, policy=keep_index)
 
         def moments1():
-            return _pooled(*lax.map(again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1)), slices))
+            return _pooled(
+                *lax.map(again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1)), slices)
+            )
 
         factor1, shift1 = BatchNorm(not train, name="norm1").affine(d1, rows, moments1)
         first_params = (w1 * factor1, b1 * factor1 + shift1, w2, b2, w3, b3)
@@ -61,9 +63,9 @@ class GroupEncoder(nn.Module):
 
         def second(y: Float[Array, "B g K d3"]) -> Float[Array, "B g D"]:
             z = nn.relu(y * factor2 + shift2).astype(self.dtype).reshape(-1, d3)
-            return max_pool((z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)).reshape(
-                *y.shape[:2], -1
-            )
+            return max_pool(
+                (z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)
+            ).reshape(*y.shape[:2], -1)
 
         first = partial(_first_half, self.dtype)
         if not train:
@@ -73,10 +75,14 @@ class GroupEncoder(nn.Module):
             y, mean, variance = _map_with_moments(first, first_params, slices)
             factor2, shift2 = normalise.affine(d3, rows, lambda: (mean, variance))
             tokens = lax.map(again(second), y)
-        return tokens.swapaxes(0, 1).reshape(*groups.shape[:2], self.features) + b4.astype(self.dtype)
+        return tokens.swapaxes(0, 1).reshape(*groups.shape[:2], self.features) + b4.astype(
+            self.dtype
+        )
 
 
-def _first_half(dtype: str, params: tuple[Array, ...], x: Float[Array, "B g K C"]) -> Float[Array, "B g K d3"]:
+def _first_half(
+    dtype: str, params: tuple[Array, ...], x: Float[Array, "B g K C"]
+) -> Float[Array, "B g K d3"]:
     """y of a slice; BN1 is in w1 and b1 already."""
     w1, b1, w2, b2, w3, b3 = (param.astype(dtype) for param in params)
     size, width = x.shape[2], w2.shape[1]
@@ -136,7 +142,9 @@ class _Linear(nn.Module):
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
         init = uniform_fan_in(self.fan_in)
-        return self.param("kernel", init, (self.fan_in, self.features)), self.param("bias", init, (self.features,))
+        return self.param("kernel", init, (self.fan_in, self.features)), self.param(
+            "bias", init, (self.features,)
+        )
 
 
 def _slice(groups: Float[Array, "B G K C"]) -> Float[Array, "S B g K C"]:

@@ -85,7 +85,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def affine(
-        self, width: int, rows: int, moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]] | None
+        self,
+        width: int,
+        rows: int,
+        moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]] | None,
     ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
         """The normalisation as x * factor + shift, for a caller that applies it along with something else.
 
@@ -98,7 +101,9 @@ class BatchNorm(nn.Module):
         mean, var = running_mean.value, running_var.value
         if not self.use_running_average and not self.is_initializing():
             if rows < 2:
-                raise ConfigError(f"BatchNorm: training on a single row of width {width}; use a batch of 2 or more")
+                raise ConfigError(
+                    f"BatchNorm: training on a single row of width {width}; use a batch of 2 or more"
+                )
             if moments is None:
                 raise ValueError("BatchNorm.affine: training needs the moments of the batch")
             mean, var = moments()
@@ -138,7 +143,9 @@ class DropPath(nn.Module):
         if not train or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        mask = jax.random.bernoulli(self.make_rng("drop_path"), keep, (x.shape[0],) + (1,) * (x.ndim - 1))
+        mask = jax.random.bernoulli(
+            self.make_rng("drop_path"), keep, (x.shape[0],) + (1,) * (x.ndim - 1)
+        )
         return x * (mask / keep).astype(x.dtype)
 
 
@@ -158,7 +165,9 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
         if self.activation not in ACTIVATIONS:
-            raise ConfigError(f"Mlp: activation {self.activation!r}; one of {', '.join(ACTIVATIONS)} would be right")
+            raise ConfigError(
+                f"Mlp: activation {self.activation!r}; one of {', '.join(ACTIVATIONS)} would be right"
+            )
         hidden = ACTIVATIONS[self.activation](Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
         return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(hidden)
 
@@ -178,9 +187,13 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         width = x.shape[-1]
         if width % self.num_heads:
-            raise ConfigError(f"attention: width {width} is not a multiple of num_heads {self.num_heads}")
+            raise ConfigError(
+                f"attention: width {width} is not a multiple of num_heads {self.num_heads}"
+            )
         qkv = Dense(3 * width, use_bias=self.qkv_bias, dtype=self.dtype, name="qkv")(x)
-        return Dense(width, dtype=self.dtype, name="proj")(self_attention(qkv, self.num_heads, self.causal))
+        return Dense(width, dtype=self.dtype, name="proj")(
+            self_attention(qkv, self.num_heads, self.causal)
+        )
 
 
 class Block(nn.Module):

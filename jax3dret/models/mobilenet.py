@@ -37,7 +37,9 @@ class MobileNetV2(nn.Module):
         number = 0
         for width, (expansion, blocks, stride) in zip(channels, STAGES, strict=True):
             for i in range(blocks):
-                x = InvertedResidual(width, expansion, stride if i == 0 else 1, self.dtype, name=f"block{number}")(x)
+                x = InvertedResidual(
+                    width, expansion, stride if i == 0 else 1, self.dtype, name=f"block{number}"
+                )(x)
                 number += 1
         return global_average(nn.relu6(_conv(x, last, 1, 1, self.dtype, "last")))
 
@@ -61,7 +63,13 @@ class InvertedResidual(nn.Module):
 
 
 def _conv(
-    x: Float[Array, "B H W C"], features: int, size: int, stride: int, dtype: str, name: str, depthwise: bool = False
+    x: Float[Array, "B H W C"],
+    features: int,
+    size: int,
+    stride: int,
+    dtype: str,
+    name: str,
+    depthwise: bool = False,
 ) -> Float[Array, "B h w D"]:
     """A convolution with bias, padded so that the output has ceil(side / stride) rows and columns.
 
@@ -73,4 +81,6 @@ def _conv(
         return total // 2, total - total // 2
 
     padding = (sides(x.shape[1]), sides(x.shape[2]))
-    return Conv(features, size, stride, padding, depthwise, use_bias=True, dtype=dtype, name=name)(x)
+    return Conv(features, size, stride, padding, depthwise, use_bias=True, dtype=dtype, name=name)(
+        x
+    )

@@ -23,7 +23,13 @@ from jax3dret.core.types import ConfigError
 from jax3dret.models import view_selector
 from jax3dret.models.layers import check_rate
 from jax3dret.models.pool import max_pool
-from jax3dret.models.view_graph import SELF_LOOPS, GlobalAttention, Linear, LocalGraph, neighbourhood
+from jax3dret.models.view_graph import (
+    SELF_LOOPS,
+    GlobalAttention,
+    Linear,
+    LocalGraph,
+    neighbourhood,
+)
 from jax3dret.models.view_pooling import AttentionPooling, VitPooling
 from jax3dret.models.view_selector import ClassScoreSelector, PrototypeSelector, Selection
 from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, leaky_relu, level_sizes, nearest_views
@@ -109,14 +115,20 @@ class MVHGNN(nn.Module):
         return self.out_dim
 
     def __call__(
-        self, features: Float[Array, "B V D"], positions: Float[Array, "*B V 3"], train: bool = False
+        self,
+        features: Float[Array, "B V D"],
+        positions: Float[Array, "*B V 3"],
+        train: bool = False,
     ) -> Float[Array, "B E"]:
         """The descriptor."""
         return self.outputs(features, positions, train).descriptor
 
     @nn.compact
     def outputs(
-        self, features: Float[Array, "B V D"], positions: Float[Array, "*B V 3"], train: bool = False
+        self,
+        features: Float[Array, "B V D"],
+        positions: Float[Array, "*B V 3"],
+        train: bool = False,
     ) -> MVHGNNOutput:
         """The descriptor, and which views it comes from."""
         self._check(features, positions)
@@ -142,7 +154,11 @@ class MVHGNN(nn.Module):
         )
 
     def _graph(
-        self, features: Float[Array, "B V D"], x: Float[Array, "B V W"], positions: Float[Array, "*B V 3"], train: bool
+        self,
+        features: Float[Array, "B V D"],
+        x: Float[Array, "B V W"],
+        positions: Float[Array, "*B V 3"],
+        train: bool,
     ) -> tuple[Float[Array, "B P"], Float[Array, "B V"], list[Selection]]:
         """Maxima of the levels side by side, scores of the views, and the selections."""
         views = x.shape[1]
@@ -172,7 +188,9 @@ class MVHGNN(nn.Module):
         if order is not None and selections:
             given = jnp.argsort(order, axis=-1)[:, None]
             first = selections[0]
-            selections[0] = first._replace(assignment=jnp.take_along_axis(first.assignment, given, axis=-1))
+            selections[0] = first._replace(
+                assignment=jnp.take_along_axis(first.assignment, given, axis=-1)
+            )
         scores = selections[0].assignment.max(1) if selections else _alike(features)
         return jnp.concatenate(pooled, axis=-1), scores, selections
 
@@ -191,7 +209,9 @@ class MVHGNN(nn.Module):
     def _global(self, level: int, x: Float[Array, "B V W"], train: bool) -> Float[Array, "B V W"]:
         if self.global_attention == "attention":
             return GlobalAttention(name=f"global{level}")(x)
-        return NonLocalMP(name=f"global{level}")(x, train) if self.global_attention == "viewgcn" else x
+        return (
+            NonLocalMP(name=f"global{level}")(x, train) if self.global_attention == "viewgcn" else x
+        )
 
     def _select(
         self,
@@ -208,14 +228,20 @@ class MVHGNN(nn.Module):
             view_selector.check_views(self, (name, "score", "kernel"), 1, count, features.shape[1])
             return PrototypeSelector(count, self.selector_hidden, name=name)(x, positions)
         if self.selector == "random":
-            chosen = view_selector.random_views(self._keys(features, train, level), x.shape[1], count)
+            chosen = view_selector.random_views(
+                self._keys(features, train, level), x.shape[1], count
+            )
             return view_selector.kept(x, positions, chosen)
         key = self.make_rng("selector") if train and not self.is_initializing() else None
         sampled = view_selector.sample_cameras(positions, count, key)
         if self.selector == "fps":
             return view_selector.kept(x, positions, sampled)
         view_selector.check_views(
-            self, (name, "classes", "score", "bias"), 0, count * self.selector_classes, features.shape[1]
+            self,
+            (name, "classes", "score", "bias"),
+            0,
+            count * self.selector_classes,
+            features.shape[1],
         )
         return ClassScoreSelector(self.selector_classes, name=name)(x, positions, sampled, self.k)
 
@@ -225,30 +251,48 @@ class MVHGNN(nn.Module):
             return jax.random.split(self.make_rng("selector"), features.shape[0])
         return view_selector.content_keys(features, salt)
 
-    def _pool(self, x: Float[Array, "B V W"], train: bool) -> tuple[Float[Array, "B W"], Float[Array, "B V"]]:
+    def _pool(
+        self, x: Float[Array, "B V W"], train: bool
+    ) -> tuple[Float[Array, "B W"], Float[Array, "B V"]]:
         """One of the pooling baselines, and its scores of the views."""
         if self.aggregator == "attention":
             return AttentionPooling(self.selector_hidden, name="attention")(x)
-        return VitPooling(name="vit")(x, train) if self.aggregator == "vit" else x.mean(1), _alike(x)
+        return VitPooling(name="vit")(x, train) if self.aggregator == "vit" else x.mean(1), _alike(
+            x
+        )
 
     def _check(self, features: Array, positions: Array) -> None:
         """ConfigError unless fields and shapes fit together."""
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 shown = ", ".join(map(str, allowed))
-                raise ConfigError(f"MVHGNN: {field}={getattr(self, field)!r}; one of {shown} would be right")
-        for field, least in {"out_dim": 1, "width": 0, "k": 1, "selector_hidden": 1, "head_hidden": 1}.items():
+                raise ConfigError(
+                    f"MVHGNN: {field}={getattr(self, field)!r}; one of {shown} would be right"
+                )
+        for field, least in {
+            "out_dim": 1,
+            "width": 0,
+            "k": 1,
+            "selector_hidden": 1,
+            "head_hidden": 1,
+        }.items():
             if getattr(self, field) < least:
-                raise ConfigError(f"MVHGNN: {field}={getattr(self, field)}; {least} or more would be right")
+                raise ConfigError(
+                    f"MVHGNN: {field}={getattr(self, field)}; {least} or more would be right"
+                )
         if self.selector == "viewgcn" and self.selector_classes < 1:
             raise ConfigError(
                 "MVHGNN: selector='viewgcn' scores classes: set selector_classes to those of the data set"
             )
         check_rate(self.dropout, "MVHGNN: dropout")
         if features.ndim != 3 or 0 in features.shape[1:]:
-            raise ConfigError(f"MVHGNN: features have shape {features.shape}; [B, V, D] would be right")
+            raise ConfigError(
+                f"MVHGNN: features have shape {features.shape}; [B, V, D] would be right"
+            )
         batch, views = features.shape[:2]
-        if self.nodes and not (len(self.nodes) == 2 and 1 <= self.nodes[1] <= self.nodes[0] <= views):
+        if self.nodes and not (
+            len(self.nodes) == 2 and 1 <= self.nodes[1] <= self.nodes[0] <= views
+        ):
             raise ConfigError(
                 f"MVHGNN: nodes={self.nodes} of {views} views; two numbers, none larger than the one before, would be right"
             )

@@ -47,7 +47,9 @@ def base_views(
     Raises ConfigError for another name, and where there is no such arrangement of `num_views`.
     """
     if views not in FIXED + LEARNED:
-        raise ConfigError(f"MVTN: views='{views}'; one of {', '.join(FIXED + LEARNED)} would be right")
+        raise ConfigError(
+            f"MVTN: views='{views}'; one of {', '.join(FIXED + LEARNED)} would be right"
+        )
     if num_views < 1:
         raise ConfigError(f"MVTN: num_views={num_views}; 1 or more would be right")
     if views.endswith("spherical") and num_views != 4:
@@ -97,7 +99,11 @@ class ViewSelector(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         offset = jnp.tanh(Dense(2 * count, name="linear4")(x))
         reach = (180.0, 89.9) if direct else (180.0 / count, 90.0)
-        return Views(azimuth + reach[0] * offset[:, :count], elevation + reach[1] * offset[:, count:], distance)
+        return Views(
+            azimuth + reach[0] * offset[:, :count],
+            elevation + reach[1] * offset[:, count:],
+            distance,
+        )
 
 
 class Mvtn(nn.Module):
@@ -137,7 +143,12 @@ class Mvtn(nn.Module):
         else:
             features = jnp.zeros((points.shape[0], 0), jnp.float32)
         return ViewSelector(
-            self.views, self.num_views, self.elevation, self.distance, self.dropout, name="view_selector"
+            self.views,
+            self.num_views,
+            self.elevation,
+            self.distance,
+            self.dropout,
+            name="view_selector",
         )(features, train)
 
 

@@ -68,7 +68,9 @@ class PointBert(nn.Module):
     @nn.compact
     def __call__(self, points: Float[Array, "B N C"], train: bool = False) -> Float[Array, "B D"]:
         groups, centres = self.group(points, train)
-        encoder = GroupEncoder(self.encoder_dims, tuple(self.group_widths), self.dtype, name="encoder")
+        encoder = GroupEncoder(
+            self.encoder_dims, tuple(self.group_widths), self.dtype, name="encoder"
+        )
         tokens = encoder(groups, train)
         self.sow("intermediates", "group_tokens", tokens)
         tokens = Dense(self.trans_dim, dtype=self.dtype, name="reduce_dim")(tokens)
@@ -82,7 +84,9 @@ class PointBert(nn.Module):
         for i in range(self.depth):
             rate = self.drop_path_rate * i / max(self.depth - 1, 1)
             # The position goes in again before every block, not only before the first.
-            x = block(self.num_heads, drop_path=rate, dtype=self.dtype, name=f"block{i}")(x + position, train)
+            x = block(self.num_heads, drop_path=rate, dtype=self.dtype, name=f"block{i}")(
+                x + position, train
+            )
         x = LayerNorm(name="norm")(x).astype(jnp.float32)
         embedding = jnp.concatenate([x[:, 0], x[:, 1:].max(1)], -1)
         finite = jnp.isfinite(points).all((1, 2))
@@ -115,7 +119,9 @@ class PointBert(nn.Module):
     def prepend(self, name: str, init, tokens: Float[Array, "B G D"]) -> Float[Array, "B T D"]:
         """Puts the learned vector `name` before the tokens of every cloud."""
         first = self.param(name, init, (1, 1, self.trans_dim)).astype(tokens.dtype)
-        return jnp.concatenate([jnp.broadcast_to(first, (tokens.shape[0], 1, self.trans_dim)), tokens], 1)
+        return jnp.concatenate(
+            [jnp.broadcast_to(first, (tokens.shape[0], 1, self.trans_dim)), tokens], 1
+        )
 
 
 class PointProjection(nn.Module):

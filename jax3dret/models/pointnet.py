@@ -43,7 +43,11 @@ class TransformNet(nn.Module):
                 x = nn.relu(BatchNorm(not train, name=f"norm{i}")(x))
         x = max_pool(x)
         for i, width in enumerate(self.fc):
-            x = nn.relu(BatchNorm(not train, name=f"fc_norm{i}")(Dense(width, dtype=self.dtype, name=f"fc{i}")(x)))
+            x = nn.relu(
+                BatchNorm(not train, name=f"fc_norm{i}")(
+                    Dense(width, dtype=self.dtype, name=f"fc{i}")(x)
+                )
+            )
         x = Dense(k * k, name=f"fc{len(self.fc)}")(x.astype("float32"))
         return x.reshape(-1, k, k) + jnp.eye(k)
 
@@ -74,9 +78,13 @@ class PointNet(nn.Module):
     def __call__(self, points: Float[Array, "B N 3"], train: bool = False) -> PointNetOutput:
         check_rate(self.dropout, "PointNet: dropout")
         if points.ndim != 3 or points.shape[-1] != 3 or not points.shape[1]:
-            raise ConfigError(f"PointNet: points of shape {points.shape}; [B, N, 3] with N of 1 or more would be right")
+            raise ConfigError(
+                f"PointNet: points of shape {points.shape}; [B, N, 3] with N of 1 or more would be right"
+            )
         if not self.widths or self.num_classes < 1:
-            raise ConfigError(f"PointNet: widths={self.widths}, num_classes={self.num_classes}; one or more of each")
+            raise ConfigError(
+                f"PointNet: widths={self.widths}, num_classes={self.num_classes}; one or more of each"
+            )
         finite = jnp.isfinite(points).all((1, 2))
         # Zeros for clouds that are marked below: a NaN would reach the other clouds through BatchNorm.
         x = jnp.where(finite[:, None, None], points.astype(jnp.float32), 0.0)
@@ -101,7 +109,9 @@ class PointNet(nn.Module):
         mark = jnp.where(finite, 0.0, jnp.nan)[:, None]
         return PointNetOutput(logits + mark, feature.astype(jnp.float32) + mark)
 
-    def _straighten(self, x: Float[Array, "B N k"], train: bool, name: str) -> Float[Array, "B N k"]:
+    def _straighten(
+        self, x: Float[Array, "B N k"], train: bool, name: str
+    ) -> Float[Array, "B N k"]:
         """Every point (a column vector) multiplied by its cloud's matrix."""
         matrix = TransformNet(self.widths, self.fc, self.dtype, name=name)(x, train)
         return jnp.einsum("bij,bnj->bni", matrix.astype(x.dtype), x)

@@ -36,15 +36,24 @@ class GroupDense(nn.Module):
 
     @nn.compact
     def __call__(
-        self, relative: Float[Array, "B S K 3"], values: Float[Array, "B N C"] | None, members: Int[Array, "B S K"]
+        self,
+        relative: Float[Array, "B S K 3"],
+        values: Float[Array, "B N C"] | None,
+        members: Int[Array, "B S K"],
     ) -> Float[Array, "B S K D"]:
         fan_in = 3 + (0 if values is None else values.shape[-1])
-        kernel = self.param("kernel", uniform_fan_in(fan_in), (fan_in, self.features)).astype(self.dtype)
+        kernel = self.param("kernel", uniform_fan_in(fan_in), (fan_in, self.features)).astype(
+            self.dtype
+        )
         bias = self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
-        y = (relative.reshape(-1, 3).astype(self.dtype) @ kernel[:3]).reshape(*members.shape, self.features) + bias
+        y = (relative.reshape(-1, 3).astype(self.dtype) @ kernel[:3]).reshape(
+            *members.shape, self.features
+        ) + bias
         if values is None:
             return y
-        of_point = (values.reshape(-1, fan_in - 3) @ kernel[3:]).reshape(*values.shape[:2], self.features)
+        of_point = (values.reshape(-1, fan_in - 3) @ kernel[3:]).reshape(
+            *values.shape[:2], self.features
+        )
         # One ball with all points takes each as it comes: nothing to gather.
         whole = members.shape[1] == 1 and members.shape[2] == values.shape[1]
         return y + (of_point[:, None] if whole else gather(of_point, members))
@@ -93,7 +102,9 @@ class SetAbstraction(nn.Module):
     ) -> tuple[Float[Array, "B S 3"], Float[Array, "B S D"]]:
         if self.npoint is None:
             centres = jnp.zeros_like(position[:, :1])
-            members = jnp.broadcast_to(jnp.arange(position.shape[1]), (position.shape[0], 1, position.shape[1]))
+            members = jnp.broadcast_to(
+                jnp.arange(position.shape[1]), (position.shape[0], 1, position.shape[1])
+            )
             relative = position[:, None]
         else:
             key = self.make_rng("fps") if self.fps_start == "random" else None
@@ -156,11 +167,19 @@ class PointNet2(nn.Module):
         position, values = points.astype(jnp.float32), None
         for i in range(2):
             position, values = level(
-                self.npoint[i], self.radius[i], self.nsample[i], self.mlp[i], start, self.dtype, name=f"sa{i + 1}"
+                self.npoint[i],
+                self.radius[i],
+                self.nsample[i],
+                self.mlp[i],
+                start,
+                self.dtype,
+                name=f"sa{i + 1}",
             )(position, values, train)
             self.sow("intermediates", f"position{i + 1}", position)
             self.sow("intermediates", f"values{i + 1}", values)
-        _, values = level(None, 0.0, 0, self.mlp[2], dtype=self.dtype, name="sa3")(position, values, train)
+        _, values = level(None, 0.0, 0, self.mlp[2], dtype=self.dtype, name="sa3")(
+            position, values, train
+        )
         x = values[:, 0]
         self.sow("intermediates", "values3", x)
         if self.feature == "fc":
@@ -174,9 +193,16 @@ class PointNet2(nn.Module):
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ConfigError unless the fields and the shape of the points fit together."""
         if self.feature not in ("fc", "global"):
-            raise ConfigError(f"PointNet2: feature={self.feature!r}; 'fc' or 'global' would be right")
-        if any(len(field) != 2 for field in (self.npoint, self.radius, self.nsample)) or len(self.mlp) != 3:
-            raise ConfigError("PointNet2: npoint, radius and nsample need two entries each and mlp three")
+            raise ConfigError(
+                f"PointNet2: feature={self.feature!r}; 'fc' or 'global' would be right"
+            )
+        if (
+            any(len(field) != 2 for field in (self.npoint, self.radius, self.nsample))
+            or len(self.mlp) != 3
+        ):
+            raise ConfigError(
+                "PointNet2: npoint, radius and nsample need two entries each and mlp three"
+            )
         if not all(self.mlp) or (self.feature == "fc" and not self.fc):
             raise ConfigError(f"PointNet2: mlp={self.mlp}, fc={self.fc}; a list of widths is empty")
         if len(shape) != 3 or shape[-1] != 3:

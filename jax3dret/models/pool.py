@@ -21,7 +21,9 @@ def max_pool(x: Float[Array, "G K D"]) -> Float[Array, "G D"]:
     return x.max(1)
 
 
-def _forward(x: Float[Array, "G K D"]) -> tuple[Float[Array, "G D"], tuple[Int32[Array, "G 1 D"], Int32[Array, "K 1"]]]:
+def _forward(
+    x: Float[Array, "G K D"],
+) -> tuple[Float[Array, "G D"], tuple[Int32[Array, "G 1 D"], Int32[Array, "K 1"]]]:
     largest = x.max(1, keepdims=True)
     size = x.shape[1]
     member = jnp.arange(size, dtype=jnp.int32)[:, None]

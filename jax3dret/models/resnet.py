@@ -43,7 +43,9 @@ class ResNet(nn.Module):
         for stage, count in enumerate(self.stage_sizes):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
-                x = BasicBlock(self.width << stage, stride, self.dtype, name=f"layer{stage + 1}_{i}")(x, train)
+                x = BasicBlock(
+                    self.width << stage, stride, self.dtype, name=f"layer{stage + 1}_{i}"
+                )(x, train)
             self.sow("intermediates", f"layer{stage + 1}", x)
         features = global_average(x)
         if not self.num_classes:

@@ -67,7 +67,9 @@ def check_tuning(mode: str, num_prompts: int) -> None:
     """Raises ConfigError where a mode leaves prompts as they started, noise that every sketch attends to, or has none to train."""
     trained = TRAINED[_mode(mode)]
     if num_prompts and PROMPTS not in trained and mode != "all":
-        raise ConfigError(f"sketch tuning '{mode}' never trains the tower's {num_prompts} prompts; set num_prompts=0")
+        raise ConfigError(
+            f"sketch tuning '{mode}' never trains the tower's {num_prompts} prompts; set num_prompts=0"
+        )
     if PROMPTS in trained and not num_prompts:
         raise ConfigError(
             f"sketch tuning '{mode}' trains prompts, and the tower has none; a PromptedVisionTower with num_prompts=3 has"
@@ -88,7 +90,9 @@ def with_tower(params: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str
     Raises ConfigError with the first parameters that do not fit.
     """
     own, new = _shapes(params["tower"]), _shapes(vision)
-    if wrong := [name for name in sorted(own.keys() | new.keys()) if own.get(name) != new.get(name)]:
+    if wrong := [
+        name for name in sorted(own.keys() | new.keys()) if own.get(name) != new.get(name)
+    ]:
         name = wrong[0]
         raise ConfigError(
             f"sketch tower: the imported weights do not fit, {len(wrong)} parameters differ; {name} is "
@@ -99,7 +103,9 @@ def with_tower(params: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str
 
 def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(dict(tree))
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves
+    }
 
 
 class PromptedVisionTower(nn.Module):
@@ -173,7 +179,11 @@ class PromptedVisionTower(nn.Module):
 
         shape = (self.num_prompts, inner)
         prompts = ready(self.param("prompts", start, shape))
-        deep = ready(self.param("deep_prompts", start, (self.depth - 1, *shape))) if self.deep else None
+        deep = (
+            ready(self.param("deep_prompts", start, (self.depth - 1, *shape)))
+            if self.deep
+            else None
+        )
         return tower(image, prompts, deep_prompts=deep, position=self.position)
 
     def _projection(self) -> Callable[[Array], Array]:
@@ -215,7 +225,9 @@ class SmallViT(nn.Module):
     def __call__(self, image: Float[Array, "B S S 3"], train: bool = False) -> Float[Array, "B D"]:
         self._check(image.shape)
         x = self._stem(image).reshape(len(image), -1, self.width)
-        x = x + self.param("position_embedding", nn.initializers.normal(0.02), x.shape[1:]).astype(self.dtype)
+        x = x + self.param("position_embedding", nn.initializers.normal(0.02), x.shape[1:]).astype(
+            self.dtype
+        )
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(
@@ -250,7 +262,9 @@ class SmallViT(nn.Module):
                 f"SmallViT: width {self.width}, num_heads {self.num_heads}; a multiple of 8 would be right, and num_heads below 64"
             )
         if shape[1:] != (side, side, 3):
-            raise ConfigError(f"SmallViT: images of shape {shape}; [B, {side}, {side}, 3] would be right")
+            raise ConfigError(
+                f"SmallViT: images of shape {shape}; [B, {side}, {side}, 3] would be right"
+            )
         check_rate(self.drop_path, "SmallViT: drop_path")
 
 
@@ -322,7 +336,9 @@ def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]
     if name == "normal":
         return nn.initializers.normal(1.0)
     if name != "xavier_uniform":
-        raise ConfigError(f"PromptedVisionTower: prompt_init '{name}'; xavier_uniform or normal would be right")
+        raise ConfigError(
+            f"PromptedVisionTower: prompt_init '{name}'; xavier_uniform or normal would be right"
+        )
     bound = math.sqrt(6 / (3 * patch_size**2 + width))
 
     def init(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

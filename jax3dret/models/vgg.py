@@ -39,13 +39,17 @@ class Vgg(nn.Module):
         return self.stages[-1][0]
 
     @nn.compact
-    def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B *shape"]:
+    def __call__(
+        self, image: Float[Array, "B H W 3"], train: bool = False
+    ) -> Float[Array, "B *shape"]:
         x = image
         for stage, (width, count) in enumerate(self.stages, start=1):
             if stage > 1:
                 x = max_pool(x, 2, stride=2)
             for i in range(1, count + 1):
-                conv = Conv(width, 3, padding=1, use_bias=True, dtype=self.dtype, name=f"conv{stage}_{i}")
+                conv = Conv(
+                    width, 3, padding=1, use_bias=True, dtype=self.dtype, name=f"conv{stage}_{i}"
+                )
                 x = nn.relu(conv(x))
         if not self.num_classes:
             return x.astype(jnp.float32)

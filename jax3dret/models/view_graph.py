@@ -50,7 +50,9 @@ def neighbourhood(positions: Float[Array, "B V 3"], k: int) -> Bool[Array, "B V 
     return (near[..., None] == jnp.arange(views)).any(-2)
 
 
-def masked_softmax(scores: Float[Array, "*lead V"], mask: Bool[Array, "*lead V"]) -> Float[Array, "*lead V"]:
+def masked_softmax(
+    scores: Float[Array, "*lead V"], mask: Bool[Array, "*lead V"]
+) -> Float[Array, "*lead V"]:
     """Softmax over the last axis where `mask` is True, exactly 0 elsewhere; a row without any True is all 0.
 
     A score outside the mask has no influence, even if it is NaN; one inside makes its row NaN.
@@ -75,13 +77,17 @@ def adjacency(
     """
     if self_loop not in SELF_LOOPS:
         raise ConfigError(f"self_loop='{self_loop}'; one of {', '.join(SELF_LOOPS)} would be right")
-    similar = jnp.einsum("bif,bjf->bij", features, features, precision=EXACT) / math.sqrt(features.shape[-1])
+    similar = jnp.einsum("bif,bjf->bij", features, features, precision=EXACT) / math.sqrt(
+        features.shape[-1]
+    )
     mask = jnp.broadcast_to(mask, similar.shape)
     if self_loop == "member":
         return masked_softmax(similar, mask)
     own = jnp.eye(features.shape[1], dtype=bool)
     others = mask & ~own
-    return (masked_softmax(similar, others) + own) / jnp.where(others.any(-1, keepdims=True), 2.0, 1.0)
+    return (masked_softmax(similar, others) + own) / jnp.where(
+        others.any(-1, keepdims=True), 2.0, 1.0
+    )
 
 
 class LocalGraph(nn.Module):
@@ -100,7 +106,11 @@ class LocalGraph(nn.Module):
         weights = adjacency(features, mask, self.self_loop)
         self.sow("intermediates", "adjacency", weights)
         mixed = jnp.einsum("bij,bjf->bif", weights, features, precision=EXACT)
-        return leaky_relu(BatchNorm(not train, name="norm")(Linear(self.width, use_bias=False, name="linear")(mixed)))
+        return leaky_relu(
+            BatchNorm(not train, name="norm")(
+                Linear(self.width, use_bias=False, name="linear")(mixed)
+            )
+        )
 
 
 class GlobalAttention(nn.Module):

@@ -33,7 +33,9 @@ class AttentionPooling(nn.Module):
     hidden: int = 256
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B V F"]) -> tuple[Float[Array, "B F"], Float[Array, "B V"]]:
+    def __call__(
+        self, features: Float[Array, "B V F"]
+    ) -> tuple[Float[Array, "B F"], Float[Array, "B V"]]:
         """The mean and the weights."""
         x = jnp.tanh(Linear(self.hidden, use_bias=False, name="hidden")(features))
         weights = nn.softmax(Linear(1, use_bias=False, name="score")(x)[..., 0])
@@ -79,13 +81,19 @@ class MeanViews(nn.Module):
         return self.dim
 
     def __call__(
-        self, features: Float[Array, "B V D"], positions: Float[Array, "*B V 3"], train: bool = False
+        self,
+        features: Float[Array, "B V D"],
+        positions: Float[Array, "*B V 3"],
+        train: bool = False,
     ) -> Float[Array, "B D"]:
         """The descriptor."""
         return self.outputs(features, positions, train).descriptor
 
     def outputs(
-        self, features: Float[Array, "B V D"], positions: Float[Array, "*B V 3"], train: bool = False
+        self,
+        features: Float[Array, "B V D"],
+        positions: Float[Array, "*B V 3"],
+        train: bool = False,
     ) -> MeanOutput:
         """The descriptor; all views count alike. Raises ConfigError for features of another width."""
         del positions, train

@@ -47,7 +47,9 @@ class PrototypeSelector(nn.Module):
     hidden: int = 256
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B V D"], positions: Float[Array, "B V 3"]) -> Selection:
+    def __call__(
+        self, features: Float[Array, "B V D"], positions: Float[Array, "B V 3"]
+    ) -> Selection:
         hidden = leaky_relu(Linear(self.hidden, name="hidden")(features))
         scores = Linear(self.count, name="score")(hidden)
         assignment = nn.softmax(scores.swapaxes(1, 2))
@@ -55,7 +57,9 @@ class PrototypeSelector(nn.Module):
 
 
 def weighted(
-    features: Float[Array, "B V D"], positions: Float[Array, "B V 3"], assignment: Float[Array, "B K V"]
+    features: Float[Array, "B V D"],
+    positions: Float[Array, "B V 3"],
+    assignment: Float[Array, "B K V"],
 ) -> Selection:
     """Means of features and positions under the rows of `assignment`."""
     return Selection(
@@ -65,9 +69,13 @@ def weighted(
     )
 
 
-def kept(features: Float[Array, "B V D"], positions: Float[Array, "B V 3"], chosen: Int32[Array, "B K"]) -> Selection:
+def kept(
+    features: Float[Array, "B V D"], positions: Float[Array, "B V 3"], chosen: Int32[Array, "B K"]
+) -> Selection:
     """These views as they are; their rows of the assignment are 1 at one view."""
-    return Selection(gather(features, chosen), gather(positions, chosen), _one_hot(chosen, features.shape[1]))
+    return Selection(
+        gather(features, chosen), gather(positions, chosen), _one_hot(chosen, features.shape[1])
+    )
 
 
 def random_views(keys: Key[Array, " B"], views: int, count: int) -> Int32[Array, "B count"]:
@@ -83,7 +91,9 @@ def content_keys(features: Float[Array, "B V F"], salt: int) -> Key[Array, " B"]
     """
     strongest = jnp.argmax(features, axis=-1).astype(jnp.uint32)
 
-    def mix(total: UInt32[Array, " B"], channel: UInt32[Array, " B"]) -> tuple[UInt32[Array, " B"], None]:
+    def mix(
+        total: UInt32[Array, " B"], channel: UInt32[Array, " B"]
+    ) -> tuple[UInt32[Array, " B"], None]:
         return total * jnp.uint32(0x01000193) ^ channel, None
 
     start = jnp.full(features.shape[:1], 0x811C9DC5, jnp.uint32)
@@ -109,7 +119,9 @@ class ClassScoreSelector(nn.Module):
         k: int,
     ) -> Selection:
         candidates = gather(nearest_views(positions, min(k, features.shape[1])), sampled)
-        selected, scores, where = ViewSelector(self.num_classes, name="classes")(features, positions, candidates)
+        selected, scores, where = ViewSelector(self.num_classes, name="classes")(
+            features, positions, candidates
+        )
         best = jnp.argmax(nn.softmax(lax.stop_gradient(scores)).max(-1), axis=-1)
         chosen = jnp.take_along_axis(candidates, best[..., None], axis=-1)[..., 0]
         return Selection(selected, where, _one_hot(chosen, features.shape[1]), scores)
@@ -123,7 +135,9 @@ def sample_cameras(
     return farthest_point_sample(positions, count, start=start, key=key)
 
 
-def check_views(module: nn.Module, path: tuple[str, ...], axis: int, needed: int, views: int) -> None:
+def check_views(
+    module: nn.Module, path: tuple[str, ...], axis: int, needed: int, views: int
+) -> None:
     """Raises ConfigError where the parameter at `path` of a trained module was made for another number of views.
 
     needed: the length of its `axis` that `views` views ask for.

@@ -73,7 +73,9 @@ def level_sizes(views: int, sampled: Sequence[int] = ()) -> tuple[int, int]:
     """
     sizes = tuple(sampled) or (max(1, views // 2), max(1, views // 4))
     if len(sizes) != 2 or not 1 <= sizes[1] <= sizes[0] <= views:
-        raise ConfigError(f"ViewGCN: sampled={sizes} of {views} views; two numbers, none larger than the one before")
+        raise ConfigError(
+            f"ViewGCN: sampled={sizes} of {views} views; two numbers, none larger than the one before"
+        )
     return sizes[0], sizes[1]
 
 
@@ -142,7 +144,9 @@ class LocalGCN(nn.Module):
         weight = Linear(1, name="edge2")(x)
         mixed = jnp.sum(weight * gather(features, neighbours), axis=2)
         self.sow("intermediates", "mixed", mixed)
-        return leaky_relu(BatchNorm(not train, name="norm")(Linear(self.width, name="linear")(mixed)))
+        return leaky_relu(
+            BatchNorm(not train, name="norm")(Linear(self.width, name="linear")(mixed))
+        )
 
 
 class NonLocalMP(nn.Module):
@@ -152,7 +156,9 @@ class NonLocalMP(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B V F"], train: bool = False) -> Float[Array, "B V F"]:
+    def __call__(
+        self, features: Float[Array, "B V F"], train: bool = False
+    ) -> Float[Array, "B V F"]:
         width = features.shape[-1]
         x = leaky_relu(PairLinear(width, name="relation0")(features))
         for i in (1, 2):
@@ -183,7 +189,9 @@ class ViewSelector(nn.Module):
     ) -> tuple[Float[Array, "B S F"], Float[Array, "B S k C"], Float[Array, "B S 3"]]:
         """Selected features, scores before the softmax, selected vertices. candidates: of each sampled camera, nearest first."""
         if self.softmax not in ("classes", "views"):
-            raise ConfigError(f"ViewSelector: softmax='{self.softmax}'; 'classes' or 'views' would be right")
+            raise ConfigError(
+                f"ViewSelector: softmax='{self.softmax}'; 'classes' or 'views' would be right"
+            )
         batch, sampled, k = candidates.shape
         width = features.shape[-1]
         values = gather(features, candidates)
@@ -191,7 +199,9 @@ class ViewSelector(nn.Module):
         x = leaky_relu(Linear(width // 2 * sampled, name="hidden")(x))
         x = Linear(self.num_classes * sampled, name="score")(x)
         scores = x.reshape(batch, k, sampled, self.num_classes).swapaxes(1, 2)
-        share = jax.nn.softmax(lax.stop_gradient(scores), axis=-1 if self.softmax == "classes" else 1)
+        share = jax.nn.softmax(
+            lax.stop_gradient(scores), axis=-1 if self.softmax == "classes" else 1
+        )
         best = jnp.argmax(share.max(-1), axis=-1)
         chosen = jnp.take_along_axis(candidates, best[..., None], axis=-1)[..., 0]
         return gather(features, chosen), scores, gather(vertices, chosen)
@@ -238,7 +248,9 @@ class ViewGCN(nn.Module):
         knn_indices: Mapping[str, Int[Array, "B M k"]] | None = None,
     ) -> Float[Array, "B D"]:
         """The descriptor: maxima over the views of the three local convolutions, side by side."""
-        return self.outputs(features, vertices, train, fps_indices=fps_indices, knn_indices=knn_indices).descriptor
+        return self.outputs(
+            features, vertices, train, fps_indices=fps_indices, knn_indices=knn_indices
+        ).descriptor
 
     @nn.compact
     def outputs(
@@ -260,7 +272,9 @@ class ViewGCN(nn.Module):
         sizes = level_sizes(features.shape[1], self.sampled)
         given = dict(knn_indices or {})
         if unknown := sorted(set(given) - set(NEIGHBOURHOODS)):
-            raise ConfigError(f"ViewGCN: knn_indices['{unknown[0]}']; the names are {', '.join(NEIGHBOURHOODS)}")
+            raise ConfigError(
+                f"ViewGCN: knn_indices['{unknown[0]}']; the names are {', '.join(NEIGHBOURHOODS)}"
+            )
         x = features.astype(jnp.float32)
         finite = jnp.isfinite(x).all((1, 2)) & jnp.isfinite(vertices).all((1, 2))
         pooled, scores = [], []
@@ -275,18 +289,33 @@ class ViewGCN(nn.Module):
                 break
             x = NonLocalMP(name=f"nonlocal{level}")(x, train)
             self.sow("intermediates", f"exchanged{level}", x)
-            sampled = fps_indices[level - 1] if fps_indices else self._sample(vertices, sizes[level - 1], train)
-            candidates = jnp.asarray(given.get(f"select{level}", gather(near, jnp.asarray(sampled))))
-            selector = ViewSelector(self.selector_classes or self.num_classes, self.softmax, name=f"selector{level}")
+            sampled = (
+                fps_indices[level - 1]
+                if fps_indices
+                else self._sample(vertices, sizes[level - 1], train)
+            )
+            candidates = jnp.asarray(
+                given.get(f"select{level}", gather(near, jnp.asarray(sampled)))
+            )
+            selector = ViewSelector(
+                self.selector_classes or self.num_classes, self.softmax, name=f"selector{level}"
+            )
             x, score, vertices = selector(x, vertices, candidates)
             scores.append(score)
-            for name, value in (("fps", sampled), ("select", candidates), ("features", x), ("vertices", vertices)):
+            for name, value in (
+                ("fps", sampled),
+                ("select", candidates),
+                ("features", x),
+                ("vertices", vertices),
+            ):
                 self.sow("intermediates", f"{name}{level}", value)
         descriptor = jnp.concatenate(pooled, axis=-1)
         descriptor = jnp.where(finite[:, None], descriptor, jnp.nan)
         x = leaky_relu(Linear(self.width, name="head0")(descriptor))
         x = nn.Dropout(self.dropout, deterministic=not train)(Linear(self.width, name="head1")(x))
-        return ViewGCNOutput(descriptor, Linear(self.num_classes, name="head2")(leaky_relu(x)), tuple(scores))
+        return ViewGCNOutput(
+            descriptor, Linear(self.num_classes, name="head2")(leaky_relu(x)), tuple(scores)
+        )
 
     def _cameras(self, features: Array, vertices: Array) -> Float[Array, "B V 3"]:
         """The cameras of every item; ConfigError unless the shapes fit together."""
@@ -302,10 +331,14 @@ class ViewGCN(nn.Module):
             )
         return jnp.broadcast_to(jnp.asarray(vertices, jnp.float32), (*shape[:2], 3))
 
-    def _sample(self, vertices: Float[Array, "B V 3"], count: int, train: bool) -> Int32[Array, "B S"]:
+    def _sample(
+        self, vertices: Float[Array, "B V 3"], count: int, train: bool
+    ) -> Int32[Array, "B S"]:
         start = self.fps_start_train if train else self.fps_start_eval
         if start not in ("zero", "random"):
-            raise ConfigError(f"ViewGCN: first sampled camera '{start}'; 'zero' or 'random' would be right")
+            raise ConfigError(
+                f"ViewGCN: first sampled camera '{start}'; 'zero' or 'random' would be right"
+            )
         drawn = start == "random" and not self.is_initializing()
         key = self.make_rng("fps") if drawn else None
         return farthest_point_sample(vertices, count, start="random" if drawn else "zero", key=key)
@@ -315,4 +348,6 @@ def _length(offset: Float[Array, "*lead 3"]) -> Float[Array, "*lead 1"]:
     """Euclidean length, with the gradient 0 at 0."""
     square = jnp.sum(jnp.square(offset), axis=-1, keepdims=True)
     there = square > 0
-    return jnp.where(there, jnp.sqrt(jnp.where(there, square, 1.0)), jnp.where(square == 0, 0.0, jnp.nan))
+    return jnp.where(
+        there, jnp.sqrt(jnp.where(there, square, 1.0)), jnp.where(square == 0, 0.0, jnp.nan)
+    )

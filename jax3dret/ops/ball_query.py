@@ -29,13 +29,17 @@ def ball_query(
     """
     check_pair("ball_query", centers, points)
     if k < 1 or not radius > 0:
-        raise ConfigError(f"ball_query: k={k}, radius={radius}; k >= 1 and a radius > 0 would be right")
+        raise ConfigError(
+            f"ball_query: k={k}, radius={radius}; k >= 1 and a radius > 0 would be right"
+        )
     centers = lax.stop_gradient(centers).astype(jnp.float32)
     points = lax.stop_gradient(points).astype(jnp.float32)
     members, total = first_members(within(centers, points, jnp.float32(radius**2)), k)
     first = lax.cond(
         jnp.all(total > 0),
         lambda: members[..., :1],
-        lambda: jnp.where(total[..., None] > 0, members[..., :1], nearest_by_sorting(centers, points, 1)),
+        lambda: jnp.where(
+            total[..., None] > 0, members[..., :1], nearest_by_sorting(centers, points, 1)
+        ),
     )
     return jnp.where(jnp.arange(k) < total[..., None], members, first)

@@ -44,7 +44,9 @@ def farthest_point_sample(
     Raises ConfigError if num is not in 1..N, if the shape is not [B, N, 3], or if start="random" comes without a key.
     """
     if points.ndim != 3 or points.shape[-1] != 3:
-        raise ConfigError(f"farthest_point_sample: points have shape {points.shape}; [B, N, 3] would be right")
+        raise ConfigError(
+            f"farthest_point_sample: points have shape {points.shape}; [B, N, 3] would be right"
+        )
     batch, count, _ = points.shape
     if not 1 <= num <= count:
         raise ConfigError(
@@ -57,7 +59,9 @@ def farthest_point_sample(
     elif start in ("zero", "pointnet2_ops"):
         first = jnp.zeros((batch,), jnp.int32)
     else:
-        raise ConfigError(f"farthest_point_sample: start={start!r}; 'zero', 'random' or 'pointnet2_ops' would be right")
+        raise ConfigError(
+            f"farthest_point_sample: start={start!r}; 'zero', 'random' or 'pointnet2_ops' would be right"
+        )
 
     xyz = lax.stop_gradient(points).astype(jnp.float32)
     norm = jnp.sum(xyz * xyz, axis=-1)
@@ -66,7 +70,9 @@ def farthest_point_sample(
         allowed &= norm > NEAR_ORIGIN
     pad = -count % BLOCK
     # Forbidden points and padding hold -1: no squared distance is below that, and none of them is ever farthest.
-    distance = jnp.pad(jnp.where(allowed, FAR, -1.0).astype(jnp.float32), ((0, 0), (0, pad)), constant_values=-1.0)
+    distance = jnp.pad(
+        jnp.where(allowed, FAR, -1.0).astype(jnp.float32), ((0, 0), (0, pad)), constant_values=-1.0
+    )
     xyz = jnp.pad(xyz.transpose(2, 0, 1), ((0, 0), (0, 0), (0, pad)))
 
     sample = functools.partial(_sample, num=num)
@@ -88,11 +94,19 @@ def farthest_point_sample(
 def _chunk(batch: int, count: int) -> int:
     """Clouds to sample together on a CPU: the largest divisor of the batch whose points fit CHUNK_POINTS, at least one."""
     limit = max(1, CHUNK_POINTS // count)
-    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= limit) if batch else 0
+    return (
+        max(size for size in range(1, batch + 1) if batch % size == 0 and size <= limit)
+        if batch
+        else 0
+    )
 
 
 def _sample(
-    xyz: Float[Array, "3 B N"], distance: Float[Array, "B N"], first: Int32[Array, " B"], *, num: int
+    xyz: Float[Array, "3 B N"],
+    distance: Float[Array, "B N"],
+    first: Int32[Array, " B"],
+    *,
+    num: int,
 ) -> Int32[Array, "B num"]:
     """The picks, given the initial distances; N is a multiple of BLOCK."""
     x, y, z = xyz

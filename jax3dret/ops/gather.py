@@ -23,5 +23,7 @@ def gather(values: Float[Array, "B N D"], indices: Int[Array, "B ..."]) -> Float
             f"gather: values {values.shape} and indices {indices.shape}; [B, N, D] and [B, ...] would be right"
         )
     flat = indices.reshape(indices.shape[0], math.prod(indices.shape[1:]))
-    rows = jax.vmap(lambda cloud, index: cloud.at[index].get(mode="clip", wrap_negative_indices=False))(values, flat)
+    rows = jax.vmap(
+        lambda cloud, index: cloud.at[index].get(mode="clip", wrap_negative_indices=False)
+    )(values, flat)
     return rows.reshape(*indices.shape, values.shape[-1])

@@ -39,7 +39,9 @@ def knn(
     check_pair("knn", queries, points)
     count = points.shape[1]
     if not 1 <= k <= count:
-        raise ConfigError(f"knn: k={k} neighbours among points of shape {points.shape}; 1 to {count} would be right")
+        raise ConfigError(
+            f"knn: k={k} neighbours among points of shape {points.shape}; 1 to {count} would be right"
+        )
     queries, points = queries.astype(jnp.float32), points.astype(jnp.float32)
     index = _nearest(lax.stop_gradient(queries), lax.stop_gradient(points), k)
     offset = gather(points, index) - queries[:, :, None, :]
@@ -52,11 +54,18 @@ def knn(
 def check_pair(name: str, queries: Array, points: Array) -> None:
     """Raise ConfigError unless the shapes are [B, M, 3] and [B, N, 3]."""
     shapes = (queries.shape, points.shape)
-    if any(len(shape) != 3 or shape[-1] != 3 for shape in shapes) or queries.shape[0] != points.shape[0]:
-        raise ConfigError(f"{name}: shapes {shapes[0]} and {shapes[1]}; [B, M, 3] and [B, N, 3] would be right")
+    if (
+        any(len(shape) != 3 or shape[-1] != 3 for shape in shapes)
+        or queries.shape[0] != points.shape[0]
+    ):
+        raise ConfigError(
+            f"{name}: shapes {shapes[0]} and {shapes[1]}; [B, M, 3] and [B, N, 3] would be right"
+        )
 
 
-def _nearest(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int) -> Int32[Array, "B M k"]:
+def _nearest(
+    queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int
+) -> Int32[Array, "B M k"]:
     """Indices of the k nearest points.
 
     A full top-k over N is slow on a CPU, so the candidates are narrowed down first. Take the minimum of each block of
@@ -77,13 +86,17 @@ def _nearest(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: i
     def narrowed() -> Array:
         square = _squares(queries, gather(points, jnp.minimum(candidates, count - 1)))
         square = jnp.where(jnp.arange(room) < total[..., None], square, jnp.inf)
-        return jnp.take_along_axis(candidates, lax.top_k(-square, k)[1], axis=-1, mode="promise_in_bounds")
+        return jnp.take_along_axis(
+            candidates, lax.top_k(-square, k)[1], axis=-1, mode="promise_in_bounds"
+        )
 
     fits = jnp.all((total >= k) & (total <= room))
     return lax.cond(fits, narrowed, lambda: nearest_by_sorting(queries, points, k))
 
 
-def _block_minima(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], rows: int) -> Float[Array, "B M W"]:
+def _block_minima(
+    queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], rows: int
+) -> Float[Array, "B M W"]:
     """Smallest squared distance of each query to each of the W blocks of `rows` points; +inf where all are NaN.
 
     The blocks are strided: neighbours in space are often neighbours in memory, and should not share a block. The minimum
@@ -113,17 +126,23 @@ def _bound(minima: Float[Array, "B M W"], k: int) -> Float[Array, "B M"]:
     return lax.bitcast_convert_type(lax.fori_loop(0, 16, halve, (low, high))[1], jnp.float32)
 
 
-def nearest_by_sorting(queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int) -> Int32[Array, "B M k"]:
+def nearest_by_sorting(
+    queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], k: int
+) -> Int32[Array, "B M k"]:
     """Indices of the k nearest points by a top-k over all of them, some queries at a time."""
 
     def part(queries: Float[Array, "m B 3"]) -> Int32[Array, "m B k"]:
         square = _squares(queries, points[None])
         return lax.top_k(-jnp.where(jnp.isnan(square), jnp.inf, square), k)[1]
 
-    return lax.map(lambda q: part(q[None])[0], queries.swapaxes(0, 1), batch_size=QUERIES_AT_ONCE).swapaxes(0, 1)
+    return lax.map(
+        lambda q: part(q[None])[0], queries.swapaxes(0, 1), batch_size=QUERIES_AT_ONCE
+    ).swapaxes(0, 1)
 
 
-def _squares(queries: Float[Array, "A B 3"], points: Float[Array, "#A B K 3"]) -> Float[Array, "A B K"]:
+def _squares(
+    queries: Float[Array, "A B 3"], points: Float[Array, "#A B K 3"]
+) -> Float[Array, "A B K"]:
     """Squared distances of each query to points of its own."""
     q = tuple(queries[..., None, axis] for axis in range(3))
     p = tuple(points[..., axis] for axis in range(3))

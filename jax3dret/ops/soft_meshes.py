@@ -81,14 +81,20 @@ def render_meshes(
     if normals not in ("face", "vertex"):
         raise ConfigError(f"render_meshes: normals='{normals}'; 'face' or 'vertex' would be right")
     if not (softness > 0 and depth_softness > 0 and faces_per_pixel > 0):
-        raise ConfigError("render_meshes: softness, depth_softness and faces_per_pixel are numbers above 0")
+        raise ConfigError(
+            "render_meshes: softness, depth_softness and faces_per_pixel are numbers above 0"
+        )
     corners = gather(vertices, faces)  # [B, F, 3, 3]
     area = jnp.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     longest = jnp.sum(jnp.square(corners - jnp.roll(corners, 1, 2)), -1).max(-1)
-    solid = face_mask & (jnp.sum(jnp.square(area), -1) > 1e-12 * jnp.square(longest))  # a sliver has no direction
+    solid = face_mask & (
+        jnp.sum(jnp.square(area), -1) > 1e-12 * jnp.square(longest)
+    )  # a sliver has no direction
     if normals == "vertex":
         shared = jnp.where(face_mask[..., None], area, 0.0)
-        total = jax.vmap(lambda f, a: jnp.zeros(vertices.shape[1:]).at[f].add(a[:, None]))(faces, shared)
+        total = jax.vmap(lambda f, a: jnp.zeros(vertices.shape[1:]).at[f].add(a[:, None]))(
+            faces, shared
+        )
         of_corner = gather(_unit(total), faces)
     else:
         of_corner = jnp.broadcast_to(_unit(area)[:, :, None], corners.shape)
@@ -96,15 +102,24 @@ def render_meshes(
     blocks = -(-size // rows)
     paint, paper = jnp.asarray(color, jnp.float32), jnp.asarray(background, jnp.float32)
     draw = functools.partial(
-        _draw_rows, nearest=min(faces_per_pixel, count), softness=softness, depth_softness=depth_softness
+        _draw_rows,
+        nearest=min(faces_per_pixel, count),
+        softness=softness,
+        depth_softness=depth_softness,
     )
 
-    def one_view(corners: Array, of_corner: Array, mask: Array, axes: Array, distance: Array) -> Array:
+    def one_view(
+        corners: Array, of_corner: Array, mask: Array, axes: Array, distance: Array
+    ) -> Array:
         flat = corners.reshape(batch, 3 * count, 3)
         seen = project(flat, axes, distance, size=size, projection=projection, fov=fov)
         seen = Projected(*(value.reshape(batch, count, 3) for value in seen))
         toward = axes[:, None, 2]
-        viewer = toward * distance[:, None, None] - corners.mean(2) if projection == "perspective" else toward
+        viewer = (
+            toward * distance[:, None, None] - corners.mean(2)
+            if projection == "perspective"
+            else toward
+        )
         facing = jnp.where(jnp.sum(of_corner.mean(2) * viewer, -1) < 0, -1.0, 1.0)[..., None, None]
         usable = mask & seen.front.all(-1)
 
@@ -123,7 +138,9 @@ def render_meshes(
     of_corner = jnp.where(face_mask[..., None, None], of_corner, 0.0)
     axes = camera_axes(azimuth, elevation, up)
     images = each_view(one_view, axes, distance, corners, of_corner, solid)
-    return mark_not_finite(images, jnp.isfinite(corners).all((1, 2, 3)), azimuth, elevation, distance)
+    return mark_not_finite(
+        images, jnp.isfinite(corners).all((1, 2, 3)), azimuth, elevation, distance
+    )
 
 
 def _draw_rows(
@@ -140,7 +157,9 @@ def _draw_rows(
 ) -> tuple[Float[Array, "B R S"], Float[Array, "B R S 3"]]:
     """Coverage in [0, 1] and mean unit normal of `rows` rows of pixels from `first` on."""
     batch = usable.shape[0]
-    row, column = jnp.meshgrid(first + jnp.arange(rows) + 0.5, jnp.arange(size) + 0.5, indexing="ij")
+    row, column = jnp.meshgrid(
+        first + jnp.arange(rows) + 0.5, jnp.arange(size) + 0.5, indexing="ij"
+    )
     column, row = column.reshape(1, -1, 1), row.reshape(1, -1, 1)
     shape = jnp.stack([seen.column, seen.row, seen.near, seen.inverse])  # [4, B, F, 3 corners]
     # Computed once and one number after the other in memory, not anew and strided for every pair of pixel and face.
@@ -152,10 +171,14 @@ def _draw_rows(
     found = lax.top_k(fading, nearest)[1]
     wall = jnp.argmax(hiding, -1)[..., None]
     exists = jnp.take_along_axis(fading, found, -1) > -jnp.inf
-    apart = (jnp.take_along_axis(hiding, wall, -1) > -jnp.inf) & ~(exists & (found == wall)).any(-1, keepdims=True)
+    apart = (jnp.take_along_axis(hiding, wall, -1) > -jnp.inf) & ~(exists & (found == wall)).any(
+        -1, keepdims=True
+    )
     found, exists = jnp.concatenate([found, wall], -1), jnp.concatenate([exists, apart], -1)
 
-    taken = gather(shape.transpose(1, 2, 0, 3).reshape(batch, -1, 12), found).reshape(*found.shape, 4, 3)
+    taken = gather(shape.transpose(1, 2, 0, 3).reshape(batch, -1, 12), found).reshape(
+        *found.shape, 4, 3
+    )
     taken = taken.transpose(3, 4, 0, 1, 2)
     cover, near, share = _over(taken, column, row, softness)  # [B, pixels, K], share: [..., 3]
     cover = jnp.where(exists, cover, 0.0)
@@ -163,7 +186,9 @@ def _draw_rows(
     for other in range(nearest + 1):
         alpha = jnp.where(cover[..., other] > alpha, cover[..., other], alpha)
         ahead = jax.nn.sigmoid((near[..., other, None] - near) / depth_softness)
-        visible = visible * jnp.where(jnp.arange(nearest + 1) == other, 1.0, 1.0 - cover[..., other, None] * ahead)
+        visible = visible * jnp.where(
+            jnp.arange(nearest + 1) == other, 1.0, 1.0 - cover[..., other, None] * ahead
+        )
     of_corner = gather(normals.reshape(batch, -1, 9), found).reshape(*found.shape, 3, 3)
     at = jnp.sum(share[..., None] * of_corner, -2)
     mixed = _unit(jnp.sum(visible[..., None] * at, -2))
@@ -171,7 +196,10 @@ def _draw_rows(
 
 
 def _over(
-    corners: Float[Array, "4 3 ..."], column: Float[Array, "..."], row: Float[Array, "..."], softness: float
+    corners: Float[Array, "4 3 ..."],
+    column: Float[Array, "..."],
+    row: Float[Array, "..."],
+    softness: float,
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "... 3"]]:
     """Of faces over pixel centres: coverage, place along the axis to the viewer, and the shares of the three corners.
 
@@ -179,7 +207,9 @@ def _over(
     pixels from the face (smoothstep of the distance). Beyond the edges, place and shares are those of the nearest corners:
     clipped and scaled to sum 1.
     """
-    x, y = ([value[k] - at for k in range(3)] for value, at in ((corners[0], column), (corners[1], row)))
+    x, y = (
+        [value[k] - at for k in range(3)] for value, at in ((corners[0], column), (corners[1], row))
+    )
     edges = [(i, (i + 1) % 3) for i in range(3)]
     # Twice the signed areas of the three triangles between the pixel and an edge; edge i is opposite corner i - 1.
     parts = [x[a] * y[b] - x[b] * y[a] for a, b in edges]
@@ -222,4 +252,6 @@ def _phong(
 def _unit(vectors: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
     """Length 1; 0 stays 0, with the gradient 0."""
     square = jnp.sum(vectors * vectors, -1, keepdims=True)
-    return vectors * jnp.where(square > 1e-24, lax.rsqrt(jnp.where(square > 1e-24, square, 1.0)), 0.0)
+    return vectors * jnp.where(
+        square > 1e-24, lax.rsqrt(jnp.where(square > 1e-24, square, 1.0)), 0.0
+    )

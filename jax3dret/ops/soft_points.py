@@ -12,7 +12,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
-from jax3dret.ops.soft_render import WHITE, between, camera_axes, check_views, each_view, mark_not_finite, project
+from jax3dret.ops.soft_render import (
+    WHITE,
+    between,
+    camera_axes,
+    check_views,
+    each_view,
+    mark_not_finite,
+    project,
+)
 
 
 def render_points(
@@ -49,9 +57,13 @@ def render_points(
     """
     distance = check_views(points, azimuth, elevation, distance, size)
     if colors is not None and colors.shape != points.shape:
-        raise ConfigError(f"render_points: colors {colors.shape} of points {points.shape}; one colour each is needed")
+        raise ConfigError(
+            f"render_points: colors {colors.shape} of points {points.shape}; one colour each is needed"
+        )
     if radius * size < 1:  # half a pixel: a disc that small reaches no pixel's centre for certain
-        raise ConfigError(f"render_points: radius={radius} at size {size}: {1 / size:.4f} or more would be right")
+        raise ConfigError(
+            f"render_points: radius={radius} at size {size}: {1 / size:.4f} or more would be right"
+        )
     if slices < 2:
         raise ConfigError(f"render_points: slices={slices}; 2 or more would be right")
     centres = jnp.arange(size, dtype=jnp.float32) + 0.5

@@ -55,7 +55,10 @@ def camera_axes(
     zero = jnp.zeros_like(az)
     right = jnp.stack([-jnp.sin(az), jnp.cos(az), zero], -1) * upright[..., None]
     toward = jnp.stack([jnp.cos(el) * jnp.cos(az), jnp.cos(el) * jnp.sin(az), jnp.sin(el)], -1)
-    above = jnp.stack([-jnp.sin(el) * jnp.cos(az), -jnp.sin(el) * jnp.sin(az), jnp.cos(el)], -1) * upright[..., None]
+    above = (
+        jnp.stack([-jnp.sin(el) * jnp.cos(az), -jnp.sin(el) * jnp.sin(az), jnp.cos(el)], -1)
+        * upright[..., None]
+    )
     axes = jnp.stack([right, above, toward], -2)
     # A direction (a, b, c) of the turned object was (a, c, -b).
     return axes if up == "z" else jnp.stack([axes[..., 0], axes[..., 2], -axes[..., 1]], -1)
@@ -85,12 +88,17 @@ def project(
         inverse = 1.0 / jnp.where(front, away - near, 1.0)
         scale = size / (2 * jnp.tan(jnp.deg2rad(fov) / 2)) * inverse
     else:
-        raise ConfigError(f"soft_render: projection='{projection}'; 'perspective' or 'parallel' would be right")
+        raise ConfigError(
+            f"soft_render: projection='{projection}'; 'perspective' or 'parallel' would be right"
+        )
     return Projected(size / 2 + x * scale, size / 2 - y * scale, near, inverse, front)
 
 
 def each_view(
-    one_view: Callable[..., Array], axes: Float[Array, "B V 3 3"], distance: Float[Array, "B V"], *arrays: Array | None
+    one_view: Callable[..., Array],
+    axes: Float[Array, "B V 3 3"],
+    distance: Float[Array, "B V"],
+    *arrays: Array | None,
 ) -> Float[Array, "B V ..."]:
     """[B, V, ...] of `one_view(*arrays, axes, distance)`, view after view; a view's inner values are not kept."""
     body = jax.checkpoint(lambda camera: one_view(*arrays, *camera))
@@ -120,7 +128,9 @@ def check_views(
     """The distance of every view. Raises ConfigError if the shapes do not fit together."""
     angles = azimuth.shape
     if shape.ndim != 3 or shape.shape[-1] != 3 or len(angles) != 2 or angles[0] != shape.shape[0]:
-        raise ConfigError(f"soft_render: shapes {shape.shape}, azimuth {angles}; [B, N, 3] and [B, V] would be right")
+        raise ConfigError(
+            f"soft_render: shapes {shape.shape}, azimuth {angles}; [B, N, 3] and [B, V] would be right"
+        )
     if elevation.shape != angles or jnp.shape(distance) not in ((), angles):
         raise ConfigError(
             f"soft_render: azimuth {angles}, elevation {elevation.shape}, distance {jnp.shape(distance)}; "

@@ -25,14 +25,20 @@ def square_distance(queries: tuple[Array, ...], points: tuple[Array, ...]) -> Ar
     return -2.0 * product + (ax * ax + ay * ay + az * az) + (bx * bx + by * by + bz * bz)
 
 
-def as_rows(points: Float[Array, "B N 3"], rows: int, *, strided: bool) -> tuple[Array, Array, Array]:
+def as_rows(
+    points: Float[Array, "B N 3"], rows: int, *, strided: bool
+) -> tuple[Array, Array, Array]:
     """x, y and z as [B, 1, rows, N/rows], padded with NaN, which is near to nothing.
 
     Column w holds the points w*rows, w*rows+1, ... or, strided, w, w+W, w+2W, ... with W columns.
     """
     batch, count, _ = points.shape
     padded = jnp.pad(points, ((0, 0), (0, -count % rows), (0, 0)), constant_values=jnp.nan)
-    table = padded.reshape(batch, rows, -1, 3) if strided else padded.reshape(batch, -1, rows, 3).swapaxes(1, 2)
+    table = (
+        padded.reshape(batch, rows, -1, 3)
+        if strided
+        else padded.reshape(batch, -1, rows, 3).swapaxes(1, 2)
+    )
     return table[:, None, ..., 0], table[:, None, ..., 1], table[:, None, ..., 2]
 
 
@@ -42,7 +48,9 @@ def as_columns(queries: Float[Array, "B M 3"]) -> tuple[Array, Array, Array]:
 
 
 def within(
-    queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], square_radius: Float[Array, "*B #M"]
+    queries: Float[Array, "B M 3"],
+    points: Float[Array, "B N 3"],
+    square_radius: Float[Array, "*B #M"],
 ) -> UInt32[Array, "B M W"]:
     """Bit n % 32 of word n // 32 says whether the squared distance to point n is at most the square_radius (inclusive).
 
@@ -55,7 +63,9 @@ def within(
     return jnp.sum(jnp.where(inside, bit, 0), axis=2, dtype=jnp.uint32)
 
 
-def first_members(words: UInt32[Array, "B M W"], k: int) -> tuple[Int32[Array, "B M k"], Int32[Array, "B M"]]:
+def first_members(
+    words: UInt32[Array, "B M W"], k: int
+) -> tuple[Int32[Array, "B M k"], Int32[Array, "B M"]]:
     """Positions of the first k set bits in ascending order, and how many are set in all.
 
     Positions from the total on mean nothing.
@@ -68,7 +78,9 @@ def first_members(words: UInt32[Array, "B M W"], k: int) -> tuple[Int32[Array, "
     word = jnp.zeros_like(slot)
     step = 1 << (width.bit_length() - 1)
     while step:
-        end = jnp.take_along_axis(ends, jnp.minimum(word + step, width) - 1, axis=-1, mode=IN_BOUNDS)
+        end = jnp.take_along_axis(
+            ends, jnp.minimum(word + step, width) - 1, axis=-1, mode=IN_BOUNDS
+        )
         word = jnp.where((word + step <= width) & (end <= slot), word + step, word)
         step //= 2
     word = jnp.minimum(word, width - 1)

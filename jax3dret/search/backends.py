@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Int
 
 from jax3dret.core.types import ConfigError, DataError
 
-MIN_TREE_ITEMS = 256  # asymmetric hashing trains 16 clusters per block and a tree needs a few leaves
+MIN_TREE_ITEMS = (
+    256  # asymmetric hashing trains 16 clusters per block and a tree needs a few leaves
+)
 _PICKLED = "scann_docids.pkl"
 
 
@@ -57,7 +59,9 @@ class Exact:
         for start in range(0, len(queries), self._chunk):
             part = queries[start : start + self._chunk]
             size = 1 << (len(part) - 1).bit_length()
-            rows = _nearest(self._vectors, self._half, np.pad(part, ((0, size - len(part)), (0, 0))), wide)
+            rows = _nearest(
+                self._vectors, self._half, np.pad(part, ((0, size - len(part)), (0, 0))), wide
+            )
             out[start : start + len(part)] = np.asarray(rows)[: len(part), :k]
         return out
 
@@ -137,7 +141,9 @@ def _valid(rows: np.ndarray, distances: np.ndarray, k: int) -> Int[np.ndarray, "
     """Rows with -1 in place of what ScaNN did not find, which it reports as row 0 at distance NaN."""
     found = np.full((len(rows), k), -1, np.int64)
     width = min(k, rows.shape[1])
-    found[:, :width] = np.where(np.isnan(distances[:, :width]), -1, rows[:, :width].astype(np.int64))
+    found[:, :width] = np.where(
+        np.isnan(distances[:, :width]), -1, rows[:, :width].astype(np.int64)
+    )
     return found
 
 

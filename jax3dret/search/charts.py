@@ -41,7 +41,11 @@ def class_color(index: int) -> str:
     # OKLab to linear sRGB (Ottosson 2020).
     long, medium, brief = (
         (lightness + p * a + q * b) ** 3
-        for p, q in ((0.3963377774, 0.2158037573), (-0.1055613458, -0.0638541728), (-0.0894841775, -1.2914855480))
+        for p, q in (
+            (0.3963377774, 0.2158037573),
+            (-0.1055613458, -0.0638541728),
+            (-0.0894841775, -1.2914855480),
+        )
     )
     linear = (
         4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * brief,
@@ -49,7 +53,8 @@ def class_color(index: int) -> str:
         -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * brief,
     )
     encoded = (
-        12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055 for c in (min(max(v, 0.0), 1.0) for v in linear)
+        12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055
+        for c in (min(max(v, 0.0), 1.0) for v in linear)
     )
     return "#" + "".join(f"{round(255 * c):02x}" for c in encoded)
 
@@ -156,18 +161,28 @@ def line_chart(
     at = [10.0**t for t in ticks(y0, y1, 3)] if log else ticks(y0, y1)
     for tick in at:
         label = f"{100 * tick:.4g} %" if percent else short(tick)
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>')
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>'
+        )
     for tick in ticks(x0, x1):
         parts.append(
             f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{x_text(tick)}</text>'
         )
     readout = []
     for index, ((line, low, high), ok) in enumerate(zip(thinned, finite, strict=True)):
-        runs = [r for r in np.split(np.arange(len(ok)), np.flatnonzero(np.diff(ok.astype(int))) + 1) if ok[r[0]]]
+        runs = [
+            r
+            for r in np.split(np.arange(len(ok)), np.flatnonzero(np.diff(ok.astype(int))) + 1)
+            if ok[r[0]]
+        ]
         for run in runs:
             if (high[run] > low[run]).any():
-                edge = [(px(line.x[i]), py(high[i])) for i in run] + [(px(line.x[i]), py(low[i])) for i in run[::-1]]
+                edge = [(px(line.x[i]), py(high[i])) for i in run] + [
+                    (px(line.x[i]), py(low[i])) for i in run[::-1]
+                ]
                 parts.append(f'<polygon class="band s{index % 6}" points="{_points(edge)}"/>')
             if len(run) > 1:
                 where = _points([(px(line.x[i]), py(line.y[i])) for i in run])
@@ -184,7 +199,9 @@ def line_chart(
                 "name": line.name,
                 "x": [x_text(v) if share else round(float(v), 1) for v in line.x[ok]],
                 "y": [f"{100 * v:.2f} %" if percent else short(v) for v in line.y[ok]],
-                "at": [[round(px(line.x[i]), 1), round(py(line.y[i]), 1)] for i in np.flatnonzero(ok)],
+                "at": [
+                    [round(px(line.x[i]), 1), round(py(line.y[i]), 1)] for i in np.flatnonzero(ok)
+                ],
             }
         )
     dropped = sum(int((~np.isfinite(np.asarray(s.y, np.float64))).sum()) for s in series)
@@ -196,7 +213,10 @@ def line_chart(
         f'{"".join(parts)}<g class="cursor"></g></svg>'
     )
     if len(series) > 1:
-        keys = "".join(f'<span><i class="key s{i % 6}"></i>{escape(s.name)}</span>' for i, s in enumerate(series))
+        keys = "".join(
+            f'<span><i class="key s{i % 6}"></i>{escape(s.name)}</span>'
+            for i, s in enumerate(series)
+        )
         body += f'<p class="keys">{keys}</p>'
     if dropped:
         body += f'<p class="missing">{dropped} logged value{"s" * (dropped > 1)} not finite, shown as gaps.</p>'
@@ -253,7 +273,11 @@ def scatter(
 
 
 def _place_names(
-    at: Float[np.ndarray, "N 2"], labels: Int[np.ndarray, " N"], names: Sequence[str], width: int, height: int
+    at: Float[np.ndarray, "N 2"],
+    labels: Int[np.ndarray, " N"],
+    names: Sequence[str],
+    width: int,
+    height: int,
 ) -> str:
     """Class names beside the median of their points, the largest classes first, none over another."""
     taken: list[tuple[float, float, float]] = []
@@ -270,7 +294,9 @@ def _place_names(
         x = min(max(float(np.median(core[:, 0])), half), width - half)
         # Above the points if there is room, else below them.
         for y in (core[:, 1].min() - 13, core[:, 1].max() + 13):
-            if 10 < y < height - 10 and not any(abs(x - u) < half + h and abs(y - v) < 16 for u, v, h in taken):
+            if 10 < y < height - 10 and not any(
+                abs(x - u) < half + h and abs(y - v) < 16 for u, v, h in taken
+            ):
                 taken.append((x, y, half))
                 written.append(
                     f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" data-c="{kind}">'
@@ -303,9 +329,13 @@ def histogram(
 
     parts = []
     for tick in ticks(0.0, 1.06 * high, 3):
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>'
+        )
         label = f"{100 * tick:.4g} %"
-        parts.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>')
+        parts.append(
+            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>'
+        )
     for tick in ticks(x0, x1):
         parts.append(
             f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{short(tick)}</text>'
@@ -331,7 +361,10 @@ def histogram(
 
 
 def heat_table(
-    rows: Sequence[str], columns: Sequence[str], counts: Int[np.ndarray, "R C"], totals: Int[np.ndarray, " R"]
+    rows: Sequence[str],
+    columns: Sequence[str],
+    counts: Int[np.ndarray, "R C"],
+    totals: Int[np.ndarray, " R"],
 ) -> str:
     """Counts as a table, each cell tinted by its share of the row's total; equal row and column: the right class."""
     head = "".join(f'<th scope="col"><span>{escape(c)}</span></th>' for c in columns)
@@ -344,7 +377,9 @@ def heat_table(
             kind = "hit" if name == other else "miss"
             text = str(count) if count else "·"
             title = escape(f"{name} taken for {other}: {count}")
-            cells.append(f'<td class="{kind}" style="--share:{share:.0f}%" title="{title}">{text}</td>')
+            cells.append(
+                f'<td class="{kind}" style="--share:{share:.0f}%" title="{title}">{text}</td>'
+            )
         lines.append(
             f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}<td class="total">{int(totals[row])}</td></tr>'
         )

@@ -50,7 +50,9 @@ class Drawings:
             DataError: the file cannot be used: one line, path first.
         """
         png = np.frombuffer(sketches.encode(sketches.read_drawing(path)), np.uint8)
-        record = sketches.Drawing(self.size)({"id": os.fspath(path), "png": png}, np.random.default_rng(0))
+        record = sketches.Drawing(self.size)(
+            {"id": os.fspath(path), "png": png}, np.random.default_rng(0)
+        )
         drawing: np.ndarray = record["sketch"]
         return drawing
 

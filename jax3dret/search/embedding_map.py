@@ -52,7 +52,9 @@ def embedding_map(
     return EmbeddingMap(points, rows, "PCA" if few else "t-SNE", explained, int((~finite).sum()))
 
 
-def principal_components(x: Float[np.ndarray, "N D"], num: int) -> tuple[Float[np.ndarray, "N num"], float]:
+def principal_components(
+    x: Float[np.ndarray, "N D"], num: int
+) -> tuple[Float[np.ndarray, "N num"], float]:
     """Scores on the first `num` principal axes, zero-padded where there are fewer, and their share of the variance.
 
     The largest loading of each axis is made positive, so that a singular vector's arbitrary sign does not flip the map.
@@ -69,7 +71,9 @@ def principal_components(x: Float[np.ndarray, "N D"], num: int) -> tuple[Float[n
     tall = len(x) >= x.shape[1]
     symmetric = centered.T @ centered if tall else centered @ centered.T
     kept = min(num, len(symmetric))
-    values, vectors = scipy.linalg.eigh(symmetric, subset_by_index=(len(symmetric) - kept, len(symmetric) - 1))
+    values, vectors = scipy.linalg.eigh(
+        symmetric, subset_by_index=(len(symmetric) - kept, len(symmetric) - 1)
+    )
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     axes = vectors if tall else centered.T @ vectors
     sign = np.sign(axes[np.abs(axes).argmax(0), np.arange(kept)])
@@ -77,7 +81,9 @@ def principal_components(x: Float[np.ndarray, "N D"], num: int) -> tuple[Float[n
     return scores, float(values.sum() / np.trace(symmetric))
 
 
-def tsne(x: Float[np.ndarray, "N D"], *, perplexity: float = 30.0, iterations: int = 500) -> Float[np.ndarray, "N 2"]:
+def tsne(
+    x: Float[np.ndarray, "N D"], *, perplexity: float = 30.0, iterations: int = 500
+) -> Float[np.ndarray, "N 2"]:
     """t-distributed stochastic neighbour embedding in two dimensions (van der Maaten and Hinton, JMLR 2008).
 
     Attraction over each point's 3 * perplexity nearest neighbours, repulsion over all pairs (exact). Starts from the
@@ -99,7 +105,9 @@ def tsne(x: Float[np.ndarray, "N D"], *, perplexity: float = 30.0, iterations: i
         pull = p / (1 + dx * dx + dy * dy)
         attraction = np.stack([np.bincount(source, pull * d, n) for d in (dx, dy)], -1)
         gradient = 4 * ((exaggeration if step < early else 1.0) * attraction - repulsion)
-        gain = np.where(np.sign(gradient) != np.sign(velocity), gain + 0.2, np.maximum(gain * 0.8, 0.01))
+        gain = np.where(
+            np.sign(gradient) != np.sign(velocity), gain + 0.2, np.maximum(gain * 0.8, 0.01)
+        )
         velocity = (0.5 if step < early else 0.8) * velocity - rate * gain * gradient
         y = (y + velocity).astype(np.float32)
         y -= y.mean(0)
@@ -160,5 +168,7 @@ def _joint_probabilities(
     source = np.repeat(np.arange(n), neighbours)
     target = near.reshape(-1)
     p = conditional.reshape(-1) / (2 * n)
-    pair, row = np.unique(np.concatenate([source * n + target, target * n + source]), return_inverse=True)
+    pair, row = np.unique(
+        np.concatenate([source * n + target, target * n + source]), return_inverse=True
+    )
     return pair // n, pair % n, np.bincount(row, np.concatenate([p, p])).astype(np.float32)

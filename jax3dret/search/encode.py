@@ -38,7 +38,13 @@ from jax3dret.search.shape_inputs import POINTS_VERSION, Points, Views
 
 Inputs = Points | Views | Drawings
 # An index may come from somebody else, and a config names code that is called: only code of this package, then.
-_OWN_CODE = ("jax3dret.models.", "jax3dret.losses.", "jax3dret.data.", "jax3dret.core.", "jax3dret.tasks.")
+_OWN_CODE = (
+    "jax3dret.models.",
+    "jax3dret.losses.",
+    "jax3dret.data.",
+    "jax3dret.core.",
+    "jax3dret.tasks.",
+)
 TRAIN = (
     "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being configs/ulip2_vicreg.py or, to search "
     "with drawings, configs/mvhgnn_shrec13.py, and give that DIR"
@@ -88,7 +94,10 @@ class Encoder:
             how = [POINTS_VERSION, self.meta["model"], self.num_points]
         else:
             own = {key: value for key, value in self.config.items() if key not in configs.spine()}
-            sides = [None if inputs is None else inputs.identity() for inputs in (self.shapes, self.drawings)]
+            sides = [
+                None if inputs is None else inputs.identity()
+                for inputs in (self.shapes, self.drawings)
+            ]
             how = [self.meta["model"], own, *sides]
         digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
         for name in sorted(self.arrays):
@@ -97,7 +106,9 @@ class Encoder:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def embed(self, rows: Shaped[np.ndarray, "N ..."], batch_size: int | None = None) -> Float[np.ndarray, "N D"]:
+    def embed(
+        self, rows: Shaped[np.ndarray, "N ..."], batch_size: int | None = None
+    ) -> Float[np.ndarray, "N D"]:
         """Embeddings float32 of shapes, of rows as `shapes` makes them, in padded batches of one size: one compilation."""
         return self._in_batches(self.shapes, rows, batch_size)
 
@@ -112,13 +123,19 @@ class Encoder:
     def _in_batches(self, inputs: Inputs, rows: np.ndarray, batch_size: int | None) -> np.ndarray:
         if rows.shape[1:] != inputs.shape or rows.dtype != inputs.dtype:
             wanted = f"{np.dtype(inputs.dtype)} [items, {', '.join(map(str, inputs.shape))}]"
-            raise DataError(f"{inputs.name}: {rows.dtype} {list(rows.shape)}; this encoder takes {wanted}")
+            raise DataError(
+                f"{inputs.name}: {rows.dtype} {list(rows.shape)}; this encoder takes {wanted}"
+            )
         size = batch_size or inputs.batch_size
         out = [np.empty((0, self.width), np.float32)]
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             padding = np.repeat(part[:1], size - len(part), axis=0)
-            out.append(np.asarray(self._embed[inputs.name](np.concatenate([part, padding])), np.float32)[: len(part)])
+            out.append(
+                np.asarray(self._embed[inputs.name](np.concatenate([part, padding])), np.float32)[
+                    : len(part)
+                ]
+            )
         return np.concatenate(out)
 
     def save(self, folder: pathlib.Path) -> None:
@@ -127,7 +144,11 @@ class Encoder:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         np.savez(beside / "model.npz", **self.arrays)  # type: ignore[arg-type]
-        for name, value in (("config", self.config), ("manifest", self.described), ("meta", self.meta)):
+        for name, value in (
+            ("config", self.config),
+            ("manifest", self.described),
+            ("meta", self.meta),
+        ):
             (beside / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
@@ -138,7 +159,10 @@ class Encoder:
             for name in ("config", "manifest", "meta"):
                 _read_json(folder / f"{name}.json")
             with np.load(folder / "model.npz", allow_pickle=False) as stored:
-                return all(name in stored and np.array_equal(stored[name], leaf) for name, leaf in self.arrays.items())
+                return all(
+                    name in stored and np.array_equal(stored[name], leaf)
+                    for name, leaf in self.arrays.items()
+                )
         except (DataError, *_UNREADABLE):
             return False
 
@@ -151,14 +175,22 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
         DataError: the checkpoint cannot be read.
     """
     workdir = pathlib.Path(weights_dir)
-    missing = [n for n in ("config.json", "manifest.json", checkpoint.FOLDER) if not (workdir / n).exists()]
+    missing = [
+        n for n in ("config.json", "manifest.json", checkpoint.FOLDER) if not (workdir / n).exists()
+    ]
     if missing:
-        raise ConfigError(f"--weights {workdir}: not a trained workdir (it has no {missing[0]}); {TRAIN}")
+        raise ConfigError(
+            f"--weights {workdir}: not a trained workdir (it has no {missing[0]}); {TRAIN}"
+        )
     config, manifest = _read_json(workdir / "config.json"), _read_json(workdir / "manifest.json")
     described: dict[str, Any] = {
-        key: manifest[key] for key in ("name", "version", "class_names", "up_axis") if key in manifest
+        key: manifest[key]
+        for key in ("name", "version", "class_names", "up_axis")
+        if key in manifest
     }
-    described["splits"] = {name: {"items": part["items"]} for name, part in manifest.get("splits", {}).items()}
+    described["splits"] = {
+        name: {"items": part["items"]} for name, part in manifest.get("splits", {}).items()
+    }
     config = portable(config)
     recipe, abstract = rebuild(config, described, workdir)
     checkpoints = checkpoint.Checkpoints(workdir)
@@ -183,7 +215,9 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         ConfigError: its config names code outside this package.
         DataError: a file is missing or broken.
     """
-    config, described, meta = (_read_json(folder / f"{name}.json") for name in ("config", "manifest", "meta"))
+    config, described, meta = (
+        _read_json(folder / f"{name}.json") for name in ("config", "manifest", "meta")
+    )
     for key, value in configs.flatten(config):
         names_code = key == "task" or (key.endswith(".name") and ":" in str(value))
         if names_code and not str(value).startswith(_OWN_CODE):
@@ -196,12 +230,16 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         with np.load(folder / "model.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except _UNREADABLE as error:
-        raise DataError(f"{folder / 'model.npz'}: cannot be read ({error}); build the index again") from None
+        raise DataError(
+            f"{folder / 'model.npz'}: cannot be read ({error}); build the index again"
+        ) from None
     used = _used(recipe, abstract, meta, folder)
     for name, leaf in _named(abstract):
         if name in used and (name not in arrays or arrays[name].shape != leaf.shape):
             found = arrays[name].shape if name in arrays else "absent"
-            raise DataError(f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index again")
+            raise DataError(
+                f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index again"
+            )
     return _encoder(config, described, meta, arrays, recipe, abstract, folder)
 
 
@@ -222,20 +260,26 @@ def _encoder(
     model = jax.tree_util.tree_map_with_path(place, abstract)
     shapes, drawings = _inputs(meta, folder)
     embed = {
-        inputs.name: functools.partial(jax.jit(functools.partial(_embedding, recipe, inputs)), model)
+        inputs.name: functools.partial(
+            jax.jit(functools.partial(_embedding, recipe, inputs)), model
+        )
         for inputs in (shapes, drawings)
         if inputs is not None
     }
     return Encoder(config, described, meta, arrays, shapes, drawings, embed)
 
 
-def _inputs(meta: Mapping[str, Any], folder: pathlib.Path) -> tuple[Points | Views, Drawings | None]:
+def _inputs(
+    meta: Mapping[str, Any], folder: pathlib.Path
+) -> tuple[Points | Views, Drawings | None]:
     """What a model reads of shapes and of drawings, from its meta. Raises ConfigError for one that embeds no files of shapes."""
     modality, up_axis = meta.get("modality"), meta.get("up_axis")
     if (modality, up_axis) == ("shape", "y"):
         return Points(int(meta["num_points"])), None
     if (modality, up_axis) != ("sketch", "z"):
-        raise ConfigError(f"{folder}: a model of {modality}, not of shapes with y up or of drawings; {TRAIN}")
+        raise ConfigError(
+            f"{folder}: a model of {modality}, not of shapes with y up or of drawings; {TRAIN}"
+        )
     untrained = _UNTRAINED.get(meta.get("stage", ""))
     if untrained == "shape":
         raise ConfigError(
@@ -245,12 +289,16 @@ def _inputs(meta: Mapping[str, Any], folder: pathlib.Path) -> tuple[Points | Vie
     return shapes, None if untrained == "sketch" else Drawings(int(meta["sketch_size"]))
 
 
-def _embedding(recipe: Recipe, inputs: Inputs, model: Mapping[str, PyTree], rows: jax.Array) -> jax.Array:
+def _embedding(
+    recipe: Recipe, inputs: Inputs, model: Mapping[str, PyTree], rows: jax.Array
+) -> jax.Array:
     found = recipe.task.embed(model["params"], model["model_state"], inputs.batch(rows))
     return found["sketch" if isinstance(inputs, Drawings) else "shape"]
 
 
-def _used(recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any], folder: pathlib.Path) -> set[str]:
+def _used(
+    recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any], folder: pathlib.Path
+) -> set[str]:
     """Paths of the arrays that the embeddings read."""
     names = [name for name, _ in _named(abstract)]
     used: set[str] = set()
@@ -260,7 +308,11 @@ def _used(recipe: Recipe, abstract: PyTree, meta: Mapping[str, Any], folder: pat
         rows = jax.ShapeDtypeStruct((1, *inputs.shape), inputs.dtype)
         traced = jax.make_jaxpr(functools.partial(_embedding, recipe, inputs))(abstract, rows).jaxpr
         read = {id(variable) for equation in traced.eqns for variable in equation.invars}
-        used |= {name for name, variable in zip(names, traced.invars, strict=False) if id(variable) in read}
+        used |= {
+            name
+            for name, variable in zip(names, traced.invars, strict=False)
+            if id(variable) in read
+        }
     return used
 
 

@@ -96,7 +96,11 @@ def build(
         encoder = encode.load_encoder(out / old.meta["encoder"]["folder"])
     else:
         raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
-    clouds = 0 if isinstance(encoder.shapes, Points) else sum(is_cloud(file.path) for file in found.files)
+    clouds = (
+        0
+        if isinstance(encoder.shapes, Points)
+        else sum(is_cloud(file.path) for file in found.files)
+    )
     if clouds:
         log.info("%d point clouds are shown to the model as discs; meshes show more", clouds)
     if old is not None and old.meta["encoder"]["identity"] != encoder.identity:
@@ -113,7 +117,13 @@ def build(
 
 
 def _update(
-    found: Scan, out: pathlib.Path, encoder: Encoder, journal: Journal, old: _Old | None, jobs: int, up_axis: str | None
+    found: Scan,
+    out: pathlib.Path,
+    encoder: Encoder,
+    journal: Journal,
+    old: _Old | None,
+    jobs: int,
+    up_axis: str | None,
 ) -> Summary:
     before = dict(zip(old.ids, old.meta["gallery"]["keys"], strict=True)) if old is not None else {}
     stored: dict[str, int] = {}
@@ -188,7 +198,10 @@ def _embed_new(
         good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
         names = list(pending)
         refused.update(
-            {names[row]: "the model's embedding of it is zero or not finite" for row in np.flatnonzero(~good)}
+            {
+                names[row]: "the model's embedding of it is zero or not finite"
+                for row in np.flatnonzero(~good)
+            }
         )
         journal.append([names[row] for row in np.flatnonzero(good)], rows[good])
         embedded += int(good.sum())
@@ -226,13 +239,23 @@ def _embed_new(
 
 
 def _assemble(
-    path: pathlib.Path, keys: Sequence[str], stored: Mapping[str, int], old: _Old | None, journal: Journal
+    path: pathlib.Path,
+    keys: Sequence[str],
+    stored: Mapping[str, int],
+    old: _Old | None,
+    journal: Journal,
 ) -> np.ndarray:
     """The rows of `keys`, in order, from the old index and the journal; on disk, as a memory map."""
     new = journal.rows()
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(keys), new.shape[1]))
+    out = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float32, shape=(len(keys), new.shape[1])
+    )
     for row, key in enumerate(keys):
-        out[row] = old.vectors[stored[key]] if old is not None and key in stored else new[journal.place[key]]
+        out[row] = (
+            old.vectors[stored[key]]
+            if old is not None and key in stored
+            else new[journal.place[key]]
+        )
     out.flush()
     return out
 

@@ -41,11 +41,15 @@ def check_options(
     if not 0 < target_recall <= 1:
         raise ConfigError(f"target_recall={target_recall}: it lies in (0, 1]")
     if kind == "scann" and not backends.scann_available():
-        raise ConfigError("kind='scann': the package scann is not installed (wheels for Linux only); use kind='exact'")
+        raise ConfigError(
+            "kind='scann': the package scann is not installed (wheels for Linux only); use kind='exact'"
+        )
     if kind == "auto":
         kind = "scann" if backends.scann_available() else "exact"
     if scoring == "tree_ah" and kind == "exact":
-        raise ConfigError("scoring='tree_ah' needs ScaNN, which is not installed or not chosen; use 'brute_force'")
+        raise ConfigError(
+            "scoring='tree_ah' needs ScaNN, which is not installed or not chosen; use 'brute_force'"
+        )
     if scoring == "tree_ah" and items < backends.MIN_TREE_ITEMS:
         raise ConfigError(
             f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {items}; use 'brute_force'"
@@ -56,7 +60,9 @@ def check_options(
 class Index:
     """Vectors, ids and a searcher over them. Make one with `Index.build` or `Index.load`."""
 
-    def __init__(self, vectors, ids, *, distance, kind, scoring, meta, target_recall, tree=None, recall=None):
+    def __init__(
+        self, vectors, ids, *, distance, kind, scoring, meta, target_recall, tree=None, recall=None
+    ):
         self.vectors: Float32[np.ndarray, "N D"] = vectors
         self.ids: list[str] = ids
         self.distance: Distance = distance
@@ -95,7 +101,9 @@ class Index:
         (shapes, dtype, NaN, infinity, no vectors, duplicate ids, zero vectors under cosine).
         """
         _check_vectors(vectors, "vectors")
-        kind = check_options(len(vectors), distance=distance, kind=kind, scoring=scoring, target_recall=target_recall)
+        kind = check_options(
+            len(vectors), distance=distance, kind=kind, scoring=scoring, target_recall=target_recall
+        )
         ids = _check_ids(ids, len(vectors))
         _check_directions(vectors, ids, distance)
         meta = dict(meta or {})
@@ -103,7 +111,15 @@ class Index:
             json.dumps(meta, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"meta cannot be written as JSON: {error}") from None
-        return cls(vectors, ids, distance=distance, kind=kind, scoring=scoring, meta=meta, target_recall=target_recall)
+        return cls(
+            vectors,
+            ids,
+            distance=distance,
+            kind=kind,
+            scoring=scoring,
+            meta=meta,
+            target_recall=target_recall,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,18 +179,24 @@ class Index:
             raise ConfigError(f"k={k}: ask for at least one neighbour")
         queries = np.asarray(queries)
         if queries.ndim != 2 or queries.shape[1] != self.width:
-            raise DataError(f"queries have shape {queries.shape}; this index takes [queries, {self.width}]")
+            raise DataError(
+                f"queries have shape {queries.shape}; this index takes [queries, {self.width}]"
+            )
         k = min(k, len(self))
         if not len(queries):
             return np.empty((0, k), np.int64), np.empty((0, k))
         _check_vectors(queries, "queries")
         if self.distance == "cosine" and (zero := ~queries.any(axis=1)).any():
-            raise DataError(f"query {int(zero.argmax())}: a zero vector has no direction; use distance='euclidean'")
+            raise DataError(
+                f"query {int(zero.argmax())}: a zero vector has no direction; use distance='euclidean'"
+            )
         return self._searcher.nearest(queries, k)
 
     # Changing
 
-    def add(self, vectors: Float32[np.ndarray, "M D"], ids: Sequence[str], *, replace: bool = False) -> None:
+    def add(
+        self, vectors: Float32[np.ndarray, "M D"], ids: Sequence[str], *, replace: bool = False
+    ) -> None:
         """Appends items and builds the searcher again, so that the index is the one a fresh build would give.
 
         replace: an id that is already there keeps its row and gets the new vector; otherwise that is a DataError. On any
@@ -182,7 +204,9 @@ class Index:
         """
         _check_vectors(vectors, "vectors")
         if vectors.shape[1] != self.width:
-            raise DataError(f"new vectors have width {vectors.shape[1]}; this index holds width {self.width}")
+            raise DataError(
+                f"new vectors have width {vectors.shape[1]}; this index holds width {self.width}"
+            )
         ids = _check_ids(ids, len(vectors))
         _check_directions(vectors, ids, self.distance)
         place = {name: row for row, name in enumerate(self.ids)}
@@ -194,7 +218,9 @@ class Index:
         new = np.array([name not in place for name in ids])
         merged = np.concatenate([self.vectors, vectors[new]])
         merged[[place[name] for name in known]] = vectors[~new]
-        self._rebuild(merged, self.ids + [name for name, fresh in zip(ids, new, strict=True) if fresh])
+        self._rebuild(
+            merged, self.ids + [name for name, fresh in zip(ids, new, strict=True) if fresh]
+        )
 
     def remove(self, ids: Sequence[str]) -> None:
         """Takes items out and builds the searcher again; the rows after them move up. Unknown ids are a DataError."""
@@ -241,7 +267,13 @@ class Index:
             "tree": dict(backends.tree_settings(tree)),
             "meta": self._meta,
         }
-        storage.write(pathlib.Path(folder), entry, self.vectors, self.ids, tree.save if tree is not None else None)
+        storage.write(
+            pathlib.Path(folder),
+            entry,
+            self.vectors,
+            self.ids,
+            tree.save if tree is not None else None,
+        )
 
     @classmethod
     def load(cls, folder: str | pathlib.Path, *, kind: Kind = "auto") -> Index:
@@ -259,7 +291,9 @@ class Index:
             kind = "scann" if backends.scann_available() else "exact"
         tree = None
         if kind == "scann" and entry["scoring"] == "tree_ah":
-            tree = backends.ScannTree.load(tree_folder, entry["tree"]["leaves"], entry["tree"]["leaves_searched"])
+            tree = backends.ScannTree.load(
+                tree_folder, entry["tree"]["leaves"], entry["tree"]["leaves_searched"]
+            )
         same = (kind == entry["kind"]) and (tree is not None or entry["scoring"] == "brute_force")
         scoring = entry["requested_scoring"]
         index = cls(
@@ -281,14 +315,18 @@ class Index:
 
 def _check_vectors(vectors: np.ndarray, name: str) -> None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
-        raise DataError(f"{name}: {getattr(vectors, 'dtype', type(vectors).__name__)}; they must be a float32 array")
+        raise DataError(
+            f"{name}: {getattr(vectors, 'dtype', type(vectors).__name__)}; they must be a float32 array"
+        )
     ranking.check_vectors(vectors, name)
 
 
 def _check_directions(vectors: np.ndarray, ids: list[str], distance: str) -> None:
     """Under cosine, raises DataError for zero vectors: how many there are, and the first one's id."""
     if distance == "cosine":
-        zero = np.concatenate([~vectors[i : i + BLOCK].any(axis=1) for i in range(0, len(vectors), BLOCK)])
+        zero = np.concatenate(
+            [~vectors[i : i + BLOCK].any(axis=1) for i in range(0, len(vectors), BLOCK)]
+        )
         if zero.any():
             raise DataError(
                 f"{int(zero.sum())} zero vectors have no direction, the first is row {int(zero.argmax())} "

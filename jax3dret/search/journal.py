@@ -67,7 +67,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._close()
         if not self._count:
@@ -89,10 +92,14 @@ class Journal:
 
 
 def _lock(descriptor: int, folder: pathlib.Path) -> None:
-    with contextlib.suppress(ImportError):  # no such locks on this system: one run at a time is then the user's care
+    with contextlib.suppress(
+        ImportError
+    ):  # no such locks on this system: one run at a time is then the user's care
         import fcntl
 
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{folder}: another `jax3dret index` is writing there; wait for it") from None
+            raise ConfigError(
+                f"{folder}: another `jax3dret index` is writing there; wait for it"
+            ) from None

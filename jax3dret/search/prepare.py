@@ -57,7 +57,11 @@ def content_key(path: str | os.PathLike[str], up_axis: str | None) -> str:
 
 
 def prepare(
-    path: str | os.PathLike[str], inputs: Points | Views, *, up_axis: str | None, key: str | None = None
+    path: str | os.PathLike[str],
+    inputs: Points | Views,
+    *,
+    up_axis: str | None,
+    key: str | None = None,
 ) -> Prepared:
     """What `inputs` makes of a mesh or point cloud.
 
@@ -69,7 +73,9 @@ def prepare(
     try:
         key = key or content_key(path, up_axis)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise DataError(
+            f"{path}: cannot be read ({(error.strerror or str(error)).lower()})"
+        ) from None
     rng = np.random.default_rng(int(key[:16], 16))
     return Prepared(key, inputs(path, up_axis_of(path, up_axis), rng))
 
@@ -89,7 +95,9 @@ def prepare_all(
         for path in paths:
             yield _attempt(path, inputs, up_axis, known)
         return
-    waiting: collections.deque[tuple[str, concurrent.futures.Future[Prepared]]] = collections.deque()
+    waiting: collections.deque[tuple[str, concurrent.futures.Future[Prepared]]] = (
+        collections.deque()
+    )
     with concurrent.futures.ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
@@ -137,7 +145,10 @@ def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
     if path.suffix.lower() != ".gltf":
         return []
     try:
-        uris = [buffer.get("uri", "data:") for buffer in json.loads(path.read_bytes()).get("buffers", [])]
+        uris = [
+            buffer.get("uri", "data:")
+            for buffer in json.loads(path.read_bytes()).get("buffers", [])
+        ]
     except (ValueError, AttributeError):
         return []
     parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]

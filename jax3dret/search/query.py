@@ -48,10 +48,15 @@ class Gallery:
         vectors = self._embed(files)
         bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
         if bad.any():
-            raise DataError(f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite")
+            raise DataError(
+                f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite"
+            )
         rows, scores = self.index.search(vectors, k)
         for file, found, score in zip(files, rows, scores, strict=True):
-            yield {"query": str(file), "results": [self._result(i, found[i], score[i]) for i in range(len(found))]}
+            yield {
+                "query": str(file),
+                "results": [self._result(i, found[i], score[i]) for i in range(len(found))],
+            }
 
     def _embed(self, files: Sequence[str | os.PathLike[str]]) -> Float32[np.ndarray, "Q D"]:
         """A row for each file: all of them are read before the first is embedded."""
@@ -68,7 +73,9 @@ class Gallery:
                 shapes.append(row)
         out = np.empty((len(files), encoder.width), np.float32)
         if drawings and encoder.drawings is not None:
-            out[drawn] = encoder.embed_drawings(np.stack(drawings), _batch(drawings, encoder.drawings.batch_size))
+            out[drawn] = encoder.embed_drawings(
+                np.stack(drawings), _batch(drawings, encoder.drawings.batch_size)
+            )
         if shapes:
             out[~drawn] = encoder.embed(np.stack(shapes), _batch(shapes, encoder.shapes.batch_size))
         return out
@@ -77,7 +84,11 @@ class Gallery:
         """Whether a query is a drawing. Raises ConfigError for one that the model does not know, DataError for another kind of file."""
         if not is_picture(file):
             suffix = pathlib.Path(file).suffix.lower()
-            if self.encoder.drawings is not None and suffix not in EXTENSIONS and pathlib.Path(file).is_file():
+            if (
+                self.encoder.drawings is not None
+                and suffix not in EXTENSIONS
+                and pathlib.Path(file).is_file()
+            ):
                 kinds = f"a drawing is one of {', '.join(PICTURES)}, a shape one of {', '.join(EXTENSIONS)}"
                 raise DataError(f"{file}: a file of another kind; {kinds}")
             return False
@@ -100,10 +111,17 @@ class Gallery:
 
     def _result(self, place: int, row: int, score: float) -> dict[str, Any]:
         name = self.index.ids[row]
-        return {"rank": place + 1, "score": round(float(score), 6), "id": name, "path": self.path(int(row))}
+        return {
+            "rank": place + 1,
+            "score": round(float(score), 6),
+            "id": name,
+            "path": self.path(int(row)),
+        }
 
 
-def open_gallery(folder: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None) -> Gallery:
+def open_gallery(
+    folder: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
+) -> Gallery:
     """Opens an index that `gallery.build` made. weights: the workdir it was made with, for a model whose code is not this package's.
 
     Raises:
@@ -112,20 +130,34 @@ def open_gallery(folder: str | os.PathLike[str], *, weights: str | os.PathLike[s
     folder = pathlib.Path(folder)
     index = Index.load(folder)
     own = checked_meta(folder, index.meta, len(index))["encoder"]
-    encoder = encode.open_encoder(weights) if weights else encode.load_encoder(folder / own["folder"])
+    encoder = (
+        encode.open_encoder(weights) if weights else encode.load_encoder(folder / own["folder"])
+    )
     if encoder.identity != own["identity"]:
         given = f"--weights {weights}" if weights else f"{folder / own['folder']}"
-        raise ConfigError(f"{given}: not the parameters that {folder} was made with; index it again, or give those")
+        raise ConfigError(
+            f"{given}: not the parameters that {folder} was made with; index it again, or give those"
+        )
     return Gallery(folder, index, encoder)
 
 
 def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> Mapping[str, Any]:
     """The meta of an index in `folder`. Raises DataError unless it is one of files, with a model in it."""
     gallery, own = meta.get("gallery"), meta.get("encoder")
-    if not isinstance(gallery, dict) or gallery.get("made_by") != MADE_BY or not isinstance(own, dict):
-        raise DataError(f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`")
-    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(own["folder"]):
-        raise DataError(f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder")
+    if (
+        not isinstance(gallery, dict)
+        or gallery.get("made_by") != MADE_BY
+        or not isinstance(own, dict)
+    ):
+        raise DataError(
+            f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`"
+        )
+    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(
+        own["folder"]
+    ):
+        raise DataError(
+            f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder"
+        )
     return meta
 
 

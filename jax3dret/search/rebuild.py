@@ -35,10 +35,14 @@ def rebuild(
     # A run of an earlier version lacks the keys that were added since.
     full = configs.Config(_over(task.defaults().to_dict(), config))
     try:
-        recipe: Recipe = task.make(full, lambda split, name=None: _Described(described, split, name))
+        recipe: Recipe = task.make(
+            full, lambda split, name=None: _Described(described, split, name)
+        )
     except ConfigError as error:
         raise ConfigError(f"{folder}: this version does not build its model: {error}") from None
-    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
+    batch = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
+    }
     params, model_state = jax.eval_shape(recipe.task.init, jax.random.key(0), batch)
     return recipe, {"params": params, "model_state": model_state}
 
@@ -51,7 +55,10 @@ class _Described:
 
     def __init__(self, described: Mapping[str, Any], split: str, name: str | None):
         self.manifest, self.split, self.name = described, split, name or described["name"]
-        self.version, self.class_names = described.get("version", ""), tuple(described["class_names"])
+        self.version, self.class_names = (
+            described.get("version", ""),
+            tuple(described["class_names"]),
+        )
         parts = described.get("splits", {})
         asked = set(re.findall(r"\w+", split)) & parts.keys() or parts.keys()
         self._items = max(1, sum(parts[name]["items"] for name in asked))
@@ -76,6 +83,10 @@ def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     """`values`, and of `defaults` the keys that it lacks; a component keeps its own keys alone."""
     out = dict(defaults)
     for key, value in values.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping) and ":" not in str(value.get("name"))
+        both = (
+            isinstance(value, Mapping)
+            and isinstance(out.get(key), Mapping)
+            and ":" not in str(value.get("name"))
+        )
         out[key] = _over(out[key], value) if both else value
     return out

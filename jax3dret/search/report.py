@@ -73,13 +73,17 @@ def page(run: RunFiles) -> str:
         "ranking": report_sketch.ranking(run.leading),
         "classes": report_results.per_class(run.leading),
         "confusions": report_results.confusions(run.leading),
-        "map": report_sketch.both_modalities(run.leading) if two_sides else report_results.embeddings(run),
+        "map": report_sketch.both_modalities(run.leading)
+        if two_sides
+        else report_results.embeddings(run),
         "examples": report_results.examples(run.leading),
         "views": report_sketch.views(run.leading),
         "costs": report_sections.costs(run),
         "provenance": report_sections.provenance(run),
     }
-    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _NAVIGATION if sections[anchor])
+    links = "".join(
+        f'<a href="#{anchor}">{name}</a>' for anchor, name in _NAVIGATION if sections[anchor]
+    )
     body = (
         report_sections.header(run),
         f'<nav aria-label="Sections">{links}</nav><main>',

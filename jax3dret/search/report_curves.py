@@ -30,7 +30,11 @@ def curves(run: RunFiles) -> str:
         keys = [k for k in ordered_metrics(metrics) if _is_share(metrics[k][1])][:6]
         if keys:
             title = f"{split.replace('_', ' ')} metrics"
-            panels.append(line_chart(title, [Series(metric_name(k)[0], *metrics[k]) for k in keys], percent=True))
+            panels.append(
+                line_chart(
+                    title, [Series(metric_name(k)[0], *metrics[k]) for k in keys], percent=True
+                )
+            )
     if not panels:
         body = missing(
             "metrics.jsonl holds no training step: this run evaluated given weights, so there is no curve to draw."
@@ -47,14 +51,25 @@ def _is_share(values: np.ndarray) -> bool:
     return bool(len(finite)) and bool((finite >= 0).all() and (finite <= 1).all())
 
 
-def _collect(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+def _collect(
+    events: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """split -> metric -> (steps, values); of events at the same step the last one counts."""
     points: dict[str, dict[str, dict[int, float]]] = {}
     for event in events:
         for key, value in event.items():
-            if key not in ("step", "split", "time") and isinstance(value, int | float) and not isinstance(value, bool):
-                points.setdefault(event["split"], {}).setdefault(key, {})[event["step"]] = float(value)
+            if (
+                key not in ("step", "split", "time")
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+            ):
+                points.setdefault(event["split"], {}).setdefault(key, {})[event["step"]] = float(
+                    value
+                )
     return {
-        split: {k: (np.array(sorted(v), float), np.array([v[s] for s in sorted(v)])) for k, v in metrics.items()}
+        split: {
+            k: (np.array(sorted(v), float), np.array([v[s] for s in sorted(v)]))
+            for k, v in metrics.items()
+        }
         for split, metrics in points.items()
     }

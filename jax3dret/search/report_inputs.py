@@ -94,7 +94,9 @@ def _read_evaluation(path: pathlib.Path) -> Evaluation:
         raise DataError(
             f"{path.parent}: embeddings.npy is {embeddings.shape[1]} wide, gallery_embeddings.npy {gallery.shape[1]}"
         )
-    return Evaluation(path.parent.name, path.parent, result, embeddings, labels, gallery, gallery_labels)
+    return Evaluation(
+        path.parent.name, path.parent, result, embeddings, labels, gallery, gallery_labels
+    )
 
 
 def _embeddings_of(
@@ -140,7 +142,9 @@ def _read_array(path: pathlib.Path, ndim: int) -> np.ndarray | None:
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path}: not readable as an array ({error})") from error
     if array.ndim != ndim or array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: {array.dtype} of shape {array.shape}; it must be numbers in {ndim} dimension(s)")
+        raise DataError(
+            f"{path}: {array.dtype} of shape {array.shape}; it must be numbers in {ndim} dimension(s)"
+        )
     return array
 
 
@@ -152,7 +156,11 @@ def thumbnail(evaluation: Evaluation, name: object) -> str | None:
     if not path.is_file():
         return None
     data = path.read_bytes()
-    return "data:image/png;base64," + base64.b64encode(data).decode() if data.startswith(_PNG) else None
+    return (
+        "data:image/png;base64," + base64.b64encode(data).decode()
+        if data.startswith(_PNG)
+        else None
+    )
 
 
 def strict(value: Any) -> Any:
@@ -171,7 +179,9 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
     result = run.leading.result
     metrics = dict(result.get("metrics") or {})
     for other in run.evaluations[1:]:
-        metrics.update({f"{other.name}/{k}": v for k, v in (other.result.get("metrics") or {}).items()})
+        metrics.update(
+            {f"{other.name}/{k}": v for k, v in (other.result.get("metrics") or {}).items()}
+        )
     dataset, index, timing = (result.get(k) or {} for k in ("dataset", "index", "timing"))
     return strict(
         {

@@ -23,11 +23,21 @@ def per_class(evaluation: Evaluation) -> str:
     rows = [r for r in evaluation.result.get("per_class") or [] if isinstance(r, Mapping)]
     if not rows:
         return section(
-            "classes", "Classes", missing("There are no class labels, so nothing can be said class by class.")
+            "classes",
+            "Classes",
+            missing("There are no class labels, so nothing can be said class by class."),
         )
-    rows.sort(key=lambda r: (_number(r.get("nn_acc"), 2.0), -_number(r.get("items"), 0.0), str(r.get("class"))))
+    rows.sort(
+        key=lambda r: (
+            _number(r.get("nn_acc"), 2.0),
+            -_number(r.get("items"), 0.0),
+            str(r.get("class")),
+        )
+    )
     scores = [(k, name) for k, name in _SCORES if any(k in r for r in rows)]
-    head = "".join(f'<th scope="col" class="num" aria-sort="none">{name}</th>' for _, name in scores)
+    head = "".join(
+        f'<th scope="col" class="num" aria-sort="none">{name}</th>' for _, name in scores
+    )
     lines = []
     for row in rows:
         cells = []
@@ -35,9 +45,13 @@ def per_class(evaluation: Evaluation) -> str:
             value = _number(row.get(key), math.nan)
             if math.isfinite(value):
                 style = f"--share:{100 * min(max(value, 0), 1):.1f}%"
-                cells.append(f'<td class="num bar" data-v="{value:.6f}" style="{style}">{100 * value:.1f} %</td>')
+                cells.append(
+                    f'<td class="num bar" data-v="{value:.6f}" style="{style}">{100 * value:.1f} %</td>'
+                )
             else:
-                cells.append('<td class="num" data-v="-1" title="no item of this class allows a value">undefined</td>')
+                cells.append(
+                    '<td class="num" data-v="-1" title="no item of this class allows a value">undefined</td>'
+                )
         items = _number(row.get("items"), 0)
         lines.append(
             f'<tr><th scope="row">{escape(row.get("class", ""))}</th>'
@@ -110,9 +124,15 @@ def embeddings(run: RunFiles) -> str:
     evaluation = run.leading
     values, labels, names = evaluation.embeddings, evaluation.labels, evaluation.class_names
     if values is None or not len(values):
-        return section("map", "Embedding map", missing("No query embeddings were kept, so there is no map to draw."))
+        return section(
+            "map",
+            "Embedding map",
+            missing("No query embeddings were kept, so there is no map to draw."),
+        )
     if not np.isfinite(values).all(1).any():
-        return section("map", "Embedding map", missing("No embedding is finite: the encoder has diverged."))
+        return section(
+            "map", "Embedding map", missing("No embedding is finite: the encoder has diverged.")
+        )
     cosine = (evaluation.result.get("protocol") or {}).get("distance") == "cosine"
     layout = embedding_map(values, unit_length=cosine)
     kinds = None if labels is None else labels[layout.rows]
@@ -136,11 +156,15 @@ def embeddings(run: RunFiles) -> str:
     if layout.explained == 0.0 and len(layout.rows) > 1:
         body += missing("All embeddings are equal: the encoder has collapsed to one point.")
     if layout.not_finite:
-        body += missing(f"Embeddings that are not finite, left out of the map: {layout.not_finite}.")
+        body += missing(
+            f"Embeddings that are not finite, left out of the map: {layout.not_finite}."
+        )
     if labels is None:
         body += missing("The queries have no labels, so the points are not coloured.")
     picture = scatter(layout.points, kinds, names, titles, f"{layout.method} map of {count}")
-    body += f'<div class="mapbox">{picture}{legend(kinds, names) if kinds is not None else ""}</div>'
+    body += (
+        f'<div class="mapbox">{picture}{legend(kinds, names) if kinds is not None else ""}</div>'
+    )
     return section("map", "Embedding map", body, escape(lead))
 
 
@@ -153,14 +177,21 @@ def legend(kinds: Int[np.ndarray, " M"], names: Sequence[str]) -> str:
             shape, fill, name = class_shape(kind), f' fill="{class_color(kind)}"', names[kind]
         mark = f'<svg viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-{shape}"{fill}/></svg>'
         entries.append(f'<button type="button" data-c="{kind}">{mark}{escape(name)}</button>')
-    return f'<div class="legend" role="group" aria-label="Classes on the map">{"".join(entries)}</div>'
+    return (
+        f'<div class="legend" role="group" aria-label="Classes on the map">{"".join(entries)}</div>'
+    )
 
 
 def _query_ids(run: RunFiles, num: int, labels: Int[np.ndarray, " Q"] | None) -> list[str] | None:
     """Ids of the queries, where the copied manifest still lists those of a split with exactly these labels."""
     for info in (run.manifest.get("splits") or {}).values():
         ids = info.get("ids") if isinstance(info, Mapping) else None
-        if ids and len(ids) == num and labels is not None and list(info.get("labels") or []) == labels.tolist():
+        if (
+            ids
+            and len(ids) == num
+            and labels is not None
+            and list(info.get("labels") or []) == labels.tolist()
+        ):
             return [str(i) for i in ids]
     return None
 
@@ -180,7 +211,11 @@ def examples(evaluation: Evaluation) -> str:
     groups = (
         (wrong, "Wrong at rank one", "The nearest neighbour has another class."),
         (right, "Right at rank one", "The nearest neighbour has the query’s class."),
-        (unjudged, "Nearest neighbours", "Without labels there is no right or wrong; the results are shown as ranked."),
+        (
+            unjudged,
+            "Nearest neighbours",
+            "Without labels there is no right or wrong; the results are shown as ranked.",
+        ),
     )
     body = ""
     for group, title, text in groups:
@@ -197,13 +232,17 @@ def _example(evaluation: Evaluation, example: Mapping[str, Any]) -> str:
     query = example["query"]
     label = _label(evaluation, query.get("label"))
     results = []
-    for result in [r for r in example.get("results") or [] if isinstance(r, Mapping)][:_MAX_RESULTS]:
+    for result in [r for r in example.get("results") or [] if isinstance(r, Mapping)][
+        :_MAX_RESULTS
+    ]:
         other = _label(evaluation, result.get("label"))
         same = None if label is None or other is None else query.get("label") == result.get("label")
         kind, mark = {True: ("good", "✓"), False: ("bad", "✗"), None: ("", "")}[same]
         score = _number(result.get("score"), math.nan)
         caption = f"{score:.3f}" if math.isfinite(score) else "no score"
-        note = f"rank {result.get('rank')}: {result.get('id')}, {other or 'no label'}, score {caption}"
+        note = (
+            f"rank {result.get('rank')}: {result.get('id')}, {other or 'no label'}, score {caption}"
+        )
         results.append(
             f'<li class="item {kind}" title="{escape(note)}">{_picture(evaluation, result, note)}'
             f'<span class="mark" aria-hidden="true">{mark}</span>'

@@ -19,8 +19,14 @@ _METRICS = {
     "nn_acc": ("Nearest-neighbour accuracy", "queries whose nearest neighbour has their class"),
     "nn_f1": ("Macro F1", "F1 of the nearest neighbour's class, mean over classes"),
     "map": ("Mean average precision", "precision at each relevant item, mean over the ranking"),
-    "first_tier": ("First tier", "relevant items among the first R, R = relevant items in the gallery"),
-    "index_recall_at_10": ("Recall@10 of the index", "share of the exact ten nearest that the index returns"),
+    "first_tier": (
+        "First tier",
+        "relevant items among the first R, R = relevant items in the gallery",
+    ),
+    "index_recall_at_10": (
+        "Recall@10 of the index",
+        "share of the exact ten nearest that the index returns",
+    ),
     "second_tier": ("Second tier", "relevant items among the first 2 R"),
     "NN": ("Nearest neighbour", "queries whose nearest item has their class"),
     "FT": ("First tier", "share of the C relevant items among the first C"),
@@ -48,7 +54,20 @@ _METRIC_PATTERNS = (
     (r"hit_rate_(?:at_)?(\d+)", "Hit rate@{}", "queries with a relevant item among the first {}"),
 )
 # The measures of sketch retrieval, first those that every paper defines alike.
-_SKETCH = ("NN", "FT", "mAP", "MRR", "ST", "ST_prec", "E32", "E32_comp", "F2C", "E", "nDCG", "nDCG_C")
+_SKETCH = (
+    "NN",
+    "FT",
+    "mAP",
+    "MRR",
+    "ST",
+    "ST_prec",
+    "E32",
+    "E32_comp",
+    "F2C",
+    "E",
+    "nDCG",
+    "nDCG_C",
+)
 _ORDER = (*_SKETCH, r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map(_\d+)?")
 _PROTOCOL = {
     "distance": {
@@ -78,7 +97,12 @@ _PROTOCOL = {
         "approximate": "The search is approximate; how close it comes stands under “Time and index”.",
     },
 }
-_SETTINGS = {"n": "length of the ranked lists", "ndcg": "NDCG", "recall": "Recall@k", "hit_rate": "Hit rate@k"}
+_SETTINGS = {
+    "n": "length of the ranked lists",
+    "ndcg": "NDCG",
+    "recall": "Recall@k",
+    "hit_rate": "Hit rate@k",
+}
 
 
 def metric_name(key: str) -> tuple[str, str]:
@@ -89,7 +113,9 @@ def metric_name(key: str) -> tuple[str, str]:
         match = re.fullmatch(pattern, key)
         if match:
             cut = next((g for g in match.groups() if g), "")
-            return name.format(f"@{cut}" if cut and name.startswith("NDCG{}") else cut), meaning.format(cut)
+            return name.format(
+                f"@{cut}" if cut and name.startswith("NDCG{}") else cut
+            ), meaning.format(cut)
     # A variant of a known metric: nn_acc_euclidean, ndcg_100_average_ties.
     words = key.split("_")
     for length in range(len(words) - 1, 0, -1):
@@ -112,7 +138,10 @@ def metric_value(value: object) -> str:
 
 def ordered_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Names of the metrics, those that papers lead with first, the others as they were written."""
-    return sorted(metrics, key=lambda k: next((i for i, p in enumerate(_ORDER) if re.fullmatch(p, k)), len(_ORDER)))
+    return sorted(
+        metrics,
+        key=lambda k: next((i for i, p in enumerate(_ORDER) if re.fullmatch(p, k)), len(_ORDER)),
+    )
 
 
 def section(anchor: str, title: str, body: str, lead: str = "") -> str:
@@ -163,9 +192,18 @@ def header(run: RunFiles) -> str:
         facts.append(f"data {against}<b>{escape(dataset['name'])}{escape(version)}</b>")
     steps = summary.get("steps")
     if isinstance(steps, int):
-        trained = f"<b>{steps:,}</b> training steps" if steps else "<b>not trained</b>: random or imported weights"
+        trained = (
+            f"<b>{steps:,}</b> training steps"
+            if steps
+            else "<b>not trained</b>: random or imported weights"
+        )
         facts.append(
-            trained + (f" in <b>{duration(summary['train_s'])}</b>" if steps and summary.get("train_s") else "")
+            trained
+            + (
+                f" in <b>{duration(summary['train_s'])}</b>"
+                if steps and summary.get("train_s")
+                else ""
+            )
         )
     parameters = (summary.get("meta") or {}).get("parameters")
     if isinstance(parameters, int):
@@ -198,7 +236,9 @@ def results(run: RunFiles) -> str:
     published = run.published
     body = ""
     if not set(metrics) - {"index_recall_at_10"}:
-        body = missing("No retrieval metric was computed: scores need class labels on queries and gallery.")
+        body = missing(
+            "No retrieval metric was computed: scores need class labels on queries and gallery."
+        )
     shown = [k for k in ordered_metrics(metrics) if isinstance(metrics[k], int | float)]
     tiles = []
     for key in shown[:_TILES]:
@@ -208,7 +248,9 @@ def results(run: RunFiles) -> str:
             for row_name, row in published.items()
             if row.get(key) is not None
         )
-        undefined = "" if math.isfinite(metrics[key]) else '<p class="missing">No query allows a value.</p>'
+        undefined = (
+            "" if math.isfinite(metrics[key]) else '<p class="missing">No query allows a value.</p>'
+        )
         tiles.append(
             f'<div class="tile"><p class="name">{escape(name)}</p>'
             f'<p class="value">{escape(metric_value(metrics[key]))}</p>'
@@ -224,14 +266,21 @@ def results(run: RunFiles) -> str:
         if columns := (run.leading.result.get("protocol") or {}).get("paper_columns"):
             body += f'<p class="note">{escape(columns)}</p>'
     else:
-        body += '<p class="note">No published number exists for this data set and configuration.</p>'
+        body += (
+            '<p class="note">No published number exists for this data set and configuration.</p>'
+        )
     listed = list(dict.fromkeys([*shown, *(k for row in published.values() for k in row)]))
     if listed and (published or len(shown) > _TILES):
         rows = [metrics, *published.values()]
-        head = "".join(f'<th scope="col" class="num">{escape(name)}</th>' for name in ("this run", *published))
+        head = "".join(
+            f'<th scope="col" class="num">{escape(name)}</th>' for name in ("this run", *published)
+        )
         lines = "".join(
             f'<tr><th scope="row">{escape(metric_name(key)[0])} <code>{escape(key)}</code></th>'
-            + "".join(f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>' for row in rows)
+            + "".join(
+                f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>'
+                for row in rows
+            )
             + "</tr>"
             for key in listed
         )
@@ -241,7 +290,9 @@ def results(run: RunFiles) -> str:
         )
     for other in run.evaluations[1:]:
         further = other.result.get("metrics") or {}
-        values = definitions((metric_name(k)[0], metric_value(further[k])) for k in ordered_metrics(further))
+        values = definitions(
+            (metric_name(k)[0], metric_value(further[k])) for k in ordered_metrics(further)
+        )
         body += f"<h3>Evaluation “{escape(other.name)}”</h3>{values}"
     return section("results", "Results", body)
 
@@ -256,7 +307,9 @@ def protocol(run: RunFiles) -> str:
         body += "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
     for other in run.evaluations[1:]:
         body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{_protocol_of(other)}</details>"
-    return section("protocol", "Protocol", body, "What was compared with what, and how the scores are defined.")
+    return section(
+        "protocol", "Protocol", body, "What was compared with what, and how the scores are defined."
+    )
 
 
 def _protocol_of(evaluation: Evaluation) -> str:
@@ -274,7 +327,9 @@ def _protocol_of(evaluation: Evaluation) -> str:
             f"{plain(splits[k])}{of.get(k, '')}{f' ({plain(sizes[k])} items)' if sizes.get(k) else ''}"
             for k in ("query", "gallery")
         )
-        sentences.append(f"Queries: split {query}. Each is searched among the gallery: split {gallery}.")
+        sentences.append(
+            f"Queries: split {query}. Each is searched among the gallery: split {gallery}."
+        )
     elif splits:
         sentences.append(f"Splits: {plain(splits)}{f' ({plain(items)} items)' if items else ''}.")
     for key, wording in _PROTOCOL.items():
@@ -299,7 +354,9 @@ def costs(run: RunFiles) -> str:
     """Training time and throughput, embedding and search speed, and what the index is."""
     timing = run.leading.result.get("timing") or {}
     index = run.leading.result.get("index") or {}
-    rates = [v for e in run.events if e["split"] == "train" for k, v in e.items() if k == "items_per_s"]
+    rates = [
+        v for e in run.events if e["split"] == "train" for k, v in e.items() if k == "items_per_s"
+    ]
     finite = [v for v in rates if isinstance(v, int | float) and math.isfinite(v)]
     facts: list[tuple[str, object]] = [("Training", duration(run.summary.get("train_s")))]
     if finite:
@@ -315,8 +372,13 @@ def costs(run: RunFiles) -> str:
     ]
     body = definitions(facts)
     if index:
-        kind = {"exact": "exact search", "scann": "ScaNN"}.get(str(index.get("kind")), plain(index.get("kind")))
-        scoring = {"brute_force": "every item compared", "tree_ah": "tree partitions with quantised scores"}
+        kind = {"exact": "exact search", "scann": "ScaNN"}.get(
+            str(index.get("kind")), plain(index.get("kind"))
+        )
+        scoring = {
+            "brute_force": "every item compared",
+            "tree_ah": "tree partitions with quantised scores",
+        }
         recall = index.get("recall_at_10")
         pairs = [
             ("Index", kind),
@@ -325,10 +387,15 @@ def costs(run: RunFiles) -> str:
         ]
         if isinstance(recall, int | float):
             pairs.append(
-                ("Recall@10 of the index", f"{metric_value(float(recall))} of the true ten nearest are returned")
+                (
+                    "Recall@10 of the index",
+                    f"{metric_value(float(recall))} of the true ten nearest are returned",
+                )
             )
         known = ("kind", "scoring", "items", "recall_at_10")
-        body += definitions([*pairs, *((k.replace("_", " "), plain(v)) for k, v in index.items() if k not in known)])
+        body += definitions(
+            [*pairs, *((k.replace("_", " "), plain(v)) for k, v in index.items() if k not in known)]
+        )
     else:
         body += missing("The evaluation recorded no index.")
     return section("costs", "Time and index", body)
@@ -338,14 +405,17 @@ def provenance(run: RunFiles) -> str:
     """Encoder, resolved config, versions and the data manifest."""
     meta = run.summary.get("meta") or {}
     blocks = []
-    encoder = definitions((k.replace("_", " "), plain(v)) for k, v in meta.items() if not isinstance(v, Mapping))
+    encoder = definitions(
+        (k.replace("_", " "), plain(v)) for k, v in meta.items() if not isinstance(v, Mapping)
+    )
     nested = "".join(
         f"<h4>{escape(k)}</h4>{definitions((n, plain(v)) for n, v in values.items())}"
         for k, values in meta.items()
         if isinstance(values, Mapping)
     )
     blocks.append(
-        "<h3>Encoder</h3>" + (encoder + nested or missing("summary.json holds no description of the encoder."))
+        "<h3>Encoder</h3>"
+        + (encoder + nested or missing("summary.json holds no description of the encoder."))
     )
     blocks.append("<h3>Data</h3>" + _manifest(run.manifest))
     versions = definitions((k, plain(v)) for k, v in run.versions.items())
@@ -357,20 +427,33 @@ def provenance(run: RunFiles) -> str:
         )
     else:
         blocks.append(missing("config.json is missing."))
-    return section("provenance", "Provenance", "".join(blocks), "Everything needed to run this again.")
+    return section(
+        "provenance", "Provenance", "".join(blocks), "Everything needed to run this again."
+    )
 
 
 def _manifest(manifest: Mapping[str, Any]) -> str:
     if not manifest:
-        return missing("manifest.json is missing: how the data set was made is not recorded in this folder.")
+        return missing(
+            "manifest.json is missing: how the data set was made is not recorded in this folder."
+        )
     source = manifest.get("source")
     pairs: list[tuple[str, object]] = [
-        (k.replace("_", " "), plain(manifest[k])) for k in ("name", "version", "up_axis") if manifest.get(k)
+        (k.replace("_", " "), plain(manifest[k]))
+        for k in ("name", "version", "up_axis")
+        if manifest.get(k)
     ]
-    pairs += [(f"source: {k}", plain(v)) for k, v in source.items()] if isinstance(source, Mapping) else []
+    pairs += (
+        [(f"source: {k}", plain(v)) for k, v in source.items()]
+        if isinstance(source, Mapping)
+        else []
+    )
     for split, info in (manifest.get("splits") or {}).items():
         pairs.append(
-            (f"split {split}", f"{plain(info.get('items'))} items" if isinstance(info, Mapping) else plain(info))
+            (
+                f"split {split}",
+                f"{plain(info.get('items'))} items" if isinstance(info, Mapping) else plain(info),
+            )
         )
     if manifest.get("class_names"):
         pairs.append(("classes", len(manifest["class_names"])))

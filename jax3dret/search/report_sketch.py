@@ -33,7 +33,9 @@ def ranking(evaluation: Evaluation) -> str:
             panels += line_chart("Precision over recall", [line], percent=True, share="recall")
             words.append("Precision is interpolated at 20 recalls, as the SHREC code does.")
         else:
-            panels += missing("No query has two relevant items: there is no precision-recall curve.")
+            panels += missing(
+                "No query has two relevant items: there is no precision-recall curve."
+            )
     if isinstance(distances, Mapping):
         cosine = (evaluation.result.get("protocol") or {}).get("distance") == "cosine"
         panels += _distances(distances, "1 - cosine" if cosine else "Euclidean")
@@ -43,16 +45,24 @@ def ranking(evaluation: Evaluation) -> str:
                 f"histograms share {100 * overlap:.0f} % of their area."
             )
     lead = escape(" ".join(words))
-    return section("ranking", "Precision, recall and distances", f'<div class="panels">{panels}</div>', lead)
+    return section(
+        "ranking", "Precision, recall and distances", f'<div class="panels">{panels}</div>', lead
+    )
 
 
 def _distances(distances: Mapping[str, Any], unit: str) -> str:
     edges, *sides = (_numbers(distances.get(key)) for key in ("edges", "within", "between"))
-    if len(edges) < 2 or any(len(side) != len(edges) - 1 for side in sides) or not np.isfinite(edges).all():
+    if (
+        len(edges) < 2
+        or any(len(side) != len(edges) - 1 for side in sides)
+        or not np.isfinite(edges).all()
+    ):
         return missing("The histograms of the distances are damaged.")
     names = ("query and item of one class", "of two classes")
     return histogram(
-        f"Distances ({unit}), shares of the pairs", edges, list(zip(names, np.nan_to_num(np.stack(sides)), strict=True))
+        f"Distances ({unit}), shares of the pairs",
+        edges,
+        list(zip(names, np.nan_to_num(np.stack(sides)), strict=True)),
     )
 
 
@@ -63,7 +73,9 @@ def _plain(distances: Mapping[str, Any], key: str) -> str:
 
 def _numbers(values: object) -> Float[np.ndarray, " N"]:
     """A list of numbers and nulls as an array with NaN; empty where it is no such list."""
-    if not isinstance(values, list) or not all(v is None or isinstance(v, int | float) for v in values):
+    if not isinstance(values, list) or not all(
+        v is None or isinstance(v, int | float) for v in values
+    ):
         return np.zeros(0)
     return np.array([math.nan if v is None else float(v) for v in values])
 
@@ -72,12 +84,20 @@ def both_modalities(evaluation: Evaluation) -> str:
     """Queries and gallery in one plane, coloured by class: queries as crosses, the gallery as solid marks."""
     queries, gallery = evaluation.embeddings, evaluation.gallery_embeddings
     if queries is None or gallery is None or not len(queries) or not len(gallery):
-        return section("map", "Embedding map", missing("The embeddings of one side were not kept: there is no map."))
+        return section(
+            "map",
+            "Embedding map",
+            missing("The embeddings of one side were not kept: there is no map."),
+        )
     chosen = _spread(len(queries), len(gallery))
-    values = np.concatenate([side[rows] for side, rows in zip((queries, gallery), chosen, strict=True)])
+    values = np.concatenate(
+        [side[rows] for side, rows in zip((queries, gallery), chosen, strict=True)]
+    )
     crosses = np.repeat([True, False], [len(rows) for rows in chosen])
     if not np.isfinite(values).all(1).any():
-        return section("map", "Embedding map", missing("No embedding is finite: the encoder has diverged."))
+        return section(
+            "map", "Embedding map", missing("No embedding is finite: the encoder has diverged.")
+        )
     cosine = (evaluation.result.get("protocol") or {}).get("distance") == "cosine"
     layout = embedding_map(values, unit_length=cosine)
     labels = _labels(evaluation, chosen)
@@ -98,7 +118,9 @@ def both_modalities(evaluation: Evaluation) -> str:
     if layout.explained == 0.0 and len(layout.rows) > 1:
         body += missing("All embeddings are equal: the encoders have collapsed to one point.")
     if layout.not_finite:
-        body += missing(f"Embeddings that are not finite, left out of the map: {layout.not_finite}.")
+        body += missing(
+            f"Embeddings that are not finite, left out of the map: {layout.not_finite}."
+        )
     if labels is None:
         body += missing("There are no labels, so the points are not coloured.")
     titles = [
@@ -106,14 +128,14 @@ def both_modalities(evaluation: Evaluation) -> str:
         + (names[kinds[i]] if kinds is not None and kinds[i] >= 0 else "unlabelled")
         for i, (number, cross) in enumerate(zip(numbers.tolist(), crosses.tolist(), strict=True))
     ]
-    picture = scatter(layout.points, kinds, names, titles, f"{layout.method} map of {count}", crosses=crosses)
+    picture = scatter(
+        layout.points, kinds, names, titles, f"{layout.method} map of {count}", crosses=crosses
+    )
     keys = "".join(
         f'<span><svg class="sign" viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-{mark}"/></svg>{name}</span>'
         for mark, name in (("cross", "queries (sketches)"), ("circle", "gallery (shapes)"))
     )
-    body += (
-        f'<p class="keys">{keys}</p><div class="mapbox">{picture}{"" if kinds is None else legend(kinds, names)}</div>'
-    )
+    body += f'<p class="keys">{keys}</p><div class="mapbox">{picture}{"" if kinds is None else legend(kinds, names)}</div>'
     return section("map", "Embedding map", body, escape(lead))
 
 
@@ -153,7 +175,9 @@ def views(evaluation: Evaluation) -> str:
     if not best.any():
         text = "The model makes as much of every view as of any other: it has no selector, or one that is blind."
         return section("views", "Views", missing(text))
-    body = "<h3>Over the gallery</h3>" + _strip(best, [None] * len(best), "shapes that prefer view", percent=True)
+    body = "<h3>Over the gallery</h3>" + _strip(
+        best, [None] * len(best), "shapes that prefer view", percent=True
+    )
     for shape in shapes:
         scores = _numbers(shape.get("scores"))
         if len(scores) != len(mean) or not np.isfinite(scores).all():
@@ -162,7 +186,9 @@ def views(evaluation: Evaluation) -> str:
         if not isinstance(names, list) or len(names) != len(scores):
             names = [None] * len(scores)
         pictures = [thumbnail(evaluation, name) for name in names]
-        title = f"{shape.get('id')}, {shape['label']}" if shape.get("label") else str(shape.get("id"))
+        title = (
+            f"{shape.get('id')}, {shape['label']}" if shape.get("label") else str(shape.get("id"))
+        )
         body += f"<h4>{escape(title)}</h4>" + _strip(scores, pictures, f"{title}, view")
     lead = (
         "What the first selector of the graph makes of each view, in the order of the cameras. Below, the share of shapes whose highest "
@@ -171,7 +197,13 @@ def views(evaluation: Evaluation) -> str:
     return section("views", "Views", body, lead)
 
 
-def _strip(values: Float[np.ndarray, " V"], pictures: Sequence[str | None], what: str, *, percent: bool = False) -> str:
+def _strip(
+    values: Float[np.ndarray, " V"],
+    pictures: Sequence[str | None],
+    what: str,
+    *,
+    percent: bool = False,
+) -> str:
     """One column for each view: its picture where there is one, a bar, the value; the greatest ones numbered."""
     order = np.argsort(-values, kind="stable")
     rank = {int(view): place for place, view in enumerate(order[:_MARKED], 1) if values[view] > 0}
@@ -180,8 +212,16 @@ def _strip(values: Float[np.ndarray, " V"], pictures: Sequence[str | None], what
     for view, (value, picture) in enumerate(zip(values.tolist(), pictures, strict=True)):
         text = f"{100 * value:.0f} %" if percent else f"{value:.3f}"
         note = f"{what} {view + 1}: {text}"
-        image = f'<img src="{picture}" alt="{escape(note)}" width="96" height="96" loading="lazy">' if picture else ""
-        mark = f'<span class="mark" aria-hidden="true">{rank[view]}</span>' if view in rank and picture else ""
+        image = (
+            f'<img src="{picture}" alt="{escape(note)}" width="96" height="96" loading="lazy">'
+            if picture
+            else ""
+        )
+        mark = (
+            f'<span class="mark" aria-hidden="true">{rank[view]}</span>'
+            if view in rank and picture
+            else ""
+        )
         items.append(
             f'<li class="view{" top" if view in rank else ""}" title="{escape(note)}">{image}{mark}'
             f'<div class="column" style="--share:{100 * max(value, 0.0) / high:.1f}%"><i></i></div>'

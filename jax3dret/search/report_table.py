@@ -21,7 +21,14 @@ from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
 from jax3dret.search.charts import Series, escape, line_chart, short
 from jax3dret.search.report_inputs import strict
-from jax3dret.search.report_sections import definitions, duration, metric_name, ordered_metrics, plain, section
+from jax3dret.search.report_sections import (
+    definitions,
+    duration,
+    metric_name,
+    ordered_metrics,
+    plain,
+    section,
+)
 
 FILE = "table.json"
 _COLUMNS = 4  # metrics in the first table; the last table has all
@@ -71,7 +78,9 @@ def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
             "dataset": table.get("data") or {},
             "encoder": {},
             "protocol": {k: protocol.get(k) for k in ("distance", "self_match", "ties")},
-            "metrics": {f"{row['name']}/{k}": v["mean"] for row in rows for k, v in row["metrics"].items()},
+            "metrics": {
+                f"{row['name']}/{k}": v["mean"] for row in rows for k, v in row["metrics"].items()
+            },
             "published": {k: v for row in rows for k, v in row["published"].items()},
             "index": {},
             "timing": {"train_s": _total(row["protocol"].get("train_s") for row in rows)},
@@ -112,7 +121,10 @@ def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -
 def _header(table: Mapping[str, Any]) -> str:
     rows, data = table["rows"], table.get("data") or {}
     done = sum(row["status"] == "done" for row in rows)
-    facts = [f"data <b>{escape(data.get('name'))}</b>", f"<b>{done}</b> of <b>{len(rows)}</b> rows done"]
+    facts = [
+        f"data <b>{escape(data.get('name'))}</b>",
+        f"<b>{done}</b> of <b>{len(rows)}</b> rows done",
+    ]
     seeds = table.get("seeds") or []
     facts.append(f"seed{'s' * (len(seeds) > 1)} <b>{escape(plain(seeds))}</b>")
     seconds = _total(run.get("seconds") for row in rows for run in row["runs"])
@@ -137,7 +149,10 @@ def _results(table: Mapping[str, Any]) -> str:
         for note in row["notes"]:
             notes += [note] if note not in notes else []
             marks.append(f"<sup>{notes.index(note) + 1}</sup>")
-        cells = [f'<th scope="row">{_link(row)}{"".join(marks)}</th>', _value(row, keys[0], bar=True)]
+        cells = [
+            f'<th scope="row">{_link(row)}{"".join(marks)}</th>',
+            _value(row, keys[0], bar=True),
+        ]
         if compared:
             paper = next((v[keys[0]] for v in row["published"].values() if keys[0] in v), None)
             difference = row["difference"].get(keys[0])
@@ -149,19 +164,25 @@ def _results(table: Mapping[str, Any]) -> str:
         lines.append(f"<tr{idle}>{''.join(cells)}</tr>")
     names = [metric_name(keys[0])[0], *(["published", "difference"] if compared else [])]
     names += [*(metric_name(key)[0] for key in keys[1:]), "time"]
-    head = '<th scope="col">Row</th>' + "".join(f'<th scope="col" class="num">{escape(n)}</th>' for n in names)
+    head = '<th scope="col">Row</th>' + "".join(
+        f'<th scope="col" class="num">{escape(n)}</th>' for n in names
+    )
     body = _table(head + '<th scope="col">Status</th>', lines)
     said = [*table.get("notes", ())]
     said.append("Values are per cent." + _spread(table))
     if left_out:
-        said.append(f"{len(left_out)} further rows were left out; they stand below, with the commands that run them.")
+        said.append(
+            f"{len(left_out)} further rows were left out; they stand below, with the commands that run them."
+        )
     if compared:
         said.append(
             "Published numbers were measured by the paper’s authors on the paper’s data and weights; a difference is measured "
             "less published, in points."
         )
     body += "".join(f'<p class="note">{escape(s)}</p>' for s in said)
-    return body + (f'<ol class="notes">{"".join(f"<li>{escape(n)}</li>" for n in notes)}</ol>' if notes else "")
+    return body + (
+        f'<ol class="notes">{"".join(f"<li>{escape(n)}</li>" for n in notes)}</ol>' if notes else ""
+    )
 
 
 def _spread(table: Mapping[str, Any]) -> str:
@@ -174,7 +195,9 @@ def _curves(curves: Mapping[str, Mapping[str, Series]]) -> str:
     keys = ordered_metrics(dict.fromkeys(k for metrics in curves.values() for k in metrics))
     panels = []
     for key in keys[:4]:
-        series = [metrics[key]._replace(name=row) for row, metrics in curves.items() if key in metrics]
+        series = [
+            metrics[key]._replace(name=row) for row, metrics in curves.items() if key in metrics
+        ]
         panels.append(line_chart(metric_name(key)[0], series, percent=True))
     return f'<div class="panels">{"".join(panels)}</div>' if panels else ""
 
@@ -232,7 +255,9 @@ def _protocol(table: Mapping[str, Any]) -> str:
     lines = [
         f'<tr><th scope="row">{_link(row)}<code>{escape(row["protocol"]["config"])}</code></th>'
         + "".join(
-            f"<td>{escape(show(row['protocol']))}</td>" if name in words else _number(escape(show(row["protocol"])))
+            f"<td>{escape(show(row['protocol']))}</td>"
+            if name in words
+            else _number(escape(show(row["protocol"])))
             for name, show in columns.items()
         )
         + "</tr>"
@@ -277,7 +302,9 @@ def _value(row: Mapping[str, Any], key: str, *, bar: bool = False) -> str:
     if spread is not None:
         text += f' <span class="sd">± {100 * spread if is_share else spread:.1f}</span>'
     if bar and is_share:
-        return f'<td class="num bar" style="--share:{100 * mean:.1f}%" data-v="{mean:.6f}">{text}</td>'
+        return (
+            f'<td class="num bar" style="--share:{100 * mean:.1f}%" data-v="{mean:.6f}">{text}</td>'
+        )
     return _number(text)
 
 
@@ -287,8 +314,12 @@ def _link(row: Mapping[str, Any]) -> str:
     done = [run for run in row["runs"] if run["status"] == "done"]
     if not done:
         return name
-    links = [f'<a href="../rows/{escape(quote(run["workdir"]))}/report/index.html">' for run in done]
-    more = "".join(f" · {link}seed {run['seed']}</a>" for link, run in zip(links[1:], done[1:], strict=True))
+    links = [
+        f'<a href="../rows/{escape(quote(run["workdir"]))}/report/index.html">' for run in done
+    ]
+    more = "".join(
+        f" · {link}seed {run['seed']}</a>" for link, run in zip(links[1:], done[1:], strict=True)
+    )
     return f"{links[0]}{name}</a>{more}"
 
 
@@ -301,7 +332,9 @@ def _state(row: Mapping[str, Any]) -> str:
 
 def _schedule(schedule: Mapping[str, Any]) -> str:
     settings = plain({k: v for k, v in schedule.items() if k != "name"})
-    return str(schedule["name"]).replace("_", " ") + (f" ({settings.replace('_', ' ')})" if settings else "")
+    return str(schedule["name"]).replace("_", " ") + (
+        f" ({settings.replace('_', ' ')})" if settings else ""
+    )
 
 
 def _seconds(row: Mapping[str, Any]) -> float | None:
@@ -334,9 +367,14 @@ def _events(workdir: pathlib.Path, row: Mapping[str, Any]) -> dict[str, Series]:
     steps = sorted(events)
     if len(steps) < 2:
         return {}
-    keys = [k for k in events[steps[-1]] if k not in ("step", "split", "time", "index_recall_at_10")]
+    keys = [
+        k for k in events[steps[-1]] if k not in ("step", "split", "time", "index_recall_at_10")
+    ]
     return {
-        k: Series(k, np.array(steps, float), np.array([float(events[s].get(k, np.nan)) for s in steps])) for k in keys
+        k: Series(
+            k, np.array(steps, float), np.array([float(events[s].get(k, np.nan)) for s in steps])
+        )
+        for k in keys
     }
 
 

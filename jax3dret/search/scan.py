@@ -53,7 +53,9 @@ def scan(sources: Sequence[str | os.PathLike[str]], *, exclude: pathlib.Path) ->
         readable = name.encode("utf-8", "backslashreplace").decode()
         if readable != name:
             at = absolute.encode("utf-8", "backslashreplace").decode()
-            skipped.append({"file": readable, "path": at, "reason": "the file's name is not UTF-8; rename it"})
+            skipped.append(
+                {"file": readable, "path": at, "reason": "the file's name is not UTF-8; rename it"}
+            )
             return
         if name in found:
             raise ConfigError(
@@ -71,25 +73,38 @@ def scan(sources: Sequence[str | os.PathLike[str]], *, exclude: pathlib.Path) ->
         elif root.exists():
             add(root, root.parent)
         else:
-            raise ConfigError(f"{source}: no such file or folder; SOURCE is a folder of meshes, or a file")
-    return Scan([found[name] for name in sorted(found)], folders, skipped, dict(sorted(others.items())))
+            raise ConfigError(
+                f"{source}: no such file or folder; SOURCE is a folder of meshes, or a file"
+            )
+    return Scan(
+        [found[name] for name in sorted(found)], folders, skipped, dict(sorted(others.items()))
+    )
 
 
-def _walk(root: pathlib.Path, exclude: pathlib.Path, add, skipped: list, others: collections.Counter[str]) -> None:
+def _walk(
+    root: pathlib.Path, exclude: pathlib.Path, add, skipped: list, others: collections.Counter[str]
+) -> None:
     def note(error: OSError) -> None:
         at = str(error.filename).encode("utf-8", "backslashreplace").decode()
         name = os.path.relpath(at, root)
-        skipped.append({"file": name, "path": at, "reason": f"the folder cannot be read ({error.strerror})"})
+        skipped.append(
+            {"file": name, "path": at, "reason": f"the folder cannot be read ({error.strerror})"}
+        )
 
     entered: set[tuple[int, int]] = set()
     for here, folders, names in os.walk(root, onerror=note, followlinks=True):
         status = pathlib.Path(here).stat()
-        seen = (status.st_dev, status.st_ino) in entered  # a link back to a folder above or beside it
+        seen = (
+            status.st_dev,
+            status.st_ino,
+        ) in entered  # a link back to a folder above or beside it
         entered.add((status.st_dev, status.st_ino))
         if seen or pathlib.Path(here) == exclude or _is_index(names, folders):
             folders[:] = []
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != "__MACOSX"
+        )
         for name in sorted(names):
             if name.startswith("."):
                 continue

@@ -86,7 +86,9 @@ class Searcher:
             shifted = (points - self._center) / self._radius
             length = np.sqrt(np.einsum("qd,qd->q", shifted, shifted))
             far = length > _FAR
-            found = self.backend.candidates(np.where(far[:, None], 0.0, shifted).astype(np.float32), wide)
+            found = self.backend.candidates(
+                np.where(far[:, None], 0.0, shifted).astype(np.float32), wide
+            )
             for i in range(0, len(points), step):
                 part = slice(i, min(i + step, len(points)))
                 near, near_d2 = self._rescore(points[part], found[part])
@@ -95,7 +97,10 @@ class Searcher:
                 doubt = far[part] | (near[:, k - 1] < 0)
                 if exact and wide < len(self):
                     # An item that is truly nearer than the k-th lies within |q| + d_k of the mean, which bounds its error.
-                    last, kth = near_d2[:, -1] / self._radius**2, near_d2[:, k - 1] / self._radius**2
+                    last, kth = (
+                        near_d2[:, -1] / self._radius**2,
+                        near_d2[:, k - 1] / self._radius**2,
+                    )
                     doubt |= last - kth <= _ROUNDING * (2 * length[part] + np.sqrt(kth)) ** 2
                 doubtful.extend(start + i + np.flatnonzero(doubt))
         if doubtful:
@@ -105,7 +110,9 @@ class Searcher:
                 rows[query], d2[query] = answers[which]
         return rows, d2
 
-    def _comparable(self, vectors: np.ndarray, inverse: np.ndarray | None = None) -> Float64[np.ndarray, "N D"]:
+    def _comparable(
+        self, vectors: np.ndarray, inverse: np.ndarray | None = None
+    ) -> Float64[np.ndarray, "N D"]:
         """Float64 copy; of unit length under cosine."""
         values = np.array(vectors, np.float64)
         if self._distance == "cosine":
@@ -113,7 +120,9 @@ class Searcher:
         return values
 
     def _gather(self, rows: np.ndarray | slice) -> Float64[np.ndarray, "N D"]:
-        return self._comparable(self._vectors[rows], None if self._inverse is None else self._inverse[rows])
+        return self._comparable(
+            self._vectors[rows], None if self._inverse is None else self._inverse[rows]
+        )
 
     def _rescore(self, points: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates [q, K] in final order with their float64 d^2; a missing one (-1) is last, at infinity."""
@@ -142,7 +151,9 @@ class Searcher:
         blocks = [slice(i, i + BLOCK) for i in range(0, len(self), BLOCK)]
         self._inverse = None
         if self._distance == "cosine":
-            self._inverse = np.concatenate([_inverse_norms(np.asarray(self._vectors[b], np.float64)) for b in blocks])
+            self._inverse = np.concatenate(
+                [_inverse_norms(np.asarray(self._vectors[b], np.float64)) for b in blocks]
+            )
         self._center = sum(self._gather(b).sum(axis=0) for b in blocks) / len(self)
         radius = max(float(np.abs(self._gather(b) - self._center).max()) for b in blocks)
         self._radius = radius * self._vectors.shape[1] ** 0.5 if radius > 0 else 1.0
@@ -150,7 +161,9 @@ class Searcher:
     def _make_backend(self, kind: str, scoring: Scoring) -> Any:
         shifted = np.empty(self._vectors.shape, np.float32)
         for i in range(0, len(self), BLOCK):
-            shifted[i : i + BLOCK] = (self._gather(slice(i, i + BLOCK)) - self._center) / self._radius
+            shifted[i : i + BLOCK] = (
+                self._gather(slice(i, i + BLOCK)) - self._center
+            ) / self._radius
         if kind == "exact":
             return backends.Exact(shifted)
         large = len(self) >= (TREE_FROM if scoring == "auto" else backends.MIN_TREE_ITEMS)
@@ -166,7 +179,10 @@ class Searcher:
             leaves = max(1, self.tree.leaves // 64)
             while True:
                 self.tree.leaves_searched = min(leaves, self.tree.leaves)
-                if leaves >= self.tree.leaves or self._recall_at(rows, truth) >= self._target_recall:
+                if (
+                    leaves >= self.tree.leaves
+                    or self._recall_at(rows, truth) >= self._target_recall
+                ):
                     break
                 leaves = max(leaves + 1, int(leaves * 1.5))
         # Half a stride on, so that a tree is not judged by the queries that chose its settings.
@@ -180,7 +196,11 @@ class Searcher:
             return np.zeros(len(rows))
         kth = []
         pieces = ranking.squared_distances(
-            self._vectors[rows], self._vectors, distance=self._distance, self_rows=rows, max_bytes=1 << 29
+            self._vectors[rows],
+            self._vectors,
+            distance=self._distance,
+            self_rows=rows,
+            max_bytes=1 << 29,
         )
         for _, d2, tolerance in pieces:
             # The margin covers the rounding of vectors that differ little from one another.

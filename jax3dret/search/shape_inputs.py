@@ -59,7 +59,9 @@ class Points:
         if clouds.is_cloud(path):
             points = clouds.load_points(path)
         else:
-            points, _ = sample_surface(meshes.load_mesh(path), max(SURFACE_POINTS, self.num_points), rng)
+            points, _ = sample_surface(
+                meshes.load_mesh(path), max(SURFACE_POINTS, self.num_points), rng
+            )
         record: Record = {"points": _normalised(path, points)}
         for transform in (UpAxis(up_axis), Subsample(self.num_points)):
             record = transform(record, rng)

@@ -56,12 +56,18 @@ def write(
         if write_tree is not None:
             write_tree(data / "scann")
         files = {
-            path.relative_to(data).as_posix(): path.stat().st_size for path in sorted(data.rglob("*")) if path.is_file()
+            path.relative_to(data).as_posix(): path.stat().st_size
+            for path in sorted(data.rglob("*"))
+            if path.is_file()
         }
         for name in files:
             _sync(data / name)
         partial = folder / "index.json.partial"
-        text = json.dumps({"format": FORMAT, "data": data.name, "files": files, **entry}, indent=1, allow_nan=False)
+        text = json.dumps(
+            {"format": FORMAT, "data": data.name, "files": files, **entry},
+            indent=1,
+            allow_nan=False,
+        )
         partial.write_text(text + "\n", encoding="utf-8")
         _sync(partial)
         partial.replace(folder / "index.json")
@@ -99,7 +105,11 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], p
         file = data / name
         found = file.stat().st_size if file.is_file() else None
         if found != size:
-            what = "is missing" if found is None else f"has {found} bytes, not the {size} that were written"
+            what = (
+                "is missing"
+                if found is None
+                else f"has {found} bytes, not the {size} that were written"
+            )
             raise DataError(f"{file}: {what}; build the index again")
     try:
         vectors = np.load(data / "vectors.npy", mmap_mode="r", allow_pickle=False)

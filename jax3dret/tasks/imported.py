@@ -46,7 +46,10 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         variables = encoder.init(key, coloured(batch["points"], channels))
-        params, state = {"encoder": variables["params"]}, {"encoder": variables.get("batch_stats", {})}
+        params, state = (
+            {"encoder": variables["params"]},
+            {"encoder": variables.get("batch_stats", {})},
+        )
         embedding = jnp.zeros((1, encoder.embedding_dim), jnp.float32)
         if config.latent_dim:
             params["projection"] = PointProjection(config.latent_dim).init(key, embedding)["params"]
@@ -66,7 +69,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         variables = {"params": params["encoder"], "batch_stats": model_state["encoder"]}
         # Used only where evaluation starts its sampling at random; one key, so that an embedding is repeatable.
         rngs = {"fps": jax.random.key(0)}
-        embedding: Any = encoder.apply(variables, coloured(batch["points"], channels), train=False, rngs=rngs)
+        embedding: Any = encoder.apply(
+            variables, coloured(batch["points"], channels), train=False, rngs=rngs
+        )
         return {"shape": embedding.astype(jnp.float32)}
 
     return Recipe(

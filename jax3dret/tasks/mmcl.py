@@ -56,7 +56,9 @@ def defaults() -> ml_collections.ConfigDict:
     config.views = {"cameras": "objaverse4", "size": 224, "jobs": 1}
     config.captions = {"name": "jax3dret.data.captions:templates"}
     config.towers = towers.defaults()
-    config.pick = "one"  # a random view and one of its captions in every step; "mean": all of them, averaged
+    config.pick = (
+        "one"  # a random view and one of its captions in every step; "mean": all of them, averaged
+    )
     # The paper's text; False: frozen at what the imported towers bring, as in ULIP's code.
     config.learn_log_scale = True
     return config
@@ -69,7 +71,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         ConfigError: a wrong setting, towers and views that do not fit.
     """
     if config.pick not in PICKS:
-        raise ConfigError(f"config.pick '{config.pick}' is unknown; it is one of: {', '.join(PICKS)}")
+        raise ConfigError(
+            f"config.pick '{config.pick}' is unknown; it is one of: {', '.join(PICKS)}"
+        )
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
     configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
@@ -90,7 +94,10 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     task = triplet_task(encoder, head, loss_fn, loss_kwargs, log_scale)
     augment = config.data.augment.build()
     latent = config.towers.latent
-    up_axis, num_points = recipe.up_axis(config, open_source(config.train.split)), config.data.num_points
+    up_axis, num_points = (
+        recipe.up_axis(config, open_source(config.train.split)),
+        config.data.num_points,
+    )
     prepare = (points.UpAxis(up_axis), points.Subsample(num_points))
     made = recipe.build(
         config,
@@ -103,7 +110,12 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         },
         features=("points",),
         arrays=(("image", rows.image), ("text", rows.text)),
-        training=(*prepare, *augment, PickTriplet(config.pick), points.Keep(("points", "image", "text", "label"))),
+        training=(
+            *prepare,
+            *augment,
+            PickTriplet(config.pick),
+            points.Keep(("points", "image", "text", "label")),
+        ),
         evaluation=ulip.evaluation_transforms(up_axis, num_points),
         meta={
             **ulip.point_meta(config, encoder),
@@ -156,7 +168,9 @@ def triplet_task(
             encoder, params["encoder"], model_state["encoder"], batch["points"], key, "encoder"
         )
         cloud: Any = head.apply({"params": params["head"]}, embedding)
-        value, metrics = loss_fn(cloud, batch["image"], batch["text"], params["log_scale"], **loss_kwargs)
+        value, metrics = loss_fn(
+            cloud, batch["image"], batch["text"], params["log_scale"], **loss_kwargs
+        )
         return value, (
             {**model_state, "encoder": state},
             {**metrics, "logit_scale": jnp.exp(params["log_scale"]).astype(jnp.float32)},
@@ -166,7 +180,10 @@ def triplet_task(
         out = dict(embedder(encoder)(params, model_state, batch))
         if "image" in batch:
             cloud: Any = head.apply({"params": params["head"]}, out["shape"])
-            out |= {"latent": cloud.astype(jnp.float32), "image": _unit(_unit(batch["image"]).mean(1))}
+            out |= {
+                "latent": cloud.astype(jnp.float32),
+                "image": _unit(_unit(batch["image"]).mean(1)),
+            }
         return out
 
     return Task(init, loss, embed, batch_coupled=True)
@@ -189,7 +206,11 @@ class PickTriplet:
                 "of captions for each view, or one for all, would be right"
             )
         if self.pick == "mean":
-            return {**record, "image": _mean_unit(image), "text": _mean_unit(text.reshape(-1, text.shape[-1]))}
+            return {
+                **record,
+                "image": _mean_unit(image),
+                "text": _mean_unit(text.reshape(-1, text.shape[-1])),
+            }
         view = int(rng.integers(len(image)))
         texts = text[view if len(text) > 1 else 0]
         return {**record, "image": image[view], "text": texts[rng.integers(len(texts))]}
@@ -230,14 +251,18 @@ class TripletRows:
         return towers.text_tower(self._towers, self._seed)
 
     def _stored_views(self, source: Any) -> pathlib.Path:
-        return build_views(source, self._cameras, size=self._views["size"], jobs=self._views["jobs"])
+        return build_views(
+            source, self._cameras, size=self._views["size"], jobs=self._views["jobs"]
+        )
 
     def _image(self, source: Any) -> pathlib.Path:
         # Both first: what is wrong with either is found before the views are rendered.
         tower, _ = self._image_tower, self._text_tower
         stored = self._stored_views(source)
         making = {**tower.making, "views": stored.name}
-        return frozen_features(source, open_rows(stored), tower.embed, making=making, what="image features")
+        return frozen_features(
+            source, open_rows(stored), tower.embed, making=making, what="image features"
+        )
 
     def _text(self, source: Any) -> pathlib.Path:
         captions = self._captions(source, open_rows(self._stored_views(source)))
@@ -261,9 +286,19 @@ class TripletRows:
             )
         rows = tokens.ids.reshape(len(source), views * each, -1)
         said = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-        making = {**self._text_tower.making, "captions": self._captions_name, "said": said, "views": views}
+        making = {
+            **self._text_tower.making,
+            "captions": self._captions_name,
+            "said": said,
+            "views": views,
+        }
         return frozen_features(
-            source, rows, self._text_tower.embed, making=making, what="text features", lead=(views, each)
+            source,
+            rows,
+            self._text_tower.embed,
+            making=making,
+            what="text features",
+            lead=(views, each),
         )
 
     def _centred(self, make_file: Callable[[Any], pathlib.Path], source: Any) -> pathlib.Path:
@@ -276,7 +311,9 @@ class TripletRows:
         values = open_rows(path)
         lead, flat = np.shape(values[0])[:-1], _Flat(values)
         making = {"of": path.name, "centred on": reference.name}
-        return frozen_features(source, flat, lambda x: x - mean, making=making, what="centred features", lead=lead)
+        return frozen_features(
+            source, flat, lambda x: x - mean, making=making, what="centred features", lead=lead
+        )
 
 
 class _Flat:

@@ -61,7 +61,9 @@ def defaults() -> ml_collections.ConfigDict:
     config.mvtn = {"name": "jax3dret.models.mvtn:Mvtn"}
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
     config.cnn_weights = ""  # imported weights; empty: random
-    config.cnn_normalisation = "imagenet"  # or "none": pictures from 0 to 1, as the published MVCNN reads them
+    config.cnn_normalisation = (
+        "imagenet"  # or "none": pictures from 0 to 1, as the published MVCNN reads them
+    )
     config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn alone
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # view_gcn alone
     config.render = {
@@ -101,7 +103,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     num_faces = config.render.num_faces if kind == "meshes" else 0
     augment = config.data.augment.build()
     if num_faces and augment:
-        raise ConfigError("config.data.augment moves the points alone; config.render.kind=meshes goes without")
+        raise ConfigError(
+            "config.data.augment moves the points alone; config.render.kind=meshes goes without"
+        )
     up_axis = recipe.up_axis(config, source)
     rows = {"points": jax.ShapeDtypeStruct((num_points, 3), jnp.float32)}
     if num_faces:
@@ -136,7 +140,13 @@ def transforms(
     """Record -> arrays of a batch: turn y up, subsample, augment; num_faces: 0, or of the mesh that comes along."""
     meshes = (FixedMesh(num_faces),) if num_faces else ()
     keys = (*ARRAYS["meshes" if num_faces else "points"], "label")
-    return (points.UpAxis(up_axis), points.Subsample(num_points), *augment, *meshes, points.Keep(keys))
+    return (
+        points.UpAxis(up_axis),
+        points.Subsample(num_points),
+        *augment,
+        *meshes,
+        points.Keep(keys),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,10 +181,15 @@ class Network:
         made = {"mvtn": self.mvtn.init(keys[0], two["points"])} if self.mvtn.learned else {}
         views = self.mvtn.num_views
         # The size of a picture changes no parameter.
-        made["cnn"] = self._start(dict(self.cnn.init(keys[1], jnp.zeros((2, 32, 32, 3), jnp.float32))))
+        made["cnn"] = self._start(
+            dict(self.cnn.init(keys[1], jnp.zeros((2, 32, 32, 3), jnp.float32)))
+        )
         width: int = self.cnn.embedding_dim  # type: ignore[attr-defined]
         if self.graph:
-            features, cameras = jnp.zeros((2, views, width), jnp.float32), jnp.eye(views, 3) + jnp.zeros((2, 1, 1))
+            features, cameras = (
+                jnp.zeros((2, views, width), jnp.float32),
+                jnp.eye(views, 3) + jnp.zeros((2, 1, 1)),
+            )
             made["gcn"] = self.top.init(keys[2], features, cameras, method="outputs")
         else:
             made["head"] = self.top.init(keys[2], jnp.zeros((2, width), jnp.float32))
@@ -187,13 +202,23 @@ class Network:
         """The CNN's imported variables, if any are named. Raises ConfigError where they are another network's."""
         if not self.weights:
             return fresh
-        loaded, source = load_imported(pathlib.Path(self.weights))[1], f"config.cnn_weights={self.weights}"
+        loaded, source = (
+            load_imported(pathlib.Path(self.weights))[1],
+            f"config.cnn_weights={self.weights}",
+        )
         return {
-            key: checkpoint.match_params(wanted, loaded.get(key, {}), source=source)[0] for key, wanted in fresh.items()
+            key: checkpoint.match_params(wanted, loaded.get(key, {}), source=source)[0]
+            for key, wanted in fresh.items()
         }
 
     def run(
-        self, params: PyTree, state: PyTree, batch: Batch, key: jax.Array | None = None, *, frozen: bool = False
+        self,
+        params: PyTree,
+        state: PyTree,
+        batch: Batch,
+        key: jax.Array | None = None,
+        *,
+        frozen: bool = False,
     ) -> tuple[Any, Views, PyTree]:
         """What the last part says, the views, and the new statistics. key: of a training pass; None in evaluation.
 
@@ -208,7 +233,9 @@ class Network:
             rngs = {stream: rng.stream(source, stream) for stream in STREAMS}
             if not train:
                 return module.apply(variables, *inputs, train=False, rngs=rngs, **kwargs)
-            out, changed = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"], **kwargs)
+            out, changed = module.apply(
+                variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"], **kwargs
+            )
             if name in updated:
                 updated[name] = changed.get("batch_stats", {})
             return out
@@ -224,7 +251,11 @@ class Network:
         features = apply("cnn", self.cnn, pictures.reshape(-1, *pictures.shape[2:]))
         features = features.reshape(*views.azimuth.shape, -1).astype(jnp.float32)
         if self.graph:
-            return apply("gcn", self.top, features, camera_positions(views), method="outputs"), views, updated
+            return (
+                apply("gcn", self.top, features, camera_positions(views), method="outputs"),
+                views,
+                updated,
+            )
         pooled = max_pool(features)
         return (pooled, apply("head", self.top, pooled)), views, updated
 
@@ -246,12 +277,17 @@ def mvtn_task(network: Network, *, frozen: bool = False) -> Task:
         labels, mask = batch["label"], batch["mask"]
         if network.graph:
             logits = out.logits
-            value, metrics = network.loss(logits=logits, scores=out.scores, labels=labels, mask=mask)
+            value, metrics = network.loss(
+                logits=logits, scores=out.scores, labels=labels, mask=mask
+            )
         else:
             logits = out[1]
             value, metrics = network.loss(logits=logits, labels=labels, mask=mask), {}
         right = (jnp.argmax(logits, -1) == labels) & mask
-        metrics = {**metrics, "accuracy": (right.sum() / jnp.maximum(mask.sum(), 1)).astype(jnp.float32)}
+        metrics = {
+            **metrics,
+            "accuracy": (right.sum() / jnp.maximum(mask.sum(), 1)).astype(jnp.float32),
+        }
         if network.mvtn.learned:
             moved = _moved(network.mvtn, views)
             metrics |= {"azimuth_moved": moved[0], "elevation_moved": moved[1]}
@@ -306,7 +342,9 @@ def _network(config: configs.Config, classes: int) -> Network:
     )
 
 
-def _renderer(config: configs.Config) -> tuple[Callable[[Batch, Views, jax.Array | None], jax.Array], bool]:
+def _renderer(
+    config: configs.Config,
+) -> tuple[Callable[[Batch, Views, jax.Array | None], jax.Array], bool]:
     """What draws a batch from its views, and whether training draws the light at random."""
     settings = config.render
     size = settings.size
@@ -323,27 +361,37 @@ def _renderer(config: configs.Config) -> tuple[Callable[[Batch, Views, jax.Array
     def clouds(batch: Batch, views: Views, light: jax.Array | None) -> jax.Array:
         del light
         angles = (views.azimuth - QUARTER, views.elevation, views.distance)
-        return soft_points.render_points(batch["points"], *angles, size=size, radius=radius, slices=slices)
+        return soft_points.render_points(
+            batch["points"], *angles, size=size, radius=radius, slices=slices
+        )
 
     return clouds, False
 
 
 def _frozen(rules: optim.Rules) -> bool:
     """Whether the first of the rules that speaks of MVTN freezes it: then its pictures need no gradient."""
-    return next((bool(settings.get("freeze")) for regex, settings in rules if regex == "mvtn/.*"), False)
+    return next(
+        (bool(settings.get("freeze")) for regex, settings in rules if regex == "mvtn/.*"), False
+    )
 
 
 def _check(config: configs.Config) -> None:
     if config.network not in NETWORKS:
-        raise ConfigError(f"config.network '{config.network}' is unknown; it is one of: {', '.join(NETWORKS)}")
+        raise ConfigError(
+            f"config.network '{config.network}' is unknown; it is one of: {', '.join(NETWORKS)}"
+        )
     if config.cnn_normalisation not in NORMALISATIONS:
         raise ConfigError(
             f"config.cnn_normalisation '{config.cnn_normalisation}' is unknown; it is one of: {', '.join(NORMALISATIONS)}"
         )
     if config.render.kind not in ARRAYS:
-        raise ConfigError(f"config.render.kind '{config.render.kind}' is unknown; it is one of: {', '.join(ARRAYS)}")
+        raise ConfigError(
+            f"config.render.kind '{config.render.kind}' is unknown; it is one of: {', '.join(ARRAYS)}"
+        )
     if config.render.light not in ("random", "camera"):
-        raise ConfigError(f"config.render.light '{config.render.light}' is unknown; it is random or camera")
+        raise ConfigError(
+            f"config.render.light '{config.render.light}' is unknown; it is random or camera"
+        )
     configs.check_least(config, {"render.size": 8, "render.slices": 2, "render.num_faces": 64})
     if config.render.kind == "points" and config.render.radius * config.render.size < 1:
         raise ConfigError(

@@ -27,7 +27,10 @@ def initializer(
         embedding = jnp.zeros((sample.shape[0], encoder.embedding_dim), jnp.float32)
         head_variables = head.init(second, embedding)
         params = {"encoder": variables["params"], "head": head_variables["params"]}
-        return params, {"encoder": variables.get("batch_stats", {}), "head": head_variables.get("batch_stats", {})}
+        return params, {
+            "encoder": variables.get("batch_stats", {}),
+            "head": head_variables.get("batch_stats", {}),
+        }
 
     return init
 
@@ -39,12 +42,18 @@ def train_pass(
     rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in STREAMS}
     out: Any
     out, updated = module.apply(
-        {"params": params, "batch_stats": state}, inputs, train=True, rngs=rngs, mutable=["batch_stats"]
+        {"params": params, "batch_stats": state},
+        inputs,
+        train=True,
+        rngs=rngs,
+        mutable=["batch_stats"],
     )
     return out, updated.get("batch_stats", {})
 
 
-def embedder(encoder: nn.Module, inputs: str = "points") -> Callable[[PyTree, PyTree, Batch], dict[str, jax.Array]]:
+def embedder(
+    encoder: nn.Module, inputs: str = "points"
+) -> Callable[[PyTree, PyTree, Batch], dict[str, jax.Array]]:
     """embed: (params, model_state, batch) -> {"shape": the encoder's output, float32 [B, D]}; the head is left out."""
 
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:

@@ -50,7 +50,9 @@ class Prototypes(NamedTuple):
 
 def spoken(class_name: str, words: Mapping[str, str] | None = None) -> str:
     """The class's name as a sentence can hold it; `words` add to and go before WORDS."""
-    return {**WORDS, **(words or {})}.get(class_name, " ".join(class_name.replace("_", " ").split()))
+    return {**WORDS, **(words or {})}.get(
+        class_name, " ".join(class_name.replace("_", " ").split())
+    )
 
 
 def from_clip_text(
@@ -77,15 +79,21 @@ def from_clip_text(
             "jax3dret.tasks.prototypes:orthogonal, :learned or :from_table"
         )
     if not templates or any(template.count("{}") != 1 for template in templates):
-        raise ConfigError(f"prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the class")
+        raise ConfigError(
+            f"prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the class"
+        )
     names = [spoken(name, words) for name in class_names]
     _check_names(class_names, names)
-    tower = towers.text_tower({**towers.defaults(), "weights": weights, "merges": merges, "latent": dim}, seed)
+    tower = towers.text_tower(
+        {**towers.defaults(), "weights": weights, "merges": merges, "latent": dim}, seed
+    )
     if "projected" in tower.making:
         raise ConfigError(
             f"prototypes.dim is {dim}, the text tower gives {tower.making['projected'][0]} numbers; they must be equal"
         )
-    tokens = tower.tokenize([template.replace("{}", name) for name in names for template in templates]).ids
+    tokens = tower.tokenize(
+        [template.replace("{}", name) for name in names for template in templates]
+    ).ids
     # One class after the other: all tokens have one shape, and few rows are held at once.
     rows = [tower.embed(part) for part in np.split(tokens, len(names))]
     vectors = np.asarray(prompt_ensemble(jnp.stack(rows)), np.float32)
@@ -95,7 +103,12 @@ def from_clip_text(
 
 
 def from_table(
-    class_names: Sequence[str], dim: int, seed: int, *, path: str = "", words: Mapping[str, str] | None = None
+    class_names: Sequence[str],
+    dim: int,
+    seed: int,
+    *,
+    path: str = "",
+    words: Mapping[str, str] | None = None,
 ) -> Prototypes:
     """Vectors from a text file, say of word vectors: in each line a name, then `dim` numbers, with spaces or tabs between.
 
@@ -111,11 +124,17 @@ def from_table(
         raise ConfigError("prototypes.path: the file with a vector for each class is not given")
     wanted = {key: None for name in class_names for key in _keys(name, words)}
     found = _read_table(pathlib.Path(path), dim, wanted.keys())
-    places = [next((key for key in _keys(name, words) if key in found), None) for name in class_names]
+    places = [
+        next((key for key in _keys(name, words) if key in found), None) for name in class_names
+    ]
     if missing := [name for name, key in zip(class_names, places, strict=True) if key is None]:
-        raise DataError(f"{path}: no vector for {len(missing)} of {len(class_names)} classes: {', '.join(missing[:8])}")
+        raise DataError(
+            f"{path}: no vector for {len(missing)} of {len(class_names)} classes: {', '.join(missing[:8])}"
+        )
     vectors = np.stack([found[key] for key in places if key is not None])
-    return Prototypes(_unit(vectors, class_names, path), False, f"table of vectors {pathlib.Path(path).name}")
+    return Prototypes(
+        _unit(vectors, class_names, path), False, f"table of vectors {pathlib.Path(path).name}"
+    )
 
 
 def orthogonal(class_names: Sequence[str], dim: int, seed: int) -> Prototypes:
@@ -136,13 +155,19 @@ def orthogonal(class_names: Sequence[str], dim: int, seed: int) -> Prototypes:
 
 def learned(class_names: Sequence[str], dim: int, seed: int) -> Prototypes:
     """The vectors of `orthogonal` as a start: the task trains them."""
-    return Prototypes(_bases(len(class_names), dim, seed)[0], True, "learned vectors, from a random orthogonal start")
+    return Prototypes(
+        _bases(len(class_names), dim, seed)[0],
+        True,
+        "learned vectors, from a random orthogonal start",
+    )
 
 
 def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"], float]:
     """Rows of as many random orthonormal bases as it takes, and the largest cosine between two rows."""
     if count < 1 or dim < 1:
-        raise ConfigError(f"prototypes: {count} classes in {dim} dimensions; at least one of both would be right")
+        raise ConfigError(
+            f"prototypes: {count} classes in {dim} dimensions; at least one of both would be right"
+        )
     generator = rng.host_generator(seed, "prototypes")
     rows: list[np.ndarray] = []
     for _ in range(0, count, dim):
@@ -157,17 +182,23 @@ def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"],
     return vectors.astype(np.float32), largest
 
 
-def _unit(vectors: Float[np.ndarray, "C dim"], class_names: Sequence[str], source: str) -> Float[np.ndarray, "C dim"]:
+def _unit(
+    vectors: Float[np.ndarray, "C dim"], class_names: Sequence[str], source: str
+) -> Float[np.ndarray, "C dim"]:
     """Rows of length 1, float32. Raises DataError for rows that have no direction, or the same one twice."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1)
-    if bad := [name for name, length in zip(class_names, lengths, strict=True) if not 0 < length < np.inf]:
+    if bad := [
+        name for name, length in zip(class_names, lengths, strict=True) if not 0 < length < np.inf
+    ]:
         raise DataError(f"{source}: the vector of {bad[0]} is zero or not finite ({len(bad)} such)")
     unit = (wide / lengths[:, None]).astype(np.float32)
     seen: dict[bytes, str] = {}
     for name, row in zip(class_names, unit, strict=True):
         if (other := seen.setdefault(row.tobytes(), name)) != name:
-            raise DataError(f"{source}: classes {other} and {name} have the same vector, so nothing tells them apart")
+            raise DataError(
+                f"{source}: classes {other} and {name} have the same vector, so nothing tells them apart"
+            )
     return unit
 
 
@@ -189,14 +220,18 @@ def _keys(class_name: str, words: Mapping[str, str] | None) -> tuple[str, ...]:
     return class_name, said, said.replace(" ", "_")
 
 
-def _read_table(path: pathlib.Path, dim: int, wanted: Set[str]) -> dict[str, Float[np.ndarray, " dim"]]:
+def _read_table(
+    path: pathlib.Path, dim: int, wanted: Set[str]
+) -> dict[str, Float[np.ndarray, " dim"]]:
     """Those lines of the file whose name is wanted, the first of equal names."""
     found: dict[str, np.ndarray] = {}
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 fields = line.split()
-                if not fields or (number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields)):
+                if not fields or (
+                    number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields)
+                ):
                     continue
                 # A name may hold spaces; the numbers are the last fields.
                 name = " ".join(fields[:-dim])

@@ -15,7 +15,17 @@ import numpy as np
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim
-from jax3dret.core.types import Arrays, ConfigError, DataError, DataSpec, Evaluator, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import (
+    Arrays,
+    ConfigError,
+    DataError,
+    DataSpec,
+    Evaluator,
+    PyTree,
+    Recipe,
+    Task,
+    Transform,
+)
 from jax3dret.evaluators import retrieval
 
 LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
@@ -46,7 +56,9 @@ def build(
 
     Raises ConfigError for values out of range and components that give no network.
     """
-    configs.check_least(config, LEAST | ({"data.num_points": 1} if "num_points" in list(config.data) else {}))
+    configs.check_least(
+        config, LEAST | ({"data.num_points": 1} if "num_points" in list(config.data) else {})
+    )
     source = open_source(config.train.split)
     batch = config.train.batch_size
     example = {
@@ -57,9 +69,13 @@ def build(
     per_epoch = math.ceil(len(source) / batch)
     if config.train.max_steps_per_epoch:
         per_epoch = min(per_epoch, config.train.max_steps_per_epoch)
-    steps = config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
+    steps = (
+        config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
+    )
     params = abstract_params(task, example)
-    optimizer = optim.make_optimizer(params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict())
+    optimizer = optim.make_optimizer(
+        params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict()
+    )
     counted = params.get("encoder", params)
     settings = config.eval
     if evaluators is None:
@@ -145,7 +161,9 @@ def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> 
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         ours = [
-            f for f in traceback.extract_tb(error.__traceback__) if not re.search(r"[\\/](jax|flax)[\\/]", f.filename)
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if not re.search(r"[\\/](jax|flax)[\\/]", f.filename)
         ]
         raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
         first = (str(error).strip().splitlines() or [""])[0]

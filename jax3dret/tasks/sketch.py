@@ -50,7 +50,15 @@ from jax3dret.models.sketch_tower import (
 from jax3dret.tasks import recipe
 from jax3dret.tasks.prototypes import Prototypes
 from jax3dret.tasks.sketch_inputs import Inputs
-from jax3dret.tasks.sketch_model import STAGES, STRATEGIES, Classes, Losses, Networks, Stage, sketch_task
+from jax3dret.tasks.sketch_model import (
+    STAGES,
+    STRATEGIES,
+    Classes,
+    Losses,
+    Networks,
+    Stage,
+    sketch_task,
+)
 from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
 from jax3dret.weights.importing import MARK
@@ -90,12 +98,18 @@ def defaults() -> ml_collections.ConfigDict:
     # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts where they are trained, unless
     # config.tower.num_prompts says otherwise.
     config.tuning = "all"
-    config.layernorm_lr = 1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
+    config.layernorm_lr = (
+        1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
+    )
     config.prototypes = {"name": "jax3dret.tasks.prototypes:orthogonal"}
     config.loss = dataclasses.asdict(Losses())
     config.share_projection = False
-    config.retrieve_with = "f"  # the features; "p": their projections into the space of the prototypes
-    config.train.max_steps_per_epoch = 0  # 16 is the paper's other reading: 512 quadruplets in an epoch
+    config.retrieve_with = (
+        "f"  # the features; "p": their projections into the space of the prototypes
+    )
+    config.train.max_steps_per_epoch = (
+        0  # 16 is the paper's other reading: 512 quadruplets in an epoch
+    )
     config.eval.update(
         {
             "batch_size": 32,
@@ -110,7 +124,9 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
-def stages(config: configs.Config, workdir: pathlib.Path) -> list[tuple[pathlib.Path, configs.Config]]:
+def stages(
+    config: configs.Config, workdir: pathlib.Path
+) -> list[tuple[pathlib.Path, configs.Config]]:
     """The runs of an experiment, in order, each with its workdir; the last one's is `workdir`.
 
     Raises ConfigError for an unknown strategy, setting or stage.
@@ -141,7 +157,9 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
         DataError: a class with drawings but no shapes to train with.
     """
     config = _resolved(config)
-    configs.check_least(config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0})
+    configs.check_least(
+        config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0}
+    )
     stage, losses = STAGES[config.stage], _losses(config)
     losses.check(config.stage)
     shapes = open_source(config.train.split)
@@ -164,7 +182,10 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
         networks,
         losses,
         stage,
-        Classes(len(class_names), tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names)))),
+        Classes(
+            len(class_names),
+            tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names))),
+        ),
         prototypes,
         learned_prototypes=_learned(config),
         frozen=functools.partial(_frozen, config.optim.rules),
@@ -221,9 +242,13 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
 def _stage_names(config: configs.Config) -> tuple[str, ...]:
     for key, known in (("setting", SETTINGS), ("strategy", STRATEGIES)):
         if config[key] not in known:
-            raise ConfigError(f"config.{key} '{config[key]}' is unknown; it is one of: {', '.join(known)}")
+            raise ConfigError(
+                f"config.{key} '{config[key]}' is unknown; it is one of: {', '.join(known)}"
+            )
     if config.stage and config.stage not in STAGES:
-        raise ConfigError(f"config.stage '{config.stage}' is unknown; it is one of: {', '.join(STAGES)}")
+        raise ConfigError(
+            f"config.stage '{config.stage}' is unknown; it is one of: {', '.join(STAGES)}"
+        )
     return (config.stage,) if config.stage else STRATEGIES[config.strategy]
 
 
@@ -236,7 +261,10 @@ def _resolved(config: configs.Config) -> configs.Config:
     tower = config.tower.to_dict()
     if config.tuning in BARE and tower["name"].endswith(":PromptedVisionTower"):
         changes["tower"] = {"num_prompts": 0, **tower}
-    rules = (*_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")), (".*", {}))
+    rules = (
+        *_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
+        (".*", {}),
+    )
     if config.optim.rules == ((".*", {}),):
         changes["optim.rules"] = rules
     if config.tower_weights and not config.checkpoint.init_from:
@@ -270,7 +298,11 @@ def _check_tower_weights(config: configs.Config, tower: Any) -> None:
             f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
             "jax3dret.models.sketch_tower:PromptedVisionTower does"
         )
-    if weights and config.checkpoint.init_from == weights and not (pathlib.Path(weights) / MARK).is_file():
+    if (
+        weights
+        and config.checkpoint.init_from == weights
+        and not (pathlib.Path(weights) / MARK).is_file()
+    ):
         raise ConfigError(
             f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
         )
@@ -323,7 +355,9 @@ def _prototypes(
     configs.check_kwargs(make, settings, where="config.prototypes")
     if not known:
         return lambda: Prototypes(
-            np.zeros((len(class_names), width), np.float32), _learned(config), config.prototypes.name
+            np.zeros((len(class_names), width), np.float32),
+            _learned(config),
+            config.prototypes.name,
         )
     return functools.cache(lambda: make(class_names, width, config.seed, **settings))
 
@@ -334,7 +368,9 @@ def _networks(config: configs.Config) -> Networks:
             f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
         )
     if config.retrieve_with not in ("f", "p"):
-        raise ConfigError(f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'")
+        raise ConfigError(
+            f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'"
+        )
     size = config.sketches.size
     graph, tower = config.model.build(), config.tower.build()
     if graph.embedding_dim != tower.embedding_dim:

@@ -27,10 +27,15 @@ class Inputs:
     views, sketches: those sections of the config.
     """
 
-    def __init__(self, networks: Networks, views: Mapping[str, Any], sketches: Mapping[str, Any]) -> None:
+    def __init__(
+        self, networks: Networks, views: Mapping[str, Any], sketches: Mapping[str, Any]
+    ) -> None:
         self._networks, self._views, self._sketches = networks, views, sketches
         self._stored = networks.tower_cnn is not None
-        self._keys = {"shape": STORED["shape"], "sketch": (STORED if self._stored else PICTURES)["sketch"]}
+        self._keys = {
+            "shape": STORED["shape"],
+            "sketch": (STORED if self._stored else PICTURES)["sketch"],
+        }
 
     def features(self, side: str) -> tuple[str, ...]:
         """Features of the side's records that are decoded; of most nothing is used, and a label is the least there is to read."""
@@ -51,7 +56,11 @@ class Inputs:
         rows = {self._keys[own]: self._row(own)}
         if stage.quadruplets:
             label = jax.ShapeDtypeStruct((), jnp.int32)
-            rows |= {"positive": self._row(across), "negative": self._row(across), "other": self._row(own)}
+            rows |= {
+                "positive": self._row(across),
+                "negative": self._row(across),
+                "other": self._row(own),
+            }
             rows |= {"negative_label": label, "other_label": label}
         return rows
 
@@ -66,7 +75,9 @@ class Inputs:
         key = self._keys[stage.anchors]
         chain: list[Transform] = []
         if stage.anchors == "sketch":
-            chain.append(PickCopy(key) if self._stored else self._drawing(self._sketches["augment"]))
+            chain.append(
+                PickCopy(key) if self._stored else self._drawing(self._sketches["augment"])
+            )
         names = ("shape", "sketch") if stage.anchors == "shape" else ("sketch", "shape")
         anchors, others = (self._side(name, sides[name]) for name in names)
         if stage.quadruplets:
@@ -97,17 +108,23 @@ class Inputs:
         return jax.ShapeDtypeStruct((networks.size, networks.size), jnp.uint8)
 
     def _view_file(self, source: Any) -> pathlib.Path:
-        return _of_shape(self._networks.cnn.view_features(self._views, source), self._row("shape").shape)
+        return _of_shape(
+            self._networks.cnn.view_features(self._views, source), self._row("shape").shape
+        )
 
     def _sketch_file(self, copies: int, source: Any) -> pathlib.Path:
         """float32 [N, 1 + copies, F]: the frozen CNN's features of each drawing, then of its distorted copies."""
         cnn = self._networks.tower_cnn
         assert cnn is not None
-        pictures = _Copies(source.select("png"), self._networks.size, copies, self._sketches["seed"])
+        pictures = _Copies(
+            source.select("png"), self._networks.size, copies, self._sketches["seed"]
+        )
         shown: dict[str, Any] = {"drawing": self._networks.size, "copies": copies}
         if copies:
             shown["seed"] = self._sketches["seed"]
-        return _of_shape(cnn.features(source, pictures, shown, what="sketch features"), (1 + copies, cnn.width))
+        return _of_shape(
+            cnn.features(source, pictures, shown, what="sketch features"), (1 + copies, cnn.width)
+        )
 
     def _drawing(self, augment: bool) -> Drawing:
         return Drawing(self._networks.size, augment=augment)
@@ -117,10 +134,14 @@ class Inputs:
             rows = LateRows(lambda: open_rows(self._view_file(source)))
             return Side("shapes", source.labels, lambda item, rng: rows[item])
         if self._stored:
-            copies = LateRows(lambda: open_rows(self._sketch_file(self._sketches["copies"], source)))
+            copies = LateRows(
+                lambda: open_rows(self._sketch_file(self._sketches["copies"], source))
+            )
             return Side("sketches", source.labels, lambda item, rng: _any(copies[item], rng))
         drawing, records = self._drawing(self._sketches["augment"]), source.select("png")
-        return Side("sketches", source.labels, lambda item, rng: drawing(records[item], rng)["sketch"])
+        return Side(
+            "sketches", source.labels, lambda item, rng: drawing(records[item], rng)["sketch"]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +168,14 @@ class _Copies:
 
     def __getitem__(self, index: int) -> np.ndarray:
         record = self._source[index]
-        generators = [rng.host_generator(self._seed, "sketch copies", index, n) for n in range(1 + self._copies)]
-        drawn = [(self._distorted if n else self._plain)(record, each)["sketch"] for n, each in enumerate(generators)]
+        generators = [
+            rng.host_generator(self._seed, "sketch copies", index, n)
+            for n in range(1 + self._copies)
+        ]
+        drawn = [
+            (self._distorted if n else self._plain)(record, each)["sketch"]
+            for n, each in enumerate(generators)
+        ]
         return np.repeat(np.stack(drawn)[..., None], 3, -1)
 
 
@@ -156,7 +183,9 @@ def _of_shape(path: pathlib.Path, row: tuple[int, ...]) -> pathlib.Path:
     """The same path. Raises DataError for rows of another shape, say of fewer views than there are cameras."""
     found = np.shape(open_rows(path)[0])
     if found != row:
-        raise DataError(f"{path}: rows of shape {list(found)}, {list(row)} would be right; remove it and run again")
+        raise DataError(
+            f"{path}: rows of shape {list(found)}, {list(row)} would be right; remove it and run again"
+        )
     return path
 
 

@@ -40,7 +40,9 @@ class Stage(NamedTuple):
 # The paper's two stages and its single one (sections 3.4 and 3.5), and what table 7 compares them with.
 STAGES = {
     "shape": Stage("shape", quadruplets=False, trains=("shape",)),  # equation 13
-    "sketch": Stage("sketch", quadruplets=True, trains=("sketch",)),  # equation 15, on the frozen shapes
+    "sketch": Stage(
+        "sketch", quadruplets=True, trains=("sketch",)
+    ),  # equation 15, on the frozen shapes
     "joint": Stage("sketch", quadruplets=True, trains=("shape", "sketch")),  # equation 16
     "sketch_alone": Stage("sketch", quadruplets=False, trains=("sketch",)),
     "shape_to_sketch": Stage("shape", quadruplets=True, trains=("shape",)),
@@ -86,7 +88,9 @@ class Networks:
             return batch["sketch_features"]
         pictures = jnp.repeat(batch["sketch"][..., None], 3, -1)
         if self.tower_cnn is not None:
-            return self.tower_cnn.apply(model_state["tower_cnn"], pictures[:, None], train=False)[0][:, 0]
+            return self.tower_cnn.apply(model_state["tower_cnn"], pictures[:, None], train=False)[
+                0
+            ][:, 0]
         return normalise(pictures, self.normalisation)
 
 
@@ -126,7 +130,11 @@ class Losses:
                 f"config.loss.quad_metric '{self.quad_metric}' is unknown; it is one of: {', '.join(get_args(Metric))}"
             )
         of = STAGES[stage]
-        terms = [f"{term}_{'3d' if side == 'shape' else 'ske'}" for side in of.trains for term in ("cls", "sem")]
+        terms = [
+            f"{term}_{'3d' if side == 'shape' else 'ske'}"
+            for side in of.trains
+            for term in ("cls", "sem")
+        ]
         terms += ["quad"] if of.quadruplets else []
         if not any(getattr(self, term) for term in terms):
             raise ConfigError(
@@ -167,13 +175,21 @@ def sketch_task(
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         del batch
-        keys = {name: rng.stream(key, name) for name in ("graph", "sketch", "classifier", "prototypes", *heads)}
-        graph: Any = networks.graph.init(keys["graph"], jnp.zeros((2, *_view_shape(networks))), networks.positions)
+        keys = {
+            name: rng.stream(key, name)
+            for name in ("graph", "sketch", "classifier", "prototypes", *heads)
+        }
+        graph: Any = networks.graph.init(
+            keys["graph"], jnp.zeros((2, *_view_shape(networks))), networks.positions
+        )
         tower: Any = networks.tower.init(keys["sketch"], jnp.zeros((2, *sketch_shape(networks))))
         params = {
             "graph": graph.get("params", {}),
             "sketch": tower.get("params", {}),
-            **{name: Dense(width).init(keys[name], jnp.zeros((1, width)))["params"] for name in heads},
+            **{
+                name: Dense(width).init(keys[name], jnp.zeros((1, width)))["params"]
+                for name in heads
+            },
             "classifier": uniform_fan_in(width)(keys["classifier"], (width, classes.total)),
         }
         if learned_prototypes:
@@ -193,13 +209,17 @@ def sketch_task(
         """f [B, width] of stored features or drawings, and the new statistics of that side."""
         name = "graph" if side == "shape" else "sketch"
         module = networks.graph if side == "shape" else networks.tower
-        inputs: tuple[Any, ...] = (rows, jnp.asarray(networks.positions)) if side == "shape" else (rows,)
+        inputs: tuple[Any, ...] = (
+            (rows, jnp.asarray(networks.positions)) if side == "shape" else (rows,)
+        )
         variables = {"params": params[name], "batch_stats": model_state[name]}
         rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in RNGS}
         out: Any
         if not train:
             return module.apply(variables, *inputs, train=False, rngs=rngs), model_state[name]  # type: ignore[return-value]
-        out, changed = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"])
+        out, changed = module.apply(
+            variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"]
+        )
         return out, changed.get("batch_stats", {})
 
     def project(side: str, params: PyTree, f: jax.Array) -> jax.Array:
@@ -211,7 +231,9 @@ def sketch_task(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
         del step
-        params = jax.tree.map(lambda p, still: jax.lax.stop_gradient(p) if still else p, params, frozen(params))
+        params = jax.tree.map(
+            lambda p, still: jax.lax.stop_gradient(p) if still else p, params, frozen(params)
+        )
         found, labels, state = {}, {}, dict(model_state)
         for side, (rows, of) in _sides(networks, stage, model_state, batch).items():
             learns = side in stage.trains
@@ -231,7 +253,9 @@ def sketch_task(
             if losses.on("cls", side):
                 similar = cosines(found[side], params["classifier"][:, seen])
                 right = (similar.argmax(-1) == where) & rows_mask
-                metrics[f"accuracy_{short}"] = right.sum() / jnp.maximum(rows_mask.sum(), 1).astype(jnp.float32)
+                metrics[f"accuracy_{short}"] = right.sum() / jnp.maximum(rows_mask.sum(), 1).astype(
+                    jnp.float32
+                )
                 terms[f"cls_{short}"] = am_softmax(
                     similar,
                     where,
@@ -241,13 +265,20 @@ def sketch_task(
                     mask=rows_mask,
                 )
             if losses.on("sem", side):
-                bank = params["prototypes"] if learned_prototypes else jnp.asarray(prototypes().vectors)
+                bank = (
+                    params["prototypes"]
+                    if learned_prototypes
+                    else jnp.asarray(prototypes().vectors)
+                )
                 p = project(side, params, found[side])
                 terms[f"sem_{short}"] = semantic_alignment(
                     p, where, bank[seen], temperature=losses.temperature, mask=rows_mask
                 )
         if stage.quadruplets and losses.quad:
-            own, across = found[stage.anchors], found["sketch" if stage.anchors == "shape" else "shape"]
+            own, across = (
+                found[stage.anchors],
+                found["sketch" if stage.anchors == "shape" else "shape"],
+            )
             anchor, other = jnp.split(own, 2)
             positive, negative = jnp.split(across, 2)
             terms["quad"] = quadruplet(
@@ -263,24 +294,36 @@ def sketch_task(
         return total, (state, {**terms, **{k: v.astype(jnp.float32) for k, v in metrics.items()}})
 
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
-        key = jax.random.key(0)  # of a random selector alone: one key, so that an embedding is repeatable
+        key = jax.random.key(
+            0
+        )  # of a random selector alone: one key, so that an embedding is repeatable
         out: dict[str, jax.Array] = {}
         if "features" in batch or "views" in batch:
             features = networks.view_features(model_state, batch)
             variables = {"params": params["graph"], "batch_stats": model_state["graph"]}
             rngs = {stream: rng.stream(key, f"graph/{stream}") for stream in RNGS}
             seen: Any = networks.graph.apply(
-                variables, features, jnp.asarray(networks.positions), train=False, rngs=rngs, method="outputs"
+                variables,
+                features,
+                jnp.asarray(networks.positions),
+                train=False,
+                rngs=rngs,
+                method="outputs",
             )
             f = project("shape", params, seen.descriptor) if networks.project else seen.descriptor
-            out |= {"shape": f.astype(jnp.float32), "view_scores": seen.view_scores.astype(jnp.float32)}
+            out |= {
+                "shape": f.astype(jnp.float32),
+                "view_scores": seen.view_scores.astype(jnp.float32),
+            }
         if "sketch" in batch or "sketch_features" in batch:
             rows = networks.sketch_inputs(model_state, batch)
             f = encode("sketch", params, model_state, rows, key, train=False)[0]
             f = project("sketch", params, f) if networks.project else f
             out["sketch"] = f.astype(jnp.float32)
         if not out:
-            raise ConfigError(f"MV-HGNN embeds rendered views and drawings; the batch holds {', '.join(batch)}")
+            raise ConfigError(
+                f"MV-HGNN embeds rendered views and drawings; the batch holds {', '.join(batch)}"
+            )
         return out
 
     return Task(init, loss, embed, batch_coupled=True)
@@ -292,7 +335,11 @@ def _view_shape(networks: Networks) -> tuple[int, int]:
 
 def sketch_shape(networks: Networks) -> tuple[int, ...]:
     """One row of what the tower reads."""
-    return (networks.tower_cnn.width,) if networks.tower_cnn is not None else (networks.size, networks.size, 3)
+    return (
+        (networks.tower_cnn.width,)
+        if networks.tower_cnn is not None
+        else (networks.size, networks.size, 3)
+    )
 
 
 def _sides(

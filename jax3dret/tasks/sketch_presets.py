@@ -27,7 +27,10 @@ def paper(config: ml_collections.ConfigDict, data: str, setting: str, table: int
 
 def psb_quickdraw(config: ml_collections.ConfigDict, setting: str) -> None:
     """QuickDraw's sketches and the Princeton Shape Benchmark's models; both sides read by one frozen MobileNetV2."""
-    config.data.name, config.sketches.name = "shrec13/psb_quickdraw_shapes", "shrec13/psb_quickdraw_sketches"
+    config.data.name, config.sketches.name = (
+        "shrec13/psb_quickdraw_shapes",
+        "shrec13/psb_quickdraw_sketches",
+    )
     config.cnn = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
     config.cnn_normalisation = "mobilenet"
     config.tower = {"name": "jax3dret.models.sketch_tower:FeatureTower"}
@@ -58,7 +61,10 @@ def frozen_features(config: ml_collections.ConfigDict, width: int) -> None:
 
 def demo(config: ml_collections.ConfigDict, setting: str) -> None:
     """The embedded shapes and drawings of them; networks without anybody's weights."""
-    config.data.name, config.sketches.name = "parametric_shapes/sbr_demo", "parametric_shapes/sbr_demo_sketches"
+    config.data.name, config.sketches.name = (
+        "parametric_shapes/sbr_demo",
+        "parametric_shapes/sbr_demo_sketches",
+    )
     config.views.update({"size": 64, "jobs": 2})
     config.cnn.width = 32
     config.tower = {"name": "jax3dret.models.sketch_tower:SmallResNet"}

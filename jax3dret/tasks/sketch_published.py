@@ -66,13 +66,25 @@ VIEWS: dict[tuple[str, str], tuple[float, ...]] = {
 STRATEGY: dict[tuple[str, str], tuple[float, ...]] = {
     ("three_d_to_sketch", "category"): (80.7, 63.4, 75.9, 67.4, 51.2, 84.6, 71.8),
     ("one_stage", "category"): (79.8, 64.6, 74.5, 66.7, 49.3, 83.2, 70.3),
-    ("two_stage", "category"): (93.8, 75.5, 85.9, 74.1, 57.7, 96.0, 82.0),  # another run than that of table 1
+    ("two_stage", "category"): (
+        93.8,
+        75.5,
+        85.9,
+        74.1,
+        57.7,
+        96.0,
+        82.0,
+    ),  # another run than that of table 1
     ("three_d_to_sketch", "zeroshot"): (23.3, 21.7, 19.4, 30.9, 66.7, 31.3, 33.8),
     ("two_stage", "zeroshot"): (27.5, 25.2, 21.7, 35.6, 64.0, 36.7, 35.7),
     ("one_stage", "zeroshot"): (42.1, 34.3, 56.3, 52.9, 37.5, 56.3, 48.5),
 }
 TABLES = {1: SHREC13, 2: SHREC14, 3: ENCODER, 4: LOSSES, 5: TUNING, 6: VIEWS, 7: STRATEGY}
-RECALL = frozenset((method, setting) for method, setting in STRATEGY if setting == "category" or method == "one_stage")
+RECALL = frozenset(
+    (method, setting)
+    for method, setting in STRATEGY
+    if setting == "category" or method == "one_stage"
+)
 _SETTINGS: dict[str, str] = {"category": "category level", "zeroshot": "zero-shot"}
 # Rounding of the printed numbers, and of means over classes of different C, in points.
 _CLOSE = 1.0

@@ -29,14 +29,23 @@ def result(run: Run, seconds: float | None) -> dict[str, Any]:
     no metrics. seconds: of the process, all of its starts together.
     """
     status, report, summary = _state(run)
-    found: dict[str, Any] = {"seed": run.seed, "workdir": run.folder.name, "status": status, "seconds": seconds}
+    found: dict[str, Any] = {
+        "seed": run.seed,
+        "workdir": run.folder.name,
+        "status": status,
+        "seconds": seconds,
+    }
     if status == DONE and run.config is not None:
-        found["metrics"] = {k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)}
+        found["metrics"] = {
+            k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)
+        }
         found["protocol"] = _protocol(run.config, report, summary)
     return found
 
 
-def row_result(row: Row, runs: Sequence[Run], results: Sequence[dict[str, Any]], incomplete: str) -> dict[str, Any]:
+def row_result(
+    row: Row, runs: Sequence[Run], results: Sequence[dict[str, Any]], incomplete: str
+) -> dict[str, Any]:
     """One line of the table from its runs, one for each seed.
 
     incomplete: why no published number can stand beside it, other than what the row itself tells; empty if it can.
@@ -70,7 +79,12 @@ def text(table: Mapping[str, Any]) -> str:
     rows = table["rows"]
     keys = shown_metrics(rows)
     compared = any(r["published"] for r in rows)
-    head = ["row", *(_short_name(k) for k in keys), *(["paper", "diff"] if compared else []), "status"]
+    head = [
+        "row",
+        *(_short_name(k) for k in keys),
+        *(["paper", "diff"] if compared else []),
+        "status",
+    ]
     lines = [head]
     for r in rows:
         cells = [r["name"], *(_share(r["metrics"].get(k)) for k in keys)]
@@ -83,15 +97,23 @@ def text(table: Mapping[str, Any]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
     table_lines = [
         "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=True)), line[-1]]
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=True)),
+                line[-1],
+            ]
         )
         for line in lines
     ]
     notes = [table["title"], *table["notes"]]
     if compared:
-        notes.append("paper: nearest-neighbour accuracy as published; diff: measured less published, in points")
+        notes.append(
+            "paper: nearest-neighbour accuracy as published; diff: measured less published, in points"
+        )
     if any(r["status"] == "left out" for r in rows):
-        notes.append("left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them")
+        notes.append(
+            "left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them"
+        )
     return "\n".join([notes[0], "", *table_lines, "", *notes[1:]]).rstrip()
 
 
@@ -118,10 +140,19 @@ def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:
     changed = configs.differences(run.config, theirs)
     init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
     if not _same_start(run, init_from):
-        changed.append(f"checkpoint.init_from: '{init_from}' there, '{run.config.checkpoint.init_from}' here")
+        changed.append(
+            f"checkpoint.init_from: '{init_from}' there, '{run.config.checkpoint.init_from}' here"
+        )
     if changed:
-        return f"missing: {run.folder} holds a run of another config: {changed[0]}", nothing, nothing
-    report, summary = read_json(run.folder / "report" / "metrics.json"), read_json(run.folder / "summary.json")
+        return (
+            f"missing: {run.folder} holds a run of another config: {changed[0]}",
+            nothing,
+            nothing,
+        )
+    report, summary = (
+        read_json(run.folder / "report" / "metrics.json"),
+        read_json(run.folder / "summary.json"),
+    )
     at = saved_step(run.folder)
     if not report or not summary:
         return (
@@ -145,7 +176,10 @@ def _same_start(run: Run, init_from: str) -> bool:
 
 def saved_step(folder: pathlib.Path) -> int | None:
     """The last step that a run saved; None if it saved nothing."""
-    return max((int(p.name) for p in (folder / checkpoint.FOLDER).glob("*") if p.name.isdigit()), default=None)
+    return max(
+        (int(p.name) for p in (folder / checkpoint.FOLDER).glob("*") if p.name.isdigit()),
+        default=None,
+    )
 
 
 def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
@@ -168,12 +202,18 @@ def _over_seeds(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, A
     shared = [k for k in metrics[0] if all(math.isfinite(m.get(k, math.nan)) for m in metrics)]
     values = {k: [float(m[k]) for m in metrics] for k in shared}
     return {
-        k: {"mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None, "values": v}
+        k: {
+            "mean": statistics.fmean(v),
+            "sd": statistics.stdev(v) if len(v) > 1 else None,
+            "values": v,
+        }
         for k, v in values.items()
     }
 
 
-def _difference(metrics: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _difference(
+    metrics: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
     """Measured less published, of the first published row that has the metric."""
     paper: dict[str, float] = {}
     for numbers in published.values():
@@ -181,7 +221,9 @@ def _difference(metrics: Mapping[str, Any], published: Mapping[str, Mapping[str,
     return {k: metrics[k]["mean"] - v for k, v in paper.items() if k in metrics}
 
 
-def _protocol(config: configs.Config, report: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(
+    config: configs.Config, report: Mapping[str, Any], summary: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a reader must know to compare a row: data, distance, network, weights, training."""
     encoder, stated = report.get("encoder") or {}, report.get("protocol") or {}
     dataset, settings = report.get("dataset") or {}, config.optim.to_dict()
@@ -200,7 +242,9 @@ def _protocol(config: configs.Config, report: Mapping[str, Any], summary: Mappin
         "steps": steps,
         "batch": config.train.batch_size if steps else None,
         "learning_rate": settings["lr"] if steps else None,
-        "schedule": {"name": settings["schedule"]["name"].partition(":")[2], **schedule} if steps else None,
+        "schedule": {"name": settings["schedule"]["name"].partition(":")[2], **schedule}
+        if steps
+        else None,
         "train_s": (report.get("timing") or {}).get("train_s"),
     }
 

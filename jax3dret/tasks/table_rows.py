@@ -32,7 +32,12 @@ NEEDS = {
     "weights": Need("checkpoint.init_from", "ULIP-2's PointBERT", _IMPORT, True),
     "slip": Need("towers.weights", "SLIP's image and text towers", _IMPORT, True),
     "cnn_weights": Need("cnn_weights", "a ResNet-18 with ImageNet weights", _IMPORT, True),
-    "merges": Need("towers.merges", "CLIP's file of merges", "bpe_simple_vocab_16e6.txt.gz of the CLIP project", False),
+    "merges": Need(
+        "towers.merges",
+        "CLIP's file of merges",
+        "bpe_simple_vocab_16e6.txt.gz of the CLIP project",
+        False,
+    ),
     "captions": Need(
         "captions.path",
         "captions of the data set's views, a JSON Lines file",
@@ -132,7 +137,9 @@ def read_rows(config: configs.Config) -> list[Row]:
     except re.error as error:
         raise ConfigError(f"--config.rows={pattern}: not a regular expression: {error}") from error
     if not chosen:
-        raise ConfigError(f"--config.rows={pattern}: finds none of the rows: {', '.join(r.name for r in rows)}")
+        raise ConfigError(
+            f"--config.rows={pattern}: finds none of the rows: {', '.join(r.name for r in rows)}"
+        )
     for r in reversed(rows):  # a row stands below the one that it starts from
         if r.name in chosen and r.after:
             chosen.add(r.after)
@@ -148,13 +155,18 @@ def read_seeds(config: configs.Config) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def plan_runs(config: configs.Config, rows: Sequence[Row], folder: pathlib.Path, configs_at: pathlib.Path) -> list[Run]:
+def plan_runs(
+    config: configs.Config, rows: Sequence[Row], folder: pathlib.Path, configs_at: pathlib.Path
+) -> list[Run]:
     """Every run of every row, rows in order, with the problem of each that lacks something other than the data.
 
     Raises ConfigError for settings that a row's config does not take.
     """
     given = {name: config[name] for name in NEEDS}
-    every = (*config.every_row, *((f"data.data_dir={config.data.data_dir}",) if config.data.data_dir else ()))
+    every = (
+        *config.every_row,
+        *((f"data.data_dir={config.data.data_dir}",) if config.data.data_dir else ()),
+    )
     runs: dict[tuple[str, int], Run] = {}
     for r in rows:
         for seed in read_seeds(config):
@@ -167,11 +179,19 @@ def plan_runs(config: configs.Config, rows: Sequence[Row], folder: pathlib.Path,
             if r.after:
                 before = runs[r.after, seed]
                 settings.append(("checkpoint.init_from", str(before.folder)))
-                problems += [f"{r.after}, from which it starts ({before.problem})"] if before.problem else []
+                problems += (
+                    [f"{r.after}, from which it starts ({before.problem})"]
+                    if before.problem
+                    else []
+                )
             settings = [("seed", str(seed)), *settings, *map(_split, (*r.settings, *every))]
             spec = str(configs_at / r.config) if r.config else ""
             resolved = _load(spec, settings) if r.config else None
-            problem = f"{spec or r.name}: no variant for this data set" if resolved is None else "; ".join(problems)
+            problem = (
+                f"{spec or r.name}: no variant for this data set"
+                if resolved is None
+                else "; ".join(problems)
+            )
             runs[r.name, seed] = Run(r, seed, at, spec, tuple(settings), resolved, problem)
     return list(runs.values())
 
@@ -204,7 +224,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _lacking(name: str, given: str) -> str:
     need = NEEDS[name]
-    wanted = f"{name}: {need.what} ({need.how}): --config.{name}={'DIR' if need.is_folder else 'FILE'}"
+    wanted = (
+        f"{name}: {need.what} ({need.how}): --config.{name}={'DIR' if need.is_folder else 'FILE'}"
+    )
     path = pathlib.Path(given)
     found = (path / checkpoint.FOLDER).is_dir() if need.is_folder else path.is_file()
     if given and found:
@@ -217,7 +239,9 @@ def _load(spec: str, settings: Sequence[tuple[str, str]]) -> configs.Config | No
     try:
         return configs.load(spec, settings)[0]
     except ConfigError as error:
-        if f"--config={spec.rpartition(':')[0]}: no such file" in str(error) or " has no variant '" in str(error):
+        if f"--config={spec.rpartition(':')[0]}: no such file" in str(
+            error
+        ) or " has no variant '" in str(error):
             return None
         raise
 

@@ -57,7 +57,9 @@ def defaults() -> ml_collections.ConfigDict:
     config.notes = ()  # sentences under the table
     config.table = ()  # the rows, see tasks.table_rows:row
     config.rows = ""  # regular expression over row names; empty: all but the extra ones
-    config.seeds = (0,)  # each row is a run for each seed: initial weights, order, augmentation and evaluation sampling
+    config.seeds = (
+        0,
+    )  # each row is a run for each seed: initial weights, order, augmentation and evaluation sampling
     config.collect = False  # only what is finished: no run is started
     config.every_row = ()  # "KEY=VALUE" settings for every row; no published number stands beside such rows
     for name in rows_of.NEEDS:
@@ -86,7 +88,9 @@ def plan(
     """
     other = rows_of.read_json(workdir / results.FILE).get("config", full_name)
     if other != full_name:
-        raise ConfigError(f"{workdir} holds another table: {other} there, {full_name} here; give another --workdir")
+        raise ConfigError(
+            f"{workdir} holds another table: {other} there, {full_name} here; give another --workdir"
+        )
     rows = rows_of.read_rows(config)
     table = _Table(
         config=config,
@@ -123,7 +127,9 @@ class _Table:
     ) -> None:
         self.config, self.workdir, self.rows, self.runs = config, workdir, rows, runs
         self.chosen = [run for run in runs if run.row.chosen]
-        self.stopped: dict[pathlib.Path, str] = {run.folder: f"missing: {run.problem}" for run in runs if run.problem}
+        self.stopped: dict[pathlib.Path, str] = {
+            run.folder: f"missing: {run.problem}" for run in runs if run.problem
+        }
         self._about, self._write_report = about, write_report
         earlier = [run for row in self._earlier() for run in row.get("runs", ())]
         self.seconds = {run["workdir"]: run.get("seconds") for run in earlier}
@@ -149,14 +155,18 @@ class _Table:
             found = [self.result(run) for run in runs]
             manifest = rows_of.read_json(runs[0].folder / "manifest.json")
             lines.append(results.row_result(row, runs, found, self._not_comparable(manifest)))
-        data = next((r["protocol"]["data"] for r in lines if r["protocol"]), {"name": self.config.data.name})
+        data = next(
+            (r["protocol"]["data"] for r in lines if r["protocol"]), {"name": self.config.data.name}
+        )
         table = {**self._about, "data": data, "rows": lines}
         results.write(self.workdir, table)
         self._write_report(self.workdir)
         return table
 
     def _not_comparable(self, manifest: Mapping[str, Any]) -> str:
-        changes = [setting for setting in self.config.every_row if not setting.startswith(_HARMLESS)]
+        changes = [
+            setting for setting in self.config.every_row if not setting.startswith(_HARMLESS)
+        ]
         if changes:
             return f"config.every_row changes the settings ({', '.join(changes)})"
         source = manifest.get("source") or {}
@@ -172,7 +182,10 @@ class _Table:
 
 
 def _work(
-    table: _Table, mode: str, prepare_data: Callable[[configs.Config], str], children: Callable[[], Children]
+    table: _Table,
+    mode: str,
+    prepare_data: Callable[[configs.Config], str],
+    children: Callable[[], Children],
 ) -> int:
     # Accelerators belong to the rows: this process must not hold their memory.
     jax.config.update("jax_platforms", "cpu")
@@ -203,13 +216,17 @@ def _work(
     if mode != "train" and results.DONE not in states:
         first = next(state for state in states if state != results.DONE)
         if mode != "collect" and all(run.folder in table.stopped for run in table.chosen):
-            raise ConfigError(f"no row can be run; the first lacks: {first.removeprefix('missing: ')}")
+            raise ConfigError(
+                f"no row can be run; the first lacks: {first.removeprefix('missing: ')}"
+            )
         log.error("no row is done; the first is %s", first)
         return FAILED
     return SAVED
 
 
-def _find_missing(table: _Table, todo: list[Run], prepare_data: Callable[[configs.Config], str]) -> None:
+def _find_missing(
+    table: _Table, todo: list[Run], prepare_data: Callable[[configs.Config], str]
+) -> None:
     """Notes what keeps runs from being started, and lists it; builds the data set where it is the only thing to do."""
     waiting = [run for run in todo if run.folder not in table.stopped]
     if waiting:
@@ -238,11 +255,15 @@ def _run(table: _Table, todo: list[Run], mode: str, children: Children) -> None:
     for number, run in enumerate(todo, start=1):
         if children.signal:  # it came between two runs
             return
-        before = next((b for b in table.runs if b.row.name == run.row.after and b.seed == run.seed), None)
+        before = next(
+            (b for b in table.runs if b.row.name == run.row.after and b.seed == run.seed), None
+        )
         if before is not None and before.folder in table.stopped:
             table.stopped[run.folder] = f"missing: {before.row.name}, from which it starts, failed"
             continue
-        log.info("row %d of %d: %s, seed %d (%s)", number, len(todo), run.row.name, run.seed, run.spec)
+        log.info(
+            "row %d of %d: %s, seed %d (%s)", number, len(todo), run.row.name, run.seed, run.spec
+        )
         began = time.perf_counter()
         ended = children.run(run.child(mode), table.workdir / "logs" / f"{run.folder.name}.txt")
         known = table.seconds.get(run.folder.name) or 0.0

@@ -63,7 +63,11 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
     if settings["weights"]:
         meta, both = _pair(settings["weights"])
         style = meta["kind"]
-        section = {"name": "jax3dret.models.clip:VisionTower", "style": style, **meta["model"]["vision"]}
+        section = {
+            "name": "jax3dret.models.clip:VisionTower",
+            "style": style,
+            **meta["model"]["vision"],
+        }
         variables: dict[str, Any] = {"params": both["params"]["vision"]}
         normalisation = "clip" if style == "clip" else "imagenet"
         module = _image_network(section, image_size)
@@ -82,13 +86,19 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
             variables = jax.jit(module.init)(rng.stream(seed, "image tower"), sample)
     making = {"model": section, "weights": digest(variables), "normalisation": normalisation}
     run = frozen(module, variables, NORMALISATIONS[normalisation])
-    embed, making = _to_latent(run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent"))
+    embed, making = _to_latent(
+        run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent")
+    )
     return ImageTower(embed, making)
 
 
 def log_scale(settings: Mapping[str, Any], otherwise: float) -> float:
     """The logarithm of the logit scale that the imported pair was trained with; random towers have none."""
-    return float(_pair(settings["weights"])[1]["params"]["logit_scale"]) if settings["weights"] else otherwise
+    return (
+        float(_pair(settings["weights"])[1]["params"]["logit_scale"])
+        if settings["weights"]
+        else otherwise
+    )
 
 
 def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
@@ -96,14 +106,18 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
     section = dict(settings["text"])
     if settings["weights"]:
         if not settings["merges"]:
-            raise ConfigError("config.towers.merges: the imported text tower needs CLIP's bpe_simple_vocab_16e6.txt.gz")
+            raise ConfigError(
+                "config.towers.merges: the imported text tower needs CLIP's bpe_simple_vocab_16e6.txt.gz"
+            )
         meta, both = _pair(settings["weights"])
         section = {"name": "jax3dret.models.clip:TextTower", **meta["model"]["text"]}
         tokenizer = load_tokenizer(settings["merges"])
         variables: dict[str, Any] = {"params": both["params"]["text"]}
         module = _build(section, "towers.text")
     else:
-        tokenizer = load_tokenizer(settings["merges"], merges=None) if settings["merges"] else Tokenizer([])
+        tokenizer = (
+            load_tokenizer(settings["merges"], merges=None) if settings["merges"] else Tokenizer([])
+        )
         section["vocab_size"] = tokenizer.vocab_size
         module = _build(section, "towers.text")
         sample = jnp.zeros((1, module.context_length), jnp.int32)
@@ -123,7 +137,9 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
         settings["latent"],
         rng.stream(seed, "text latent"),
     )
-    tokenize = functools.partial(tokenizer, context_length=module.context_length, truncate=settings["truncate"])
+    tokenize = functools.partial(
+        tokenizer, context_length=module.context_length, truncate=settings["truncate"]
+    )
     return TextTower(tokenize, embed, making)
 
 
@@ -155,7 +171,11 @@ def _build(section: Mapping[str, Any], where: str) -> Any:
 
 
 def _to_latent(
-    embed: Callable[[Any], jax.Array], making: dict[str, Any], width: int, latent: int, key: jax.Array
+    embed: Callable[[Any], jax.Array],
+    making: dict[str, Any],
+    width: int,
+    latent: int,
+    key: jax.Array,
 ) -> tuple[Callable[[np.ndarray], jax.Array], dict[str, Any]]:
     """Adds the fixed random projection (Gaussian, which keeps angles on average) where the widths differ."""
     if width == latent:

@@ -35,7 +35,9 @@ def defaults() -> ml_collections.ConfigDict:
     """Typed defaults: the spine's, and what this task adds to them."""
     config = configs.spine()
     config.task = "jax3dret.tasks.ulip"
-    config.objective = "classification"  # or "two_view": two augmented views of each shape, no labels
+    config.objective = (
+        "classification"  # or "two_view": two augmented views of each shape, no labels
+    )
     config.model = {"name": "jax3dret.models.pointbert:PointBert"}
     config.head = {"name": "jax3dret.models.heads:ClassificationHead"}
     config.loss = {"name": "jax3dret.losses.classification:cross_entropy"}
@@ -47,7 +49,9 @@ def defaults() -> ml_collections.ConfigDict:
             "augment": {"name": "jax3dret.data.points:no_augmentations"},
         }
     )
-    config.train.max_steps_per_epoch = 0  # the published code stops an epoch after 100 batches; 0: no limit
+    config.train.max_steps_per_epoch = (
+        0  # the published code stops an epoch after 100 batches; 0: no limit
+    )
     config.eval.update(
         {
             "batch_size": 32,
@@ -70,7 +74,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         ConfigError: an unknown objective, a class count that contradicts the data, a key that a component does not take.
     """
     if config.objective not in OBJECTIVES:
-        raise ConfigError(f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}")
+        raise ConfigError(
+            f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}"
+        )
     source = open_source(config.train.split)
     two_view = config.objective == "two_view"
     classes = recipe.check_classes(config, source, needed=not two_view)
@@ -88,7 +94,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         make_task(encoder, head, loss_fn, loss_kwargs),
         rows=dict.fromkeys(("view_a", "view_b") if two_view else ("points",), cloud),
         features=("points",),
-        training=training_transforms(up_axis, num_points, config.data.augment.build(), two_view=two_view),
+        training=training_transforms(
+            up_axis, num_points, config.data.augment.build(), two_view=two_view
+        ),
         evaluation=evaluation_transforms(up_axis, num_points),
         meta={**point_meta(config, encoder), "objective": config.objective},
     )
@@ -118,11 +126,16 @@ def classification_task(
         embedding, encoder_state = train_pass(
             encoder, params["encoder"], model_state["encoder"], batch["points"], key, "encoder"
         )
-        logits, head_state = train_pass(head, params["head"], model_state["head"], embedding, key, "head")
+        logits, head_state = train_pass(
+            head, params["head"], model_state["head"], embedding, key, "head"
+        )
         value = loss_fn(logits, batch["label"], mask=batch["mask"], **loss_kwargs)
         right = (jnp.argmax(logits, -1) == batch["label"]) & batch["mask"]
         accuracy = right.sum() / jnp.maximum(batch["mask"].sum(), 1)
-        return value, ({"encoder": encoder_state, "head": head_state}, {"accuracy": accuracy.astype(jnp.float32)})
+        return value, (
+            {"encoder": encoder_state, "head": head_state},
+            {"accuracy": accuracy.astype(jnp.float32)},
+        )
 
     return Task(initializer(encoder, head, "points"), loss, embedder(encoder), batch_coupled=True)
 
@@ -142,7 +155,12 @@ def two_view_task(
         embedded, projected = {}, {}
         for view in ("view_a", "view_b"):
             embedded[view], encoder_state = train_pass(
-                encoder, params["encoder"], model_state["encoder"], batch[view], key, "encoder/" + view
+                encoder,
+                params["encoder"],
+                model_state["encoder"],
+                batch[view],
+                key,
+                "encoder/" + view,
             )
             model_state = {**model_state, "encoder": encoder_state}
         for view in ("view_a", "view_b"):
@@ -162,7 +180,11 @@ def training_transforms(
     """Record -> arrays of a training batch: turn y up, subsample, augment, keep (published order)."""
     chain: tuple[Transform, ...] = (points.Subsample(num_points), *augment)
     if two_view:
-        return (points.UpAxis(up_axis), points.TwoViews(chain), points.Keep(("view_a", "view_b", "label")))
+        return (
+            points.UpAxis(up_axis),
+            points.TwoViews(chain),
+            points.Keep(("view_a", "view_b", "label")),
+        )
     return (points.UpAxis(up_axis), *chain, points.Keep(("points", "label")))
 
 

@@ -33,19 +33,51 @@ class Dataset:
 
 
 DATASETS = {
-    "modelnet40": Dataset("modelnet/40", "MN40", 40, "train", "train", "test", 5e-5, 1e-6, 0.05, 100),
+    "modelnet40": Dataset(
+        "modelnet/40", "MN40", 40, "train", "train", "test", 5e-5, 1e-6, 0.05, 100
+    ),
     "shapenet_normal": Dataset(
         "shapenet/normal", "SN_Norm", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.08, 70
     ),
     "shapenet_perturbed": Dataset(
-        "shapenet/perturbed", "SN_Per", 55, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 50, rotate="xyz"
+        "shapenet/perturbed",
+        "SN_Per",
+        55,
+        "train+val",
+        "train+val",
+        "test",
+        5e-5,
+        1e-4,
+        0.2,
+        50,
+        rotate="xyz",
     ),
     "mcb": Dataset("mcb", "MCB", 68, "train", "train", "test", 8e-5, 3e-3, 0.2, 45, rotate="xyz"),
     "objaverse_easy": Dataset(
-        "objaverse_lvis/easy", "ObjaEasy", 76, "train+val", "train+val", "test", 5e-5, 1e-4, 0.2, 75, 32
+        "objaverse_lvis/easy",
+        "ObjaEasy",
+        76,
+        "train+val",
+        "train+val",
+        "test",
+        5e-5,
+        1e-4,
+        0.2,
+        75,
+        32,
     ),
     "scanobjectnn": Dataset(
-        "scanobjectnn/obj_only", "ScanObjectNN", 15, "train", "train", "test", 2e-4, 3e-3, 0.2, 50, rotate="y"
+        "scanobjectnn/obj_only",
+        "ScanObjectNN",
+        15,
+        "train",
+        "train",
+        "test",
+        2e-4,
+        3e-3,
+        0.2,
+        50,
+        rotate="y",
     ),
 }
 
@@ -90,7 +122,11 @@ def published(row: str, column: str) -> dict[str, dict[str, float]]:
     """One number of tables 1 and 2 as `config.published` takes it; nothing where the paper has none."""
     table = 1 if row in TABLE_1 else 2
     number = (TABLE_1 | TABLE_2)[row][COLUMNS.index(column)]
-    return {} if number is None else {f"{row} on {column} (paper, table {table})": {"nn_acc": round(number / 100, 4)}}
+    return (
+        {}
+        if number is None
+        else {f"{row} on {column} (paper, table {table})": {"nn_acc": round(number / 100, 4)}}
+    )
 
 
 def use_dataset(config: ml_collections.ConfigDict, variant: str) -> Dataset:
@@ -103,7 +139,10 @@ def use_dataset(config: ml_collections.ConfigDict, variant: str) -> Dataset:
     dataset = DATASETS[variant if variant in DATASETS else "modelnet40"]
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
-    config.data.augment = {"name": "jax3dret.data.points:paper_augmentations", "rotate": dataset.rotate}
+    config.data.augment = {
+        "name": "jax3dret.data.points:paper_augmentations",
+        "rotate": dataset.rotate,
+    }
     config.train.split = dataset.train
     config.train.batch_size = dataset.batch_size
     config.eval.gallery_split = dataset.gallery
@@ -126,7 +165,12 @@ def full_pointnet2(config: ml_collections.ConfigDict) -> None:
 def vicreg(config: ml_collections.ConfigDict, *, width: int, batch_size: int) -> None:
     """Two views, no labels: the loss's published weights and a projector of three layers."""
     config.objective = "two_view"
-    config.loss = {"name": "jax3dret.losses.vicreg:vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
+    config.loss = {
+        "name": "jax3dret.losses.vicreg:vicreg",
+        "invariance": 25.0,
+        "variance": 25.0,
+        "covariance": 1.0,
+    }
     config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (width, width, width)}
     config.train.batch_size = batch_size
 
@@ -137,17 +181,25 @@ def published_code_schedule(config: ml_collections.ConfigDict, dataset: Dataset)
     config.train.max_steps_per_epoch = 100
     config.optim.lr = dataset.lr
     config.optim.weight_decay = dataset.weight_decay
-    config.optim.schedule = {"name": "jax3dret.core.schedules:one_cycle", "pct_start": dataset.pct_start}
+    config.optim.schedule = {
+        "name": "jax3dret.core.schedules:one_cycle",
+        "pct_start": dataset.pct_start,
+    }
     config.optim.beta1_cycle = True
 
 
-def paper_schedule(config: ml_collections.ConfigDict, dataset: Dataset, *, pretrained: bool) -> None:
+def paper_schedule(
+    config: ml_collections.ConfigDict, dataset: Dataset, *, pretrained: bool
+) -> None:
     """The paper's text: cosine from 3e-4 from scratch; linear warm-up to 5e-5 over 20 %, then cosine, from ULIP-2's weights."""
     short = dataset.column in ("SN_Norm", "SN_Per", "MCB")
     if pretrained:
         config.train.epochs = 50.0 if short else 100.0
         config.optim.lr = 5e-5
-        config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.2}
+        config.optim.schedule = {
+            "name": "jax3dret.core.schedules:warmup_cosine",
+            "warmup_fraction": 0.2,
+        }
     else:
         config.train.epochs = 100.0 if short else 200.0
         config.optim.lr = 3e-4
@@ -189,7 +241,9 @@ SMALL = {
 SMALL_RANDOM = tuple(name + RANDOM for name in SMALL)
 
 
-def use_small(config: ml_collections.ConfigDict, variant: str, *, demo: float, other: float) -> None:
+def use_small(
+    config: ml_collections.ConfigDict, variant: str, *, demo: float, other: float
+) -> None:
     """Points a config at the small data set that a variant names, to train for `demo` epochs, or `other` for ModelNet10 and as
     many steps elsewhere; `..._random` does not train: the random-weights row."""
     dataset = SMALL[variant.removesuffix(RANDOM)]
@@ -233,7 +287,11 @@ def small_pointnet2(config: ml_collections.ConfigDict) -> None:
 
 def small_classification(config: ml_collections.ConfigDict, *, lr: float) -> None:
     """Labels, on two CPU cores."""
-    config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (256,), "dropout": 0.25}
+    config.head = {
+        "name": "jax3dret.models.heads:ClassificationHead",
+        "hidden": (256,),
+        "dropout": 0.25,
+    }
     config.loss.smoothing = 0.1
     config.train.batch_size = 32
     _small_schedule(config, lr, weight_decay=0.05)
@@ -283,4 +341,7 @@ def small_mmcl(config: ml_collections.ConfigDict, *, lr: float) -> None:
 def _small_schedule(config: ml_collections.ConfigDict, lr: float, *, weight_decay: float) -> None:
     config.optim.lr = lr
     config.optim.weight_decay = weight_decay
-    config.optim.schedule = {"name": "jax3dret.core.schedules:warmup_cosine", "warmup_fraction": 0.1}
+    config.optim.schedule = {
+        "name": "jax3dret.core.schedules:warmup_cosine",
+        "warmup_fraction": 0.1,
+    }

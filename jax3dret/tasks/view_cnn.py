@@ -28,7 +28,11 @@ from jax3dret.weights.importing import MARK, load_imported
 def graph_vertices(name: str) -> np.ndarray:
     """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's own coordinates for its
     two sets (and the dodecahedron, which is one of them), directions of unit length for others. z is up."""
-    if (published := name.removesuffix("-parallel")) in ("viewgcn12", "viewgcn20", "dodecahedron20"):
+    if (published := name.removesuffix("-parallel")) in (
+        "viewgcn12",
+        "viewgcn20",
+        "dodecahedron20",
+    ):
         return cameras.viewgcn_vertices(12 if published == "viewgcn12" else 20)
     positions = np.asarray(cameras.by_name(name).positions, np.float64)
     return (positions / np.linalg.norm(positions, axis=1, keepdims=True)).astype(np.float32)
@@ -36,7 +40,9 @@ def graph_vertices(name: str) -> np.ndarray:
 
 def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
     """The store of the configured views of a split, rendered now if it is not there."""
-    return build_views(source, cameras.by_name(views["cameras"]), size=views["size"], jobs=views["jobs"])
+    return build_views(
+        source, cameras.by_name(views["cameras"]), size=views["size"], jobs=views["jobs"]
+    )
 
 
 class ViewCnn:
@@ -100,9 +106,13 @@ class ViewCnn:
     def view_features(self, views: Mapping[str, Any], source: Any) -> pathlib.Path:
         """What the frozen network says of every view of a split, float32 [N, V, F], computed now if it is not there."""
         stored = view_file(views, source)
-        return self.features(source, open_rows(stored), {"views": stored.name}, what="view features")
+        return self.features(
+            source, open_rows(stored), {"views": stored.name}, what="view features"
+        )
 
-    def features(self, source: Any, pictures: Rows, shown: Mapping[str, Any], *, what: str) -> pathlib.Path:
+    def features(
+        self, source: Any, pictures: Rows, shown: Mapping[str, Any], *, what: str
+    ) -> pathlib.Path:
         """What the frozen network says of the pictures of every record, uint8 [V, S, S, 3] each: float32 [N, V, F], as above.
 
         shown: what the pictures depend on, JSON-like.
@@ -115,9 +125,13 @@ class ViewCnn:
         }
         return frozen_features(source, pictures, self._embed, making=making, what=what)
 
-    def apply(self, variables: Mapping[str, PyTree], pictures: jax.Array, train: bool) -> tuple[jax.Array, PyTree]:
+    def apply(
+        self, variables: Mapping[str, PyTree], pictures: jax.Array, train: bool
+    ) -> tuple[jax.Array, PyTree]:
         """uint8 [B, V, S, S, 3] -> float32 [B, V, F], and the new statistics."""
-        flat = normalise(pictures.reshape(-1, *pictures.shape[2:]), NORMALISATIONS[self._normalisation])
+        flat = normalise(
+            pictures.reshape(-1, *pictures.shape[2:]), NORMALISATIONS[self._normalisation]
+        )
         state = variables["batch_stats"]
         out: Any
         if train and self._trains:
@@ -144,5 +158,7 @@ def _load_cnn(weights: str, key: str) -> dict[str, PyTree]:
     finally:
         checkpoints.close()
     if "cnn" not in model["params"]:
-        raise ConfigError(f"config.{key}_weights={folder}: a run without a CNN that was trained on views")
+        raise ConfigError(
+            f"config.{key}_weights={folder}: a run without a CNN that was trained on views"
+        )
     return {"params": model["params"]["cnn"], "batch_stats": model["model_state"].get("cnn", {})}

@@ -48,15 +48,24 @@ def defaults() -> ml_collections.ConfigDict:
     """Typed defaults: those of the paper's other experiments, and what this task adds."""
     config = ulip.defaults()
     config.task = "jax3dret.tasks.viewgcn"
-    config.objective = "view_gcn"  # or "single_view": the CNN alone, every view with its shape's label
-    config.views = {"cameras": "dodecahedron20", "size": 224, "jobs": 1}  # the cameras by name, see geometry.cameras
+    config.objective = (
+        "view_gcn"  # or "single_view": the CNN alone, every view with its shape's label
+    )
+    config.views = {
+        "cameras": "dodecahedron20",
+        "size": 224,
+        "jobs": 1,
+    }  # the cameras by name, see geometry.cameras
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
     config.cnn_weights = ""  # imported weights, or the workdir of a single_view run; empty: random
     config.cnn_normalisation = "imagenet"  # or "mobilenet", "clip": of the pictures that go into it
     config.cnn_frozen = False
     config.flip = 0.0  # share of the views that are mirrored in training; single_view alone
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}
-    config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": ()}  # single_view alone
+    config.head = {
+        "name": "jax3dret.models.heads:ClassificationHead",
+        "hidden": (),
+    }  # single_view alone
     config.loss = {"name": "jax3dret.losses.views:view_gcn"}
     return config
 
@@ -71,7 +80,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             that a component does not take.
     """
     if config.objective not in OBJECTIVES:
-        raise ConfigError(f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}")
+        raise ConfigError(
+            f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}"
+        )
     configs.check_least(config, {"views.size": 8, "views.jobs": 1, "flip": 0})
     graph = config.objective == "view_gcn"
     classes = recipe.check_classes(config, open_source(config.train.split), needed=True)
@@ -82,7 +93,10 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
     arrays = (
         (
             key,
-            functools.partial(network.cnn.view_features if network.cnn.frozen else view_file, config.views.to_dict()),
+            functools.partial(
+                network.cnn.view_features if network.cnn.frozen else view_file,
+                config.views.to_dict(),
+            ),
         ),
     )
     mirror: tuple[Transform, ...] = () if graph else _mirror(config.flip, network.cnn.frozen)
@@ -91,7 +105,9 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         open_source,
         viewgcn_task(network),
         rows={key: jax.ShapeDtypeStruct(row, jnp.float32 if network.cnn.frozen else jnp.uint8)},
-        features=("scale",),  # of the record itself nothing is used, and its scale is the least there is to read
+        features=(
+            "scale",
+        ),  # of the record itself nothing is used, and its scale is the least there is to read
         training=(*mirror, Keep((key, "label"))),
         evaluation=(Keep((key, "label")),),
         arrays=arrays,
@@ -155,7 +171,9 @@ class Network:
             raise ConfigError(f"View-GCN reads rendered views; the batch holds {', '.join(batch)}")
         if self.cnn.frozen:
             return self.cnn.apply(state, batch["views"], train=False)[0], state
-        return self.cnn.apply({"params": params["cnn"], "batch_stats": state}, batch["views"], train)
+        return self.cnn.apply(
+            {"params": params["cnn"], "batch_stats": state}, batch["views"], train
+        )
 
 
 def viewgcn_task(network: Network) -> Task:
@@ -170,7 +188,11 @@ def viewgcn_task(network: Network) -> Task:
         del batch
         cnn = network.cnn.initial()
         features = jnp.zeros((2, len(network.vertices), network.cnn.width))
-        made = top.init(key, *_inputs(network, features)) if network.graph else top.init(key, features[:, 0])
+        made = (
+            top.init(key, *_inputs(network, features))
+            if network.graph
+            else top.init(key, features[:, 0])
+        )
         params, state = {name: made["params"]}, {name: made.get("batch_stats", {})}
         if network.cnn.frozen:
             return params, {**state, "cnn": cnn}
@@ -195,16 +217,23 @@ def viewgcn_task(network: Network) -> Task:
                 mutable=["batch_stats"],
             )
             state, logits = changed["batch_stats"], out.logits
-            value, metrics = network.loss(logits=logits, scores=out.scores, labels=labels, mask=mask)
+            value, metrics = network.loss(
+                logits=logits, scores=out.scores, labels=labels, mask=mask
+            )
             right = jnp.argmax(logits, -1) == labels
         else:
             flat = features.reshape(-1, features.shape[-1])
             logits, state = train_pass(top, params[name], model_state[name], flat, key, "head")
             logits = logits.reshape(*features.shape[:2], -1)
             value = network.loss(logits=logits, labels=labels, mask=mask)
-            right = (jnp.argmax(logits, -1) == labels[:, None]).mean(1)  # share of the views that are right
+            right = (jnp.argmax(logits, -1) == labels[:, None]).mean(
+                1
+            )  # share of the views that are right
         accuracy = jnp.where(mask, right, 0).sum() / jnp.maximum(mask.sum(), 1)
-        return value, ({name: state, "cnn": cnn_state}, {**metrics, "accuracy": accuracy.astype(jnp.float32)})
+        return value, (
+            {name: state, "cnn": cnn_state},
+            {**metrics, "accuracy": accuracy.astype(jnp.float32)},
+        )
 
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         features, _ = network.features(params, model_state, batch)
@@ -237,7 +266,9 @@ def _network(config: configs.Config, classes: int) -> Network:
             f"jax3dret.losses.views:{config.objective} is one"
         ) from error
     if config.cnn_frozen and not config.cnn_weights:
-        log.warning("the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported ones")
+        log.warning(
+            "the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported ones"
+        )
     cnn = ViewCnn(
         config.cnn.build(),
         config.cnn.to_dict(),
@@ -254,7 +285,11 @@ def _network(config: configs.Config, classes: int) -> Network:
         graph,
         graph_vertices(config.views.cameras),
         functools.partial(loss_fn, **loss_kwargs),
-        {"name": "jax3dret.tasks.viewgcn", "cnn": cnn.section, "graph" if graph else "head": section.to_dict()},
+        {
+            "name": "jax3dret.tasks.viewgcn",
+            "cnn": cnn.section,
+            "graph" if graph else "head": section.to_dict(),
+        },
     )
 
 

@@ -13,27 +13,45 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.mapping import Entry, Filters, Shapes, dense, left_out, load, norm, save, within
+from jax3dret.weights.mapping import (
+    Entry,
+    Filters,
+    Shapes,
+    dense,
+    left_out,
+    load,
+    norm,
+    save,
+    within,
+)
 
 IGNORED = r"input_resolution|context_length|vocab_size"
 NETWORK = "CLIP"
 
 
-def vision_entries(image_size: int, patch_size: int, width: int, depth: int, embedding_dim: int) -> list[Entry]:
+def vision_entries(
+    image_size: int, patch_size: int, width: int, depth: int, embedding_dim: int
+) -> list[Entry]:
     """The table of names for a VisionTower of this size."""
     tokens = (image_size // patch_size) ** 2 + 1
     return [
         Entry("visual.class_embedding", (width,), ("params", "class_embedding")),
         Entry("visual.positional_embedding", (tokens, width), ("params", "position_embedding")),
         Entry("visual.proj", (width, embedding_dim), ("params", "projection")),
-        Filters("visual.conv1.weight", (width, 3, patch_size, patch_size), ("params", "patch_embed", "kernel")),
+        Filters(
+            "visual.conv1.weight",
+            (width, 3, patch_size, patch_size),
+            ("params", "patch_embed", "kernel"),
+        ),
         *norm("visual.ln_pre", ("norm_pre",), width),
         *blocks("visual.transformer.resblocks", width, depth),
         *norm("visual.ln_post", ("norm",), width),
     ]
 
 
-def text_entries(vocab_size: int, context_length: int, width: int, depth: int, embedding_dim: int) -> list[Entry]:
+def text_entries(
+    vocab_size: int, context_length: int, width: int, depth: int, embedding_dim: int
+) -> list[Entry]:
     """The table of names for a TextTower of this size."""
     return [
         Entry("positional_embedding", (context_length, width), ("params", "position_embedding")),
@@ -50,8 +68,16 @@ def blocks(name: str, width: int, depth: int) -> list[Entry]:
     for i in range(depth):
         original, block = f"{name}.{i}", f"block{i}"
         table += [
-            Entry(f"{original}.attn.in_proj_weight", (3 * width, width), ("params", block, "attn", "qkv", "kernel")),
-            Entry(f"{original}.attn.in_proj_bias", (3 * width,), ("params", block, "attn", "qkv", "bias")),
+            Entry(
+                f"{original}.attn.in_proj_weight",
+                (3 * width, width),
+                ("params", block, "attn", "qkv", "kernel"),
+            ),
+            Entry(
+                f"{original}.attn.in_proj_bias",
+                (3 * width,),
+                ("params", block, "attn", "qkv", "bias"),
+            ),
             *dense(f"{original}.attn.out_proj", (block, "attn", "proj"), (width, width)),
             *norm(f"{original}.ln_1", (block, "norm1"), width),
             *dense(f"{original}.mlp.c_fc", (block, "mlp", "fc1"), (4 * width, width)),
@@ -83,7 +109,9 @@ def vision_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") 
     }
 
 
-def text_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "", network: str = NETWORK) -> dict[str, int]:
+def text_architecture(
+    state_dict: Mapping[str, np.ndarray], prefix: str = "", network: str = NETWORK
+) -> dict[str, int]:
     """The fields of TextTower that its tensors tell: vocab_size, context_length, width, depth, embedding_dim."""
     shapes = Shapes(state_dict, prefix, network)
     vocab_size, width = shapes("token_embedding.weight", 2)
@@ -100,17 +128,24 @@ def image_size(tokens: int, patch_size: int, network: str) -> int:
     """Side of the image in pixels, from the number of learned positions (patches and the class token)."""
     grid = round((tokens - 1) ** 0.5)
     if grid * grid != tokens - 1:
-        raise DataError(f"{network} weights do not fit: {tokens} positions are not a square grid and a class token")
+        raise DataError(
+            f"{network} weights do not fit: {tokens} positions are not a square grid and a class token"
+        )
     return grid * patch_size
 
 
-def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, dict[str, int]]:
+def architecture(
+    state_dict: Mapping[str, np.ndarray], prefix: str = ""
+) -> dict[str, dict[str, int]]:
     """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell them.
 
     The number of heads is not among them: no tensor depends on it (0, the towers' default, means width / 64). Raises DataError
     if there is no CLIP below `prefix`.
     """
-    return {"vision": vision_architecture(state_dict, prefix), "text": text_architecture(state_dict, prefix)}
+    return {
+        "vision": vision_architecture(state_dict, prefix),
+        "text": text_architecture(state_dict, prefix),
+    }
 
 
 def ignored(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:

@@ -75,7 +75,9 @@ def projector_to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[s
     return save(variables, projector_entries(_own_widths(variables["params"])), prefix)
 
 
-def projection_from_torch(state_dict: Mapping[str, np.ndarray], name: str = "pc_projection") -> dict[str, Any]:
+def projection_from_torch(
+    state_dict: Mapping[str, np.ndarray], name: str = "pc_projection"
+) -> dict[str, Any]:
     """{"params": {"kernel": float32[embedding, shared space]}} from the bare matrix `name`; embedding @ kernel.
 
     Raises DataError if it is missing or no matrix.
@@ -88,12 +90,16 @@ def projection_from_torch(state_dict: Mapping[str, np.ndarray], name: str = "pc_
     return {"params": {"kernel": np.array(state_dict[name], np.float32, order="C")}}
 
 
-def projection_to_torch(variables: Mapping[str, Any], name: str = "pc_projection") -> dict[str, np.ndarray]:
+def projection_to_torch(
+    variables: Mapping[str, Any], name: str = "pc_projection"
+) -> dict[str, np.ndarray]:
     """The reverse of `projection_from_torch`."""
     return {name: np.asarray(variables["params"]["kernel"])}
 
 
-def _widths(state_dict: Mapping[str, np.ndarray], prefix: str, pattern: str, network: str) -> tuple[int, ...]:
+def _widths(
+    state_dict: Mapping[str, np.ndarray], prefix: str, pattern: str, network: str
+) -> tuple[int, ...]:
     """Input width and the width of every Linear, in the order of their numbers; DataError if there is none."""
     shapes = {}
     for name, value in state_dict.items():
@@ -101,12 +107,17 @@ def _widths(state_dict: Mapping[str, np.ndarray], prefix: str, pattern: str, net
         if match and np.ndim(value) == 2:
             shapes[int(match[1])] = np.shape(value)
     if not shapes:
-        raise DataError(f"{network} weights do not fit: there is no {prefix}{pattern} with two axes")
+        raise DataError(
+            f"{network} weights do not fit: there is no {prefix}{pattern} with two axes"
+        )
     ordered = [shapes[number] for number in sorted(shapes)]
     return (ordered[0][1], *(shape[0] for shape in ordered))
 
 
 def _own_widths(params: Mapping[str, Any]) -> tuple[int, ...]:
     """The same, from our own parameters."""
-    shapes = [params[f"linear{i}"]["kernel"].shape for i in range(sum(name.startswith("linear") for name in params))]
+    shapes = [
+        params[f"linear{i}"]["kernel"].shape
+        for i in range(sum(name.startswith("linear") for name in params))
+    ]
     return (shapes[0][0], *(shape[1] for shape in shapes))

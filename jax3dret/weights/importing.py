@@ -49,7 +49,10 @@ class Inspection:
             "preprocessing": found.preprocessing,
             "rules": found.rules,
             "notes": list(found.notes),
-            "parts": [{"name": part.name, "prefix": part.prefix, "tensors": len(part.tensors)} for part in found.parts],
+            "parts": [
+                {"name": part.name, "prefix": part.prefix, "tensors": len(part.tensors)}
+                for part in found.parts
+            ],
             "unused": list(found.unused),
             "imports": not self.problem,
             "problem": self.problem,
@@ -118,7 +121,10 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
         model, meta = checkpoints.raw_model(), checkpoints.meta()
     finally:
         checkpoints.close()
-    return meta, {"params": _numpy(model["params"]), "batch_stats": _numpy(model.get("model_state", {}))}
+    return meta, {
+        "params": _numpy(model["params"]),
+        "batch_stats": _numpy(model.get("model_state", {})),
+    }
 
 
 def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -136,7 +142,9 @@ def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             for key, tree in variables.items()
             if not part.name or part.name in tree
         }
-        state_dict |= part.functions()[1]({key: tree for key, tree in own.items() if tree}, part.prefix)
+        state_dict |= part.functions()[1](
+            {key: tree for key, tree in own.items() if tree}, part.prefix
+        )
     return state_dict
 
 
@@ -152,7 +160,9 @@ def convert(state_dict: Mapping[str, np.ndarray], found: Recognised) -> dict[str
         bad = [name for name in part.tensors if not _is_finite(state_dict[name])]
         problems += [f"{name} has values that are not finite" for name in bad]
         try:
-            own = part.functions()[0]({name: state_dict[name] for name in part.tensors}, part.prefix)
+            own = part.functions()[0](
+                {name: state_dict[name] for name in part.tensors}, part.prefix
+            )
         except DataError as error:
             problems.append(str(error))
             continue
@@ -178,7 +188,9 @@ def _inspect(path: str | os.PathLike[str]) -> tuple[Inspection, dict[str, Any] |
 def _is_finite(value: np.ndarray) -> bool:
     if value.dtype.kind in "biu":
         return True
-    return value.dtype.kind not in "SUc" and bool(np.isfinite(value.astype(np.float32, copy=False)).all())
+    return value.dtype.kind not in "SUc" and bool(
+        np.isfinite(value.astype(np.float32, copy=False)).all()
+    )
 
 
 def _model(parts: tuple[Part, ...]) -> dict[str, Any]:
@@ -197,7 +209,11 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
         "system": "imported",
         "kind": found.kind,
         "title": found.title,
-        "modality": "shape" if points else "views" if found.kind in ("viewgcn", "mvtn") else "image",
+        "modality": "shape"
+        if points
+        else "views"
+        if found.kind in ("viewgcn", "mvtn")
+        else "image",
         "model": _model(found.parts),
         "parameters": found.parameters,
         "embedding_dim": found.embedding_dim,
@@ -215,7 +231,9 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
             "wrapper": list(info.wrapper),
             "name_prefix": info.prefix,
             "others": dict(info.others),
-            "parts": [{"name": p.name, "weights": p.weights, "prefix": p.prefix} for p in found.parts],
+            "parts": [
+                {"name": p.name, "weights": p.weights, "prefix": p.prefix} for p in found.parts
+            ],
             "unused": list(found.unused),
             "not_told_by_tensors": found.rules,
             "notes": list(found.notes),
@@ -224,11 +242,14 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
     return json.loads(json.dumps(meta))
 
 
-def _write(folder: pathlib.Path, variables: Mapping[str, Any], meta: dict[str, Any], inspection: Inspection) -> None:
+def _write(
+    folder: pathlib.Path, variables: Mapping[str, Any], meta: dict[str, Any], inspection: Inspection
+) -> None:
     found = inspection.found
     checkpoints = checkpoint.Checkpoints(folder, keep=1)
     try:
-        state = TrainState(np.zeros((), np.int32), variables["params"], variables["batch_stats"], {})  # type: ignore[arg-type]
+        step: Any = np.zeros((), np.int32)
+        state = TrainState(step, variables["params"], variables["batch_stats"], {})
         checkpoints.save(state, None, {**meta, "step": 0, "train_s": 0.0})
         checkpoints.wait()
     finally:
@@ -269,4 +290,8 @@ def _replace(folder: pathlib.Path, beside: pathlib.Path) -> None:
 
 
 def _numpy(tree: Any) -> Any:
-    return {key: _numpy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else np.asarray(tree)
+    return (
+        {key: _numpy(value) for key, value in tree.items()}
+        if isinstance(tree, Mapping)
+        else np.asarray(tree)
+    )

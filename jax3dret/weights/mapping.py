@@ -59,16 +59,24 @@ class Squeezed(Entry):
         return value.reshape(self.shape)
 
 
-def dense(name: str, path: tuple[str, ...], shape: tuple[int, ...], bias: bool = True) -> list[Entry]:
+def dense(
+    name: str, path: tuple[str, ...], shape: tuple[int, ...], bias: bool = True
+) -> list[Entry]:
     """A Linear or a 1 x 1 convolution whose weight has the original `shape`."""
     entries = [Entry(f"{name}.weight", shape, ("params", *path, "kernel"))]
-    return [*entries, Entry(f"{name}.bias", shape[:1], ("params", *path, "bias"))] if bias else entries
+    return (
+        [*entries, Entry(f"{name}.bias", shape[:1], ("params", *path, "bias"))] if bias else entries
+    )
 
 
-def conv(name: str, path: tuple[str, ...], shape: tuple[int, int, int, int], bias: bool = False) -> list[Entry]:
+def conv(
+    name: str, path: tuple[str, ...], shape: tuple[int, int, int, int], bias: bool = False
+) -> list[Entry]:
     """A convolution whose weight has the original `shape` [out, in, height, width]; for a depthwise one, in = 1."""
     entries: list[Entry] = [Filters(f"{name}.weight", shape, ("params", *path, "kernel"))]
-    return [*entries, Entry(f"{name}.bias", shape[:1], ("params", *path, "bias"))] if bias else entries
+    return (
+        [*entries, Entry(f"{name}.bias", shape[:1], ("params", *path, "bias"))] if bias else entries
+    )
 
 
 def norm(name: str, path: tuple[str, ...], width: int, running: bool = False) -> list[Entry]:
@@ -101,7 +109,11 @@ def left_out(state_dict: Mapping[str, Any], pattern: str, prefix: str = "") -> t
 
 
 def load(
-    state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry], prefix: str, network: str, ignored: str = ""
+    state_dict: Mapping[str, np.ndarray],
+    entries: Iterable[Entry],
+    prefix: str,
+    network: str,
+    ignored: str = "",
 ) -> dict[str, Any]:
     """Variables of `network` from the tensors below `prefix`, float32.
 
@@ -109,8 +121,12 @@ def load(
     the table must be found. Dropped are the counters `num_batches_tracked` and the names that match the pattern `ignored` as a
     whole (`left_out` lists those). A scalar may be stored as a vector of one. Raises DataError with all that does not fit.
     """
-    found = {name[len(prefix) :]: value for name, value in state_dict.items() if name.startswith(prefix)}
-    found = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
+    found = {
+        name[len(prefix) :]: value for name, value in state_dict.items() if name.startswith(prefix)
+    }
+    found = {
+        name: value for name, value in found.items() if not name.endswith("num_batches_tracked")
+    }
     if ignored:
         found = {name: value for name, value in found.items() if not re.fullmatch(ignored, name)}
     variables: dict[str, Any] = {}
@@ -137,7 +153,9 @@ def load(
     return variables
 
 
-def save(variables: Mapping[str, Any], entries: Iterable[Entry], prefix: str) -> dict[str, np.ndarray]:
+def save(
+    variables: Mapping[str, Any], entries: Iterable[Entry], prefix: str
+) -> dict[str, np.ndarray]:
     """The reverse of `load`, for the collections that `variables` holds; gradients of the parameters map alike."""
     state_dict = {}
     for entry in entries:
@@ -154,7 +172,11 @@ class Shapes:
     """The shapes of the tensors below a prefix, for telling a network's fields from them."""
 
     def __init__(self, state_dict: Mapping[str, Any], prefix: str, network: str):
-        self._shapes = {name[len(prefix) :]: np.shape(v) for name, v in state_dict.items() if name.startswith(prefix)}
+        self._shapes = {
+            name[len(prefix) :]: np.shape(v)
+            for name, v in state_dict.items()
+            if name.startswith(prefix)
+        }
         self._prefix, self._network = prefix, network
 
     def __contains__(self, name: str) -> bool:

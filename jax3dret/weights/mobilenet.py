@@ -50,7 +50,10 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     """The field of MobileNetV2 that its tensors tell: widths. Raises DataError if there is no MobileNetV2 below `prefix`."""
     shapes = Shapes(state_dict, prefix, NETWORK)
     first_of_stage = np.cumsum((0, *REPEATS[:-1])).tolist()
-    names = [f"block_{number}_project" if number else "expanded_conv_project" for number in first_of_stage]
+    names = [
+        f"block_{number}_project" if number else "expanded_conv_project"
+        for number in first_of_stage
+    ]
     return {"widths": tuple(shapes(f"{name}/bias", 1)[0] for name in ("Conv1", *names, "Conv_1"))}
 
 
@@ -72,7 +75,11 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
     """Float kernels and biases under the original names; `from_torch` reads them back exactly."""
     params = variables["params"]
     first_of_stage = np.cumsum((0, *REPEATS[:-1])).tolist()
-    layers = [params["stem"], *(params[f"block{number}"]["project"] for number in first_of_stage), params["last"]]
+    layers = [
+        params["stem"],
+        *(params[f"block{number}"]["project"] for number in first_of_stage),
+        params["last"],
+    ]
     return save(variables, entries(tuple(layer["bias"].shape[0] for layer in layers)), prefix)
 
 
@@ -84,7 +91,9 @@ def dequantise(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
     out = {}
     for name, value in state_dict.items():
         layer, _, part = name.rpartition("/")
-        if not name.startswith(prefix) or (part == "scale" and f"{layer}/kernel_int8" in state_dict):
+        if not name.startswith(prefix) or (
+            part == "scale" and f"{layer}/kernel_int8" in state_dict
+        ):
             continue
         if part == "kernel_int8":
             scale = state_dict.get(f"{layer}/scale")

@@ -29,9 +29,14 @@ BUFFERS = ("views_azim", "views_elev", "views_dist")
 CNN, HEAD = "aggregation_model.model.", "fc."
 
 
-def entries(num_views: int, inputs: int, features: int, widths: tuple[int, ...], fc: tuple[int, ...]) -> list[Entry]:
+def entries(
+    num_views: int, inputs: int, features: int, widths: tuple[int, ...], fc: tuple[int, ...]
+) -> list[Entry]:
     """The table of names of a `Mvtn`; inputs: width that its view transformer reads, 0: fixed views, which have buffers alone."""
-    table = [Entry(f"{VIEWS}{name}", (num_views,), ("batch_stats", "view_selector", name)) for name in BUFFERS]
+    table = [
+        Entry(f"{VIEWS}{name}", (num_views,), ("batch_stats", "view_selector", name))
+        for name in BUFFERS
+    ]
     if inputs:
         transformer = within(("view_selector",), selector_entries(inputs, features, num_views))
         pointnet = within(("pointnet",), pointnet_entries(widths, fc, features))
@@ -51,10 +56,16 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     (count,) = shapes(f"{VIEWS}views_azim", 1)
     for name in BUFFERS:
         if shapes(f"{VIEWS}{name}", 1) != (count,):
-            raise DataError(f"{NETWORK} weights do not fit: {prefix}{VIEWS}{name} is not of {count} views")
-    azimuth, elevation, distance = (np.asarray(state_dict[f"{prefix}{VIEWS}{name}"], np.float32) for name in BUFFERS)
+            raise DataError(
+                f"{NETWORK} weights do not fit: {prefix}{VIEWS}{name} is not of {count} views"
+            )
+    azimuth, elevation, distance = (
+        np.asarray(state_dict[f"{prefix}{VIEWS}{name}"], np.float32) for name in BUFFERS
+    )
     if np.ptp(distance) > 0:
-        raise DataError(f"{NETWORK} weights do not fit: its cameras stand at several distances; one would be right")
+        raise DataError(
+            f"{NETWORK} weights do not fit: its cameras stand at several distances; one would be right"
+        )
     learned = f"{TRANSFORMER}1.0.weight" in shapes
     common = {"num_views": count, "distance": round(float(distance[0]), 4)}
     if not learned:
@@ -81,7 +92,9 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     return {**_arrangement(names, azimuth, elevation), **common, **own}
 
 
-def _arrangement(names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndarray) -> dict[str, Any]:
+def _arrangement(
+    names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndarray
+) -> dict[str, Any]:
     """The fields views and elevation of that of `names` which begins at these angles; DataError if none does."""
     height = round(float(elevation[0]), 4)
     for name in names:
@@ -89,7 +102,10 @@ def _arrangement(names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndar
             begins = base_views(name, len(azimuth), height)
         except ConfigError:  # there is none of so many views
             continue
-        if all(np.allclose(a, b, rtol=0, atol=1e-3) for a, b in zip(begins, (azimuth, elevation), strict=True)):
+        if all(
+            np.allclose(a, b, rtol=0, atol=1e-3)
+            for a, b in zip(begins, (azimuth, elevation), strict=True)
+        ):
             return {"views": name, **({"elevation": height} if name.endswith("circular") else {})}
     raise DataError(
         f"{NETWORK} weights do not fit: its cameras begin at azimuths {azimuth[:3].tolist()} ..., elevations {elevation[:3].tolist()} "
@@ -103,7 +119,11 @@ def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
     fields = architecture(state_dict, prefix)
-    inputs = Shapes(state_dict, prefix, NETWORK)(f"{TRANSFORMER}0.0.weight", 2)[1] if fields["views"] in LEARNED else 0
+    inputs = (
+        Shapes(state_dict, prefix, NETWORK)(f"{TRANSFORMER}0.0.weight", 2)[1]
+        if fields["views"] in LEARNED
+        else 0
+    )
     sizes = (fields.get("features", 0), fields.get("widths", ()), fields.get("fc", ()))
     return load(state_dict, entries(fields["num_views"], inputs, *sizes), prefix, NETWORK)
 
@@ -118,10 +138,14 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
     pointnet = params["pointnet"]
 
     def widths(name: str) -> tuple[int, ...]:
-        numbers = sorted(int(key[len(name) :]) for key in pointnet if re.fullmatch(name + r"\d+", key))
+        numbers = sorted(
+            int(key[len(name) :]) for key in pointnet if re.fullmatch(name + r"\d+", key)
+        )
         return tuple(np.shape(pointnet[f"{name}{i}"]["kernel"])[1] for i in numbers)
 
-    return save(variables, entries(count, inputs, features, widths("conv"), widths("fc")[:-1]), prefix)
+    return save(
+        variables, entries(count, inputs, features, widths("conv"), widths("fc")[:-1]), prefix
+    )
 
 
 def head_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = HEAD) -> dict[str, Any]:
@@ -131,7 +155,12 @@ def head_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = HEAD) 
 
 def head_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = HEAD) -> dict[str, Any]:
     """{"params"} of a LinearHead from the tensors below `prefix`; raises DataError with what does not fit."""
-    return load(state_dict, _head_entries(*Shapes(state_dict, prefix, NETWORK)("1.weight", 2)), prefix, NETWORK)
+    return load(
+        state_dict,
+        _head_entries(*Shapes(state_dict, prefix, NETWORK)("1.weight", 2)),
+        prefix,
+        NETWORK,
+    )
 
 
 def head_to_torch(variables: Mapping[str, Any], prefix: str = HEAD) -> dict[str, np.ndarray]:
@@ -154,7 +183,9 @@ def selector_entries(inputs: int, features: int, num_views: int) -> list[Entry]:
     return table + dense("1.0", ("linear4",), (width, width))
 
 
-def selector_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = SELECTOR) -> dict[str, Any]:
+def selector_from_torch(
+    state_dict: Mapping[str, np.ndarray], prefix: str = SELECTOR
+) -> dict[str, Any]:
     """{"params", "batch_stats"} of a learned `ViewSelector` from the tensors below `prefix`.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
@@ -171,7 +202,9 @@ def selector_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = SELE
 
 def pointnet_entries(widths: tuple[int, ...], fc: tuple[int, ...], num_classes: int) -> list[Entry]:
     """The table of names of a `PointNet` with `align` and `published_logits`."""
-    table = dense("conv1.0", ("conv0",), (widths[0], 3, 1)) + norm("conv1.1", ("norm0",), widths[0], running=True)
+    table = dense("conv1.0", ("conv0",), (widths[0], 3, 1)) + norm(
+        "conv1.1", ("norm0",), widths[0], running=True
+    )
     for i, (width, out) in enumerate(itertools.pairwise(widths)):
         table += dense(f"conv2s.{3 * i}", (f"conv{i + 1}",), (out, width, 1))
         table += norm(f"conv2s.{3 * i + 1}", (f"norm{i + 1}",), out, running=True)

@@ -26,7 +26,9 @@ class Part:
     fields: dict[str, Any]
     tensors: tuple[str, ...]
 
-    def functions(self) -> tuple[Callable[..., dict[str, Any]], Callable[..., dict[str, np.ndarray]]]:
+    def functions(
+        self,
+    ) -> tuple[Callable[..., dict[str, Any]], Callable[..., dict[str, np.ndarray]]]:
         """(from_torch, to_torch)."""
         module, _, kind = self.weights.partition(":")
         loaded = importlib.import_module(f"jax3dret.weights.{module}")

@@ -14,7 +14,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax3dret.core.types import DataError
-from jax3dret.weights.plain_data import PLAIN, RENAMED, Attributes, Inert, Name, NumpyArray, NumpyDtype, checked_key
+from jax3dret.weights.plain_data import (
+    PLAIN,
+    RENAMED,
+    Attributes,
+    Inert,
+    Name,
+    NumpyArray,
+    NumpyDtype,
+    checked_key,
+)
 
 # Steps of one pickle. A checkpoint of a thousand tensors, with its optimizer, takes about fifty thousand.
 MAX_STEPS = 1_000_000
@@ -60,7 +69,9 @@ class Unpickler:
         try:
             for _ in range(MAX_STEPS):
                 if self._at >= end:
-                    raise DataError(f"{self._path}: its pickle is cut short; download or copy the file again")
+                    raise DataError(
+                        f"{self._path}: its pickle is cut short; download or copy the file again"
+                    )
                 opcode = data[self._at]
                 self._at += 1
                 if opcode == _STOP:
@@ -81,13 +92,17 @@ class Unpickler:
             struct.error,
         ) as error:
             raise DataError(f"{self._path}: a broken pickle: {_short(error)}") from None
-        raise DataError(f"{self._path}: its pickle has more than {MAX_STEPS:,} steps; a checkpoint has far fewer")
+        raise DataError(
+            f"{self._path}: its pickle has more than {MAX_STEPS:,} steps; a checkpoint has far fewer"
+        )
 
     # -- reading
 
     def _take(self, size: int) -> memoryview:
         if not 0 <= size <= len(self._data) - self._at:
-            raise DataError(f"{self._path}: its pickle is cut short; download or copy the file again")
+            raise DataError(
+                f"{self._path}: its pickle is cut short; download or copy the file again"
+            )
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -198,7 +213,9 @@ class Unpickler:
         # Attributes as (__dict__, __slots__).
         parts = (
             state
-            if type(state) is tuple and len(state) == 2 and not isinstance(target, NumpyDtype | NumpyArray)
+            if type(state) is tuple
+            and len(state) == 2
+            and not isinstance(target, NumpyDtype | NumpyArray)
             else (state,)
         )
         if isinstance(target, NumpyDtype | NumpyArray):
@@ -207,13 +224,21 @@ class Unpickler:
             attributes = target.attributes if isinstance(target, Inert) else target
             for part in parts:
                 if isinstance(part, dict):
-                    attributes.update({key: value for key, value in part.items() if isinstance(key, str)})
-        elif not isinstance(target, dict):  # attributes of a dictionary, PyTorch's _metadata, say nothing of tensors
-            raise Refused(f"{self._path}: wants to set the state of a {type(target).__name__}; refused ({_NEEDS})")
+                    attributes.update(
+                        {key: value for key, value in part.items() if isinstance(key, str)}
+                    )
+        elif not isinstance(
+            target, dict
+        ):  # attributes of a dictionary, PyTorch's _metadata, say nothing of tensors
+            raise Refused(
+                f"{self._path}: wants to set the state of a {type(target).__name__}; refused ({_NEEDS})"
+            )
 
     def _refer(self, identity: Any) -> None:
         if self._persistent is None:
-            raise Refused(f"{self._path}: refers to something outside its pickle; refused ({_NEEDS})")
+            raise Refused(
+                f"{self._path}: refers to something outside its pickle; refused ({_NEEDS})"
+            )
         self._push(self._persistent(identity))
 
     def _instance(self) -> None:
@@ -221,7 +246,9 @@ class Unpickler:
         raise self._refuse(f"{module}.{name}")
 
     def _object(self) -> None:
-        raise Refused(f"{self._path}: wants to build an object by its class while loading; refused ({_NEEDS})")
+        raise Refused(
+            f"{self._path}: wants to build an object by its class while loading; refused ({_NEEDS})"
+        )
 
     def _extension(self, number: int) -> None:
         raise self._refuse(f"extension {number} of the process")

@@ -48,7 +48,12 @@ class NumpyDtype:
         del flags  # whether to align and to copy
         if isinstance(code, bytes):
             code = code.decode("ascii")
-        if not isinstance(code, str) or not code[:1] or code[0] not in "biufcSU" or not code[1:].isdigit():
+        if (
+            not isinstance(code, str)
+            or not code[:1]
+            or code[0] not in "biufcSU"
+            or not code[1:].isdigit()
+        ):
             raise ValueError("an array of something else than numbers")
         self.dtype = np.dtype(code)
 
@@ -113,7 +118,11 @@ def _sequence(kind: Callable[[Any], Any]) -> Callable[..., Any]:
     def build(content: Any = ()) -> Any:
         if not isinstance(content, list | tuple):
             raise ValueError("a collection of something that is not a list")
-        return kind(content) if kind is list or kind is tuple else kind(checked_key(item) for item in content)
+        return (
+            kind(content)
+            if kind is list or kind is tuple
+            else kind(checked_key(item) for item in content)
+        )
 
     return build
 
@@ -139,7 +148,12 @@ def _complex(real: Any, imaginary: Any) -> complex:
 
 
 def _reconstruct(kind: Any, base: Any, state: Any) -> Attributes:
-    if not (isinstance(kind, Name) and kind.text in NAMESPACES and isinstance(base, Name) and state is None):
+    if not (
+        isinstance(kind, Name)
+        and kind.text in NAMESPACES
+        and isinstance(base, Name)
+        and state is None
+    ):
         raise ValueError("an object of a class that is not built")
     return Attributes()
 
@@ -173,7 +187,10 @@ PLAIN: dict[str, Callable[..., Any] | None] = {
     "collections.defaultdict": _default_mapping,
     "copyreg._reconstructor": _reconstruct,
     "_codecs.encode": _encode,
-    **{f"pathlib.{name}": _path for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")},
+    **{
+        f"pathlib.{name}": _path
+        for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+    },
     "numpy.dtype": NumpyDtype,
     "numpy.ndarray": None,
     "numpy._core.multiarray._reconstruct": NumpyArray,

@@ -24,7 +24,11 @@ HEAD_WIDTH = 64
 
 
 def entries(
-    in_channels: int, trans_dim: int, depth: int, encoder_dims: int, group_widths: tuple[int, int, int]
+    in_channels: int,
+    trans_dim: int,
+    depth: int,
+    encoder_dims: int,
+    group_widths: tuple[int, int, int],
 ) -> list[Entry]:
     """The table of names for a PointBERT of this size."""
     width = trans_dim
@@ -68,11 +72,14 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
             raise DataError(f"PointBERT weights do not fit: {prefix}{name} is missing")
         found = np.shape(state_dict[prefix + name])
         if len(found) != ndim:
-            raise DataError(f"PointBERT weights do not fit: {prefix}{name} has shape {found}, not {ndim} axes")
+            raise DataError(
+                f"PointBERT weights do not fit: {prefix}{name} has shape {found}, not {ndim} axes"
+            )
         return found
 
     first, second, third = (
-        shape(f"encoder.{name}.weight", 3) for name in ("first_conv.0", "first_conv.3", "second_conv.0")
+        shape(f"encoder.{name}.weight", 3)
+        for name in ("first_conv.0", "first_conv.3", "second_conv.0")
     )
     blocks = [re.match(re.escape(prefix) + r"blocks\.blocks\.(\d+)\.", name) for name in state_dict]
     return {
@@ -119,6 +126,8 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
         trans_dim=params["cls_token"].shape[2],
         depth=sum(name.startswith("block") for name in params),
         encoder_dims=params["reduce_dim"]["kernel"].shape[0],
-        group_widths=tuple(params["encoder"][name]["kernel"].shape[1] for name in ("conv1", "conv2", "conv3")),
+        group_widths=tuple(
+            params["encoder"][name]["kernel"].shape[1] for name in ("conv1", "conv2", "conv3")
+        ),
     )
     return save(variables, table, prefix)

@@ -12,7 +12,9 @@ from jax3dret.core.types import DataError
 from jax3dret.weights.mapping import Entry, dense, load, norm, save
 
 
-def entries(mlp: tuple[tuple[int, ...], ...], fc: tuple[int, ...], in_channels: int = 3) -> list[Entry]:
+def entries(
+    mlp: tuple[tuple[int, ...], ...], fc: tuple[int, ...], in_channels: int = 3
+) -> list[Entry]:
     """The table of names for a PointNet2 of these widths; in_channels is what the first layer reads."""
     table = []
     width = in_channels - 3
@@ -52,7 +54,9 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
         raise DataError(
             f"PointNet++ weights do not fit: {prefix}sa1.mlp_convs.0.weight has shape {first}; positions alone (3 channels) would be right"
         )
-    mlp = tuple(tuple(shapes[key][0] for key in sorted(shapes) if key[0] == level) for level in levels)
+    mlp = tuple(
+        tuple(shapes[key][0] for key in sorted(shapes) if key[0] == level) for level in levels
+    )
     return {"mlp": mlp, "fc": tuple(fc[i] for i in sorted(fc))}
 
 

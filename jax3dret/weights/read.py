@@ -83,17 +83,25 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
             tensors, wrapper, others = _unwrap(value, path)
             found = _arrays(tensors, path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+        raise DataError(
+            f"{path}: cannot be read ({(error.strerror or str(error)).lower()})"
+        ) from None
     if not found:
         raise DataError(f"{path}: a {form} without a single tensor")
     prefix = ""
-    while any(step := [p for p in NAME_PREFIXES if all(name.startswith(prefix + p) for name in found)]):
+    while any(
+        step := [p for p in NAME_PREFIXES if all(name.startswith(prefix + p) for name in found)]
+    ):
         prefix += step[0]
     found = {name[len(prefix) :]: array for name, array in found.items()}
-    return found, Info(str(path), form, path.stat().st_size, _sha256(path), wrapper, prefix, tuple(others))
+    return found, Info(
+        str(path), form, path.stat().st_size, _sha256(path), wrapper, prefix, tuple(others)
+    )
 
 
-def _unwrap(value: Any, path: pathlib.Path) -> tuple[dict[str, Any], tuple[str, ...], list[tuple[str, str]]]:
+def _unwrap(
+    value: Any, path: pathlib.Path
+) -> tuple[dict[str, Any], tuple[str, ...], list[tuple[str, str]]]:
     """The innermost set of tensors, the entries it lay in, and what lay beside."""
     wrapper: list[str] = []
     others: list[tuple[str, str]] = []
@@ -101,24 +109,38 @@ def _unwrap(value: Any, path: pathlib.Path) -> tuple[dict[str, Any], tuple[str, 
     if isinstance(value, Inert):
         return dict(_script_tensors(value)), (), []
     if isinstance(value, _TENSORS):
-        raise DataError(f"{path}: a single tensor without a name; a state_dict (names and tensors) would be right")
+        raise DataError(
+            f"{path}: a single tensor without a name; a state_dict (names and tensors) would be right"
+        )
     for _ in range(MAX_DEPTH):
         if not isinstance(value, dict):
             raise DataError(
                 f"{path}: holds a {_described(value)}, not a state_dict (names and tensors); save model.state_dict() instead"
             )
-        inner = {key: item for key, item in value.items() if isinstance(key, str) and _holds_tensors(item)}
+        inner = {
+            key: item
+            for key, item in value.items()
+            if isinstance(key, str) and _holds_tensors(item)
+        }
         chosen = next((name for name in WRAPPERS if name in inner), None)
         tensors = {key: item for key, item in value.items() if isinstance(item, _TENSORS)}
         candidates = [name for name in inner if not name.startswith("optim")]
         if chosen is None and not tensors and len(candidates) == 1:
             chosen = candidates[0]
-        beside = {key: item for key, item in value.items() if key != chosen and (chosen or key not in tensors)}
+        beside = {
+            key: item
+            for key, item in value.items()
+            if key != chosen and (chosen or key not in tensors)
+        }
         for key in COMPANIONS:
             if chosen not in (None, key) and key in inner:
                 own = beside.pop(key).items()
-                companions |= {f"{key}.{name}": item for name, item in own if isinstance(item, _TENSORS)}
-        others += [("/".join((*wrapper, str(key)))[:200], _described(item)) for key, item in beside.items()]
+                companions |= {
+                    f"{key}.{name}": item for name, item in own if isinstance(item, _TENSORS)
+                }
+        others += [
+            ("/".join((*wrapper, str(key)))[:200], _described(item)) for key, item in beside.items()
+        ]
         if chosen is not None:
             wrapper.append(chosen)
             value = inner[chosen]
@@ -130,7 +152,9 @@ def _unwrap(value: Any, path: pathlib.Path) -> tuple[dict[str, Any], tuple[str, 
             f"{path}: holds {held} and no entry named {', '.join(WRAPPERS[:3])} or the like, so which tensors are meant cannot be "
             "told; save the state_dict of the model alone"
         )
-    raise DataError(f"{path}: wraps its tensors {MAX_DEPTH} times; save the state_dict of the model alone")
+    raise DataError(
+        f"{path}: wraps its tensors {MAX_DEPTH} times; save the state_dict of the model alone"
+    )
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -167,7 +191,9 @@ def _arrays(tensors: Mapping[str, Any], path: pathlib.Path) -> dict[str, np.ndar
     total = sum(item.nbytes for item in tensors.values() if isinstance(item, torch_file.Tensor))
     size = path.stat().st_size
     if total > 4 * size + (1 << 20):
-        raise DataError(f"{path}: its tensors would take {total:,} bytes, the file has {size:,}; refused")
+        raise DataError(
+            f"{path}: its tensors would take {total:,} bytes, the file has {size:,}; refused"
+        )
     return {name: item.array() for name, item in tensors.items()}
 
 
@@ -182,19 +208,30 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except DataError:
         raise
-    except (EOFError, MemoryError, RuntimeError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        EOFError,
+        MemoryError,
+        RuntimeError,
+        SyntaxError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: holds an array of Python objects, which only unpickling reads; refused (save plain numbers)"
             ) from None
-        raise DataError(f"{path}: cannot be read as .npz ({str(error)[:100]}); download or copy it again") from None
+        raise DataError(
+            f"{path}: cannot be read as .npz ({str(error)[:100]}); download or copy it again"
+        ) from None
 
 
 def _described(value: Any) -> str:
     """A value in words; short, and never by its own text if that could be long."""
     if isinstance(value, str):
         return re.sub(r"\s+", " ", value[:60])
-    if isinstance(value, bool | int | float | None) and not (isinstance(value, int) and value.bit_length() > 64):
+    if isinstance(value, bool | int | float | None) and not (
+        isinstance(value, int) and value.bit_length() > 64
+    ):
         return str(value)
     if isinstance(value, torch_file.Tensor):
         return f"tensor {value.shape}"

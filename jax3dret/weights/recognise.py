@@ -34,9 +34,13 @@ def recognise(state_dict: State, file_name: str = "") -> Recognised:
         if found is not None:
             break
     else:
-        found = Recognised("unknown", "none of the networks that this project has", problem=_hint(state_dict))
+        found = Recognised(
+            "unknown", "none of the networks that this project has", problem=_hint(state_dict)
+        )
     taken = {name for part in found.parts for name in part.tensors}
-    unused = tuple(sorted(name for name in state_dict if name not in taken and not name.endswith(_COUNTER)))
+    unused = tuple(
+        sorted(name for name in state_dict if name not in taken and not name.endswith(_COUNTER))
+    )
     return dataclasses.replace(found, unused=unused, parameters=_count(state_dict, taken))
 
 
@@ -53,7 +57,9 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
         return None
     # In Point-BERT's files the momentum copy transformer_k stands beside transformer_q.
     preferred = ("point_encoder.", "backbone.model.", "transformer_q.")
-    prefix = min(places, key=lambda place: next((i for i, p in enumerate(preferred) if place.endswith(p)), 9))
+    prefix = min(
+        places, key=lambda place: next((i for i, p in enumerate(preferred) if place.endswith(p)), 9)
+    )
     model = "jax3dret.models.pointbert:PointBert"
     encoder, problem = _part(state_dict, "encoder", "pointbert", prefix, model)
     rules, fields = {}, encoder.fields
@@ -61,12 +67,17 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
     if not problem:
         try:
             fields["num_heads"] = pointbert.num_heads(width)
-            rules["num_heads"] = f"one for each {pointbert.HEAD_WIDTH} channels, as in all published PointBERTs"
+            rules["num_heads"] = (
+                f"one for each {pointbert.HEAD_WIDTH} channels, as in all published PointBERTs"
+            )
         except DataError as error:
             problem = str(error)
     size = f"{channels} channels, {depth} blocks of width {width}"
     if problem or channels not in (3, 6):
-        problem = problem or f"its first layer reads {channels} channels; 3 (x y z) or 6 (with colour) would be right"
+        problem = (
+            problem
+            or f"its first layer reads {channels} channels; 3 (x y z) or 6 (with colour) would be right"
+        )
         return Recognised("pointbert", f"PointBERT ({size})", (encoder,), problem=problem)
     common: dict[str, Any] = {"embedding_dim": 2 * width}
     preprocessing = _points(8192, "x y z", "pointnet2_ops")
@@ -79,7 +90,9 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
         preprocessing = _points(1024, "x y z", "pointnet2_ops")
         title = f"Point-BERT, pre-trained by masked point modelling ({size})"
         return Recognised("pointbert", title, (encoder,), preprocessing, rules=rules, **common)
-    rules["num_group, group_size, num_points"] = "the published settings of this kind: 512 groups of 32"
+    rules["num_group, group_size, num_points"] = (
+        "the published settings of this kind: 512 groups of 32"
+    )
     fields |= {"num_group": 512, "group_size": 32}
     if prefix.endswith("point_encoder.") and f"{root}pc_projection" in state_dict:
         fields["fps_start_eval"] = "pointnet2_ops"
@@ -88,17 +101,27 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
         parts: tuple[Part, ...] = (encoder, projection)
         if channels == 6:
             preprocessing = _points(10_000, "x y z r g b", "pointnet2_ops")
-            preprocessing["colour"] = "red, green, blue from 0 to 1; 0.4 each where a shape has none"
+            preprocessing["colour"] = (
+                "red, green, blue from 0 to 1; 0.4 each where a shape has none"
+            )
             rules["up_axis"] = "y, as in ULIP's other clouds; the coloured release does not say"
             title = f"ULIP-2, the rgb generation ({size})"
-            notes = ("it was trained on coloured clouds: uncoloured shapes get one grey, and retrieve less well",)
-            return Recognised("ulip2_rgb", title, parts, preprocessing, rules=rules, notes=notes, **common)
+            notes = (
+                "it was trained on coloured clouds: uncoloured shapes get one grey, and retrieve less well",
+            )
+            return Recognised(
+                "ulip2_rgb", title, parts, preprocessing, rules=rules, notes=notes, **common
+            )
         title = f"ULIP or ULIP-2, the xyz generation ({size})"
         notes = (_which_ulip(file_name),)
-        return Recognised("ulip_xyz", title, parts, preprocessing, rules=rules, notes=notes, **common)
+        return Recognised(
+            "ulip_xyz", title, parts, preprocessing, rules=rules, notes=notes, **common
+        )
     if prefix.endswith("backbone.model."):
         preprocessing["fps_start"] = "zero"
-        rules["fps_start"] = "the published code drew the first centre at random; the first point makes it repeatable"
+        rules["fps_start"] = (
+            "the published code drew the first centre at random; the first point makes it repeatable"
+        )
         parts = (encoder,)
         above = prefix.removesuffix("backbone.model.")
         if f"{above}head.linear0.weight" in state_dict:
@@ -108,7 +131,9 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
             common |= {"classes": head.fields.get("num_classes", 0), "problem": wrong}
         title = f"ULIP-2 PointBERT fine-tuned by classification, the paper's released checkpoint ({size})"
         return Recognised("3dor", title, parts, preprocessing, rules=rules, **common)
-    return Recognised("pointbert", f"PointBERT ({size})", (encoder,), preprocessing, rules=rules, **common)
+    return Recognised(
+        "pointbert", f"PointBERT ({size})", (encoder,), preprocessing, rules=rules, **common
+    )
 
 
 def _which_ulip(file_name: str) -> str:
@@ -124,21 +149,36 @@ def _point_net2(state_dict: State, file_name: str) -> Recognised | None:
     if not places:
         return None
     prefix = next((place for place in places if place.endswith("point_encoder.")), places[0])
-    encoder, problem = _part(state_dict, "encoder", "pointnet2", prefix, "jax3dret.models.pointnet2:PointNet2")
-    rules = {"npoint, radius, nsample": "the published single-scale network: 512 and 128 centres, radii 0.2 and 0.4"}
+    encoder, problem = _part(
+        state_dict, "encoder", "pointnet2", prefix, "jax3dret.models.pointnet2:PointNet2"
+    )
+    rules = {
+        "npoint, radius, nsample": "the published single-scale network: 512 and 128 centres, radii 0.2 and 0.4"
+    }
     fc = encoder.fields.get("fc") or (0,)
     root = prefix.removesuffix("point_encoder.")
     if prefix.endswith("point_encoder.") and f"{root}pc_projection" in state_dict:
         projection, wrong = _projection(state_dict, root, fc[-1])
         latent = projection.fields["features"]
         return Recognised(
-            "ulip_pointnet2", "ULIP with PointNet++ (single-scale grouping)", (encoder, projection),
-            _points(8192, "x y z", "random"), embedding_dim=fc[-1], latent_dim=latent, rules=rules, problem=problem or wrong,
-        )  # fmt: skip
+            "ulip_pointnet2",
+            "ULIP with PointNet++ (single-scale grouping)",
+            (encoder, projection),
+            _points(8192, "x y z", "random"),
+            embedding_dim=fc[-1],
+            latent_dim=latent,
+            rules=rules,
+            problem=problem or wrong,
+        )
     return Recognised(
-        "pointnet2", "PointNet++ (single-scale grouping)", (encoder,), _points(2048, "x y z", "random"), embedding_dim=fc[-1],
-        rules=rules, problem=problem,
-    )  # fmt: skip
+        "pointnet2",
+        "PointNet++ (single-scale grouping)",
+        (encoder,),
+        _points(2048, "x y z", "random"),
+        embedding_dim=fc[-1],
+        rules=rules,
+        problem=problem,
+    )
 
 
 def _projection(state_dict: State, root: str, embedding_dim: int) -> tuple[Part, str]:
@@ -149,7 +189,12 @@ def _projection(state_dict: State, root: str, embedding_dim: int) -> tuple[Part,
     model = "jax3dret.models.pointbert:PointProjection"
     part = Part("projection", "heads:projection_", name, model, {"features": width}, (name,))
     right = len(shape) == 2 and shape[0] == embedding_dim
-    return part, "" if right else f"{name} has shape {shape}; [{embedding_dim}, shared space] would be right"
+    return (
+        part,
+        ""
+        if right
+        else f"{name} has shape {shape}; [{embedding_dim}, shared space] would be right",
+    )
 
 
 def _points(num_points: int, channels: str, fps_start: str) -> dict[str, Any]:
@@ -173,16 +218,25 @@ def _view_gcn(state_dict: State, file_name: str) -> Recognised | None:
     prefix = places[0]
     below = f"{prefix}{viewgcn.CNN}"
     of_cnn = tuple(name for name in state_dict if name.startswith(below))
-    graph, problem = _part(state_dict, "gcn", "viewgcn", prefix, "jax3dret.models.viewgcn:ViewGCN", without=of_cnn)
+    graph, problem = _part(
+        state_dict, "gcn", "viewgcn", prefix, "jax3dret.models.viewgcn:ViewGCN", without=of_cnn
+    )
     parts: tuple[Part, ...] = (graph,)
     if of_cnn:
-        cnn, wrong = _part(state_dict, "cnn", "viewgcn:cnn_", below, "jax3dret.models.resnet:ResNet")
+        cnn, wrong = _part(
+            state_dict, "cnn", "viewgcn:cnn_", below, "jax3dret.models.resnet:ResNet"
+        )
         parts, problem = (graph, cnn), problem or wrong
     title = f"View-GCN, the graph network over the views of a shape{', and its view CNN' if of_cnn else ''}"
     return Recognised(
-        "viewgcn", title, parts, {"image_size": 224, "normalization": "ImageNet's mean and standard deviation"}, embedding_dim=3 * graph.fields.get("width", 0),
-        classes=graph.fields.get("num_classes", 0), problem=problem,
-    )  # fmt: skip
+        "viewgcn",
+        title,
+        parts,
+        {"image_size": 224, "normalization": "ImageNet's mean and standard deviation"},
+        embedding_dim=3 * graph.fields.get("width", 0),
+        classes=graph.fields.get("num_classes", 0),
+        problem=problem,
+    )
 
 
 def _mvtn(state_dict: State, file_name: str) -> Recognised | None:
@@ -196,16 +250,26 @@ def _mvtn(state_dict: State, file_name: str) -> Recognised | None:
     # Trained with View-GCN, the cameras lie in a file of their own.
     if f"{mvtn.CNN}conv1.weight" not in state_dict:
         if not problem and cameras.fields["views"] not in mvtn.LEARNED:
-            problem = "its cameras are fixed and it holds nothing else, so there is nothing to import"
+            problem = (
+                "its cameras are fixed and it holds nothing else, so there is nothing to import"
+            )
         notes = ("the network that reads the views is in another file, model-*.pth beside it",)
-        return Recognised("mvtn", f"{title}, the cameras alone", parts, problem=problem, notes=notes)
+        return Recognised(
+            "mvtn", f"{title}, the cameras alone", parts, problem=problem, notes=notes
+        )
     cnn, no_cnn = _part(state_dict, "cnn", "resnet", mvtn.CNN, "jax3dret.models.resnet:ResNet")
-    head, no_head = _part(state_dict, "head", "mvtn:head_", mvtn.HEAD, "jax3dret.models.mvtn:LinearHead")
+    head, no_head = _part(
+        state_dict, "head", "mvtn:head_", mvtn.HEAD, "jax3dret.models.mvtn:LinearHead"
+    )
     return Recognised(
-        "mvtn", f"{title} and the CNN that reads them (MVCNN)", (cameras, cnn, head), {"image_size": 224, "normalization": "pixels from 0 to 1"},
-        embedding_dim=8 * cnn.fields.get("width", 0), classes=head.fields.get("num_classes", 0),
+        "mvtn",
+        f"{title} and the CNN that reads them (MVCNN)",
+        (cameras, cnn, head),
+        {"image_size": 224, "normalization": "pixels from 0 to 1"},
+        embedding_dim=8 * cnn.fields.get("width", 0),
+        classes=head.fields.get("num_classes", 0),
         problem=problem or no_cnn or no_head,
-    )  # fmt: skip
+    )
 
 
 def _clip(state_dict: State, file_name: str) -> Recognised | None:
@@ -213,8 +277,12 @@ def _clip(state_dict: State, file_name: str) -> Recognised | None:
     places = _prefixes(state_dict, "visual.class_embedding")
     if not places or f"{places[0]}token_embedding.weight" not in state_dict:
         return None
-    part, problem = _part(state_dict, "", "clip", places[0], "jax3dret.models.clip:VisionTower, TextTower")
-    return Recognised("clip", f"CLIP {_vit(part)}", (part,), **_pictures(part, "CLIP's"), problem=problem)
+    part, problem = _part(
+        state_dict, "", "clip", places[0], "jax3dret.models.clip:VisionTower, TextTower"
+    )
+    return Recognised(
+        "clip", f"CLIP {_vit(part)}", (part,), **_pictures(part, "CLIP's"), problem=problem
+    )
 
 
 def _slip(state_dict: State, file_name: str) -> Recognised | None:
@@ -222,7 +290,9 @@ def _slip(state_dict: State, file_name: str) -> Recognised | None:
     places = _prefixes(state_dict, "image_projection")
     if not places or f"{places[0]}visual.cls_token" not in state_dict:
         return None
-    part, problem = _part(state_dict, "", "slip", places[0], "jax3dret.models.clip:VisionTower, TextTower")
+    part, problem = _part(
+        state_dict, "", "slip", places[0], "jax3dret.models.clip:VisionTower, TextTower"
+    )
     about = _pictures(part, "ImageNet's")
     if part.fields.get("vision", {}).get("width") == 384:
         part.fields["vision"]["num_heads"] = 12
@@ -232,7 +302,9 @@ def _slip(state_dict: State, file_name: str) -> Recognised | None:
 
 def _vit(part: Part) -> str:
     vision = part.fields.get("vision", {})
-    letter = {384: "S", 768: "B", 1024: "L"}.get(vision.get("width", 0), f"width {vision.get('width', 0)}, ")
+    letter = {384: "S", 768: "B", 1024: "L"}.get(
+        vision.get("width", 0), f"width {vision.get('width', 0)}, "
+    )
     return f"ViT-{letter}/{vision.get('patch_size', 0)}, image and text towers"
 
 
@@ -242,24 +314,37 @@ def _pictures(part: Part, mean: str) -> dict[str, Any]:
     return {
         "embedding_dim": latent,
         "latent_dim": latent,
-        "preprocessing": {"image_size": size, "normalization": f"{mean} mean and standard deviation"},
-        "rules": {"num_heads": "one for each 64 channels, as in the published base and large models"},
+        "preprocessing": {
+            "image_size": size,
+            "normalization": f"{mean} mean and standard deviation",
+        },
+        "rules": {
+            "num_heads": "one for each 64 channels, as in the published base and large models"
+        },
     }
 
 
 def _res_net(state_dict: State, file_name: str) -> Recognised | None:
     del file_name
-    places = [p for p in _prefixes(state_dict, "layer1.0.conv1.weight") if f"{p}conv1.weight" in state_dict]
+    places = [
+        p
+        for p in _prefixes(state_dict, "layer1.0.conv1.weight")
+        if f"{p}conv1.weight" in state_dict
+    ]
     if not places:
         return None
     part, problem = _part(state_dict, "", "resnet", places[0], "jax3dret.models.resnet:ResNet")
     sizes, width = part.fields.get("stage_sizes", ()), part.fields.get("width", 0)
     depth = {(2, 2, 2, 2): "18", (3, 4, 6, 3): "34"}.get(tuple(sizes), "")
     return Recognised(
-        f"resnet{depth}", f"ResNet{'-' + depth if depth else ''} of basic blocks, {width} channels first", (part,),
-        {"image_size": 224, "normalization": "ImageNet's mean and standard deviation"}, classes=part.fields.get("num_classes", 0),
-        embedding_dim=width << max(0, len(sizes) - 1), problem=problem,
-    )  # fmt: skip
+        f"resnet{depth}",
+        f"ResNet{'-' + depth if depth else ''} of basic blocks, {width} channels first",
+        (part,),
+        {"image_size": 224, "normalization": "ImageNet's mean and standard deviation"},
+        classes=part.fields.get("num_classes", 0),
+        embedding_dim=width << max(0, len(sizes) - 1),
+        problem=problem,
+    )
 
 
 def _vgg(state_dict: State, file_name: str) -> Recognised | None:
@@ -268,7 +353,8 @@ def _vgg(state_dict: State, file_name: str) -> Recognised | None:
     places = [
         prefix
         for prefix in _prefixes(state_dict, "features.0.weight")
-        if shapes[f"{prefix}features.0.weight"][1:] == (3, 3, 3) and f"{prefix}features.2.weight" in shapes
+        if shapes[f"{prefix}features.0.weight"][1:] == (3, 3, 3)
+        and f"{prefix}features.2.weight" in shapes
     ]
     if not places:
         return None
@@ -276,10 +362,14 @@ def _vgg(state_dict: State, file_name: str) -> Recognised | None:
     stages = part.fields.get("stages", ())
     depth = {10: "13", 13: "16", 16: "19"}.get(sum(count for _, count in stages), "")
     return Recognised(
-        f"vgg{depth}", f"VGG{'-' + depth if depth else ''} without batch normalisation", (part,),
-        {"normalization": "ImageNet's mean and standard deviation"}, classes=part.fields.get("num_classes", 0),
-        embedding_dim=stages[-1][0] if stages else 0, problem=problem,
-    )  # fmt: skip
+        f"vgg{depth}",
+        f"VGG{'-' + depth if depth else ''} without batch normalisation",
+        (part,),
+        {"normalization": "ImageNet's mean and standard deviation"},
+        classes=part.fields.get("num_classes", 0),
+        embedding_dim=stages[-1][0] if stages else 0,
+        problem=problem,
+    )
 
 
 def _mobile_net(state_dict: State, file_name: str) -> Recognised | None:
@@ -287,13 +377,19 @@ def _mobile_net(state_dict: State, file_name: str) -> Recognised | None:
     places = _prefixes(state_dict, "expanded_conv_depthwise/bias")
     if not places:
         return None
-    part, problem = _part(state_dict, "", "mobilenet", places[0], "jax3dret.models.mobilenet:MobileNetV2")
+    part, problem = _part(
+        state_dict, "", "mobilenet", places[0], "jax3dret.models.mobilenet:MobileNetV2"
+    )
     eight = any(name.endswith("/kernel_int8") for name in state_dict)
     title = f"MobileNetV2 with folded batch normalisation{', 8-bit kernels' if eight else ''}"
     return Recognised(
-        "mobilenetv2", title, (part,), {"image_size": 224, "normalization": "pixels from -1 to 1"},
-        embedding_dim=(part.fields.get("widths") or (0,))[-1], problem=problem,
-    )  # fmt: skip
+        "mobilenetv2",
+        title,
+        (part,),
+        {"image_size": 224, "normalization": "pixels from -1 to 1"},
+        embedding_dim=(part.fields.get("widths") or (0,))[-1],
+        problem=problem,
+    )
 
 
 # In this order: ULIP's files hold SLIP's towers as well.
@@ -314,9 +410,18 @@ _NEAR = (
         r"(.*\.)?layer1\.0\.conv3\.",
         "a ResNet of bottleneck blocks (ResNet-50 and larger); ResNet-18 or 34 would be right",
     ),
-    (r"(.*\.)?codebook", "Point-BERT's tokenizer (dVAE); its pre-trained transformer would be right"),
-    (r"features\.0\.0\.weight", "torchvision's MobileNetV2; the folded Keras export (.npz) would be right"),
-    (r"inception_|conv1_7x7_s2", "GoogLeNet, whose tensors are read but which is not among the networks here"),
+    (
+        r"(.*\.)?codebook",
+        "Point-BERT's tokenizer (dVAE); its pre-trained transformer would be right",
+    ),
+    (
+        r"features\.0\.0\.weight",
+        "torchvision's MobileNetV2; the folded Keras export (.npz) would be right",
+    ),
+    (
+        r"inception_|conv1_7x7_s2",
+        "GoogLeNet, whose tensors are read but which is not among the networks here",
+    ),
 )
 
 
@@ -337,11 +442,19 @@ _STATISTICS = (_COUNTER, "running_mean", "running_var")
 def _prefixes(state_dict: Iterable[str], ending: str) -> list[str]:
     """What stands before `ending`, a name from a full stop on, the shortest first."""
     found = {name.removesuffix(ending) for name in state_dict if name.endswith(ending)}
-    return sorted((prefix for prefix in found if not prefix or prefix.endswith((".", "/"))), key=lambda p: (len(p), p))
+    return sorted(
+        (prefix for prefix in found if not prefix or prefix.endswith((".", "/"))),
+        key=lambda p: (len(p), p),
+    )
 
 
 def _part(
-    state_dict: State, name: str, weights: str, prefix: str, model: str, without: tuple[str, ...] = ()
+    state_dict: State,
+    name: str,
+    weights: str,
+    prefix: str,
+    model: str,
+    without: tuple[str, ...] = (),
 ) -> tuple[Part, str]:
     """A network below `prefix`, and why its shapes make no sense (empty: they do)."""
     name_of_module, _, kind = weights.partition(":")

@@ -15,7 +15,10 @@ NETWORK = "ResNet"
 
 def entries(width: int, stage_sizes: tuple[int, ...], num_classes: int) -> list[Entry]:
     """The table of names for a ResNet of this size; num_classes 0: no classifier."""
-    table = [*conv("conv1", ("conv1",), (width, 3, 7, 7)), *norm("bn1", ("norm1",), width, running=True)]
+    table = [
+        *conv("conv1", ("conv1",), (width, 3, 7, 7)),
+        *norm("bn1", ("norm1",), width, running=True),
+    ]
     channels = width
     for stage, count in enumerate(stage_sizes):
         out = width << stage
@@ -63,7 +66,11 @@ def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
 def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     """The reverse of `from_torch`, also for gradients: {"params": grads}."""
     params = variables["params"]
-    blocks = [tuple(map(int, name[len("layer") :].split("_"))) for name in params if name.startswith("layer")]
+    blocks = [
+        tuple(map(int, name[len("layer") :].split("_")))
+        for name in params
+        if name.startswith("layer")
+    ]
     stages = max((stage for stage, _ in blocks), default=0)
     table = entries(
         width=params["conv1"]["kernel"].shape[3],

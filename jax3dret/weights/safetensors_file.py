@@ -52,23 +52,36 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     try:
         header = json.loads(text)
         metadata = header.pop("__metadata__", None) or {}
-        entries = [(name, DTYPES[at["dtype"]], tuple(at["shape"]), *at["data_offsets"]) for name, at in header.items()]
+        entries = [
+            (name, DTYPES[at["dtype"]], tuple(at["shape"]), *at["data_offsets"])
+            for name, at in header.items()
+        ]
     except KeyError as error:
-        raise DataError(f"{path}: its safetensors header has an unknown type or lacks {error}") from None
+        raise DataError(
+            f"{path}: its safetensors header has an unknown type or lacks {error}"
+        ) from None
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: its safetensors header cannot be read ({str(error)[:100]})") from None
+        raise DataError(
+            f"{path}: its safetensors header cannot be read ({str(error)[:100]})"
+        ) from None
     begin = 8 + length
     content = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
     arrays = {}
     for name, dtype, shape, start, end in entries:
         if not all(type(n) is int and n >= 0 for n in (*shape, start, end)):
-            raise DataError(f"{path}: {name} has no proper shape or place in its safetensors header")
+            raise DataError(
+                f"{path}: {name} has no proper shape or place in its safetensors header"
+            )
         if end > size - begin:
             raise DataError(
                 f"{path}: {name} ends {end - (size - begin):,} bytes behind the file; it is cut short: download or copy it again"
             )
         if math.prod(shape) * np.dtype(dtype).itemsize != end - start:
-            raise DataError(f"{path}: {name} has {end - start:,} bytes, which is not its shape {shape}")
+            raise DataError(
+                f"{path}: {name} has {end - start:,} bytes, which is not its shape {shape}"
+            )
         raw = content[begin + start : begin + end]
         arrays[name] = (raw != 0 if dtype is np.bool_ else raw.view(dtype)).reshape(shape)
-    return arrays, {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+    return arrays, {str(key): str(value) for key, value in metadata.items()} if isinstance(
+        metadata, dict
+    ) else {}

@@ -13,20 +13,38 @@ from typing import Any
 import numpy as np
 
 from jax3dret.weights.clip import image_size, own_architecture, text_architecture, text_entries
-from jax3dret.weights.mapping import Entry, Shapes, Squeezed, conv, dense, left_out, load, norm, save, within
+from jax3dret.weights.mapping import (
+    Entry,
+    Shapes,
+    Squeezed,
+    conv,
+    dense,
+    left_out,
+    load,
+    norm,
+    save,
+    within,
+)
 
 IGNORED = r"image_mlp\..*"
 NETWORK = "SLIP"
 
 
-def vision_entries(image_size: int, patch_size: int, width: int, depth: int, embedding_dim: int) -> list[Entry]:
+def vision_entries(
+    image_size: int, patch_size: int, width: int, depth: int, embedding_dim: int
+) -> list[Entry]:
     """The table of names for a VisionTower of this size in SLIP's style."""
     tokens = (image_size // patch_size) ** 2 + 1
     table = [
         Entry("image_projection", (width, embedding_dim), ("params", "projection")),
         Squeezed("visual.cls_token", (1, 1, width), ("params", "class_embedding")),
         Squeezed("visual.pos_embed", (1, tokens, width), ("params", "position_embedding")),
-        *conv("visual.patch_embed.proj", ("patch_embed",), (width, 3, patch_size, patch_size), bias=True),
+        *conv(
+            "visual.patch_embed.proj",
+            ("patch_embed",),
+            (width, 3, patch_size, patch_size),
+            bias=True,
+        ),
     ]
     for i in range(depth):
         name, block = f"visual.blocks.{i}", f"block{i}"
@@ -50,7 +68,9 @@ def entries(vision: Mapping[str, int], text: Mapping[str, int]) -> list[Entry]:
     ]
 
 
-def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, dict[str, int]]:
+def architecture(
+    state_dict: Mapping[str, np.ndarray], prefix: str = ""
+) -> dict[str, dict[str, int]]:
     """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell them.
 
     The number of heads is not among them: no tensor depends on it (0, the towers' default, means width / 64, which holds for

@@ -30,7 +30,11 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "run `unzstd` on it and give what comes out"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it and give the file of weights in it"),
     (b"Rar!", "a RAR archive", "unpack it and give the file of weights in it"),
-    (b"\x89HDF", "an HDF5 file", "save its arrays with numpy.savez under the original names and import that .npz"),
+    (
+        b"\x89HDF",
+        "an HDF5 file",
+        "save its arrays with numpy.savez under the original names and import that .npz",
+    ),
     (
         b"\x93NUMPY",
         "a single NumPy array",
@@ -66,7 +70,11 @@ def sniff(path: str | os.PathLike[str]) -> Format:
             raise DataError(f"{path}: is {what}; {right}")
     if head[257:262] == b"ustar":
         raise DataError(f"{path}: is a tar archive; unpack it and give the file of weights in it")
-    if tail == _TABLE_END or _SHARDS.search(path.name) or head.startswith(b"model_checkpoint_path:"):
+    if (
+        tail == _TABLE_END
+        or _SHARDS.search(path.name)
+        or head.startswith(b"model_checkpoint_path:")
+    ):
         raise DataError(f"{path}: is of a TensorFlow checkpoint; {TENSORFLOW}")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
@@ -78,7 +86,9 @@ def sniff(path: str | os.PathLike[str]) -> Format:
             f"{path}: is a web page, not weights: the address gave a page to confirm or to log in; download the file itself"
         )
     if text.startswith((b"{", b"[")) and tail.rstrip().endswith((b"}", b"]")):
-        raise DataError(f"{path}: is JSON, not weights; give the .safetensors, .pt or .npz file that it describes")
+        raise DataError(
+            f"{path}: is JSON, not weights; give the .safetensors, .pt or .npz file that it describes"
+        )
     # Protocol 0 of pickles is text; one that names code begins with "c" or "(".
     if tail.endswith(b".") and head[:1] in b"c(]}l(dN":
         return "torch"

@@ -24,7 +24,11 @@ def text(inspection: Inspection) -> str:
     if found.parameters:
         lines.append(("parameters", f"{found.parameters:,}"))
     if found.embedding_dim:
-        latent = f", {found.latent_dim} in the space shared with images and text" if found.latent_dim else ""
+        latent = (
+            f", {found.latent_dim} in the space shared with images and text"
+            if found.latent_dim
+            else ""
+        )
         lines.append(("embedding", f"{found.embedding_dim} wide{latent}"))
     if found.classes:
         lines.append(("classes", str(found.classes)))
@@ -35,7 +39,12 @@ def text(inspection: Inspection) -> str:
     lines += [(key.replace("_", " "), str(value)) for key, value in found.preprocessing.items()]
     lines += [("assumed", f"{key}: {rule}") for key, rule in found.rules.items()]
     if info.wrapper or info.prefix:
-        lines.append(("wrapped in", ", ".join([*info.wrapper, *([f"'{info.prefix}'"] if info.prefix else [])])))
+        lines.append(
+            (
+                "wrapped in",
+                ", ".join([*info.wrapper, *([f"'{info.prefix}'"] if info.prefix else [])]),
+            )
+        )
     if info.others:
         lines.append(("beside", _some([f"{name} ({what})" for name, what in info.others])))
     if found.unused and found.parts:
@@ -65,8 +74,15 @@ def next_steps(done: Summary) -> str:
     lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
     if done.meta["channels"] == "x y z":  # the published recipes train on positions alone
         file, default = CONFIGS[done.meta["model"]["name"]]
-        differs = {k: v for k, v in done.meta["model"].items() if k in FIELDS and _plain(getattr(default, k, v)) != v}
-        flags = [f"--config.checkpoint.init_from={done.folder}", "--config.checkpoint.fresh='(\"head/.*\",)'"]
+        differs = {
+            k: v
+            for k, v in done.meta["model"].items()
+            if k in FIELDS and _plain(getattr(default, k, v)) != v
+        }
+        flags = [
+            f"--config.checkpoint.init_from={done.folder}",
+            "--config.checkpoint.fresh='(\"head/.*\",)'",
+        ]
         flags += [f"--config.model.{key}={_flag(value)}" for key, value in differs.items()]
         if done.meta["num_points"] != default_points(file):
             flags.append(f"--config.data.num_points={done.meta['num_points']}")
@@ -89,7 +105,17 @@ VIEW_CONFIGS = {
     "viewgcn": ("configs/viewgcn_classify.py:paper", {"gcn": "model"}),
     "mvtn": ("configs/mvtn_classify.py:paper_mvcnn", {"mvtn": "mvtn"}),
 }
-FIELDS = ("trans_dim", "depth", "num_heads", "encoder_dims", "group_widths", "num_group", "group_size", "mlp", "fc")
+FIELDS = (
+    "trans_dim",
+    "depth",
+    "num_heads",
+    "encoder_dims",
+    "group_widths",
+    "num_group",
+    "group_size",
+    "mlp",
+    "fc",
+)
 
 
 def default_points(config: str) -> int:
@@ -114,4 +140,6 @@ def _tensors(names: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (
+        f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else ""
+    )

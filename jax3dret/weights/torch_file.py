@@ -29,8 +29,14 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 SCRIPT = "__torch__."
 DTYPES: dict[str, Any] = {
-    **{name: np.dtype(name) for name in ("float16", "float32", "float64", "complex64", "complex128", "bool")},
-    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+    **{
+        name: np.dtype(name)
+        for name in ("float16", "float32", "float64", "complex64", "complex128", "bool")
+    },
+    **{
+        name: np.dtype(name)
+        for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    },
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
     "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
@@ -50,7 +56,13 @@ STORAGES = {
     "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }
-_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "int": "int32", "long": "int64"}
+_ALIASES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "int": "int32",
+    "long": "int64",
+}
 _DTYPE_OF = {f"torch.{name}": dtype for name, dtype in DTYPES.items()} | {
     f"torch.{alias}": DTYPES[name] for alias, name in _ALIASES.items()
 }
@@ -150,7 +162,9 @@ def _load_zip(path: pathlib.Path) -> Loaded:
 
 def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
     names = archive.namelist()
-    roots = [n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
+    roots = [
+        n.removesuffix("data.pkl") for n in names if n == "data.pkl" or n.endswith("/data.pkl")
+    ]
     if len(roots) != 1:
         raise DataError(
             f"{path}: a zip archive with {'several' if roots else 'no'} data.pkl, so no PyTorch file "
@@ -181,9 +195,13 @@ def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
             storages[key] = Storage(dtype, count, read, swapped)
         return _same(storages[key], dtype, count)
 
-    script = any(name.startswith(f"{root}code/") for name in names) or f"{root}constants.pkl" in present
+    script = (
+        any(name.startswith(f"{root}code/") for name in names) or f"{root}constants.pkl" in present
+    )
     data = memoryview(_read_member(path, archive, f"{root}data.pkl", size))
-    reader = Unpickler(str(path), _builders(size), persistent=persistent, inert=SCRIPT if script else "")
+    reader = Unpickler(
+        str(path), _builders(size), persistent=persistent, inert=SCRIPT if script else ""
+    )
     value, _ = reader.load(data)
     return Loaded(value, "TorchScript archive" if script else "PyTorch file (zip)")
 
@@ -201,11 +219,15 @@ def _read_member(path: pathlib.Path, archive: zipfile.ZipFile, name: str, limit:
             f"{path}: {name} is compressed, which PyTorch never does; unzip the archive, or save the weights again"
         )
     if info.file_size > limit:
-        raise DataError(f"{path}: {name} says it has {info.file_size:,} bytes, the file has {limit:,}; refused")
+        raise DataError(
+            f"{path}: {name} says it has {info.file_size:,} bytes, the file has {limit:,}; refused"
+        )
     try:
         return archive.read(info)
     except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise DataError(f"{path}: {name} is damaged ({error}); download or copy the file again") from None
+        raise DataError(
+            f"{path}: {name} is damaged ({error}); download or copy the file again"
+        ) from None
 
 
 # -- the older stream: magic number, protocol, machine, object, keys of storages, storages
@@ -226,14 +248,18 @@ def _load_stream(path: pathlib.Path) -> Loaded:
     def persistent(identity: Any) -> Storage:
         dtype, key, count = _storage_of(path, identity, size)
         if key not in storages:
-            storages[key] = Storage(dtype, count, functools.partial(read, key, 0, count * dtype.itemsize))
+            storages[key] = Storage(
+                dtype, count, functools.partial(read, key, 0, count * dtype.itemsize)
+            )
         _same(storages[key], dtype, count)
         view = identity[5] if len(identity) > 5 else None
         if view is None:
             return storages[key]
         _, offset, part = view
         if not _whole(offset) or not _whole(part) or offset + part > count:
-            raise DataError(f"{path}: a view of storage {key} reaches beyond it; the file is damaged")
+            raise DataError(
+                f"{path}: a view of storage {key} reaches beyond it; the file is damaged"
+            )
         name = f"{key}/{offset}/{part}"
         if name not in storages:
             begin, nbytes = offset * dtype.itemsize, part * dtype.itemsize
@@ -263,10 +289,14 @@ def _load_stream(path: pathlib.Path) -> Loaded:
         begins[key] = at + 8
         at += 8 + storage.nbytes
         if count != storage.count or at > size:
-            raise DataError(f"{path}: is cut short or damaged at storage {key}; download or copy the file again")
+            raise DataError(
+                f"{path}: is cut short or damaged at storage {key}; download or copy the file again"
+            )
     missing = {name.partition("/")[0] for name in storages} - begins.keys()
     if missing:
-        raise DataError(f"{path}: storage {min(missing)} is not in it; download or copy the file again")
+        raise DataError(
+            f"{path}: storage {min(missing)} is not in it; download or copy the file again"
+        )
     for storage in storages.values():
         storage.swapped = swapped
     return Loaded(value, "PyTorch file (before version 1.6)")
@@ -286,7 +316,9 @@ def _storage_of(path: pathlib.Path, identity: Any, size: int) -> tuple[np.dtype,
         and _whole(identity[4])
     )
     if not well_formed or identity[1].text not in _STORAGE_OF:
-        raise Refused(f"{path}: refers to something outside its pickle that is no storage of numbers; refused")
+        raise Refused(
+            f"{path}: refers to something outside its pickle that is no storage of numbers; refused"
+        )
     dtype, key, count = _STORAGE_OF[identity[1].text], identity[2], identity[4]
     if count * dtype.itemsize > size:
         raise DataError(
@@ -298,26 +330,45 @@ def _storage_of(path: pathlib.Path, identity: Any, size: int) -> tuple[np.dtype,
 def _same(storage: Storage, dtype: np.dtype, count: int) -> Storage:
     """The storage, if it is described again as it was at first; else ValueError."""
     if storage.dtype != dtype or storage.count != count:
-        raise ValueError(f"a storage of {storage.count} {storage.dtype} that is also one of {count} {dtype}")
+        raise ValueError(
+            f"a storage of {storage.count} {storage.dtype} that is also one of {count} {dtype}"
+        )
     return storage
 
 
 def _builders(size: int) -> Mapping[str, Callable[..., Any] | None]:
     """What a PyTorch file of `size` bytes may name beside plain data."""
 
-    def tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any, dtype: np.dtype | None = None) -> Tensor:
+    def tensor(
+        storage: Any,
+        offset: Any,
+        shape: Any,
+        stride: Any,
+        *rest: Any,
+        dtype: np.dtype | None = None,
+    ) -> Tensor:
         del rest  # whether it takes gradients, hooks, metadata
-        if not isinstance(storage, Storage) or type(shape) is not tuple or type(stride) is not tuple:
+        if (
+            not isinstance(storage, Storage)
+            or type(shape) is not tuple
+            or type(stride) is not tuple
+        ):
             raise ValueError("a tensor that is no view of a storage")
         kind = storage.dtype if dtype is None else dtype
-        if len(shape) != len(stride) or len(shape) > 32 or not all(map(_whole, (offset, *shape, *stride))):
+        if (
+            len(shape) != len(stride)
+            or len(shape) > 32
+            or not all(map(_whole, (offset, *shape, *stride)))
+        ):
             raise ValueError("a tensor without a proper shape")
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
         elements = math.prod(shape)
         if elements and (last + 1) * kind.itemsize > storage.nbytes:
             raise ValueError("a tensor that reaches beyond its storage")
         if elements * kind.itemsize > max(size, 1 << 20):  # repeated by a stride of zero
-            raise ValueError(f"a tensor of {elements * kind.itemsize:,} bytes in a file of {size:,}")
+            raise ValueError(
+                f"a tensor of {elements * kind.itemsize:,} bytes in a file of {size:,}"
+            )
         return Tensor(storage, kind, offset * kind.itemsize, shape, stride)
 
     def of_dtype(*arguments: Any) -> Tensor:
@@ -366,10 +417,15 @@ def _builders(size: int) -> Mapping[str, Callable[..., Any] | None]:
         "torch.Size": dimensions,
         "torch.device": device,
         "torch.serialization._get_layout": as_is,
-        **{f"torch.jit._pickle.build_{kind}list": as_is for kind in ("int", "double", "bool", "tensor")},
+        **{
+            f"torch.jit._pickle.build_{kind}list": as_is
+            for kind in ("int", "double", "bool", "tensor")
+        },
         "torch.jit._pickle.restore_type_tag": as_is,
         **dict.fromkeys((*_STORAGE_OF, *_DTYPE_OF), None),
-        **dict.fromkeys(("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"), None),
+        **dict.fromkeys(
+            ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"), None
+        ),
     }
 
 

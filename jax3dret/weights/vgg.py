@@ -22,7 +22,9 @@ def entries(stages: tuple[tuple[int, int], ...], hidden: int, num_classes: int) 
     channels, number = 3, 0
     for stage, (width, count) in enumerate(stages, start=1):
         for i in range(1, count + 1):
-            table += conv(f"features.{number}", (f"conv{stage}_{i}",), (width, channels, 3, 3), bias=True)
+            table += conv(
+                f"features.{number}", (f"conv{stage}_{i}",), (width, channels, 3, 3), bias=True
+            )
             channels, number = width, number + 2
         number += 1
     if num_classes:

@@ -37,12 +37,16 @@ def nonlocal_entries(name: str, path: tuple[str, ...], width: int) -> list[Entry
     """The table of names for a NonLocalMP."""
     table = []
     for i in range(3):
-        table += dense(f"{name}.Relation.{2 * i}", (*path, f"relation{i}"), (width, width if i else 2 * width))
+        table += dense(
+            f"{name}.Relation.{2 * i}", (*path, f"relation{i}"), (width, width if i else 2 * width)
+        )
     table += dense(f"{name}.Fusion.0", (*path, "fusion"), (width, 2 * width))
     return table + norm(f"{name}.Fusion.1", (*path, "norm"), width, running=True)
 
 
-def selector_entries(name: str, path: tuple[str, ...], width: int, sampled: int, num_classes: int) -> list[Entry]:
+def selector_entries(
+    name: str, path: tuple[str, ...], width: int, sampled: int, num_classes: int
+) -> list[Entry]:
     """The table of names for a ViewSelector that keeps `sampled` views."""
     hidden = width // 2 * sampled
     table = dense(f"{name}.cls.0", (*path, "hidden"), (hidden, width * sampled))
@@ -50,7 +54,11 @@ def selector_entries(name: str, path: tuple[str, ...], width: int, sampled: int,
 
 
 def entries(
-    num_classes: int, width: int, sampled: tuple[int, int], selector_classes: int = 0, in_width: int = 0
+    num_classes: int,
+    width: int,
+    sampled: tuple[int, int],
+    selector_classes: int = 0,
+    in_width: int = 0,
 ) -> list[Entry]:
     """The table of names for a ViewGCN; in_width is that of the views' features where it is not `width`."""
     table: list[Entry] = []
@@ -60,8 +68,12 @@ def entries(
     for level in (1, 2):
         table += nonlocal_entries(f"NonLocalMP{level}", (f"nonlocal{level}",), width)
         name, path = f"View_selector{level}", (f"selector{level}",)
-        table += selector_entries(name, path, width, sampled[level - 1], selector_classes or num_classes)
-    for i, (place, shape) in enumerate(((0, (width, 3 * width)), (2, (width, width)), (5, (num_classes, width)))):
+        table += selector_entries(
+            name, path, width, sampled[level - 1], selector_classes or num_classes
+        )
+    for i, (place, shape) in enumerate(
+        ((0, (width, 3 * width)), (2, (width, width)), (5, (num_classes, width)))
+    ):
         table += dense(f"cls.{place}", (f"head{i}",), shape)
     return table
 
@@ -73,7 +85,9 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     """
     shape = Shapes(state_dict, prefix, NETWORK)
     width, num_classes = shape("LocalGCN1.conv.0.weight", 2)[0], shape("cls.5.weight", 2)[0]
-    sampled = tuple(shape(f"View_selector{level}.cls.0.weight", 2)[1] // max(1, width) for level in (1, 2))
+    sampled = tuple(
+        shape(f"View_selector{level}.cls.0.weight", 2)[1] // max(1, width) for level in (1, 2)
+    )
     selector_classes = shape("View_selector1.cls.2.weight", 2)[0] // max(1, sampled[0])
     return {
         "num_classes": num_classes,
@@ -134,7 +148,9 @@ def cnn_to_torch(variables: Mapping[str, Any], prefix: str = CNN) -> dict[str, n
     return cnn_to_original(resnet.to_torch(variables), prefix)
 
 
-def cnn_state_dict(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, np.ndarray]:
+def cnn_state_dict(
+    state_dict: Mapping[str, np.ndarray], prefix: str = CNN
+) -> dict[str, np.ndarray]:
     """The tensors of the CNN of a published file under the names of a ResNet of its own, which has no `fc`.
 
     Raises DataError for a layer that a ResNet does not have in that place.
@@ -145,12 +161,16 @@ def cnn_state_dict(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> d
             continue
         place, _, rest = name[len(prefix) :].partition(".")
         if place not in CNN_LAYERS:
-            raise DataError(f"{NETWORK} weights do not fit: {name} has no place; its CNN is no ResNet")
+            raise DataError(
+                f"{NETWORK} weights do not fit: {name} has no place; its CNN is no ResNet"
+            )
         renamed[f"{CNN_LAYERS[place]}.{rest}"] = value
     return renamed
 
 
-def cnn_to_original(state_dict: Mapping[str, np.ndarray], prefix: str = CNN) -> dict[str, np.ndarray]:
+def cnn_to_original(
+    state_dict: Mapping[str, np.ndarray], prefix: str = CNN
+) -> dict[str, np.ndarray]:
     """The reverse of `cnn_state_dict`; a classifier `fc` is left out."""
     places = {layer: place for place, layer in CNN_LAYERS.items()}
     return {

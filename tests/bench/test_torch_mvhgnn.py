@@ -11,7 +11,11 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def case(request) -> Case:
-    found = sorted(pathlib.Path(request.config.getoption("--golden")).rglob("mvhgnn_encoder_spec_*.safetensors"))
+    found = sorted(
+        pathlib.Path(request.config.getoption("--golden")).rglob(
+            "mvhgnn_encoder_spec_*.safetensors"
+        )
+    )
     if not found:
         pytest.skip("no mvhgnn_encoder_spec case in --golden")
     return Case.load(found[0])
@@ -39,7 +43,9 @@ def test_matches_the_reference_in_value_and_gradient(case):
     descriptor = model(features, positions)
     np.testing.assert_allclose(descriptor.detach(), out["feature"], rtol=0, atol=case.info["atol"])
     (descriptor * torch.from_numpy(inputs["cotangent"])).sum().backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {"F": features.grad}
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {
+        "F": features.grad
+    }
     for name, value in case.group("grad").items():
         np.testing.assert_allclose(
             gradients[name], value, rtol=0, atol=1e-4 * max(1, np.abs(value).max()), err_msg=name

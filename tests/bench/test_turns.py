@@ -20,16 +20,32 @@ def test_sides_take_turns_and_the_median_counts(monkeypatch):
         return call
 
     monkeypatch.setattr(turns, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
-    found = turns.compare("op", side("a", ours), "lib", side("b", theirs), repeats=3, scale=1e3, unit="ms")
+    found = turns.compare(
+        "op", side("a", ours), "lib", side("b", theirs), repeats=3, scale=1e3, unit="ms"
+    )
     assert called == ["a", "b"] * 4  # the first of each, 9 s, warms up
     assert found == {
-        "name": "op", "ours": 2000.0, "baseline": 6000.0, "baseline_name": "lib", "ratio": pytest.approx(1 / 3), "unit": "ms",
-    }  # fmt: skip
+        "name": "op",
+        "ours": 2000.0,
+        "baseline": 6000.0,
+        "baseline_name": "lib",
+        "ratio": pytest.approx(1 / 3),
+        "unit": "ms",
+    }
     called.clear()
     found = turns.compare(
-        "op", side("a", itertools.repeat(3.0)), "lib", side("b", itertools.repeat(6.0)), repeats=1, calls=2
+        "op",
+        side("a", itertools.repeat(3.0)),
+        "lib",
+        side("b", itertools.repeat(6.0)),
+        repeats=1,
+        calls=2,
     )
-    assert called == ["a", "b", "a", "a", "b", "b"] and (found["ours"], found["baseline"], found["unit"]) == (
+    assert called == ["a", "b", "a", "a", "b", "b"] and (
+        found["ours"],
+        found["baseline"],
+        found["unit"],
+    ) == (
         3.0,
         6.0,
         "s",

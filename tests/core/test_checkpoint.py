@@ -11,15 +11,23 @@ from core.toy import make_recipe
 from jax3dret.core import checkpoint, sharding, train
 from jax3dret.core.types import ConfigError, DataError
 
-THEIRS = {"encoder": {"kernel": np.ones((3, 2)), "bias": np.full(2, 5.0)}, "old_head": {"kernel": np.ones((2, 7))}}
+THEIRS = {
+    "encoder": {"kernel": np.ones((3, 2)), "bias": np.full(2, 5.0)},
+    "old_head": {"kernel": np.ones((2, 7))},
+}
 
 
 def ours():
-    return {"net": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}, "head": {"kernel": jnp.zeros((2, 4))}}
+    return {
+        "net": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)},
+        "head": {"kernel": jnp.zeros((2, 4))},
+    }
 
 
 def test_match_renames_fills_and_lists():
-    out, rows = checkpoint.match_params(ours(), THEIRS, rename=[(r"^encoder/", "net/")], fresh=["head/.*"])
+    out, rows = checkpoint.match_params(
+        ours(), THEIRS, rename=[(r"^encoder/", "net/")], fresh=["head/.*"]
+    )
     np.testing.assert_array_equal(out["net"]["bias"], [5, 5])
     np.testing.assert_array_equal(out["head"]["kernel"], 0)
     assert {(r.ours, r.theirs, r.status) for r in rows} == {
@@ -33,7 +41,10 @@ def test_match_renames_fills_and_lists():
 
 
 def test_what_does_not_fit_is_refused_with_the_list():
-    with pytest.raises(ConfigError, match=r"run7: 3 parameters do not fit: .*is not there.*config.checkpoint.rename"):
+    with pytest.raises(
+        ConfigError,
+        match=r"run7: 3 parameters do not fit: .*is not there.*config.checkpoint.rename",
+    ):
         checkpoint.match_params(ours(), THEIRS, source="run7")
     with pytest.raises(ConfigError, match=r"head/kernel \(2, 4\) is \(2, 7\) there"):
         checkpoint.match_params(ours(), THEIRS, rename=[("^encoder/", "net/"), ("^old_", "")])
@@ -63,7 +74,9 @@ def test_another_architecture_is_named(tmp_path):
     saved(tmp_path)
     recipe = make_recipe(width=4)
     state, shardings = train.make_state(recipe, sharding.make_mesh(2, 2), 0)
-    with pytest.raises(ConfigError, match=r"another architecture: .*is \(8,?.* there and \(4,?.* here"):
+    with pytest.raises(
+        ConfigError, match=r"another architecture: .*is \(8,?.* there and \(4,?.* here"
+    ):
         checkpoint.Checkpoints(tmp_path).restore(checkpoint.abstract_like(state, shardings))
 
 
@@ -109,7 +122,9 @@ def test_a_disk_without_room_is_found_before_anything_is_written(tmp_path, monke
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage._replace(free=1 << 20))
-    with pytest.raises(DataError, match=r"checkpoints: the disk is full: 1,048,576 bytes are free, .* step 0 takes"):
+    with pytest.raises(
+        DataError, match=r"checkpoints: the disk is full: 1,048,576 bytes are free, .* step 0 takes"
+    ):
         checkpoints.save(state, {}, {})
     assert not list((tmp_path / "checkpoints").iterdir())
 
@@ -120,5 +135,8 @@ def test_a_damaged_checkpoint_says_from_where_a_run_can_go_on(tmp_path):
     checkpoints.wait()
     for file in (tmp_path / "checkpoints" / "5" / "model").iterdir():
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    with pytest.raises(DataError, match=r"checkpoints/5: cannot read .*without this folder a run goes on from step 0"):
+    with pytest.raises(
+        DataError,
+        match=r"checkpoints/5: cannot read .*without this folder a run goes on from step 0",
+    ):
         checkpoint.Checkpoints(tmp_path).restore(abstract)

@@ -84,7 +84,9 @@ def test_unknown_variant_and_file(path):
 def test_a_key_that_the_file_invents_is_an_error(tmp_path):
     file = tmp_path / "toy.py"
     file.write_text(CONFIG.replace("config.train.batch_size =", "config.train.batchsize ="))
-    with pytest.raises(ConfigError, match="unknown config key 'train.batchsize'; did you mean 'train.batch_size'"):
+    with pytest.raises(
+        ConfigError, match="unknown config key 'train.batchsize'; did you mean 'train.batch_size'"
+    ):
         configs.load(str(file))
 
 
@@ -93,7 +95,10 @@ def test_a_key_that_the_file_invents_is_an_error(tmp_path):
     [
         ("    config.tain.steps = 3", 'line 8: AttributeError: .*Did you mean "train"'),
         ("    return None", r"get_config\('demo'\) gives NoneType; give a ConfigDict"),
-        ("import nothing_of_this_name", "line 8: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (
+            "import nothing_of_this_name",
+            "line 8: ModuleNotFoundError: No module named 'nothing_of_this_name'",
+        ),
         ("VARIANTS = ()", "VARIANTS is empty"),
         ("def", "line 8: invalid syntax"),
     ],
@@ -102,7 +107,9 @@ def test_a_key_that_the_file_invents_is_an_error(tmp_path):
 def test_a_file_that_does_not_run_is_one_line(tmp_path, monkeypatch, line, says, folder):
     file = tmp_path / "toy.py"
     file.write_text(
-        CONFIG.replace("    return config\n", f"{line}\n    return config\n" if line[0] == " " else f"{line}\n")
+        CONFIG.replace(
+            "    return config\n", f"{line}\n    return config\n" if line[0] == " " else f"{line}\n"
+        )
     )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="toy.py.*" + says) as error:
@@ -124,7 +131,9 @@ def test_unused_overrides_are_found(path):
     _ = config.optim.lr
     assert configs.unused_overrides(config, overrides) == ["train.epochs"]
     configs.dump(config)
-    assert configs.unused_overrides(config, overrides) == ["train.epochs"], "writing config.json is not reading it"
+    assert configs.unused_overrides(config, overrides) == ["train.epochs"], (
+        "writing config.json is not reading it"
+    )
     config.to_dict()
     assert configs.unused_overrides(config, overrides) == []
 
@@ -133,7 +142,12 @@ def test_differences_ignore_places_and_survive_json(path):
     config, _ = configs.load(path)
     theirs = json.loads(configs.dump(config))
     assert configs.differences(config, theirs) == []
-    places = [("data.data_dir", "elsewhere"), ("checkpoint.every", "3"), ("mesh.fsdp", "2"), ("eval.batch_size", "5")]
+    places = [
+        ("data.data_dir", "elsewhere"),
+        ("checkpoint.every", "3"),
+        ("mesh.fsdp", "2"),
+        ("eval.batch_size", "5"),
+    ]
     moved, _ = configs.load(path, places)
     assert configs.differences(moved, theirs) == []
     other, _ = configs.load(path, [("optim.lr", "0.5")])
@@ -166,6 +180,10 @@ def test_other_values_and_what_was_read_of_either(path):
     changed = config.with_values({"train.batch_size": 7, "optim.rules": (("a", {}), (".*", {}))})
     assert (changed.train.batch_size, changed.train.epochs) == (7, 3.0)
     assert config.train.batch_size != 7 and config.optim.rules != changed.optim.rules
-    assert configs.unused_overrides(config, [("train.epochs", "3"), ("optim.lr", "0.5")]) == ["optim.lr"]
-    with pytest.raises(ConfigError, match="config has no key 'train.batchsize'; did you mean 'batch_size'"):
+    assert configs.unused_overrides(config, [("train.epochs", "3"), ("optim.lr", "0.5")]) == [
+        "optim.lr"
+    ]
+    with pytest.raises(
+        ConfigError, match="config has no key 'train.batchsize'; did you mean 'batch_size'"
+    ):
         config.with_values({"train.batchsize": 7})

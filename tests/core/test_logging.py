@@ -28,7 +28,10 @@ def console():
 
 
 def events(path):
-    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in path.read_text().splitlines()]
+    return [
+        {k: v for k, v in json.loads(line).items() if k != "time"}
+        for line in path.read_text().splitlines()
+    ]
 
 
 def writer(folder, **kwargs):
@@ -38,21 +41,37 @@ def writer(folder, **kwargs):
 def test_one_line_an_event_flushed_and_exact(tmp_path):
     with writer(tmp_path / "new") as metrics:
         metrics.write(
-            3, "train", {"loss": jnp.float32(0.1), "lr": 1 / 3, "n": np.int64(7), "ok": np.bool_(True), "note": "x"}
+            3,
+            "train",
+            {
+                "loss": jnp.float32(0.1),
+                "lr": 1 / 3,
+                "n": np.int64(7),
+                "ok": np.bool_(True),
+                "note": "x",
+            },
         )
         text = metrics.path.read_text()  # before it is closed
         metrics.write(4, "test", {"half": jnp.bfloat16(0.5), "array0": np.zeros(())})
     assert text.endswith("\n") and text.count("\n") == 1
     assert events(metrics.path)[0] == {
-        "step": 3, "split": "train", "loss": float(np.float32(0.1)), "lr": 1 / 3, "n": 7, "ok": True, "note": "x"
-    }  # fmt: skip
+        "step": 3,
+        "split": "train",
+        "loss": float(np.float32(0.1)),
+        "lr": 1 / 3,
+        "n": 7,
+        "ok": True,
+        "note": "x",
+    }
     assert list(json.loads(text))[:3] == ["step", "split", "time"]
     assert events(metrics.path)[1] == {"step": 4, "split": "test", "half": 0.5, "array0": 0.0}
 
 
 def test_nan_and_infinities_are_valid_json(tmp_path):
     with writer(tmp_path) as metrics:
-        metrics.write(0, "train", {"a": math.nan, "b": jnp.inf, "c": np.float32(-np.inf), "d": "nan-free"})
+        metrics.write(
+            0, "train", {"a": math.nan, "b": jnp.inf, "c": np.float32(-np.inf), "d": "nan-free"}
+        )
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
@@ -60,10 +79,17 @@ def test_nan_and_infinities_are_valid_json(tmp_path):
     raw = json.loads(metrics.path.read_text(), parse_constant=refuse)
     assert (raw["a"], raw["b"], raw["c"]) == ("nan", "inf", "-inf")
     (event,) = log.read_metrics(metrics.path)
-    assert math.isnan(event["a"]) and event["b"] == math.inf and event["c"] == -math.inf and event["d"] == "nan-free"
+    assert (
+        math.isnan(event["a"])
+        and event["b"] == math.inf
+        and event["c"] == -math.inf
+        and event["d"] == "nan-free"
+    )
 
 
-@pytest.mark.parametrize("tail", [b'{"step": 3, "spl', b"\xff\x00", b'{"step": 3}', b"[1]", b"\x00" * 9, b"\n"])
+@pytest.mark.parametrize(
+    "tail", [b'{"step": 3, "spl', b"\xff\x00", b'{"step": 3}', b"[1]", b"\x00" * 9, b"\n"]
+)
 def test_cut_last_line_is_removed_and_reported(tmp_path, caplog, tail):
     with writer(tmp_path) as metrics:
         metrics.write(1, "train", {"loss": 1.0})
@@ -106,7 +132,9 @@ def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "split": "tr')
     run(tmp_path / "cut", 5, 8, resume_step=4)
-    assert events(tmp_path / "cut" / "metrics.jsonl") == events(tmp_path / "whole" / "metrics.jsonl")
+    assert events(tmp_path / "cut" / "metrics.jsonl") == events(
+        tmp_path / "whole" / "metrics.jsonl"
+    )
 
 
 def test_recorded_and_resume_from_nothing(tmp_path):
@@ -164,7 +192,11 @@ def test_tensorboard_events_and_purge(tmp_path):
             data = data[16 + length :]
     scalars = [(v.tag, e.step, v.simple_value) for e in found for v in e.summary.value]
     assert set(scalars) == {("train/loss", 2, 0.25)}
-    assert any(e.step == 2 and e.session_log.status == e.session_log.START for e in found if e.HasField("session_log"))
+    assert any(
+        e.step == 2 and e.session_log.status == e.session_log.START
+        for e in found
+        if e.HasField("session_log")
+    )
 
 
 def test_console_line_goes_to_stderr_and_libraries_are_quiet(tmp_path, capsys, console):
@@ -204,18 +236,28 @@ def test_progress_without_a_terminal_is_lines(capsys, console):
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == "" and len(lines) == 3 and "\r" not in err and "\x1b" not in err
-    assert "embed 7/10 (70 %)" in lines[0] and "half way" in lines[0] and "sparse 3/3 (100 %)" in lines[2]
+    assert (
+        "embed 7/10 (70 %)" in lines[0]
+        and "half way" in lines[0]
+        and "sparse 3/3 (100 %)" in lines[2]
+    )
 
 
 def test_progress_on_a_terminal_is_a_bar_below_the_lines(monkeypatch, console):
     stream = io.StringIO()
-    monkeypatch.setattr(log, "_CONSOLE", rich.console.Console(file=stream, force_terminal=True, width=100))
+    monkeypatch.setattr(
+        log, "_CONSOLE", rich.console.Console(file=stream, force_terminal=True, width=100)
+    )
     log.setup_console()
     with log.progress(10, "train") as update:
         update(5, "loss 1 [not markup]")
         log.logger.info("a line")
         update(10)
-    assert "10/10" in stream.getvalue() and "a line" in stream.getvalue() and "[not markup]" in stream.getvalue()
+    assert (
+        "10/10" in stream.getvalue()
+        and "a line" in stream.getvalue()
+        and "[not markup]" in stream.getvalue()
+    )
 
 
 def test_parameter_table(capsys, console):

@@ -22,7 +22,9 @@ def tree(seed=0):
         "head": {"kernel": (3, 2)},
     }
     return jax.tree.map(
-        lambda s: jnp.asarray(rng.normal(size=s), jnp.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+        lambda s: jnp.asarray(rng.normal(size=s), jnp.float32),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
     )
 
 
@@ -71,8 +73,12 @@ def assert_same(params, expected, atol=1e-6):
 def test_against_torch(name, clip):
     torch = pytest.importorskip("torch")
     makers = {
-        "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.3, betas=(0.8, 0.99), eps=1e-4),
-        "adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.3, betas=(0.8, 0.99), eps=1e-4),
+        "adamw": lambda p: torch.optim.AdamW(
+            p, lr=0.01, weight_decay=0.3, betas=(0.8, 0.99), eps=1e-4
+        ),
+        "adam": lambda p: torch.optim.Adam(
+            p, lr=0.01, weight_decay=0.3, betas=(0.8, 0.99), eps=1e-4
+        ),
         "sgd": lambda p: torch.optim.SGD(p, lr=0.01, weight_decay=0.3, momentum=0.9),
     }
     expected = run_torch(torch, lambda p: (makers[name](p), None), clip=clip)
@@ -81,7 +87,9 @@ def test_against_torch(name, clip):
     assert_same(ours, expected, atol=5e-6 if clip else 1e-6)
 
 
-@pytest.mark.parametrize(("epochs", "per_epoch", "pct_start"), [(12, 1, 0.3), (3, 4, 0.67), (4, 3, 0.0)])
+@pytest.mark.parametrize(
+    ("epochs", "per_epoch", "pct_start"), [(12, 1, 0.3), (3, 4, 0.67), (4, 3, 0.0)]
+)
 def test_beta1_cycle_against_torch_one_cycle(epochs, per_epoch, pct_start):
     torch = pytest.importorskip("torch")
 
@@ -91,14 +99,19 @@ def test_beta1_cycle_against_torch_one_cycle(epochs, per_epoch, pct_start):
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, **args)
 
     last = epochs * per_epoch - 1
-    expected = run_torch(torch, both, after=lambda step: step % per_epoch == per_epoch - 1 and step < last)
+    expected = run_torch(
+        torch, both, after=lambda step: step % per_epoch == per_epoch - 1 and step < last
+    )
     settings = {"lr": 0.05, "weight_decay": 0.1, "steps_per_epoch": per_epoch}
     schedule = {"name": "jax3dret.core.schedules:one_cycle", "pct_start": pct_start}
     ours, _ = run(make(**settings, schedule=schedule, beta1_cycle=True))
     assert_same(ours, expected, atol=2e-6)
     fixed, _ = run(make(**settings, schedule=schedule, b1=0.9))
     assert (
-        max(float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(fixed), jax.tree.leaves(ours), strict=True))
+        max(
+            float(jnp.abs(a - b).max())
+            for a, b in zip(jax.tree.leaves(fixed), jax.tree.leaves(ours), strict=True)
+        )
         > 1e-4
     )
 
@@ -120,16 +133,29 @@ def test_first_step_of_adam_has_the_size_of_the_rate():
     """g / |g| = 1 in float32 to 1e-6, where 1 - 0.999f would be off by 6e-6; and b1 = b2 = 0 works."""
     for b1, b2 in ((0.9, 0.999), (0.0, 0.0)):
         transformation = scale_by_adam(b1, b2, 0.0)
-        direction, _ = transformation.update({"w": jnp.float32(0.37)}, transformation.init({"w": jnp.zeros(())}))
+        direction, _ = transformation.update(
+            {"w": jnp.float32(0.37)}, transformation.init({"w": jnp.zeros(())})
+        )
         np.testing.assert_allclose(direction["w"], 1.0, rtol=1e-6)
 
 
 def test_decoupled_decay_is_multiplied_by_the_rate_and_spares_what_a_rule_spares():
-    rules = ((".*bias|.*scale", {"decay": False}), ("head/.*", {"lr": 10.0, "decay": 0.5}), (".*", {}))
+    rules = (
+        (".*bias|.*scale", {"decay": False}),
+        ("head/.*", {"lr": 10.0, "decay": 0.5}),
+        (".*", {}),
+    )
     optimizer = make(lr=0.01, weight_decay=0.1, rules=rules)
     params = tree()
-    updates, _ = optimizer.tx.update(jax.tree.map(jnp.zeros_like, params), optimizer.tx.init(params), params)
-    expected = {"encoder/dense/kernel": 0.001, "encoder/dense/bias": 0, "encoder/norm/scale": 0, "head/kernel": 0.005}
+    updates, _ = optimizer.tx.update(
+        jax.tree.map(jnp.zeros_like, params), optimizer.tx.init(params), params
+    )
+    expected = {
+        "encoder/dense/kernel": 0.001,
+        "encoder/dense/bias": 0,
+        "encoder/norm/scale": 0,
+        "head/kernel": 0.005,
+    }
     for path, update in jax.tree_util.tree_flatten_with_path(updates)[0]:
         name = sharding.path_name(path)
         parameter = params
@@ -137,7 +163,9 @@ def test_decoupled_decay_is_multiplied_by_the_rate_and_spares_what_a_rule_spares
             parameter = parameter[part]
         np.testing.assert_allclose(update, -expected[name] * parameter, rtol=1e-6)
     everything = make(lr=0.01, weight_decay=0.1)
-    updates, _ = everything.tx.update(jax.tree.map(jnp.zeros_like, params), everything.tx.init(params), params)
+    updates, _ = everything.tx.update(
+        jax.tree.map(jnp.zeros_like, params), everything.tx.init(params), params
+    )
     np.testing.assert_allclose(
         updates["encoder"]["norm"]["scale"], -0.001 * params["encoder"]["norm"]["scale"], rtol=1e-6
     )
@@ -148,11 +176,15 @@ def test_lr_factor_scales_the_update():
     scaled_tx = make(rules=(("head/kernel", {"lr": 0.1}), (".*", {}))).tx
     scaled, _ = scaled_tx.update(gradients(0), scaled_tx.init(tree()), tree())
     np.testing.assert_allclose(scaled["head"]["kernel"], 0.1 * plain["head"]["kernel"], rtol=1e-6)
-    np.testing.assert_array_equal(scaled["encoder"]["dense"]["kernel"], plain["encoder"]["dense"]["kernel"])
+    np.testing.assert_array_equal(
+        scaled["encoder"]["dense"]["kernel"], plain["encoder"]["dense"]["kernel"]
+    )
 
 
 def test_frozen_parameters_have_no_slots_and_do_not_move():
-    optimizer = make(rules=(("encoder/.*", {"freeze": True}), (".*", {})), weight_decay=0.1, grad_clip_norm=1.0)
+    optimizer = make(
+        rules=(("encoder/.*", {"freeze": True}), (".*", {})), weight_decay=0.1, grad_clip_norm=1.0
+    )
     params, state = run(optimizer)
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], tree()["encoder"])
     assert not np.array_equal(params["head"]["kernel"], tree()["head"]["kernel"])
@@ -170,12 +202,20 @@ def test_bounds_stop_an_update_and_not_the_way_back():
     """A value at its bound stays there while it is pushed out, and leaves at once when it is pushed back in."""
     params = {"log_scale": jnp.float32(4.5), "w": jnp.float32(4.5)}
     tx = make_optimizer(
-        params, steps=8, steps_per_epoch=8, name="sgd", momentum=0.0, lr=1.0, schedule="constant",
+        params,
+        steps=8,
+        steps_per_epoch=8,
+        name="sgd",
+        momentum=0.0,
+        lr=1.0,
+        schedule="constant",
         rules=(("log_scale", {"bounds": (0.0, 4.6)}), (".*", {})),
-    ).tx  # fmt: skip
+    ).tx
     state, seen = tx.init(params), []
     for gradient in (-1.0, -1.0, 0.25, 9.0):
-        updates, state = tx.update(jax.tree.map(lambda _, g=gradient: jnp.float32(g), params), state, params)
+        updates, state = tx.update(
+            jax.tree.map(lambda _, g=gradient: jnp.float32(g), params), state, params
+        )
         params = optax.apply_updates(params, updates)
         seen.append(float(params["log_scale"]))
     np.testing.assert_allclose(seen, [4.6, 4.6, 4.35, 0.0], atol=1e-6)
@@ -202,7 +242,9 @@ def test_abstract_parameters_and_a_model():
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_slots_are_found_by_optax_and_by_the_shardings(name):
     params = tree()
-    optimizer = make(name=name, rules=(("encoder/norm/.*", {"freeze": True}), (".*", {})), grad_clip_norm=1.0)
+    optimizer = make(
+        name=name, rules=(("encoder/norm/.*", {"freeze": True}), (".*", {})), grad_clip_norm=1.0
+    )
     state = optimizer.tx.init(params)
     ones = optax.tree_map_params(optimizer.tx, jnp.ones_like, state)
     slots = {"adamw": 2, "sgd": 1}[name]
@@ -218,9 +260,15 @@ def test_slots_are_found_by_optax_and_by_the_shardings(name):
 def test_learning_rate_is_the_one_that_is_applied():
     params = {"w": jnp.zeros(())}
     optimizer = make_optimizer(
-        params, steps=STEPS, steps_per_epoch=3, name="sgd", momentum=0.0, lr=0.5, weight_decay=0.0,
+        params,
+        steps=STEPS,
+        steps_per_epoch=3,
+        name="sgd",
+        momentum=0.0,
+        lr=0.5,
+        weight_decay=0.0,
         schedule={"name": "warmup_cosine", "warmup_fraction": 0.25},
-    )  # fmt: skip
+    )
     state = optimizer.tx.init(params)
     for step in range(STEPS):
         updates, state = optimizer.tx.update({"w": jnp.float32(1.0)}, state, params)
@@ -229,7 +277,9 @@ def test_learning_rate_is_the_one_that_is_applied():
 
 
 def test_schedules_are_handed_steps_and_epochs():
-    assert make(schedule="one_cycle", steps=10, steps_per_epoch=4, lr=1.0).learning_rate(11) == pytest.approx(4e-6)
+    assert make(schedule="one_cycle", steps=10, steps_per_epoch=4, lr=1.0).learning_rate(
+        11
+    ) == pytest.approx(4e-6)
     by_hundred = {"name": "one_cycle", "steps_per_epoch": 5, "pct_start": 0.5}
     reference = schedules.one_cycle(0.01, 4, 5, 0.5)
     assert make(schedule=by_hundred, steps=20, steps_per_epoch=7).learning_rate(12) == reference(12)
@@ -245,7 +295,11 @@ def test_one_cycle_over_one_epoch_warns(caplog):
 
 
 def test_describe():
-    rules = (("head/.*", {"lr": 10, "decay": False}), ("encoder/norm/scale", {"freeze": True}), (".*", {"decay": 0.5}))
+    rules = (
+        ("head/.*", {"lr": 10, "decay": False}),
+        ("encoder/norm/scale", {"freeze": True}),
+        (".*", {"decay": 0.5}),
+    )
     rows = describe(jax.eval_shape(tree), rules)
     assert [tuple(row) for row in rows] == [
         ("encoder/dense/bias", (3,), 1.0, 0.5, False, None),
@@ -254,7 +308,9 @@ def test_describe():
         ("head/kernel", (3, 2), 10.0, 0.0, False, None),
     ]
     # First match wins; a last catch-all without settings may be idle.
-    assert describe(tree(), (("head/.*", {"lr": 2.0}), ("encoder/.*", {}), (".*", {})))[-1].lr == 2.0
+    assert (
+        describe(tree(), (("head/.*", {"lr": 2.0}), ("encoder/.*", {}), (".*", {})))[-1].lr == 2.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,7 +318,10 @@ def test_describe():
     [
         ((("head/.*", {}),), "no rule matches the parameter 'encoder/dense/bias'"),
         ((), "no rule matches"),
-        ((("head/kernal", {}), (".*", {})), "'head/kernal' matches no parameter.*did you mean 'head/kernel'"),
+        (
+            (("head/kernal", {}), (".*", {})),
+            "'head/kernal' matches no parameter.*did you mean 'head/kernel'",
+        ),
         ((("kernel", {}), (".*", {})), "'kernel' matches no parameter .the whole path must match."),
         (((".*", {}), ("head/.*", {"freeze": True})), "'head/.*' has no effect"),
         (((".*", {"weight_decay": 0.0}),), "sets 'weight_decay'.*lr, decay, freeze or bounds"),

@@ -15,7 +15,10 @@ def words(key):
 
 def test_names_steps_and_seeds_give_different_keys():
     keys = [
-        stream(seed, name, step) for seed in (0, 1) for name in ("dropout", "fps", "") for step in (None, 0, 1, 2**31)
+        stream(seed, name, step)
+        for seed in (0, 1)
+        for name in ("dropout", "fps", "")
+        for step in (None, 0, 1, 2**31)
     ]
     assert len({words(key) for key in keys}) == len(keys)
 
@@ -25,11 +28,15 @@ def test_a_stream_is_a_function_of_its_arguments_alone():
     stream(7, "fps", 5), stream(7, "dropout", 4)
     assert words(stream(7, "dropout", 5)) == first == words(stream(jax.random.key(7), "dropout", 5))
     # CRC-32 of "123456789" is the published check value of the algorithm.
-    assert words(stream(0, "123456789")) == words(jax.random.fold_in(jax.random.key(0), np.uint32(0xCBF43926)))
+    assert words(stream(0, "123456789")) == words(
+        jax.random.fold_in(jax.random.key(0), np.uint32(0xCBF43926))
+    )
 
 
 def test_traced_key_seed_and_step():
-    traced = jax.jit(lambda key, step: stream(key, "dropout", step))(jax.random.key(3), jnp.int32(11))
+    traced = jax.jit(lambda key, step: stream(key, "dropout", step))(
+        jax.random.key(3), jnp.int32(11)
+    )
     seeded = jax.jit(lambda seed: stream(seed, "dropout", 11))(3)
     assert (
         words(traced)
@@ -76,7 +83,10 @@ def test_host_generator_tells_zero_padded_indices_apart():
     assert len(set(draws)) == len(calls)
     assert host_generator(0, "a", np.int64(1)).integers(2**63) == draws[5]
     # The trap that the layout avoids.
-    assert (np.random.SeedSequence([1]).generate_state(2) == np.random.SeedSequence([1, 0]).generate_state(2)).all()
+    assert (
+        np.random.SeedSequence([1]).generate_state(2)
+        == np.random.SeedSequence([1, 0]).generate_state(2)
+    ).all()
 
 
 @pytest.mark.parametrize("indices", [(-1,), (2**64,), (0.5,)])

@@ -20,7 +20,9 @@ def test_warmup_cosine_by_hand():
 
 
 def test_warmup_cosine_floor_and_odd_fraction():
-    schedule = schedules.warmup_cosine(2.0, 7, 0.3, final=0.5)  # the warm-up ends between steps 2 and 3, at 2.1
+    schedule = schedules.warmup_cosine(
+        2.0, 7, 0.3, final=0.5
+    )  # the warm-up ends between steps 2 and 3, at 2.1
     assert schedule(2) == pytest.approx(2.0 * 2 / 2.1)
     assert schedule(3) == pytest.approx(0.5 + 1.5 * (1 + math.cos(math.pi * 0.9 / 4.9)) / 2)
     assert schedule(7) == schedule(1000) == 0.5
@@ -65,7 +67,9 @@ def test_step_decay_cuts_at_the_start_of_the_tenth_epoch():
     for last in (0, 2):
         steps = np.array([8, 9, 18, 19, 28, 29]) * 3 + last
         np.testing.assert_allclose(schedule(steps), expected, rtol=1e-12)
-        np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(jnp.asarray(steps)), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            jax.jit(jax.vmap(schedule))(jnp.asarray(steps)), expected, rtol=1e-6
+        )
     assert schedule(0) == schedule(-1) == 0.01
 
 
@@ -76,7 +80,10 @@ def test_view_gcn_warms_up_over_the_first_epoch():
     for schedule in (halved, cosine):
         np.testing.assert_allclose([schedule(s) for s in range(5)], ramp, rtol=1e-12)
         np.testing.assert_allclose(
-            jax.jit(jax.vmap(schedule))(jnp.arange(60)), schedule(np.arange(60)), rtol=1e-6, atol=1e-12
+            jax.jit(jax.vmap(schedule))(jnp.arange(60)),
+            schedule(np.arange(60)),
+            rtol=1e-6,
+            atol=1e-12,
         )
     np.testing.assert_allclose(halved(steps[1:]), [1e-3] * 8 + [0.5e-3] * 6)
     factors = [1 + math.cos(math.pi * e / 15) for e in range(2, 15)]
@@ -95,15 +102,20 @@ def test_one_cycle_by_hand():
 
 
 def test_one_cycle_edges():
-    assert schedules.one_cycle(1.0, 1, 5, 0.3)(0) == pytest.approx(4e-6)  # as torch: the last epoch is the first
+    assert schedules.one_cycle(1.0, 1, 5, 0.3)(0) == pytest.approx(
+        4e-6
+    )  # as torch: the last epoch is the first
     assert schedules.one_cycle(1.0, 1, 5, 1.0)(0) == 1.0
     assert schedules.one_cycle(1.0, 5, 1, 0.2)(0) == 1.0  # torch divides 0 by 0 here
     assert schedules.one_cycle(1.0, 5, 1, 1.0)(4) == 1.0
-    assert schedules.one_cycle(1.0, 4, 1, 0.0)(0) == pytest.approx(4e-6 + (1 - 4e-6) * (1 + math.cos(math.pi / 4)) / 2)
+    assert schedules.one_cycle(1.0, 4, 1, 0.0)(0) == pytest.approx(
+        4e-6 + (1 - 4e-6) * (1 + math.cos(math.pi / 4)) / 2
+    )
 
 
 @pytest.mark.parametrize(
-    ("epochs", "pct_start"), [(1, 0.3), (2, 0.3), (7, 0.0), (7, 1.0), (50, 0.2), (70, 0.08), (45, 0.2)]
+    ("epochs", "pct_start"),
+    [(1, 0.3), (2, 0.3), (7, 0.0), (7, 1.0), (50, 0.2), (70, 0.08), (45, 0.2)],
 )
 def test_epoch_schedules_against_torch(epochs, pct_start):
     torch = pytest.importorskip("torch")
@@ -119,7 +131,9 @@ def test_epoch_schedules_against_torch(epochs, pct_start):
     for epoch in range(epochs):
         for step in (3 * epoch, 3 * epoch + 2):
             group = optimizer.param_groups[0]
-            np.testing.assert_allclose([ours(step), beta1(step)], [group["lr"], group["betas"][0]], rtol=1e-12)
+            np.testing.assert_allclose(
+                [ours(step), beta1(step)], [group["lr"], group["betas"][0]], rtol=1e-12
+            )
             np.testing.assert_allclose(cosine(step), other.param_groups[0]["lr"], rtol=1e-9)
         optimizer.step(), other.step()
         if epoch + 1 < epochs:

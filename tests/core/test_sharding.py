@@ -10,8 +10,13 @@ from jax3dret.core.types import ConfigError, TrainState
 
 
 def state():
-    params = {"a": {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(6)}, "b": {"kernel": jnp.zeros((6, 4))}}
-    return TrainState(jnp.zeros((), jnp.int32), params, {"stats": jnp.zeros(6)}, optax.adamw(1e-3).init(params))
+    params = {
+        "a": {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(6)},
+        "b": {"kernel": jnp.zeros((6, 4))},
+    }
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, {"stats": jnp.zeros(6)}, optax.adamw(1e-3).init(params)
+    )
 
 
 RULES = ((r"a/kernel", ("fsdp", None)), (r".*/kernel", (None, "fsdp")))

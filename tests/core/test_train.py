@@ -21,7 +21,9 @@ def run(workdir, recipe=None, *, devices=4, data=None, **options):
     options = train.LoopOptions(**{"checkpoint_every": 5, "log_every": 1, **options})
     writer = functools.partial(MetricWriter, workdir, tensorboard=False, console=False)
     open_data = lambda spec: data if data is not None else ToyData()  # noqa: E731
-    return train.fit(recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=writer)
+    return train.fit(
+        recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=writer
+    )
 
 
 def losses(workdir, split="train"):
@@ -94,13 +96,16 @@ def test_a_checkpoint_of_four_devices_goes_on_with_one(tmp_path):
     whole = run(tmp_path / "whole", devices=1)
     state = run(tmp_path / "four", devices=1).state
     assert len(state.params["a"]["kernel"].devices()) == 1
-    for a, b in zip(jax.tree.leaves(whole.state.params), jax.tree.leaves(state.params), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(whole.state.params), jax.tree.leaves(state.params), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(
-        DataError, match=r"step 8: (loss|mse|grad_norm) is nan; stopped, the last good checkpoint, step 5, is kept"
+        DataError,
+        match=r"step 8: (loss|mse|grad_norm) is nan; stopped, the last good checkpoint, step 5, is kept",
     ):
         run(tmp_path, data=ToyData(poison=7), log_every=12)
     checkpoints = checkpoint.Checkpoints(tmp_path)
@@ -165,7 +170,12 @@ def test_start_precedence_own_then_resume_then_init_from(tmp_path):
     run(tmp_path / "b", make_recipe(10), seed=3)
     a = checkpoint.Checkpoints(tmp_path / "a").raw_model()["params"]["a"]["kernel"]
 
-    resumed = run(tmp_path / "resumed", make_recipe(5), resume=str(tmp_path / "a"), init_from=str(tmp_path / "b")).state
+    resumed = run(
+        tmp_path / "resumed",
+        make_recipe(5),
+        resume=str(tmp_path / "a"),
+        init_from=str(tmp_path / "b"),
+    ).state
     assert int(resumed.step) == 5
     np.testing.assert_array_equal(resumed.params["a"]["kernel"], a)
 
@@ -174,7 +184,13 @@ def test_start_precedence_own_then_resume_then_init_from(tmp_path):
     np.testing.assert_array_equal(warm.params["a"]["kernel"], a)
     np.testing.assert_array_equal(jax.tree.leaves(warm.opt_state[0].mu)[0], 0)
 
-    own = run(tmp_path / "b", make_recipe(10), seed=3, resume=str(tmp_path / "a"), init_from=str(tmp_path / "a")).state
+    own = run(
+        tmp_path / "b",
+        make_recipe(10),
+        seed=3,
+        resume=str(tmp_path / "a"),
+        init_from=str(tmp_path / "a"),
+    ).state
     assert int(own.step) == 10
     with pytest.raises(ConfigError, match="init_from.*not a workdir"):
         run(tmp_path / "c", init_from=str(tmp_path / "nowhere"))
@@ -187,4 +203,6 @@ def test_an_embedding_batch_need_not_divide_by_the_devices(rows):
     batch = {k: v[:rows] for k, v in next(ToyData()).items()}
     mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(2, 2), ("data", "fsdp"))
     out = train.make_embed(recipe.task, params, model_state, mesh)(batch)["shape"]
-    np.testing.assert_allclose(out, recipe.task.embed(params, model_state, batch)["shape"], rtol=1e-6)
+    np.testing.assert_allclose(
+        out, recipe.task.embed(params, model_state, batch)["shape"], rtol=1e-6
+    )

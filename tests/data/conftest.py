@@ -43,7 +43,10 @@ class Parts(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
-        return {split: ((number, record(number)) for number in numbers) for split, numbers in SPLITS.items()}
+        return {
+            split: ((number, record(number)) for number in numbers)
+            for split, numbers in SPLITS.items()
+        }
 
     def _generate_examples(self):
         raise AssertionError("the splits carry their generators")

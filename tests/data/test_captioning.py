@@ -22,24 +22,44 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llava")
     words = sorted({word for prompt in captioning.PAPER_PROMPTS for word in prompt.split()})
     vocabulary = {
-        word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", *words])
+        word: i
+        for i, word in enumerate(
+            ["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", *words]
+        )
     }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="left",
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        padding_side="left",
         additional_special_tokens=["<image>"],
-    )  # fmt: skip
-    pictures = transformers.CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+    )
+    pictures = transformers.CLIPImageProcessor(
+        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
+    )
     processor = transformers.LlavaProcessor(
-        pictures, fast, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
+        pictures,
+        fast,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
     )
     processor.save_pretrained(folder)
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     config = transformers.LlavaConfig(
         vision_config=transformers.CLIPVisionConfig(**small, image_size=SIZE, patch_size=8),
-        text_config=transformers.LlamaConfig(**small, vocab_size=len(vocabulary), pad_token_id=0, eos_token_id=1),
+        text_config=transformers.LlamaConfig(
+            **small, vocab_size=len(vocabulary), pad_token_id=0, eos_token_id=1
+        ),
         image_token_index=3,
     )
     transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
@@ -90,7 +110,9 @@ def test_captions_belong_to_the_views_that_they_describe(source, tmp_path):
     pictures = [np.zeros((4, SIZE, SIZE, 3), np.uint8)]
     stores = Store(pictures), Store(pictures), Store(pictures)
     stores[1].path = tmp_path / "val-ring4-16-1.array_record"
-    first, other, same = (captioning.captions_path(source, store, "m", ["What?"], 4) for store in stores)
+    first, other, same = (
+        captioning.captions_path(source, store, "m", ["What?"], 4) for store in stores
+    )
     assert first == same != other
 
 

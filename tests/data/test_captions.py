@@ -29,7 +29,9 @@ def test_measures_of_known_shapes(rng):
     box = captions.measure(rng.uniform(-1, 1, (2000, 3)) * [1.0, 0.1, 0.5])
     assert box["hole"] < 0.2
     assert box["fill"] > 0.7
-    lopsided = np.concatenate([rng.uniform(0, 1, (900, 3)) * [1, 1, 0.1], rng.uniform(-1, 0, (100, 3)) * [1, 0.1, 0.1]])
+    lopsided = np.concatenate(
+        [rng.uniform(0, 1, (900, 3)) * [1, 1, 0.1], rng.uniform(-1, 0, (100, 3)) * [1, 0.1, 0.1]]
+    )
     assert captions.measure(lopsided)["symmetry"] < 0.85
     top_heavy = np.concatenate([rng.uniform(0.8, 1, (900, 3)), rng.uniform(0, 1, (100, 3))])
     assert captions.measure(top_heavy)["balance"] > 0.6
@@ -77,7 +79,9 @@ def test_templates_cover_a_split(parts_dir):
 def test_a_file_of_captions(parts_dir, tmp_path):
     source = open_source("parts", "val", parts_dir)
     path = tmp_path / "captions.jsonl"
-    given = [[[f"part {i}", "naïve"]] if i % 2 else [[f"front {i}"], [f"back {i}"]] for i in range(7)]
+    given = [
+        [[f"part {i}", "naïve"]] if i % 2 else [[f"front {i}"], [f"back {i}"]] for i in range(7)
+    ]
     captions.write_jsonl(path, [*source.ids, "other/1"], [*given, [["more"]]])
     assert captions.from_jsonl(str(path))(source, None) == given
     assert list(tmp_path.iterdir()) == [path]
@@ -95,7 +99,10 @@ def test_a_file_of_captions(parts_dir, tmp_path):
         ('\n{"id": "a", "captions": []}', "line 2: 'captions' of 'a'"),
         ('{"id": "a", "captions": ["x", ""]}', "none of them empty"),
         ('{"id": "a", "captions": "x"}', "must be a list"),
-        ('{"id": "a", "captions": ["x"]}\n{"id": "a", "captions": ["y"]}', "line 2: 'a' has captions already"),
+        (
+            '{"id": "a", "captions": ["x"]}\n{"id": "a", "captions": ["y"]}',
+            "line 2: 'a' has captions already",
+        ),
     ],
 )
 def test_refuses(parts_dir, tmp_path, text, message):
@@ -106,4 +113,6 @@ def test_refuses(parts_dir, tmp_path, text, message):
 
 def test_missing_file(parts_dir, tmp_path):
     with pytest.raises(DataError, match="No such file"):
-        captions.from_jsonl(str(tmp_path / "none.jsonl"))(open_source("parts", "val", parts_dir), None)
+        captions.from_jsonl(str(tmp_path / "none.jsonl"))(
+            open_source("parts", "val", parts_dir), None
+        )

@@ -28,20 +28,29 @@ def test_computed_once_in_batches_of_one_shape(source):
         calls.append(pictures.shape)
         return pictures[:, :1] * [1.0, 10.0]
 
-    path = features.frozen_features(source, rows_of(source), embed, making={"weights": "a"}, batch_size=4)
+    path = features.frozen_features(
+        source, rows_of(source), embed, making={"weights": "a"}, batch_size=4
+    )
     found = np.load(path)
     assert found.dtype == np.float32
     index = np.arange(23)
     np.testing.assert_array_equal(found[:, 0], np.stack([index, 10 * index], 1))
     np.testing.assert_array_equal(found[:, 1], np.stack([index + 0.5, 10 * index + 5], 1))
     assert calls == [(8, 3)] * 6
-    assert features.frozen_features(source, rows_of(source), embed, making={"weights": "a"}, batch_size=5) == path
+    assert (
+        features.frozen_features(
+            source, rows_of(source), embed, making={"weights": "a"}, batch_size=5
+        )
+        == path
+    )
     assert len(calls) == 6
     np.testing.assert_allclose(features.mean_feature(path), [11.25, 112.5])
 
 
 def test_leading_axes(source):
-    path = features.frozen_features(source, rows_of(source), lambda x: x, making={}, batch_size=4, lead=(1, 2))
+    path = features.frozen_features(
+        source, rows_of(source), lambda x: x, making={}, batch_size=4, lead=(1, 2)
+    )
     assert np.load(path).shape == (23, 1, 2, 3)
     np.testing.assert_array_equal(np.load(path)[7, 0, 1], [7.5] * 3)
 

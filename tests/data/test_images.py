@@ -17,7 +17,9 @@ def test_normalise():
     found = jax.jit(lambda x: [normalise(x, n) for n in (IMAGENET, CLIP, MOBILENET)])(image)
     for value, (mean, std) in zip(found, (IMAGENET, CLIP, ((0.5,) * 3, (0.5,) * 3)), strict=True):
         assert value.dtype == jnp.float32
-        np.testing.assert_allclose(value, (image / 255.0 - np.array(mean)) / np.array(std), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            value, (image / 255.0 - np.array(mean)) / np.array(std), rtol=0, atol=1e-5
+        )
     assert (normalise(np.zeros(3, np.uint8), MOBILENET) == -1).all()
     assert (normalise(np.full(3, 255, np.uint8), MOBILENET) == 1).all()
 
@@ -30,12 +32,19 @@ def test_normalise_takes_bytes_alone(dtype):
 
 @pytest.mark.parametrize(
     ("shape", "size", "resized", "left", "top"),
-    [((20, 31), 10, (15, 10), 2, 0), ((31, 20), 10, (10, 15), 0, 2), ((9, 20), 18, (40, 18), 11, 0), ((8, 8), 4, (4, 4), 0, 0)],
-)  # fmt: skip
+    [
+        ((20, 31), 10, (15, 10), 2, 0),
+        ((31, 20), 10, (10, 15), 0, 2),
+        ((9, 20), 18, (40, 18), 11, 0),
+        ((8, 8), 4, (4, 4), 0, 0),
+    ],
+)
 @pytest.mark.parametrize("name", ["bicubic", "bilinear"])
 def test_shorter_side_then_centre(shape, size, resized, left, top, name):
     image = RNG.integers(0, 256, (*shape, 3), np.uint8)
-    whole = np.asarray(Image.fromarray(image).resize(resized, getattr(Image.Resampling, name.upper())))
+    whole = np.asarray(
+        Image.fromarray(image).resize(resized, getattr(Image.Resampling, name.upper()))
+    )
     found = resize_center_crop(image, size, name)
     assert found.shape == (size, size, 3) and found.dtype == np.uint8 and found.flags.c_contiguous
     np.testing.assert_array_equal(found, whole[top : top + size, left : left + size])
@@ -51,7 +60,15 @@ def test_extreme_shapes():
     assert resize_center_crop(np.zeros((2, 200, 3), np.uint8), 4).shape == (4, 4, 3)
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])  # fmt: skip
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
 def test_refuses_other_images(image):
     with pytest.raises(DataError, match=r"uint8\[H, W, 3\] would be right"):
         resize_center_crop(image)

@@ -27,8 +27,14 @@ def test_labels_count_in_the_wanted_classes(source):
     kept = [i for i in range(len(source)) if source.labels[i] != 1]
     assert found.ids == tuple(source.ids[i] for i in kept)
     assert found.labels.tolist() == [2 if source.labels[i] == 0 else 1 for i in kept]
-    assert found.labels.dtype == np.int32 and found.class_names == WANTED and isinstance(found, Source)
-    assert found.manifest["class_names"] == list(WANTED) and source.manifest["class_names"] == ["bolt", "nut", "washer"]
+    assert (
+        found.labels.dtype == np.int32 and found.class_names == WANTED and isinstance(found, Source)
+    )
+    assert found.manifest["class_names"] == list(WANTED) and source.manifest["class_names"] == [
+        "bolt",
+        "nut",
+        "washer",
+    ]
     for i in (0, 3, -1):
         record, own = found[i], source[kept[i]]
         assert record["label"] == found.labels[i] and record["id"] == found.ids[i]
@@ -40,15 +46,29 @@ def test_labels_count_in_the_wanted_classes(source):
 def test_what_is_left_out_is_counted(source):
     found = matched(source, WANTED)
     nuts = int((source.labels == 1).sum())
-    assert found.dropped_classes == {"nut": nuts} and found.dropped_items == nuts and found.absent == ("gear", "zip")
-    assert found.summary().endswith(f"{nuts} of 1 other classes are left out; 2 wanted classes have none (gear, zip)")
+    assert (
+        found.dropped_classes == {"nut": nuts}
+        and found.dropped_items == nuts
+        and found.absent == ("gear", "zip")
+    )
+    assert found.summary().endswith(
+        f"{nuts} of 1 other classes are left out; 2 wanted classes have none (gear, zip)"
+    )
     whole = matched(source, source.class_names)
-    assert whole.ids == source.ids and whole.labels.tolist() == source.labels.tolist() and not whole.dropped_items
+    assert (
+        whole.ids == source.ids
+        and whole.labels.tolist() == source.labels.tolist()
+        and not whole.dropped_items
+    )
 
 
 def test_select_and_pickle(source):
     found = matched(source, WANTED).select("points")
-    assert set(found[2]) == {"id", "label", "points"} and found.features == ("id", "label", "points")
+    assert set(found[2]) == {"id", "label", "points"} and found.features == (
+        "id",
+        "label",
+        "points",
+    )
     again = pickle.loads(pickle.dumps(found))
     assert again.ids == found.ids and again[1]["label"] == found[1]["label"]
 
@@ -56,7 +76,12 @@ def test_select_and_pickle(source):
 def test_batches_and_features(source, tmp_path):
     found = matched(source, WANTED)
     spec = DataSpec(
-        name="parts", split="train", batch_size=5, transforms=(Subsample(4), Keep(("points",))), seed=3, num_threads=0
+        name="parts",
+        split="train",
+        batch_size=5,
+        transforms=(Subsample(4), Keep(("points",))),
+        seed=3,
+        num_threads=0,
     )
     batches = list(eval_batches(found, spec))
     labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
@@ -81,7 +106,9 @@ def test_batches_and_features(source, tmp_path):
         num_threads=0,
         arrays=(("features", path),),
     )
-    values = np.concatenate([batch["features"][batch["mask"]] for batch in eval_batches(found, joined)])
+    values = np.concatenate(
+        [batch["features"][batch["mask"]] for batch in eval_batches(found, joined)]
+    )
     np.testing.assert_array_equal(values[:, 0, 0], range(len(found)))
     path.unlink()
 
@@ -90,14 +117,23 @@ def test_names(source):
     assert folded("Pipe (for smoking)") == folded("pipe_for-smoking") == "pipe_for_smoking"
     assert folded("wine bottle") != folded("winebottle")
     found = matched(source, ("ring", "bolt"), renames={"washer": "ring", "nut": "ring"})
-    assert np.bincount(found.labels).tolist() == [int((source.labels != 0).sum()), int((source.labels == 0).sum())]
+    assert np.bincount(found.labels).tolist() == [
+        int((source.labels != 0).sum()),
+        int((source.labels == 0).sum()),
+    ]
     # The same name goes before one that is merely alike.
     assert set(matched(source, ("Bolt", "bolt")).labels.tolist()) == {1}
-    with pytest.raises(ConfigError, match="its class 'bolt' could be 'Bolt' or 'BOLT'; give renames"):
+    with pytest.raises(
+        ConfigError, match="its class 'bolt' could be 'Bolt' or 'BOLT'; give renames"
+    ):
         matched(source, ("Bolt", "BOLT"))
-    with pytest.raises(ConfigError, match="renames has 'screw': 'bolt', but parts has no such class"):
+    with pytest.raises(
+        ConfigError, match="renames has 'screw': 'bolt', but parts has no such class"
+    ):
         matched(source, ("bolt",), renames={"screw": "bolt"})
     with pytest.raises(ConfigError, match="renames has 'nut': 'ring', but the wanted classes"):
         matched(source, ("bolt",), renames={"nut": "ring"})
-    with pytest.raises(DataError, match=r"parts, split 'train': none of its 3 classes is among the 2 wanted ones"):
+    with pytest.raises(
+        DataError, match=r"parts, split 'train': none of its 3 classes is among the 2 wanted ones"
+    ):
         matched(source, ("car", "chair"))

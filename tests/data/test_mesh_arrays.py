@@ -12,19 +12,25 @@ def sphere(rings=20, segments=40):
     polar, around = np.meshgrid(
         np.linspace(0, np.pi, rings + 1), np.arange(segments) * 2 * np.pi / segments, indexing="ij"
     )
-    vertices = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1).reshape(
-        -1, 3
-    )
+    vertices = np.stack(
+        [np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1
+    ).reshape(-1, 3)
     a = (np.arange(rings)[:, None] * segments + np.arange(segments)).ravel()
     b = (np.arange(rings)[:, None] * segments + (np.arange(segments) + 1) % segments).ravel()
-    faces = np.concatenate([np.stack([a, b, a + segments], 1), np.stack([b, b + segments, a + segments], 1)])
+    faces = np.concatenate(
+        [np.stack([a, b, a + segments], 1), np.stack([b, b + segments, a + segments], 1)]
+    )
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 
 def test_a_small_mesh_is_padded_and_otherwise_as_it_was():
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [9, 9, 9], [0, 0, 1]], np.float32)
-    faces = np.array([[0, 1, 2], [2, 1, 0], [0, 1, 4], [1, 1, 2]], np.int32)  # one again, one without area
-    found = FixedMesh(64)({"vertices": vertices, "faces": faces, "points": vertices}, np.random.default_rng(0))
+    faces = np.array(
+        [[0, 1, 2], [2, 1, 0], [0, 1, 4], [1, 1, 2]], np.int32
+    )  # one again, one without area
+    found = FixedMesh(64)(
+        {"vertices": vertices, "faces": faces, "points": vertices}, np.random.default_rng(0)
+    )
     assert found["vertices"].shape == (192, 3) and found["vertices"].dtype == np.float32
     assert found["faces"].shape == (64, 3) and found["faces"].dtype == np.int32
     np.testing.assert_array_equal(found["face_mask"], np.arange(64) < 2)
@@ -39,7 +45,12 @@ def test_simplification_keeps_the_shape():
     assert 200 < count <= 512  # the finest grid that fits uses most of what there is
     corners = found["vertices"][found["faces"][:count]]
     assert np.abs(np.linalg.norm(corners, axis=-1) - 1).max() < 0.15
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    area = (
+        np.linalg.norm(
+            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+        ).sum()
+        / 2
+    )
     assert abs(area / (4 * np.pi) - 1) < 0.1
     again = FixedMesh(512)({"vertices": vertices, "faces": faces}, np.random.default_rng(1))
     np.testing.assert_array_equal(found["vertices"], again["vertices"])

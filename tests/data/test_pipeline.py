@@ -50,7 +50,9 @@ def numbers(batches) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-@pytest.mark.parametrize("split", ["train", "val", "train+val", "val+train", "train[3:9]", "val[:2]+train[-4:]", "all"])
+@pytest.mark.parametrize(
+    "split", ["train", "val", "train+val", "val+train", "train[3:9]", "val[:2]+train[-4:]", "all"]
+)
 def test_ids_and_labels_are_those_of_the_records(parts_dir, split):
     source = open_source("parts", split, parts_dir)
     records = [source[i] for i in range(len(source))]
@@ -59,14 +61,23 @@ def test_ids_and_labels_are_those_of_the_records(parts_dir, split):
     for record in records:
         number = int(record["id"].removeprefix("part/"))
         assert record["label"] == number % 3 and isinstance(record["label"], int)
-        assert record["points"].shape == (12 + number % 4, 3) and record["points"].dtype == np.float32
+        assert (
+            record["points"].shape == (12 + number % 4, 3) and record["points"].dtype == np.float32
+        )
         np.testing.assert_array_equal(record["faces"], np.full((number % 5 + 1, 3), number))
-    assert len(source) == {"train": 23, "val": 7, "train[3:9]": 6, "val[:2]+train[-4:]": 6}.get(split, 30)
+    assert len(source) == {"train": 23, "val": 7, "train[3:9]": 6, "val[:2]+train[-4:]": 6}.get(
+        split, 30
+    )
 
 
 def test_source_describes_the_data_set(source):
     assert source.class_names == ("bolt", "nut", "washer")
-    assert (source.name, source.version, source.split, len(source)) == ("parts", "1.2.0", "train", 23)
+    assert (source.name, source.version, source.split, len(source)) == (
+        "parts",
+        "1.2.0",
+        "train",
+        23,
+    )
     assert source.features == ("faces", "id", "label", "points", "scale")
     assert source.labels.dtype == np.int32
     assert source[-1]["id"] == source[22]["id"] == source.ids[22]
@@ -95,7 +106,8 @@ def test_data_dir_comes_from_the_environment(parts_dir, monkeypatch):
 
 def test_missing_data_set_says_how_to_build_it(parts_dir, tmp_path):
     with pytest.raises(
-        DataError, match=r"modelnet/10 is not prepared in .*; run: jax3dret data build modelnet/10 --manual-dir RAW"
+        DataError,
+        match=r"modelnet/10 is not prepared in .*; run: jax3dret data build modelnet/10 --manual-dir RAW",
     ):
         open_source("modelnet/10", "train", parts_dir)
     shutil.copytree(parts_dir / "parts", tmp_path / "shapes" / "demo")
@@ -185,7 +197,9 @@ def test_a_batch_holds_arrays_labels_and_a_mask(source):
 
 
 def test_every_epoch_holds_every_record_once_in_its_own_order(source):
-    epochs = numbers(take(train_iterator(source, spec()), 23)).reshape(BATCH, 23)  # 23 batches of 6 = 6 epochs of 23
+    epochs = numbers(take(train_iterator(source, spec()), 23)).reshape(
+        BATCH, 23
+    )  # 23 batches of 6 = 6 epochs of 23
     for epoch in epochs:
         assert sorted(epoch) == list(range(23))
     assert len({tuple(epoch) for epoch in epochs}) == BATCH
@@ -201,7 +215,10 @@ def test_class_names_leave_out_the_other_classes_and_number_the_rest(source):
 
 
 def test_order_and_draws_follow_the_seed(source):
-    same(take(train_iterator(source, spec()), 5), take(train_iterator(source, spec(num_threads=0)), 5))
+    same(
+        take(train_iterator(source, spec()), 5),
+        take(train_iterator(source, spec(num_threads=0)), 5),
+    )
     other = take(train_iterator(source, spec(seed=4)), 8)
     ours = take(train_iterator(source, spec()), 8)
     assert list(numbers(ours)) != list(numbers(other))
@@ -244,7 +261,9 @@ def test_a_position_of_another_run_is_refused(source):
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_share_out_the_batches_of_one(source, count):
     alone = train_iterator(source, spec())
-    parts = [train_iterator(source, spec(), process_index=p, process_count=count) for p in range(count)]
+    parts = [
+        train_iterator(source, spec(), process_index=p, process_count=count) for p in range(count)
+    ]
     for step in range(9):
         whole = next(alone)
         shares = [next(part) for part in parts]
@@ -259,7 +278,9 @@ def test_processes_share_out_the_batches_of_one(source, count):
 
 
 def test_batches_that_cannot_be_made(source):
-    with pytest.raises(DataError, match=r"23 items but a batch of 24; lower config\.train\.batch_size"):
+    with pytest.raises(
+        DataError, match=r"23 items but a batch of 24; lower config\.train\.batch_size"
+    ):
         train_iterator(source, spec(batch_size=24))
     with pytest.raises(ConfigError, match="split evenly over 4 processes"):
         train_iterator(source, spec(), process_count=4)
@@ -283,16 +304,22 @@ def test_evaluation_is_in_order_padded_and_repeatable(source):
     np.testing.assert_array_equal(mask, np.arange(24) < 23)
     ids = [f"part/{number:04d}" for number in numbers(batches)]
     assert tuple(ids[:23]) == source.ids
-    np.testing.assert_array_equal(np.concatenate([batch["label"] for batch in batches])[:23], source.labels)
+    np.testing.assert_array_equal(
+        np.concatenate([batch["label"] for batch in batches])[:23], source.labels
+    )
     for key in ("view_a", "label"):
         np.testing.assert_array_equal(batches[-1][key][-1], batches[0][key][0])
     same(batches, list(eval_batches(source, spec(num_threads=0))))
-    assert not np.array_equal(batches[0]["view_a"], next(eval_batches(source, spec(seed=4)))["view_a"])
+    assert not np.array_equal(
+        batches[0]["view_a"], next(eval_batches(source, spec(seed=4)))["view_a"]
+    )
 
 
 def test_evaluation_draws_do_not_depend_on_the_batch_size(source):
     whole = np.concatenate([batch["view_a"] for batch in eval_batches(source, spec())])[:23]
-    other = np.concatenate([batch["view_a"] for batch in eval_batches(source, spec(batch_size=4))])[:23]
+    other = np.concatenate([batch["view_a"] for batch in eval_batches(source, spec(batch_size=4))])[
+        :23
+    ]
     np.testing.assert_array_equal(whole, other)
 
 
@@ -301,9 +328,14 @@ def test_processes_see_equally_many_evaluation_batches(parts_dir):
         "parts", "val", parts_dir
     )  # 7 records: the last batch of 6 holds one, so process 1 has padding alone
     whole = list(eval_batches(source, spec()))
-    shares = [list(eval_batches(source, spec(), process_index=p, process_count=2)) for p in range(2)]
+    shares = [
+        list(eval_batches(source, spec(), process_index=p, process_count=2)) for p in range(2)
+    ]
     assert len(shares[0]) == len(shares[1]) == len(whole) == 2
-    joined = [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(shares[0], shares[1], strict=True)]
+    joined = [
+        {key: np.concatenate([a[key], b[key]]) for key in a}
+        for a, b in zip(shares[0], shares[1], strict=True)
+    ]
     same(joined, whole)
     assert not shares[1][1]["mask"].any()
 
@@ -324,6 +356,8 @@ def test_reading_needs_no_tensorflow_and_no_parsed_flags(parts_dir):
         "assert next(train_iterator(source, spec))['points'].shape == (4, 8, 3)\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(parts_dir)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(parts_dir)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

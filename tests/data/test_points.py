@@ -15,10 +15,16 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 def cloud(count: int = 50, normals: bool = True, seed: int = 3) -> dict:
     rng = generator(seed)
-    record = {"id": "part/1", "label": 2, "points": rng.uniform(-1, 1, (count, 3)).astype(np.float32)}
+    record = {
+        "id": "part/1",
+        "label": 2,
+        "points": rng.uniform(-1, 1, (count, 3)).astype(np.float32),
+    }
     if normals:
         vectors = rng.standard_normal((count, 3))
-        record["normals"] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        record["normals"] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(
+            np.float32
+        )
     return record
 
 
@@ -36,7 +42,9 @@ def test_rotations_compose_as_x_then_y_then_z():
     step = cloud()["points"]
     for axis, angle in zip("xyz", angles, strict=True):
         step = P.rotate(step, P.rotation_matrix(**{f"angle_{axis}": angle}))
-    np.testing.assert_allclose(P.rotate(cloud()["points"], P.rotation_matrix(*angles)), step, atol=1e-6)
+    np.testing.assert_allclose(
+        P.rotate(cloud()["points"], P.rotation_matrix(*angles)), step, atol=1e-6
+    )
     assert np.linalg.det(P.rotation_matrix(*angles)) == pytest.approx(1)
 
 
@@ -92,7 +100,11 @@ def test_flip_negates_the_coordinate_off_the_plane_with_chances_one_half_one_qua
 
 
 def test_stretched_normals_stay_normal_to_the_stretched_surface():
-    tangent, normal, factors = np.array([[1.0, -1.0, 0.5]]), np.array([[1.0, 1.0, 0.0]]), np.array([0.7, 1.2, 0.9])
+    tangent, normal, factors = (
+        np.array([[1.0, -1.0, 0.5]]),
+        np.array([[1.0, 1.0, 0.0]]),
+        np.array([0.7, 1.2, 0.9]),
+    )
     stretched = P.stretch(tangent, factors)
     inverse = P.stretch_normals(normal, factors)
     published = P.stretch_normals(normal, factors, "published")
@@ -142,7 +154,10 @@ def test_subsample_repeats_nothing_while_there_are_enough_points():
     for count in (40, 13):
         out = P.Subsample(count)(record, generator(7))
         assert len(np.unique(out["points"], axis=0)) == count
-        rows = [int(np.flatnonzero((record["points"] == point).all(axis=1))[0]) for point in out["points"]]
+        rows = [
+            int(np.flatnonzero((record["points"] == point).all(axis=1))[0])
+            for point in out["points"]
+        ]
         np.testing.assert_array_equal(out["normals"], record["normals"][rows])
         assert rows != sorted(rows)
 
@@ -153,16 +168,26 @@ def test_subsample_repeats_points_of_a_small_cloud():
     assert len(np.unique(out["points"], axis=0)) == 5
 
 
-@pytest.mark.parametrize("points", [np.zeros((0, 3), np.float32), np.zeros((4, 2), np.float32), None])
+@pytest.mark.parametrize(
+    "points", [np.zeros((0, 3), np.float32), np.zeros((4, 2), np.float32), None]
+)
 def test_a_cloud_without_points_is_named(points):
     record = {"id": "part/7", "label": 0} | ({} if points is None else {"points": points})
-    for transform in (P.Subsample(4), P.Rotate(y=True), P.Normalize(), P.Jitter(0.1, 0.2), P.Flip(xy=True)):
+    for transform in (
+        P.Subsample(4),
+        P.Rotate(y=True),
+        P.Normalize(),
+        P.Jitter(0.1, 0.2),
+        P.Flip(xy=True),
+    ):
         with pytest.raises(DataError, match="part/7"):
             transform(record, generator())
 
 
 def test_normalize_puts_the_mean_at_the_origin_and_the_farthest_point_at_one():
-    points = np.array([[3, 0, 0], [5, 0, 0], [4, 4, 0], [4, 0, 0]], np.float32)  # box centre (4, 2, 0), mean (4, 1, 0)
+    points = np.array(
+        [[3, 0, 0], [5, 0, 0], [4, 4, 0], [4, 0, 0]], np.float32
+    )  # box centre (4, 2, 0), mean (4, 1, 0)
     out = P.Normalize()({"id": "part/1", "points": points, "scale": 7.0}, generator())
     np.testing.assert_allclose(out["points"] * 3 + [4, 1, 0], points, atol=1e-6)
     assert out["points"].dtype == np.float32 and out["scale"] == 7.0
@@ -171,12 +196,20 @@ def test_normalize_puts_the_mean_at_the_origin_and_the_farthest_point_at_one():
 
 
 def test_up_axis_turns_z_to_y_without_mirroring():
-    record = {**cloud(6), "vertices": np.eye(3, dtype=np.float32), "centroid": np.array([1, 2, 3], np.float32)}
+    record = {
+        **cloud(6),
+        "vertices": np.eye(3, dtype=np.float32),
+        "centroid": np.array([1, 2, 3], np.float32),
+    }
     out = P.UpAxis("z")(record, generator())
-    np.testing.assert_array_equal(out["vertices"], P.rotate(np.eye(3), P.rotation_matrix(-np.pi / 2)).round())
+    np.testing.assert_array_equal(
+        out["vertices"], P.rotate(np.eye(3), P.rotation_matrix(-np.pi / 2)).round()
+    )
     np.testing.assert_array_equal(out["vertices"][2], [0, 1, 0])
     np.testing.assert_array_equal(out["centroid"], [1, 3, -2])
-    np.testing.assert_array_equal(out["points"], record["points"][:, [0, 2, 1]] * np.array([1, 1, -1], np.float32))
+    np.testing.assert_array_equal(
+        out["points"], record["points"][:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)
+    )
     assert P.UpAxis("y")(record, generator())["points"] is record["points"]
     with pytest.raises(ConfigError, match="'y' or 'z'"):
         P.UpAxis("x")
@@ -224,13 +257,22 @@ def test_presets():
     assert kinds == ["Rotate", "Stretch", "Scale", "Jitter", "Shift"]
     assert P.paper_augmentations("")[0] == P.Stretch(0.7, 1.25)
     assert P.paper_augmentations()[0] == P.Rotate(y=True)
-    assert P.published_augmentations("scanobjectnn")[:2] == (P.Rotate(y=True), P.Flip(xy=True, yz=True))
+    assert P.published_augmentations("scanobjectnn")[:2] == (
+        P.Rotate(y=True),
+        P.Flip(xy=True, yz=True),
+    )
     assert P.published_augmentations("objaverse_easy")[0] == P.Flip(yz=True, xz=True)
-    assert P.published_augmentations("mcb") == (P.Stretch(0.8, 1.1), P.Jitter(0.001, 0.01), P.Shift(0.05))
+    assert P.published_augmentations("mcb") == (
+        P.Stretch(0.8, 1.1),
+        P.Jitter(0.001, 0.01),
+        P.Shift(0.05),
+    )
     mirror, *rest = P.part_augmentations()
     assert rest == [P.Stretch(0.7, 1.25), P.Jitter(0.001, 0.01), P.Shift(0.05)]
     cloud = {"points": np.full((1, 3), 1.0, np.float32)}
-    mirrored = {tuple(mirror(cloud, np.random.default_rng(seed))["points"][0]) for seed in range(50)}
+    mirrored = {
+        tuple(mirror(cloud, np.random.default_rng(seed))["points"][0]) for seed in range(50)
+    }
     assert mirrored == {(1, 1, 1), (-1, 1, 1), (1, 1, -1)}  # never upside down
     with pytest.raises(ConfigError, match="modelnet40, shapenet_normal"):
         P.published_augmentations("modelnet10")

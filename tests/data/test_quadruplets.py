@@ -54,9 +54,15 @@ def test_the_generator_decides_alone():
 
 
 def test_anchors_without_an_item_on_the_other_side_are_named():
-    with pytest.raises(DataError, match="1 classes have sketches but no shapes to train with: cup; leave them out"):
-        Quadruplets(side("sketches", SKETCHES), side("shapes", SHAPES[SHAPES < 2]), ("mug", "jug", "cup"))
-    Quadruplets(side("sketches", SKETCHES[SKETCHES < 2]), side("shapes", SHAPES))  # shapes alone: negatives like others
+    with pytest.raises(
+        DataError, match="1 classes have sketches but no shapes to train with: cup; leave them out"
+    ):
+        Quadruplets(
+            side("sketches", SKETCHES), side("shapes", SHAPES[SHAPES < 2]), ("mug", "jug", "cup")
+        )
+    Quadruplets(
+        side("sketches", SKETCHES[SKETCHES < 2]), side("shapes", SHAPES)
+    )  # shapes alone: negatives like others
 
 
 def test_one_class_has_no_negatives():

@@ -22,7 +22,14 @@ def rows(source, tmp_path):
 
 
 def spec(rows) -> DataSpec:
-    return DataSpec("parts", "train", 4, features=("scale",), arrays=rows, transforms=(Keep(("scale", "feature")),))
+    return DataSpec(
+        "parts",
+        "train",
+        4,
+        features=("scale",),
+        arrays=rows,
+        transforms=(Keep(("scale", "feature")),),
+    )
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -92,7 +92,9 @@ def test_every_mode_reads_as_the_same_grey(tmp_path):
 @pytest.mark.parametrize(("tone", "paper"), [(0, 255), (255, 0), (128, 255), (220, 0)])
 def test_transparent_strokes_show(tmp_path, tone, paper):
     mask = 255 - pot()
-    Image.merge("LA", (Image.new("L", (200, 160), tone), Image.fromarray(mask))).save(tmp_path / "a.png")
+    Image.merge("LA", (Image.new("L", (200, 160), tone), Image.fromarray(mask))).save(
+        tmp_path / "a.png"
+    )
     grey = load_drawing(tmp_path / "a.png")
     assert grey[0, 0] == paper and grey[mask == 255][0] == tone
     assert_same_strokes(prepare_drawing(grey), WANTED)
@@ -115,9 +117,14 @@ def test_transparent_margin_of_a_sheet_is_paper(tmp_path):
 def test_exif_turns(tmp_path, orientation):
     upright = Image.fromarray(pot())
     inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
     stored = upright.transpose(inverse[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -130,7 +137,9 @@ def test_exif_turns(tmp_path, orientation):
 def test_unusable_files_are_one_line_that_names_them(tmp_path):
     png = encode(WANTED)
     noise = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(noise, "JPEG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(
+        noise, "JPEG"
+    )
     contents = {
         "empty.png": b"",
         "short.png": png[:200],
@@ -147,7 +156,9 @@ def test_unusable_files_are_one_line_that_names_them(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError) as caught:
             load_drawing(tmp_path / name, max_pixels=10_000)
-        assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(
+            caught.value
+        )
     with pytest.raises(DataError, match="100 x 101 pixels, more than the 10,000"):
         load_drawing(tmp_path / "large.png", max_pixels=10_000)
     with pytest.raises(DataError, match="40 x 30 pixels have one colour"):
@@ -192,7 +203,9 @@ def test_the_ink_is_centred_and_84_percent_wide():
     assert aspect == pytest.approx(0.7 * 160 / (0.6 * 200), rel=0.03)
 
 
-@pytest.mark.parametrize("name", ["light on dark", "faint", "board", "coloured paper", "moved", "cropped"])
+@pytest.mark.parametrize(
+    "name", ["light on dark", "faint", "board", "coloured paper", "moved", "cropped"]
+)
 def test_the_same_drawing_in_another_guise(name):
     grey = pot()
     guises = {
@@ -281,7 +294,9 @@ def test_thin_strokes_survive_the_shrink(scale):
     assert 2.0 <= stroke_width(255 - drawing) <= 4.5
     assert_same_strokes(drawing, prepare_drawing(pot(600, 480, 3)), 0.05)
     for size in (64, 112, 224):
-        small = Drawing(size)({"png": np.frombuffer(encode(drawing), np.uint8)}, np.random.default_rng(0))["sketch"]
+        small = Drawing(size)(
+            {"png": np.frombuffer(encode(drawing), np.uint8)}, np.random.default_rng(0)
+        )["sketch"]
         # By area: the ink is what it was, and a line is still a dark line.
         assert (255.0 - small).mean() == pytest.approx((255.0 - drawing).mean(), rel=0.02)
         assert np.percentile(small.min(0)[size // 4 : -size // 4], 50) < 185
@@ -319,14 +334,21 @@ def test_a_photo_is_a_drawing_with_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "jax3dret"):
         drawing = read_drawing(tmp_path / "photo.jpg")
     assert drawing.shape == (SKETCH_SIZE, SKETCH_SIZE)
-    assert len(caplog.records) == 1 and "photo.jpg: " in caplog.text and "areas wider than a stroke" in caplog.text
+    assert (
+        len(caplog.records) == 1
+        and "photo.jpg: " in caplog.text
+        and "areas wider than a stroke" in caplog.text
+    )
     caplog.clear()
     filled = np.full((100, 100), 255, np.uint8)
     filled[20:80, 30:70] = 0
     Image.fromarray(filled).save(tmp_path / "filled.png")
     with caplog.at_level(logging.WARNING, "jax3dret"):
         read_drawing(tmp_path / "filled.png")
-    assert len(caplog.records) == 1 and "filled.png: 100% of its ink is in areas wider than a stroke" in caplog.text
+    assert (
+        len(caplog.records) == 1
+        and "filled.png: 100% of its ink is in areas wider than a stroke" in caplog.text
+    )
     caplog.clear()
     with caplog.at_level(logging.WARNING, "jax3dret"):
         prepare_drawing(pot())
@@ -337,7 +359,9 @@ def test_read_names_the_file(tmp_path):
     speck = np.full((400, 500), 255, np.uint8)
     speck[7, 9] = 0
     Image.fromarray(speck).save(tmp_path / "speck.png")
-    with pytest.raises(DataError, match=r"speck\.png: 1 pixels of 500 x 400 stand apart from the paper: no drawing"):
+    with pytest.raises(
+        DataError, match=r"speck\.png: 1 pixels of 500 x 400 stand apart from the paper: no drawing"
+    ):
         read_drawing(tmp_path / "speck.png")
 
 
@@ -368,7 +392,11 @@ def test_record_survives_its_features():
     features = sketch_features(["mug", "pot"])
     example = sketch_example("pot/train_0001", "pot", WANTED)
     back = features.deserialize_example_np(features.serialize_example(example))
-    assert back["id"] == b"pot/train_0001" and back["label"] == 1 and isinstance(features, tfds.features.FeaturesDict)
+    assert (
+        back["id"] == b"pot/train_0001"
+        and back["label"] == 1
+        and isinstance(features, tfds.features.FeaturesDict)
+    )
     np.testing.assert_array_equal(decode(back["png"]), WANTED)
 
 
@@ -377,7 +405,11 @@ def test_transform():
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     plain = Drawing(SKETCH_SIZE)(record, rng)
-    assert rng.bit_generator.state == before and set(plain) == {"id", "label", "sketch"} and "png" in record
+    assert (
+        rng.bit_generator.state == before
+        and set(plain) == {"id", "label", "sketch"}
+        and "png" in record
+    )
     np.testing.assert_array_equal(plain["sketch"], WANTED)
     assert Drawing(500)(record, rng)["sketch"].shape == (500, 500)
     half = Drawing(224)(record, rng)["sketch"]
@@ -410,17 +442,23 @@ def test_augmentation_mirrors_and_turns():
     mirrored = change(record, _Fixed(0.2, 0.0))["sketch"]
     np.testing.assert_array_equal(mirrored, WANTED[:, ::-1])
     turned = change(record, _Fixed(0.7, 12.0))["sketch"]
-    wanted = np.asarray(Image.fromarray(WANTED).rotate(12.0, Image.Resampling.BILINEAR, fillcolor=255))
+    wanted = np.asarray(
+        Image.fromarray(WANTED).rotate(12.0, Image.Resampling.BILINEAR, fillcolor=255)
+    )
     centre = np.s_[150:300, 150:300]
     assert np.abs(turned.astype(int) - wanted)[centre].mean() < 12  # a little smaller at most
     both = change(record, _Fixed(0.2, 12.0))["sketch"]
-    wanted = np.asarray(Image.fromarray(WANTED[:, ::-1]).rotate(12.0, Image.Resampling.BILINEAR, fillcolor=255))
+    wanted = np.asarray(
+        Image.fromarray(WANTED[:, ::-1]).rotate(12.0, Image.Resampling.BILINEAR, fillcolor=255)
+    )
     assert np.abs(both.astype(int) - wanted)[centre].mean() < 12
     # Nothing leaves the picture, not even the corners of a full box.
     square = np.full((200, 200), 255, np.uint8)
     square[[20, 21, 178, 179], 20:180] = square[20:180, [20, 21, 178, 179]] = 0
     for angle in (-15.0, 15.0):
-        found = change({"png": np.frombuffer(encode(prepare_drawing(square)), np.uint8)}, _Fixed(0.7, angle))["sketch"]
+        found = change(
+            {"png": np.frombuffer(encode(prepare_drawing(square)), np.uint8)}, _Fixed(0.7, angle)
+        )["sketch"]
         assert min(found[0].min(), found[-1].min(), found[:, 0].min(), found[:, -1].min()) == 255
     draws = [change(record, np.random.default_rng(5))["sketch"] for _ in range(2)]
     np.testing.assert_array_equal(*draws)

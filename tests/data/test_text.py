@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError, DataError
-from jax3dret.data.text import Tokenizer, byte_characters, clean, load_tokenizer, read_merges, split_words
+from jax3dret.data.text import (
+    Tokenizer,
+    byte_characters,
+    clean,
+    load_tokenizer,
+    read_merges,
+    split_words,
+)
 
 MERGES = [("t", "h"), ("th", "e</w>"), ("a", "a"), ("e", "r"), ("aa", "a</w>"), ("c", "a")]
 
@@ -23,14 +30,23 @@ def test_vocabulary(tokenizer):
     assert tokenizer.encode("!") == [256]  # byte 33 is the first of the order; a word ends with it
     assert tokenizer.encode("!a")[0] == 256 and tokenizer.encode("ab")[0] == ord("a") - 33
     assert tokenizer.encode("the") == [513]
-    assert len(set(byte_characters().values())) == 256 and all(c.isprintable() for c in byte_characters().values())
+    assert len(set(byte_characters().values())) == 256 and all(
+        c.isprintable() for c in byte_characters().values()
+    )
 
 
 def test_merges_take_the_best_rank_first_and_all_its_places(tokenizer):
     def symbols(text):
-        return [tokenizer.decode([n]).strip() + ("$" if tokenizer.decode([n]).endswith(" ") else "") for n in tokenizer.encode(text)]  # fmt: skip
+        return [
+            tokenizer.decode([n]).strip() + ("$" if tokenizer.decode([n]).endswith(" ") else "")
+            for n in tokenizer.encode(text)
+        ]
 
-    assert symbols("there") == ["th", "er", "e$"]  # "the" is at the start but not at the end of the word
+    assert symbols("there") == [
+        "th",
+        "er",
+        "e$",
+    ]  # "the" is at the start but not at the end of the word
     assert symbols("aaaaaa") == ["aa", "aa", "a", "a$"]  # a</w> is another symbol than a
     # "er" is better than "ca", though "ca" stands further left; neither takes the other's letters.
     assert symbols("caer") == ["ca", "e", "r$"]
@@ -38,8 +54,30 @@ def test_merges_take_the_best_rank_first_and_all_its_places(tokenizer):
 
 
 def test_split_words():
-    assert split_words("it's they'll've i'd 'tis") == ["it", "'s", "they", "'ll", "'ve", "i", "'d", "'t", "is"]
-    assert split_words("3d-model_x12 ½ ⅻ…!?") == ["3", "d", "-", "model", "_", "x", "1", "2", "½", "ⅻ", "…!?"]
+    assert split_words("it's they'll've i'd 'tis") == [
+        "it",
+        "'s",
+        "they",
+        "'ll",
+        "'ve",
+        "i",
+        "'d",
+        "'t",
+        "is",
+    ]
+    assert split_words("3d-model_x12 ½ ⅻ…!?") == [
+        "3",
+        "d",
+        "-",
+        "model",
+        "_",
+        "x",
+        "1",
+        "2",
+        "½",
+        "ⅻ",
+        "…!?",
+    ]
     assert split_words("日本語 café!'s") == ["日本語", "café", "!'", "s"]
     assert split_words("<|startoftext|>a<|endoftext|>") == ["<|startoftext|>", "a", "<|endoftext|>"]
 
@@ -52,7 +90,9 @@ def test_every_character_is_of_one_kind():
         if c.isspace() or c == "'":
             continue
         assert split_words(f"a{c}a") == ([f"a{c}a"] if kind == "L" else ["a", c, "a"]), hex(code)
-        assert split_words(f"-{c}-") == ([f"-{c}-"] if kind not in "LN" else ["-", c, "-"]), hex(code)
+        assert split_words(f"-{c}-") == ([f"-{c}-"] if kind not in "LN" else ["-", c, "-"]), hex(
+            code
+        )
 
 
 def test_clean():
@@ -115,7 +155,10 @@ def test_lone_surrogate_is_no_crash(tokenizer):
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"truncate": "cut"}, "'cut'; one of keep_end, drop_end, error"), ({"context_length": 1}, "at least 2")],
+    [
+        ({"truncate": "cut"}, "'cut'; one of keep_end, drop_end, error"),
+        ({"context_length": 1}, "at least 2"),
+    ],
 )
 def test_refuses_settings(tokenizer, kwargs, message):
     with pytest.raises(ConfigError, match=message):
@@ -161,7 +204,10 @@ def test_refuses_files_that_are_no_list(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("merges", "message"),
-    [([("t", "h"), ("xy", "z")], "merge 2, 'xy z', is of symbols"), ([("t", "h"), ("t", "h")], "merge 2.*again")],
+    [
+        ([("t", "h"), ("xy", "z")], "merge 2, 'xy z', is of symbols"),
+        ([("t", "h"), ("t", "h")], "merge 2.*again"),
+    ],
 )
 def test_refuses_merges_that_do_not_follow(merges, message):
     with pytest.raises(DataError, match=message):

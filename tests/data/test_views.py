@@ -25,7 +25,12 @@ FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
 class Solids:
     """As much of a Source as the store uses: record i is a tetrahedron, taller with i."""
 
-    name, version, split, features = "solids", "1.0.0", "train", ("faces", "id", "label", "points", "vertices")
+    name, version, split, features = (
+        "solids",
+        "1.0.0",
+        "train",
+        ("faces", "id", "label", "points", "vertices"),
+    )
     manifest = {"up_axis": "y"}  # noqa: RUF012
 
     def __init__(self, path: pathlib.Path, num: int = 5):
@@ -55,7 +60,9 @@ def leftovers(folder: pathlib.Path) -> list[str]:
 def test_row_i_shows_record_i(solids):
     path = build_views(solids, ring(2), size=24)
     assert (
-        path == views_path(solids, ring(2), 24) and path.parent == solids.path / "views" and not leftovers(path.parent)
+        path == views_path(solids, ring(2), 24)
+        and path.parent == solids.path / "views"
+        and not leftovers(path.parent)
     )
     store = open_views(path)
     assert len(store) == 5 and store[0].shape == (2, 24, 24, 3) and store[0].dtype == np.uint8
@@ -112,7 +119,10 @@ def test_records_without_a_mesh_are_drawn_as_points(parts_dir, caplog):
     source = open_source("parts", "val", parts_dir)
     with caplog.at_level("INFO", logger="jax3dret"):
         store = open_views(build_views(source, ring(2), size=16))
-    assert "from the points: the records have no mesh" in caplog.text and store.meta["renderer"] == "discs"
+    assert (
+        "from the points: the records have no mesh" in caplog.text
+        and store.meta["renderer"] == "discs"
+    )
     assert len(store) == 7
     expected = render_point_views(source[6]["points"], ring(2), size=16, up_axis="y").shaded
     np.testing.assert_array_equal(store.grey(6), expected)
@@ -121,7 +131,10 @@ def test_records_without_a_mesh_are_drawn_as_points(parts_dir, caplog):
 def test_processes_give_the_same_file(parts_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "_PER_JOB", 4)
     source = open_source("parts", "train[:9]", parts_dir)
-    one, two = (build_views(source, ring(1), size=16, jobs=n, out=tmp_path / f"{n}.array_record") for n in (1, 2))
+    one, two = (
+        build_views(source, ring(1), size=16, jobs=n, out=tmp_path / f"{n}.array_record")
+        for n in (1, 2)
+    )
     assert one.read_bytes() == two.read_bytes()
 
 
@@ -144,7 +157,11 @@ def test_a_store_can_be_copied_and_read_by_many_threads(solids):
 
 def test_an_unusable_record_is_named_and_nothing_is_left(solids, monkeypatch):
     flat = {"id": "solid/3", "label": 0, "vertices": CORNERS * 0, "faces": FACES}
-    monkeypatch.setattr(Solids, "__getitem__", lambda self, i, get=Solids.__getitem__: flat if i == 3 else get(self, i))
+    monkeypatch.setattr(
+        Solids,
+        "__getitem__",
+        lambda self, i, get=Solids.__getitem__: flat if i == 3 else get(self, i),
+    )
     with pytest.raises(DataError, match=r"solids: record 'solid/3' cannot be rendered: .* no size"):
         build_views(solids, ring(1), size=16)
     path = views_path(solids, ring(1), 16)
@@ -161,7 +178,9 @@ def test_an_interrupted_rendering_leaves_nothing_and_starts_again(solids, monkey
         build_views(solids, ring(1), size=16)
     assert not path.exists() and not leftovers(path.parent)
     path.with_name(path.name + ".partial").write_bytes(b"what a killed process left")
-    assert len(open_views(build_views(solids, ring(1), size=16))) == 5 and not leftovers(path.parent)
+    assert len(open_views(build_views(solids, ring(1), size=16))) == 5 and not leftovers(
+        path.parent
+    )
 
 
 def test_damaged_stores(solids):
@@ -187,6 +206,10 @@ def test_damaged_stores(solids):
 
 
 def test_settings_that_do_not_exist(solids):
-    for wrong, reason in (({"what": "depth"}, "'shaded' or 'mask'"), ({"jobs": 0}, "jobs=0"), ({"size": 2}, "size=2")):
+    for wrong, reason in (
+        ({"what": "depth"}, "'shaded' or 'mask'"),
+        ({"jobs": 0}, "jobs=0"),
+        ({"size": 2}, "size=2"),
+    ):
         with pytest.raises(ConfigError, match=reason):
             build_views(solids, ring(1), **wrong)

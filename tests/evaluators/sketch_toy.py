@@ -15,7 +15,9 @@ VIEWS = 12
 class Split:
     """What the evaluator reads of a prepared split: drawings ("png") or shapes ("points"), with "vector" to embed."""
 
-    def __init__(self, name, split, vectors, labels, *, drawings, classes=CLASSES, ids=None, labelled=True):
+    def __init__(
+        self, name, split, vectors, labels, *, drawings, classes=CLASSES, ids=None, labelled=True
+    ):
         self.vectors, self.labels = np.asarray(vectors, np.float32), np.asarray(labels, np.int32)
         self.ids = tuple(ids or (f"{classes[c]}/{i}" for i, c in enumerate(self.labels)))
         self.name, self.version, self.split, self.class_names = name, "1.0.0", split, classes

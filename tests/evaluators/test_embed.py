@@ -22,7 +22,9 @@ def square(batch):
 @pytest.mark.parametrize("items", [1, 7, 8, 9])
 def test_rows_are_written_in_order_without_padding(tmp_path, items):
     seen = []
-    out = embed_split(square, batches(items, 4), items=items, path=tmp_path / "e.npy", progress=seen.append)
+    out = embed_split(
+        square, batches(items, 4), items=items, path=tmp_path / "e.npy", progress=seen.append
+    )
     np.testing.assert_array_equal(out, [[i, i * i] for i in range(items)])
     assert isinstance(out, np.memmap) and out.dtype == np.float32
     assert seen[-1] == items and len(seen) == -(-items // 4)
@@ -50,8 +52,18 @@ def nan_at_five(batch):
     [
         (nan_at_five, 8, DataError, r"embedding 'shape' of row 5 \(part-5\) holds NaN or infinity"),
         (lambda batch: {"text": batch["x"]}, 8, ConfigError, "the model embeds text, not 'shape'"),
-        (lambda batch: {"shape": batch["x"]}, 8, DataError, r"shape \(4,\); it must be \[batch, width\]"),
-        (lambda batch: {"shape": np.ones((4, 1 + int(batch["x"][0])))}, 8, DataError, "5 wide after row 4, 1 before"),
+        (
+            lambda batch: {"shape": batch["x"]},
+            8,
+            DataError,
+            r"shape \(4,\); it must be \[batch, width\]",
+        ),
+        (
+            lambda batch: {"shape": np.ones((4, 1 + int(batch["x"][0])))},
+            8,
+            DataError,
+            "5 wide after row 4, 1 before",
+        ),
         (square, 9, DataError, "the batches held 8 items; the split has 9"),
         (square, 5, DataError, "more than the 5 items"),
         (square, 0, DataError, "no items"),

@@ -18,11 +18,18 @@ CLASSES = ("bolt", "nut", "washer")
 class Source:
     """What the evaluator reads of a prepared split. The embedding of an item is its "vector"."""
 
-    def __init__(self, vectors, labels, *, prefix="part", split="train", labelled=True, classes=CLASSES):
+    def __init__(
+        self, vectors, labels, *, prefix="part", split="train", labelled=True, classes=CLASSES
+    ):
         self.vectors = np.asarray(vectors, np.float32)
         self.labels = np.asarray(labels, np.int32)
         self.ids = tuple(f"{prefix}/{i}" for i in range(len(labels)))
-        self.name, self.version, self.split, self.class_names = "parts/demo", "1.0.0", split, classes
+        self.name, self.version, self.split, self.class_names = (
+            "parts/demo",
+            "1.0.0",
+            split,
+            classes,
+        )
         self.manifest = {"up_axis": "y", **({} if labelled else {"labelled": False})}
 
     def __len__(self):
@@ -30,7 +37,12 @@ class Source:
 
     def __getitem__(self, row):
         points = np.random.default_rng(row).normal(size=(50, 3)).astype(np.float32)
-        return {"id": self.ids[row], "label": int(self.labels[row]), "vector": self.vectors[row], "points": points}
+        return {
+            "id": self.ids[row],
+            "label": int(self.labels[row]),
+            "vector": self.vectors[row],
+            "points": points,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +79,14 @@ def evaluator(splits, gallery="train", query="test", **kwargs):
 
 def slow_metrics(queries, gallery, n, same):
     """nn_acc, ndcg_n, map, recall_5, hit_rate_5 by the definitions, one query at a time; cosine."""
-    unit = [s.vectors / np.linalg.norm(s.vectors, axis=1, keepdims=True) for s in (queries, gallery)]
+    unit = [
+        s.vectors / np.linalg.norm(s.vectors, axis=1, keepdims=True) for s in (queries, gallery)
+    ]
     values = []
     for i in range(len(queries)):
-        order = [j for j in np.argsort(-(unit[1] @ unit[0][i]), kind="stable") if not (same and i == j)]
+        order = [
+            j for j in np.argsort(-(unit[1] @ unit[0][i]), kind="stable") if not (same and i == j)
+        ]
         gains = gallery.labels[order] == queries.labels[i]
         discount = 1 / np.log2(np.arange(2, n + 2))
         hits = np.flatnonzero(gains) + 1
@@ -93,21 +109,34 @@ def test_metrics_match_the_definitions(splits, query, kind):
     expected = slow_metrics(splits[query], splits["train"], 20, query == "train")
     names = ("nn_acc", "ndcg_20", "map", "recall_5", "hit_rate_5")
     np.testing.assert_allclose([metrics[name] for name in names], expected, atol=1e-9)
-    assert {"nn_f1", "ndcg_20_published_code", "recall_1", "recall_10", "hit_rate_10", "precision_10"} <= metrics.keys()
+    assert {
+        "nn_f1",
+        "ndcg_20_published_code",
+        "recall_1",
+        "recall_10",
+        "hit_rate_10",
+        "precision_10",
+    } <= metrics.keys()
     assert all(type(value) is float and 0 <= value <= 1 for value in metrics.values())
 
 
 def test_leave_one_out_never_finds_itself(splits):
     alone = Source(np.eye(6), [0, 0, 1, 1, 2, 2])
-    kept = evaluator({"train": alone}, query="train", self_match="include", neighbours=1)(embed, None)
+    kept = evaluator({"train": alone}, query="train", self_match="include", neighbours=1)(
+        embed, None
+    )
     assert kept["nn_acc"] == 1.0
     # Orthogonal vectors: the nearest other item is row 0, or 1 for row 0 itself.
-    assert evaluator({"train": alone}, query="train", neighbours=1)(embed, None)["nn_acc"] == pytest.approx(2 / 6)
+    assert evaluator({"train": alone}, query="train", neighbours=1)(embed, None)[
+        "nn_acc"
+    ] == pytest.approx(2 / 6)
 
 
 def test_self_match_goes_by_id_across_splits(splits):
     """The queries are part of the gallery, under another split expression and in another order."""
-    part = Source(splits["train"].vectors[:5][::-1], splits["train"].labels[:5][::-1], split="train[:5]")
+    part = Source(
+        splits["train"].vectors[:5][::-1], splits["train"].labels[:5][::-1], split="train[:5]"
+    )
     part.ids = splits["train"].ids[:5][::-1]
     metrics = evaluator({"train": splits["train"], "part": part}, query="part")(embed, None)
     whole = Source(splits["train"].vectors[:5], splits["train"].labels[:5])
@@ -120,12 +149,21 @@ def test_files(splits, tmp_path):
     metrics = run(embed, folder)
     assert run(embed, folder) == metrics == run(embed, None)  # repeatable, over its own files too
     result = json.loads((folder / "result.json").read_text())
-    assert sorted(p.name for p in folder.iterdir()) == ["embeddings.npy", "labels.npy", "result.json", "thumbnails"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "embeddings.npy",
+        "labels.npy",
+        "result.json",
+        "thumbnails",
+    ]
     np.testing.assert_array_equal(np.load(folder / "embeddings.npy"), splits["test"].vectors)
     np.testing.assert_array_equal(np.load(folder / "labels.npy"), splits["test"].labels)
     assert np.load(folder / "labels.npy").dtype == np.int32
 
-    assert result["name"] == "retrieval" and result["metrics"] == metrics and result["class_names"] == list(CLASSES)
+    assert (
+        result["name"] == "retrieval"
+        and result["metrics"] == metrics
+        and result["class_names"] == list(CLASSES)
+    )
     assert result["dataset"] == {
         "name": "parts/demo",
         "version": "1.0.0",
@@ -133,7 +171,11 @@ def test_files(splits, tmp_path):
         "items": {"gallery": 60, "query": 23},
     }
     protocol = result["protocol"]
-    assert protocol["distance"] == "cosine" and protocol["self_match"] == "excluded by id" and protocol["n"] == 20
+    assert (
+        protocol["distance"] == "cosine"
+        and protocol["self_match"] == "excluded by id"
+        and protocol["n"] == 20
+    )
     assert protocol["ties"] == "lowest gallery row first" and "n_note" not in protocol
     assert {"kind", "scoring", "items", "recall_at_10"} <= result["index"].keys()
     assert all(result["timing"][key] > 0 for key in ("embed_items_per_s", "search_ms_per_query"))
@@ -143,7 +185,9 @@ def test_files(splits, tmp_path):
 
     right, wrong = round(metrics["nn_acc"] * 23), 23 - round(metrics["nn_acc"] * 23)
     shown = result["examples"]
-    assert sum(e["correct"] for e in shown) == min(10, right) and sum(not e["correct"] for e in shown) == min(10, wrong)
+    assert sum(e["correct"] for e in shown) == min(10, right) and sum(
+        not e["correct"] for e in shown
+    ) == min(10, wrong)
     for example in shown:
         assert [r["rank"] for r in example["results"]] == list(range(1, 9))
         assert [r["score"] for r in example["results"]] == sorted(
@@ -157,7 +201,9 @@ def test_files(splits, tmp_path):
 
 def test_a_gallery_smaller_than_the_list_cuts_it_and_says_so(splits, tmp_path):
     metrics = evaluator(splits, query="train", neighbours=100)(embed, tmp_path)
-    assert "ndcg_59" in metrics and "ndcg_59_published_code" in metrics and "ndcg_100" not in metrics
+    assert (
+        "ndcg_59" in metrics and "ndcg_59_published_code" in metrics and "ndcg_100" not in metrics
+    )
     protocol = json.loads((tmp_path / "result.json").read_text())["protocol"]
     assert protocol["n"] == 59 and "100 neighbours were asked for" in protocol["n_note"]
 
@@ -171,7 +217,9 @@ def test_a_data_set_without_labels(splits, tmp_path):
     bare = Source(splits["train"].vectors, np.zeros(60), labelled=False, classes=("unlabelled",))
     assert evaluator({"train": bare}, query="train")(embed, tmp_path) == {"index_recall_at_10": 1.0}
     result = json.loads((tmp_path / "result.json").read_text())
-    assert "labels" in result["protocol"] and result["per_class"] == [] and result["confusion"] is None
+    assert (
+        "labels" in result["protocol"] and result["per_class"] == [] and result["confusion"] is None
+    )
     assert len(result["examples"]) == 20
     assert all(e["correct"] is None and e["query"]["label"] is None for e in result["examples"])
 
@@ -181,7 +229,12 @@ def test_classes_that_the_gallery_lacks(splits, tmp_path):
     queries = Source(splits["test"].vectors, np.arange(23) % 2, prefix="test")
     metrics = evaluator({"train": gallery, "test": queries})(embed, tmp_path)
     assert metrics["nn_acc"] == pytest.approx(12 / 23) and metrics["map"] == 1.0
-    assert json.loads((tmp_path / "result.json").read_text())["protocol"]["queries_without_relevant_items"] == 11
+    assert (
+        json.loads((tmp_path / "result.json").read_text())["protocol"][
+            "queries_without_relevant_items"
+        ]
+        == 11
+    )
     queries = Source(splits["test"].vectors, np.full(23, 2), prefix="test")
     metrics = evaluator({"train": gallery, "test": queries})(embed, None)
     assert metrics["nn_acc"] == 0 and "map" not in metrics and "recall_1" not in metrics
@@ -194,7 +247,13 @@ def test_a_collapsed_encoder_does_not_score(splits, tmp_path):
     run = evaluator({"train": gallery, "test": queries}, ties="pessimistic")
     metrics = run(embed, tmp_path)
     assert metrics["nn_acc"] == 0 and metrics["map"] < 0.25
-    assert metrics["ndcg_20"] == metrics["hit_rate_10"] == metrics["recall_5"] == metrics["precision_10"] == 0
+    assert (
+        metrics["ndcg_20"]
+        == metrics["hit_rate_10"]
+        == metrics["recall_5"]
+        == metrics["precision_10"]
+        == 0
+    )
     assert evaluator({"train": gallery, "test": queries})(embed, None)["map"] == metrics["map"]
     short = evaluator({"train": gallery, "test": queries}, full_ranking_pairs=10)(embed, None)
     assert short["map_20"] == 0
@@ -222,7 +281,9 @@ def test_queries_of_another_kind(splits):
         return {"shape": batch["vector"], "sketch": -batch["vector"]}
 
     mirrored = Source(-splits["test"].vectors, splits["test"].labels, prefix="sketch")
-    run = evaluator(splits, query="all", open_query_source={"all": mirrored}.__getitem__, query_key="sketch")
+    run = evaluator(
+        splits, query="all", open_query_source={"all": mirrored}.__getitem__, query_key="sketch"
+    )
     assert run(both, None) == evaluator(splits)(embed, None)
 
 
@@ -261,7 +322,10 @@ def test_only_the_first_process_writes(splits, tmp_path, monkeypatch):
         ({"neighbours": 0}, "neighbours=0"),
         ({"index": {"leaves": 3}}, "index.leaves: not an option"),
         ({"index": {"kind": "tree"}}, "kind='tree': choose one of"),
-        ({"index": {"scoring": "tree_ah"}}, "tree_ah' needs"),  # the gallery is too small, known before any training
+        (
+            {"index": {"scoring": "tree_ah"}},
+            "tree_ah' needs",
+        ),  # the gallery is too small, known before any training
     ],
 )
 def test_bad_settings(splits, kwargs, message):
@@ -307,5 +371,8 @@ def test_neighbours_report_the_scores_of_the_index():
         index = Index.build(vectors, [str(i) for i in range(20)], distance=distance)
         found = scoring.nearest(index, vectors[:4], ["0", "1", "2", "x"], 5)
         rows, scores = index.search(vectors[:4], 6)
-        assert found.rows[0].tolist() == rows[0, 1:].tolist() and found.rows[3].tolist() == rows[3, :5].tolist()
+        assert (
+            found.rows[0].tolist() == rows[0, 1:].tolist()
+            and found.rows[3].tolist() == rows[3, :5].tolist()
+        )
         np.testing.assert_allclose(found.scores(distance)[0], scores[0, 1:], rtol=1e-6)

@@ -19,7 +19,10 @@ def evaluator(gallery, queries, **kwargs):
 
 
 def relevance(gallery, queries):
-    unit = [s.vectors / np.linalg.norm(s.vectors.astype(np.float64), axis=1, keepdims=True) for s in (queries, gallery)]
+    unit = [
+        s.vectors / np.linalg.norm(s.vectors.astype(np.float64), axis=1, keepdims=True)
+        for s in (queries, gallery)
+    ]
     order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")
     return gallery.labels[order] == queries.labels[:, None], unit[0] @ unit[1].T
 
@@ -41,7 +44,9 @@ def test_metrics_are_those_of_the_exact_ranking(evaluated):
     gallery, queries, metrics, _, result = evaluated
     relevant, _ = relevance(gallery, queries)
     expected = {name: value.mean() for name, value in shrec.scores(relevant).items()}
-    np.testing.assert_allclose([metrics[n] for n in shrec.NAMES], [expected[n] for n in shrec.NAMES], atol=1e-12)
+    np.testing.assert_allclose(
+        [metrics[n] for n in shrec.NAMES], [expected[n] for n in shrec.NAMES], atol=1e-12
+    )
     assert metrics["nn_acc"] == metrics["NN"] and metrics["map"] == pytest.approx(metrics["mAP"])
     assert 0.3 < metrics["mAP"] < 1.0  # neither chance nor perfect: the formulas differ
     assert result["metrics"] == metrics and metrics == evaluator(gallery, queries)(embed, None)
@@ -52,9 +57,15 @@ def test_protocol_says_what_each_number_is(evaluated):
     protocol = result["protocol"]
     assert set(shrec.NAMES) <= set(protocol) and "not of one kind" in protocol["paper_columns"]
     assert protocol["self_match"] == "disjoint" and protocol["ties"] == "lowest gallery row first"
-    assert protocol["classes"] == "4 with queries and gallery items, 0 with queries alone, 0 with gallery items alone"
+    assert (
+        protocol["classes"]
+        == "4 with queries and gallery items, 0 with queries alone, 0 with gallery items alone"
+    )
     assert result["queries"] == {"name": "toys/sketches", "version": "1.0.0"}
-    assert result["dataset"]["name"] == "toys/shapes" and result["dataset"]["items"] == {"gallery": 42, "query": 30}
+    assert result["dataset"]["name"] == "toys/shapes" and result["dataset"]["items"] == {
+        "gallery": 42,
+        "query": 30,
+    }
     assert "tiers_longer_than_the_gallery" not in protocol
 
 
@@ -89,8 +100,14 @@ def test_files_hold_what_the_report_shows(evaluated):
 def test_views_with_their_scores_and_pictures(evaluated):
     _, _, _, folder, result = evaluated
     views = result["views"]
-    assert views["views"] == VIEWS and views["best_view_share"][3] == 1.0 and views["without_preference"] == 0
-    assert len(views["shapes"]) == 6 and {shape["label"] for shape in views["shapes"]} == set(CLASSES)
+    assert (
+        views["views"] == VIEWS
+        and views["best_view_share"][3] == 1.0
+        and views["without_preference"] == 0
+    )
+    assert len(views["shapes"]) == 6 and {shape["label"] for shape in views["shapes"]} == set(
+        CLASSES
+    )
     for shape in views["shapes"]:
         assert shape["scores"][3] == pytest.approx(0.8)
         for view, name in enumerate(shape["thumbnails"]):
@@ -146,12 +163,19 @@ def test_classes_on_one_side_alone_are_counted(tmp_path):
     queries.labels = np.where(queries.labels == 3, 2, queries.labels)
     metrics = evaluator(gallery, queries)(embed, tmp_path)
     protocol = json.loads((tmp_path / "result.json").read_text())["protocol"]
-    assert protocol["classes"] == "2 with queries and gallery items, 1 with queries alone, 1 with gallery items alone"
+    assert (
+        protocol["classes"]
+        == "2 with queries and gallery items, 1 with queries alone, 1 with gallery items alone"
+    )
     assert protocol["queries_without_relevant_items"] == 5
-    assert protocol["tiers_longer_than_the_gallery"].startswith("15 queries ask for more than the 12 items")
+    assert protocol["tiers_longer_than_the_gallery"].startswith(
+        "15 queries ask for more than the 12 items"
+    )
     relevant, _ = relevance(gallery, queries)
     by_query = shrec.scores(relevant)
-    assert metrics["NN"] == by_query["NN"].mean() and metrics["FT"] == pytest.approx(np.nanmean(by_query["FT"]))
+    assert metrics["NN"] == by_query["NN"].mean() and metrics["FT"] == pytest.approx(
+        np.nanmean(by_query["FT"])
+    )
 
 
 def test_nothing_relevant_at_all_leaves_the_undefined_out(tmp_path):
@@ -160,7 +184,10 @@ def test_nothing_relevant_at_all_leaves_the_undefined_out(tmp_path):
     metrics = evaluator(gallery, queries)(embed, tmp_path)
     assert metrics["NN"] == metrics["MRR"] == 0.0 and not {"FT", "mAP", "E"} & set(metrics)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["precision_recall"]["precision"] == [None] * 20 and result["distances"]["overlap"] is None
+    assert (
+        result["precision_recall"]["precision"] == [None] * 20
+        and result["distances"]["overlap"] is None
+    )
 
 
 def test_without_labels_there_is_nothing_to_score(tmp_path):
@@ -192,7 +219,14 @@ def test_bad_choices_and_bad_views(tmp_path):
     gallery, queries = sides(queries=4, items=6)
     with pytest.raises(ConfigError, match="ties='average'"):
         evaluator(gallery, queries, ties="average")
-    other = Split("toys/sketches", "test", queries.vectors, queries.labels, drawings=True, classes=("a", "b", "c", "d"))
+    other = Split(
+        "toys/sketches",
+        "test",
+        queries.vectors,
+        queries.labels,
+        drawings=True,
+        classes=("a", "b", "c", "d"),
+    )
     with pytest.raises(ConfigError, match="one list of classes"):
         evaluator(gallery, other)
     np.save(tmp_path / "views.npy", np.zeros((6, VIEWS - 1, 8, 8, 3), np.uint8))

@@ -31,7 +31,9 @@ def test_ring_walks_counter_clockwise_from_x():
 
 @pytest.mark.parametrize("num", [1, 3, 6])
 def test_fewer_views_are_every_nth_of_the_ring(num):
-    np.testing.assert_allclose(sets.ring(num).positions, sets.ring(12).positions[:: 12 // num], atol=1e-12)
+    np.testing.assert_allclose(
+        sets.ring(num).positions, sets.ring(12).positions[:: 12 // num], atol=1e-12
+    )
 
 
 def test_viewgcn_vertices():
@@ -43,13 +45,24 @@ def test_viewgcn_vertices():
     np.testing.assert_allclose(np.linalg.norm(ring, axis=1), np.sqrt(4 / 3), rtol=1e-6)
     phi = (1 + 5**0.5) / 2
     solid = sets.viewgcn_vertices(20)
-    expected = [[1, 1, 1], [1, 1, -1], [1, -1, 1], [1, -1, -1], [-1, 1, 1], [-1, 1, -1], [-1, -1, 1], [-1, -1, -1]]
+    expected = [
+        [1, 1, 1],
+        [1, 1, -1],
+        [1, -1, 1],
+        [1, -1, -1],
+        [-1, 1, 1],
+        [-1, 1, -1],
+        [-1, -1, 1],
+        [-1, -1, -1],
+    ]
     expected += [[0, 1 / phi, phi], [0, 1 / phi, -phi], [0, -1 / phi, phi], [0, -1 / phi, -phi]]
     expected += [[phi, 0, 1 / phi], [phi, 0, -1 / phi], [-phi, 0, 1 / phi], [-phi, 0, -1 / phi]]
     expected += [[1 / phi, phi, 0], [-1 / phi, phi, 0], [1 / phi, -phi, 0], [-1 / phi, -phi, 0]]
     np.testing.assert_allclose(solid, expected, rtol=1e-6)
     distance = np.sort(np.linalg.norm(solid[:, None] - solid[None], axis=-1), axis=1)
-    np.testing.assert_allclose(distance[:, 1:4], 2 / phi, rtol=1e-5)  # three neighbours, no ties with the fourth
+    np.testing.assert_allclose(
+        distance[:, 1:4], 2 / phi, rtol=1e-5
+    )  # three neighbours, no ties with the fourth
     assert (distance[:, 4] > 2 / phi + 0.1).all()
 
 
@@ -71,10 +84,14 @@ def test_mvtn_sets():
     azimuth, elevation = sets.spherical_angles(12)
     np.testing.assert_allclose(elevation, [-60] * 3 + [0] * 6 + [60] * 3, atol=1e-9)
     np.testing.assert_allclose(azimuth, [0, 120, 240, 0, 60, 120, 180, 240, 300, 0, 120, 240])
-    np.testing.assert_allclose(sets.spherical(12).positions, mvtn_positions(azimuth, elevation), atol=1e-9)
+    np.testing.assert_allclose(
+        sets.spherical(12).positions, mvtn_positions(azimuth, elevation), atol=1e-9
+    )
     azimuth, elevation = sets.circular_angles(4)
     np.testing.assert_allclose(azimuth, np.linspace(-180, 180, 5)[:-1] - 90)
-    np.testing.assert_allclose(sets.circular(4).positions, mvtn_positions(azimuth, elevation), atol=1e-9)
+    np.testing.assert_allclose(
+        sets.circular(4).positions, mvtn_positions(azimuth, elevation), atol=1e-9
+    )
     assert sets.circular(4).fov == 60 and len(sets.spherical(20).positions) == 20
 
 
@@ -104,7 +121,18 @@ def test_names_stand_for_sets(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "ring", "rings12", "ring0", "dodecahedron12", "viewgcn7", "spherical12@3", "ring12@95", "spherical23"]
+    "name",
+    [
+        "",
+        "ring",
+        "rings12",
+        "ring0",
+        "dodecahedron12",
+        "viewgcn7",
+        "spherical12@3",
+        "ring12@95",
+        "spherical23",
+    ],
 )
 def test_other_names_are_refused(name):
     with pytest.raises(ConfigError, match=r"."):
@@ -116,9 +144,15 @@ def test_axes_are_right_handed_and_upright():
         for i in range(len(cameras.positions)):
             eye = camera(cameras, i)
             np.testing.assert_allclose(eye.axes @ eye.axes.T, np.eye(3), atol=1e-12)
-            assert np.linalg.det(eye.axes) == pytest.approx(1) and eye.axes[1, 2] > 0 and abs(eye.axes[0, 2]) < 1e-12
+            assert (
+                np.linalg.det(eye.axes) == pytest.approx(1)
+                and eye.axes[1, 2] > 0
+                and abs(eye.axes[0, 2]) < 1e-12
+            )
     # From the front (+x), +y is to the right.
-    np.testing.assert_allclose(camera(sets.ring(1, 0), 0).axes, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(
+        camera(sets.ring(1, 0), 0).axes, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -134,14 +168,18 @@ def test_a_camera_needs_a_place():
             camera(Cameras("own", np.array([place], float)), 0)
 
 
-@pytest.mark.parametrize("cameras", [sets.ring(), sets.parallel(sets.ring())], ids=["perspective", "parallel"])
+@pytest.mark.parametrize(
+    "cameras", [sets.ring(), sets.parallel(sets.ring())], ids=["perspective", "parallel"]
+)
 def test_rays_and_projection_are_inverse(cameras: Cameras):
     eye = camera(cameras, 5)
     points = np.random.default_rng(0).uniform(-0.6, 0.6, (50, 3))
     column, row, depth = project(eye, points, 100).T
     origins, towards = rays(eye, column, row, 100)
     np.testing.assert_allclose(origins + depth[:, None] * towards, points, atol=1e-12)
-    np.testing.assert_allclose(project(eye, np.zeros((1, 3)), 100), [[50, 50, np.linalg.norm(eye.position)]])
+    np.testing.assert_allclose(
+        project(eye, np.zeros((1, 3)), 100), [[50, 50, np.linalg.norm(eye.position)]]
+    )
     higher = project(eye, np.array([[0, 0, 0.1]]), 100)[0]
     assert higher[1] < 50 and higher[0] == pytest.approx(50)  # rows run down
 

@@ -10,13 +10,13 @@ POINTS = np.array([[0.5, 1, 2], [3, -4, 5], [1e-3, 7, 8], [0, 0, 1]])
 
 
 def ply(path, form, faces=0, cut=0):
-    head = (
-        f"ply\nformat {form} 1.0\ncomment c\nelement vertex 4\nproperty uchar red\nproperty float x\nproperty float y\n"
-    )
+    head = f"ply\nformat {form} 1.0\ncomment c\nelement vertex 4\nproperty uchar red\nproperty float x\nproperty float y\n"
     head += f"property double z\nelement face {faces}\nproperty list uchar int vertex_indices\nend_header\n"
     order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
     if order:
-        rows = np.zeros(4, [("red", "u1"), ("x", order + "f4"), ("y", order + "f4"), ("z", order + "f8")])
+        rows = np.zeros(
+            4, [("red", "u1"), ("x", order + "f4"), ("y", order + "f4"), ("z", order + "f8")]
+        )
         for i, axis in enumerate("xyz"):
             rows[axis] = POINTS[:, i]
         body = rows.tobytes()
@@ -37,7 +37,8 @@ def test_ply(tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    "text", ["0.5 1 2\n3 -4 5\n.001 7 8\n0 0 1", "# x y z r\n.5,1,2,9\n3,-4,5,9\n.001,7,8,9\n0,0,1,9\n"]
+    "text",
+    ["0.5 1 2\n3 -4 5\n.001 7 8\n0 0 1", "# x y z r\n.5,1,2,9\n3,-4,5,9\n.001,7,8,9\n0,0,1,9\n"],
 )
 def test_text(tmp_path, text):
     (tmp_path / "a.txt").write_text(text)
@@ -67,7 +68,12 @@ def test_refused(tmp_path, name, content, says):
 
 def test_arrays_that_are_no_clouds(tmp_path):
     path = tmp_path / "a.npy"
-    for bad in (np.zeros((3, 2)), np.zeros((2, 3, 3)), np.zeros((3, 3), complex), np.array([["a"] * 3])):
+    for bad in (
+        np.zeros((3, 2)),
+        np.zeros((2, 3, 3)),
+        np.zeros((3, 3), complex),
+        np.array([["a"] * 3]),
+    ):
         np.save(path, bad)
         with pytest.raises(MeshError, match=r"shape \(N, 3 or more\) are needed"):
             load_points(path)

@@ -17,7 +17,9 @@ from jax3dret.geometry.smooth_surface import smooth_surface
 SIZE = 448
 
 
-def looking(azimuth: float, elevation: float, *, distance: float = 4.0, flat: bool = False) -> Camera:
+def looking(
+    azimuth: float, elevation: float, *, distance: float = 4.0, flat: bool = False
+) -> Camera:
     at = distance * directions(np.array([azimuth]), np.array([elevation]))
     return camera(Cameras("test", at, 0.0, 2 * MARGIN) if flat else Cameras("test", at), 0)
 
@@ -33,7 +35,9 @@ def box(low=(-1, -1, -1), high=(1, 1, 1)) -> Mesh:
 def joined(*meshes: Mesh) -> Mesh:
     starts = np.cumsum([0, *(len(m.vertices) for m in meshes)])
     faces = [m.faces + start for m, start in zip(meshes, starts, strict=False)]
-    return Mesh(np.concatenate([m.vertices for m in meshes]), np.concatenate(faces).astype(np.int32))
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]), np.concatenate(faces).astype(np.int32)
+    )
 
 
 def sampled(ends: np.ndarray, eye: Camera) -> np.ndarray:
@@ -59,10 +63,17 @@ def test_a_cube_shows_its_nine_visible_edges_and_no_other(renderer, flat):
     lines = line_drawing(box(), eye, renderer=renderer)
     signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T / np.sqrt(3)
     edges = np.array(
-        [(a, b) for i, a in enumerate(signs) for b in signs[:i] if np.isclose(abs(a - b).sum(), 2 / np.sqrt(3))]
+        [
+            (a, b)
+            for i, a in enumerate(signs)
+            for b in signs[:i]
+            if np.isclose(abs(a - b).sum(), 2 / np.sqrt(3))
+        ]
     )
     assert len(edges) == 12
-    hidden = (edges == np.array([-1, -1, -1]) / np.sqrt(3)).all(2).any(1)  # the corner that is farthest from the viewer
+    hidden = (
+        (edges == np.array([-1, -1, -1]) / np.sqrt(3)).all(2).any(1)
+    )  # the corner that is farthest from the viewer
     assert hidden.sum() == 3
     assert kinds(lines) == {"crease"}
     drawn = np.concatenate([line.points for line in lines])
@@ -77,7 +88,9 @@ def test_a_cube_shows_its_nine_visible_edges_and_no_other(renderer, flat):
 
 def test_a_ball_is_one_circle_of_the_right_radius():
     eye = looking(20, 10)
-    ball = mesh_of(trimesh.creation.icosphere(subdivisions=4, radius=7.0).apply_translation([100, 5, -3]))
+    ball = mesh_of(
+        trimesh.creation.icosphere(subdivisions=4, radius=7.0).apply_translation([100, 5, -3])
+    )
     lines = line_drawing(ball, eye)
     assert len(lines) == 1 and lines[0].kind == "contour"
     points = lines[0].points
@@ -95,7 +108,10 @@ def test_hidden_lines_are_removed():
     scene = joined(box((0.5, -1, -1), (0.7, 1, 1)), box((-1, -0.4, -0.4), (-0.5, 0.3, 0.2)))
     lines = line_drawing(scene, eye)
     front = line_drawing(scene._replace(faces=scene.faces[:12]), eye)
-    inner = lambda some: [p for line in some for p in line.points if np.abs(p - SIZE / 2).max() < 70]  # noqa: E731
+
+    def inner(some):
+        return [p for line in some for p in line.points if np.abs(p - SIZE / 2).max() < 70]
+
     assert not inner(front) and not inner(lines)
     # From the other side the small box is seen whole, and the plate behind it only around it.
     assert len(inner(line_drawing(scene, looking(180, 0)))) > 60
@@ -108,7 +124,12 @@ def test_an_occluded_edge_ends_where_the_occluder_begins():
     lines = line_drawing(scene, eye)
     radius = smallest_radius(scene)
     upper = (SIZE / 2) * (1 - 0.1 / (radius * MARGIN))
-    across = np.concatenate([p.points for p in lines if np.abs(p.points[:, 1] - upper).max() < 1.5])[:, 0] - SIZE / 2
+    across = (
+        np.concatenate([p.points for p in lines if np.abs(p.points[:, 1] - upper).max() < 1.5])[
+            :, 0
+        ]
+        - SIZE / 2
+    )
     edge = 0.3 / (radius * MARGIN) * SIZE / 2
     assert np.abs(across).min() == pytest.approx(edge, abs=3.5)
     assert across.min() < 0 < across.max()
@@ -120,7 +141,8 @@ def smallest_radius(mesh: Mesh) -> float:
 
 def test_an_open_sheet_shows_its_boundary_and_not_its_diagonal():
     sheet = Mesh(
-        np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1.0]]), np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+        np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1.0]]),
+        np.array([[0, 1, 2], [0, 2, 3]], np.int32),
     )
     for azimuth in (10, 190):  # either side
         lines = line_drawing(sheet, looking(azimuth, 5))
@@ -135,7 +157,9 @@ def test_a_coarse_cylinder_is_two_circles_and_two_sides():
     assert kinds(lines) == {"contour", "crease"} and len(contours) == 2
     for line in contours:
         assert np.ptp(line.points[:, 1]) > 150 and np.ptp(line.points[:, 0]) < 15  # upright
-    assert sum(np.hypot(*np.diff(line.points, axis=0).T).sum() for line in lines) < 1400  # 16 sides would double it
+    assert (
+        sum(np.hypot(*np.diff(line.points, axis=0).T).sum() for line in lines) < 1400
+    )  # 16 sides would double it
 
 
 def wavy(phase: float = 0.0) -> Mesh:
@@ -145,7 +169,10 @@ def wavy(phase: float = 0.0) -> Mesh:
     i, j = (part.ravel() for part in np.meshgrid(np.arange(120), np.arange(8), indexing="ij"))
     a = 9 * i + j
     return Mesh(
-        vertices, np.concatenate([np.stack([a, a + 9, a + 10], 1), np.stack([a, a + 10, a + 1], 1)]).astype(np.int32)
+        vertices,
+        np.concatenate([np.stack([a, a + 9, a + 10], 1), np.stack([a, a + 10, a + 1], 1)]).astype(
+            np.int32
+        ),
     )
 
 
@@ -161,7 +188,11 @@ def test_suggestive_contours_lie_on_the_far_side_of_ridges():
     centre, radius = bounding_sphere(wavy().vertices)
     wanted = sorted(project(eye, (np.stack([x, 0 * x, 0 * x], 1) - centre) / radius, SIZE)[:, 1])
     np.testing.assert_allclose(found, wanted, atol=1.5)
-    other = [line for line in line_drawing(wavy(), looking(180, 30, flat=True)) if line.kind == "suggestive"]
+    other = [
+        line
+        for line in line_drawing(wavy(), looking(180, 30, flat=True))
+        if line.kind == "suggestive"
+    ]
     assert sorted(float(line.points[:, 1].mean()) for line in other) == pytest.approx(
         wanted, abs=3
     )  # the other flanks, mirrored
@@ -185,7 +216,9 @@ def test_a_torus_has_suggestive_contours_where_balls_have_none():
 
 def test_slivers_and_seams_draw_nothing():
     # A square of two halves whose seam is split at slightly different places, as Boolean operations leave it: with a sliver between.
-    places = np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1], [1e-9, 0, -3e-6], [0, -1, 0], [0, 1, 0.0]])
+    places = np.array(
+        [[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1], [1e-9, 0, -3e-6], [0, -1, 0], [0, 1, 0.0]]
+    )
     faces = np.array([[0, 1, 4], [0, 4, 5], [1, 6, 4], [5, 4, 6], [5, 6, 3], [6, 2, 3]], np.int32)
     solid = trimesh.Trimesh(places, faces, process=False)
     lines = line_drawing(mesh_of(solid), looking(0, 0))
@@ -202,7 +235,9 @@ def test_the_up_axis_turns_the_mesh():
     tall = box((-0.2, -0.2, -1), (0.2, 0.2, 1))
     lying = tall._replace(vertices=tall.vertices[:, [0, 2, 1]] * [1, 1, -1])
     for line, other in zip(
-        line_drawing(tall, looking(20, 20)), line_drawing(lying, looking(20, 20), up_axis="y"), strict=True
+        line_drawing(tall, looking(20, 20)),
+        line_drawing(lying, looking(20, 20), up_axis="y"),
+        strict=True,
     ):
         np.testing.assert_allclose(line.points, other.points, atol=1e-6)
 
@@ -220,7 +255,11 @@ def test_lines_repeat():
     [
         (np.zeros((3, 3)), np.zeros((0, 3), np.int32), "no faces"),
         (np.zeros((0, 3)), np.zeros((0, 3), np.int32), "no faces"),
-        (np.array([[0, 0, 0], [1, 0, 0], [0, np.nan, 0]]), np.array([[0, 1, 2]]), "1 of 3 vertices are not finite"),
+        (
+            np.array([[0, 0, 0], [1, 0, 0], [0, np.nan, 0]]),
+            np.array([[0, 1, 2]]),
+            "1 of 3 vertices are not finite",
+        ),
         (np.eye(3), np.array([[0, 1, 3]]), "name vertex 3"),
         (np.eye(3), np.array([[0, 1, -1]]), "name vertex -1"),
         (np.ones((3, 3)), np.array([[0, 1, 2]]), "in one place"),
@@ -247,12 +286,16 @@ def test_curvature_of_a_ball_and_of_a_cylinder():
     assert ball.closed and not len(ball.sharp)
     np.testing.assert_allclose(ball.normals, ball.points / 2.0, atol=0.02)
     tangent = np.eye(3) - ball.normals[:, :, None] * ball.normals[:, None]
-    np.testing.assert_allclose(ball.curvature, tangent / 2.0, atol=0.04)  # outwards; a hollow would be negative
+    np.testing.assert_allclose(
+        ball.curvature, tangent / 2.0, atol=0.04
+    )  # outwards; a hollow would be negative
     pipe = smooth_surface(mesh_of(trimesh.creation.cylinder(0.5, 2.0, sections=64)))
     side = np.abs(pipe.normals[:, 2]) < 0.5
     assert side.sum() == 128 and (~side).sum() == 2 * 65 and len(pipe.sharp) == 128
     around = np.cross([0, 0, 1], pipe.normals[side])
-    np.testing.assert_allclose(np.einsum("pi,pij,pj->p", around, pipe.curvature[side], around), 2.0, rtol=0.02)
+    np.testing.assert_allclose(
+        np.einsum("pi,pij,pj->p", around, pipe.curvature[side], around), 2.0, rtol=0.02
+    )
     np.testing.assert_allclose(pipe.curvature[side][:, 2, 2], 0.0, atol=1e-3)
     np.testing.assert_allclose(pipe.curvature[~side], 0.0, atol=1e-9)
     np.testing.assert_allclose(np.abs(pipe.normals[~side][:, 2]), 1.0)
@@ -266,5 +309,7 @@ def test_sharp_edges():
         surface = smooth_surface(wedge, crease=crease)
         assert len(surface.sharp) == count and not surface.closed
         assert len(surface.points) == (6 if count == 5 else 4)
-    three = Mesh(np.concatenate([wedge.vertices, [[0, 0, 1]]]), np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4]]))
+    three = Mesh(
+        np.concatenate([wedge.vertices, [[0, 0, 1]]]), np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4]])
+    )
     assert (smooth_surface(three, crease=170.0).sharp_faces[:, 1] < 0).all()

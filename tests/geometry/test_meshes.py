@@ -68,7 +68,9 @@ def test_every_format_gives_the_same_triangles(tmp_path, suffix):
 
 
 def test_gltf_with_its_buffer_and_without(tmp_path):
-    for name, content in trimesh.Trimesh(VERTICES, FACES, process=False).export(file_type="gltf").items():
+    for name, content in (
+        trimesh.Trimesh(VERTICES, FACES, process=False).export(file_type="gltf").items()
+    ):
         write(tmp_path, name, content)
     (path,) = tmp_path.glob("*.gltf")
     np.testing.assert_allclose(corners(load_mesh(path)), corners(Mesh(VERTICES, FACES)), atol=1e-5)
@@ -82,7 +84,9 @@ def test_scenes_are_merged_with_their_transforms(tmp_path, suffix):
     scene = trimesh.Scene()
     box = trimesh.creation.box()
     for x in (0.0, 10.0):
-        scene.add_geometry(box, geom_name="box", transform=trimesh.transformations.translation_matrix([x, 0, 0]))
+        scene.add_geometry(
+            box, geom_name="box", transform=trimesh.transformations.translation_matrix([x, 0, 0])
+        )
     got = load_mesh(write(tmp_path, f"two.{suffix}", scene.export(file_type=suffix)))
     assert len(got.faces) == 24
     np.testing.assert_allclose(np.ptp(got.vertices, axis=0), [11, 1, 1], atol=1e-5)
@@ -98,7 +102,9 @@ def test_off_variants(tmp_path):
         "crlf": plain.replace("\n", "\r\n"),
         "bom": "\ufeff" + plain,
         "no_edge_count": plain.replace("4 4 0", "4 4"),
-        "coff": plain.replace("OFF\n4 4 0\n0.0 0.0 0.0\n", "COFF\n4 4 0\n0.0 0.0 0.0 255 0 0 255\n"),
+        "coff": plain.replace(
+            "OFF\n4 4 0\n0.0 0.0 0.0\n", "COFF\n4 4 0\n0.0 0.0 0.0 255 0 0 255\n"
+        ),
         "face_colours": plain.replace("3 1 2 3", "3 1 2 3  3 255 0 0"),
     }
     for name, text in variants.items():
@@ -117,8 +123,12 @@ def test_polygons_become_fans(tmp_path):
 
 
 def test_obj_groups_materials_and_relative_numbers(tmp_path):
-    text = "mtllib gone.mtl\no a\nusemtl red\n" + "".join(f"v {x} {y} {z}\n" for x, y, z in VERTICES)
-    grouped = text + "f 1//1 3//1 2//1\ng b\nusemtl blue\n" + "f 1 2 4\nf 1/1/1 4/1/1 3/1/1\nf 2 3 4\n"
+    text = "mtllib gone.mtl\no a\nusemtl red\n" + "".join(
+        f"v {x} {y} {z}\n" for x, y, z in VERTICES
+    )
+    grouped = (
+        text + "f 1//1 3//1 2//1\ng b\nusemtl blue\n" + "f 1 2 4\nf 1/1/1 4/1/1 3/1/1\nf 2 3 4\n"
+    )
     relative = text + "f -4 -2 -3\nf -4 -3 -1\nf -4 -1 -2\nf -3 -2 -1\n"
     for name, content in {"grouped": grouped, "relative": relative}.items():
         got = load_mesh(write(tmp_path, f"{name}.obj", content))
@@ -186,7 +196,9 @@ def test_size_limit_is_checked_before_reading(tmp_path, monkeypatch):
     with path.open("wb") as file:
         file.truncate(2_000_000_001)  # sparse: takes no space
     monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: pytest.fail("was read"))
-    assert "has 2,000,000,001 bytes, more than the limit of 1,073,741,824 (max_bytes)" in reason(path)
+    assert "has 2,000,000,001 bytes, more than the limit of 1,073,741,824 (max_bytes)" in reason(
+        path
+    )
     assert "limit of 10 " in reason(write(tmp_path, "small.off", off()), max_bytes=10)
 
 
@@ -201,7 +213,11 @@ def test_a_zip_that_unpacks_too_large(tmp_path):
 @pytest.mark.parametrize("suffix", ["ply", "glb"])
 def test_point_clouds(tmp_path, suffix):
     cloud = trimesh.PointCloud(np.random.default_rng(0).normal(size=(812, 3)))
-    content = cloud.export(file_type="ply") if suffix == "ply" else trimesh.Scene([cloud]).export(file_type="glb")
+    content = (
+        cloud.export(file_type="ply")
+        if suffix == "ply"
+        else trimesh.Scene([cloud]).export(file_type="glb")
+    )
     message = reason(write(tmp_path, f"chair.{suffix}", content))
     assert message == "has 812 vertices but no faces (a point cloud?); a triangle mesh is needed"
 
@@ -209,12 +225,18 @@ def test_point_clouds(tmp_path, suffix):
 def test_contents_that_make_no_surface(tmp_path):
     nan = VERTICES.copy()
     nan[2, 1] = np.nan
-    assert "1 of 4 vertices are not finite (first: vertex 2)" in reason(write(tmp_path, "nan.off", off(nan)))
+    assert "1 of 4 vertices are not finite (first: vertex 2)" in reason(
+        write(tmp_path, "nan.off", off(nan))
+    )
     huge = VERTICES.astype(object)
     huge[1, 0] = "1e999"
     assert "not finite" in reason(write(tmp_path, "inf.off", off(huge)))
-    assert "refers to vertex 4, but there are 4" in reason(write(tmp_path, "range.off", off(VERTICES, [[0, 1, 4]])))
-    assert "refers to vertex -1" in reason(write(tmp_path, "minus.off", off(VERTICES, [[0, 1, -1]])))
+    assert "refers to vertex 4, but there are 4" in reason(
+        write(tmp_path, "range.off", off(VERTICES, [[0, 1, 4]]))
+    )
+    assert "refers to vertex -1" in reason(
+        write(tmp_path, "minus.off", off(VERTICES, [[0, 1, -1]]))
+    )
     text = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"
     assert "a vertex that does not exist" in reason(write(tmp_path, "range.obj", text))
     assert "zero area" in reason(write(tmp_path, "flat.off", off(VERTICES, [[0, 1, 1], [2, 2, 2]])))
@@ -229,12 +251,18 @@ def test_contents_that_make_no_surface(tmp_path):
 
 def test_compressed_gltf_is_named(tmp_path):
     text = b'{"asset":{"version":"2.0"},"extensionsRequired":["KHR_draco_mesh_compression"]}'
-    header = struct.pack("<4sII", b"glTF", 2, 20 + len(text)) + struct.pack("<I4s", len(text), b"JSON")
+    header = struct.pack("<4sII", b"glTF", 2, 20 + len(text)) + struct.pack(
+        "<I4s", len(text), b"JSON"
+    )
     assert "KHR_draco_mesh_compression" in reason(write(tmp_path, "draco.glb", header + text))
 
 
 def test_nothing_of_the_parser_is_heard(tmp_path, caplog, capfd, recwarn):
-    for name, content in {"a.obj": "f 1 2 3\n", "b.ply": "ply\nend_header", "c.glb": b"glTF" + bytes(40)}.items():
+    for name, content in {
+        "a.obj": "f 1 2 3\n",
+        "b.ply": "ply\nend_header",
+        "c.glb": b"glTF" + bytes(40),
+    }.items():
         reason(write(tmp_path, name, content))
     assert not caplog.records and not recwarn.list
     captured = capfd.readouterr()

@@ -66,7 +66,9 @@ def test_camera_axes_are_a_right_handed_frame(azimuth, elevation, up):
 
 
 def test_camera_stands_where_the_angles_say():
-    np.testing.assert_allclose(camera_axes(0, 0, "z"), [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(
+        camera_axes(0, 0, "z"), [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=1e-12
+    )
     np.testing.assert_allclose(camera_axes(90, 0, "z")[2], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(camera_axes(0, 90, "z")[2], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(camera_axes(0, 0, "y")[1], [0, 1, 0], atol=1e-12)
@@ -74,7 +76,9 @@ def test_camera_stands_where_the_angles_say():
 
 def test_reoriented_copy_gives_the_same_picture():
     bar = Shape(CUBE.vertices * [1.0, 0.4, 0.2], CUBE.faces)
-    turned = Shape(np.stack([bar.vertices[:, 0], bar.vertices[:, 2], -bar.vertices[:, 1]], -1), bar.faces)
+    turned = Shape(
+        np.stack([bar.vertices[:, 0], bar.vertices[:, 2], -bar.vertices[:, 1]], -1), bar.faces
+    )
     np.testing.assert_array_equal(render_mesh(bar, up="z"), render_mesh(turned, up="y"))
     assert (render_mesh(bar, up="z") != render_mesh(turned, up="z")).any()
 
@@ -130,8 +134,12 @@ def test_nearer_face_hides_the_farther_whatever_the_order():
     np.testing.assert_array_equal(first, second)
     behind = vertices * [1, 1, -1]
     hidden = render_mesh(Shape(behind, quads), azimuth=-90, elevation=90, size=80)
-    assert abs(int(first[40, 40, 0]) - int(first[40, 12, 0])) > 15, "in front: the small square is seen"
-    assert hidden[40, 40, 0] == pytest.approx(int(hidden[40, 12, 0]), abs=3), "behind: only the large one is"
+    assert abs(int(first[40, 40, 0]) - int(first[40, 12, 0])) > 15, (
+        "in front: the small square is seen"
+    )
+    assert hidden[40, 40, 0] == pytest.approx(int(hidden[40, 12, 0]), abs=3), (
+        "behind: only the large one is"
+    )
 
 
 def test_interpenetrating_faces_meet_where_their_depths_cross():
@@ -139,7 +147,9 @@ def test_interpenetrating_faces_meet_where_their_depths_cross():
     base = square(0.0)
     left, right = base.copy(), base.copy()
     left[:, 2], right[:, 2] = base[:, 0], -base[:, 0]
-    mesh = Shape(np.concatenate([left, right]), np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]))
+    mesh = Shape(
+        np.concatenate([left, right]), np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    )
     row = render_mesh(mesh, azimuth=-90, elevation=90, size=100)[50, :, 0].astype(int)
     inside = row[8:92]
     change = np.flatnonzero(np.abs(np.diff(inside)) > 10)
@@ -147,7 +157,9 @@ def test_interpenetrating_faces_meet_where_their_depths_cross():
 
 
 def test_winding_does_not_matter():
-    np.testing.assert_array_equal(render_mesh(CUBE), render_mesh(Shape(CUBE.vertices, CUBE.faces[:, ::-1])))
+    np.testing.assert_array_equal(
+        render_mesh(CUBE), render_mesh(Shape(CUBE.vertices, CUBE.faces[:, ::-1]))
+    )
 
 
 def test_shared_edges_leave_no_holes():
@@ -165,7 +177,11 @@ def test_smooth_surface_is_smooth_and_crease_stays_sharp():
     i = np.arange(24)
     j = (i + 1) % 24
     faces = np.concatenate(
-        [np.stack([i, j, j + 24], -1), np.stack([i, j + 24, i + 24], -1), np.stack([i + 24, j + 24, 0 * i + 48], -1)]
+        [
+            np.stack([i, j, j + 24], -1),
+            np.stack([i, j + 24, i + 24], -1),
+            np.stack([i + 24, j + 24, 0 * i + 48], -1),
+        ]
     )
     image = render_mesh(Shape(vertices, faces), size=160, elevation=20).astype(int)
     side = image[100, 30:130, 0]
@@ -176,7 +192,9 @@ def test_smooth_surface_is_smooth_and_crease_stays_sharp():
 
 def test_vertices_repeated_per_face_shade_like_shared_ones():
     mesh = grid(12, 12)
-    soup = Shape(mesh.vertices[mesh.faces].reshape(-1, 3), np.arange(3 * len(mesh.faces)).reshape(-1, 3))
+    soup = Shape(
+        mesh.vertices[mesh.faces].reshape(-1, 3), np.arange(3 * len(mesh.faces)).reshape(-1, 3)
+    )
     np.testing.assert_allclose(render_mesh(mesh).astype(int), render_mesh(soup).astype(int), atol=1)
 
 
@@ -194,12 +212,16 @@ def test_degenerate_faces_draw_nothing():
 
 def test_unused_far_vertex_does_not_shrink_the_picture():
     stray = Shape(np.concatenate([CUBE.vertices, [[1e3, 1e3, 1e3]]]), CUBE.faces)
-    np.testing.assert_allclose(render_mesh(stray).astype(int), render_mesh(CUBE).astype(int), atol=2)
+    np.testing.assert_allclose(
+        render_mesh(stray).astype(int), render_mesh(CUBE).astype(int), atol=2
+    )
 
 
 def test_scale_and_place_do_not_matter():
     moved = Shape(CUBE.vertices * 4096.0 + [8192.0, -4096.0, 2048.0], CUBE.faces)
-    np.testing.assert_allclose(render_mesh(moved).astype(int), render_mesh(CUBE).astype(int), atol=1)
+    np.testing.assert_allclose(
+        render_mesh(moved).astype(int), render_mesh(CUBE).astype(int), atol=1
+    )
 
 
 def test_portions_do_not_change_the_picture(monkeypatch):
@@ -233,7 +255,9 @@ def test_unusable_mesh_is_refused_in_one_line(mesh, reason):
 def test_single_point_is_a_disc_in_the_middle():
     image = render_points(np.array([[3.0, 4.0, 5.0]]), size=100)
     rows, columns = np.nonzero(ink(image))
-    assert rows.mean() == pytest.approx(49.5, abs=0.6) and columns.mean() == pytest.approx(49.5, abs=0.6)
+    assert rows.mean() == pytest.approx(49.5, abs=0.6) and columns.mean() == pytest.approx(
+        49.5, abs=0.6
+    )
     assert ink(image).sum() == pytest.approx(np.pi * (0.03 * 100) ** 2, rel=0.4)
 
 
@@ -254,7 +278,9 @@ def test_points_with_normals_are_lit_by_them():
     toward_light = render_points(points, lit, azimuth=-90, elevation=90)
     away = render_points(points, -lit * [1, 1, -1], azimuth=-90, elevation=90)
     assert toward_light.mean() > flat.mean() > away.mean()
-    np.testing.assert_array_equal(toward_light, render_points(points, -lit, azimuth=-90, elevation=90))
+    np.testing.assert_array_equal(
+        toward_light, render_points(points, -lit, azimuth=-90, elevation=90)
+    )
 
 
 def test_points_stay_inside_the_frame():

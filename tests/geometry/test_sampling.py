@@ -11,16 +11,27 @@ from jax3dret.geometry.sampling import sample_surface
 
 BOX_FACES = np.array(
     [
-        [0, 3, 1], [0, 2, 3], [4, 5, 7], [4, 7, 6],  # z = 0, z = 1
-        [0, 1, 5], [0, 5, 4], [2, 7, 3], [2, 6, 7],  # y = 0, y = 1
-        [0, 4, 6], [0, 6, 2], [1, 3, 7], [1, 7, 5],  # x = 0, x = 1
+        [0, 3, 1],
+        [0, 2, 3],
+        [4, 5, 7],
+        [4, 7, 6],  # z = 0, z = 1
+        [0, 1, 5],
+        [0, 5, 4],
+        [2, 7, 3],
+        [2, 6, 7],  # y = 0, y = 1
+        [0, 4, 6],
+        [0, 6, 2],
+        [1, 3, 7],
+        [1, 7, 5],  # x = 0, x = 1
     ],
     dtype=np.int32,
-)  # fmt: skip
+)
 
 
 def box(size=(1.0, 1.0, 1.0)) -> Mesh:
-    corners = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], dtype=np.float64)
+    corners = np.array(
+        [[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], dtype=np.float64
+    )
     return Mesh(corners * np.asarray(size), BOX_FACES)
 
 
@@ -52,15 +63,23 @@ def test_subdividing_a_face_does_not_attract_points():
     xs = np.concatenate([[0.0], np.linspace(0.5, 1.0, 21)])
     vertices = np.array([[x, y, 0.0] for x in xs for y in (0.0, 1.0)])
     faces = np.array(
-        [f for i in range(len(xs) - 1) for f in ((2 * i, 2 * i + 2, 2 * i + 1), (2 * i + 1, 2 * i + 2, 2 * i + 3))]
+        [
+            f
+            for i in range(len(xs) - 1)
+            for f in ((2 * i, 2 * i + 2, 2 * i + 1), (2 * i + 1, 2 * i + 2, 2 * i + 3))
+        ]
     )
-    points, normals = sample_surface(Mesh(vertices, faces.astype(np.int32)), 20_000, np.random.default_rng(2))
+    points, normals = sample_surface(
+        Mesh(vertices, faces.astype(np.int32)), 20_000, np.random.default_rng(2)
+    )
     assert abs((points[:, 0] < 0.5).mean() - 0.5) < 0.015
     np.testing.assert_allclose(normals, np.tile([0.0, 0.0, 1.0], (len(normals), 1)), atol=1e-12)
 
 
 def test_uniform_inside_one_triangle():
-    triangle = Mesh(np.array([[0.0, 0, 0], [3, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]], dtype=np.int32))
+    triangle = Mesh(
+        np.array([[0.0, 0, 0], [3, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]], dtype=np.int32)
+    )
     points, _ = sample_surface(triangle, 30_000, np.random.default_rng(3))
     # The centroid and the second moment of a uniform triangle; barycentric weights normalised to sum 1, or the missing
     # square root of the usual mapping, keep neither.
@@ -104,7 +123,9 @@ def test_meshes_without_a_surface_are_refused():
     with pytest.raises(DataError, match="no faces"):
         sample_surface(Mesh(line, np.zeros((0, 3), dtype=np.int32)), 10, rng)
     with pytest.raises(DataError, match="NaN or infinite"):
-        sample_surface(Mesh(np.where(line == 2, np.nan, line), np.array([[0, 1, 2]], dtype=np.int32)), 10, rng)
+        sample_surface(
+            Mesh(np.where(line == 2, np.nan, line), np.array([[0, 1, 2]], dtype=np.int32)), 10, rng
+        )
 
 
 def test_zero_points():

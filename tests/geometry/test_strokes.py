@@ -42,7 +42,9 @@ def test_a_perfect_hand_draws_the_lines_in_the_middle():
 
 
 def test_the_same_generator_state_gives_the_same_drawing():
-    first, again, other = (draw_by_hand(square(), np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (
+        draw_by_hand(square(), np.random.default_rng(seed)) for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.01
     rng = np.random.default_rng(3)
@@ -52,50 +54,83 @@ def test_the_same_generator_state_gives_the_same_drawing():
 def test_the_wobble_is_smooth():
     hand = Hand(wobble=0.02, wavelength=0.4)
     line = np.linspace([0.0, 0.0], [1.0, 0.0], 400)
-    across = np.stack([strokes._wobbled(line, hand, np.random.default_rng(seed))[:, 1] for seed in range(50)])
+    across = np.stack(
+        [strokes._wobbled(line, hand, np.random.default_rng(seed))[:, 1] for seed in range(50)]
+    )
     assert 0.008 < across.std() < 0.04
     # White noise of that size would differ from place to place by more than itself.
     assert np.abs(np.diff(across, axis=1)).max() < 0.3 * across.std()
     spectrum = np.abs(np.fft.rfft(across - across.mean(1, keepdims=True), axis=1)) ** 2
     assert spectrum[:, 12:].sum() < 0.05 * spectrum.sum()
-    np.testing.assert_allclose(strokes._wobbled(line, Hand(), np.random.default_rng(0)), line, atol=1e-12)
+    np.testing.assert_allclose(
+        strokes._wobbled(line, Hand(), np.random.default_rng(0)), line, atol=1e-12
+    )
 
 
 def test_ends_are_too_long_or_too_short():
     line = np.linspace([0.0, 0.0], [1.0, 0.0], 200)
     ends = np.array(
-        [strokes._wobbled(line, Hand(overshoot=0.02), np.random.default_rng(s))[[0, -1], 0] for s in range(200)]
+        [
+            strokes._wobbled(line, Hand(overshoot=0.02), np.random.default_rng(s))[[0, -1], 0]
+            for s in range(200)
+        ]
     )
-    assert ends[:, 0].std() == pytest.approx(0.02, rel=0.2) and ends[:, 1].std() == pytest.approx(0.02, rel=0.2)
-    assert (ends[:, 0] < 0).any() and (ends[:, 0] > 0).any() and (ends[:, 1] > 1).any() and (ends[:, 1] < 1).any()
+    assert ends[:, 0].std() == pytest.approx(0.02, rel=0.2) and ends[:, 1].std() == pytest.approx(
+        0.02, rel=0.2
+    )
+    assert (
+        (ends[:, 0] < 0).any()
+        and (ends[:, 0] > 0).any()
+        and (ends[:, 1] > 1).any()
+        and (ends[:, 1] < 1).any()
+    )
 
 
 def test_details_are_left_out_and_the_first_line_never():
     details = [segment([50 + 10 * i, 100], [50 + 10 * i, 104], 5) for i in range(15)]
     plain = draw_by_hand([*square(), *details], np.random.default_rng(0), hand=Hand())
-    bare = draw_by_hand([*square(), *details], np.random.default_rng(0), hand=Hand(least=0.05, skip=1.0))
+    bare = draw_by_hand(
+        [*square(), *details], np.random.default_rng(0), hand=Hand(least=0.05, skip=1.0)
+    )
     inside = np.s_[100:350, 100:350]
     assert plain[inside].min() == 0 and bare[inside].min() == 255 and bare.min() == 0
-    alone = draw_by_hand(details[:1], np.random.default_rng(0), hand=Hand(least=2.0, skip=1.0, forget=1.0))
+    alone = draw_by_hand(
+        details[:1], np.random.default_rng(0), hand=Hand(least=2.0, skip=1.0, forget=1.0)
+    )
     assert (alone < 128).any()
 
 
 def test_lines_side_by_side_are_drawn_once():
     double = [*square(), *[Line(line.points + 1.0, "crease") for line in square()]]
     hand = Hand(merge=0.016)
-    once = strokes._chosen(strokes._framed([line.points for line in double]), hand, np.random.default_rng(0))
+    once = strokes._chosen(
+        strokes._framed([line.points for line in double]), hand, np.random.default_rng(0)
+    )
     assert len(once) == 4
     far = [*square(), *[Line(line.points * 0.8 + 30, "crease") for line in square()]]
-    assert len(strokes._chosen(strokes._framed([line.points for line in far]), hand, np.random.default_rng(0))) == 8
+    assert (
+        len(
+            strokes._chosen(
+                strokes._framed([line.points for line in far]), hand, np.random.default_rng(0)
+            )
+        )
+        == 8
+    )
 
 
 def test_gaps_and_second_strokes():
     line = np.linspace([0.0, 0.0], [1.0, 0.0], 300)
-    parts = [strokes._interrupted(line, Hand(gaps=2.0), np.random.default_rng(seed)) for seed in range(100)]
+    parts = [
+        strokes._interrupted(line, Hand(gaps=2.0), np.random.default_rng(seed))
+        for seed in range(100)
+    ]
     assert 1.5 < np.mean([len(part) - 1 for part in parts]) < 2.1  # some gaps overlap
     drawn = [sum(len(piece) for piece in part) / 300 for part in parts]
     assert 0.9 < np.mean(drawn) < 0.99
-    twice = [strokes._performed(line, Hand(again=0.5), np.random.default_rng(seed)) for seed in range(100)]
+    twice = [
+        strokes._performed(line, Hand(again=0.5), np.random.default_rng(seed))
+        for seed in range(100)
+    ]
     assert 30 < sum(len(part) == 2 for part in twice) < 70
 
 

@@ -20,7 +20,8 @@ from jax3dret.geometry.views import WHAT, Views, montage, render_point_views, re
 needs_embree = pytest.mark.skipif(not raycast.available(), reason="embreex is not installed")
 RENDERERS = [pytest.param("embree", marks=needs_embree), "zbuffer"]
 SQUARE = Mesh(
-    np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], float), np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    np.array([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], float),
+    np.array([[0, 1, 2], [0, 2, 3]], np.int32),
 )
 CUBE_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 # Faces 0, 1: -x; 2, 3: +x; 4, 5: -y; 6, 7: +y; 8, 9: -z; 10, 11: +z.
@@ -45,14 +46,19 @@ def front(elevation: float = 0.0) -> Cameras:
 
 def sphere(rows: int = 40, columns: int = 80, bumps: float = 0.0) -> Mesh:
     """A closed surface round the origin: a unit sphere, or with bumps on it."""
-    v, u = np.meshgrid(np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij")
+    v, u = np.meshgrid(
+        np.linspace(0, np.pi, rows + 1), np.arange(columns) * 2 * np.pi / columns, indexing="ij"
+    )
     radius = 1 + bumps * np.sin(5 * u) * np.sin(4 * v)
-    points = radius[..., None] * np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1)
+    points = radius[..., None] * np.stack(
+        [np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1
+    )
     i, j = (axis.reshape(-1) for axis in np.indices((rows, columns)))
     k = (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j
     return Mesh(
-        points.reshape(-1, 3), np.concatenate([np.stack([a, d, c], 1), np.stack([a, c, b], 1)]).astype(np.int32)
+        points.reshape(-1, 3),
+        np.concatenate([np.stack([a, d, c], 1), np.stack([a, c, b], 1)]).astype(np.int32),
     )
 
 
@@ -66,7 +72,9 @@ def soup(faces: int, seed: int = 0) -> Mesh:
 def joined(*meshes: Mesh) -> Mesh:
     start = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     faces = [mesh.faces + first for mesh, first in zip(meshes, start, strict=False)]
-    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces).astype(np.int32))
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces).astype(np.int32)
+    )
 
 
 def centre_of(mask: np.ndarray) -> tuple[float, float]:
@@ -92,23 +100,33 @@ def test_depth_and_normals_of_a_sphere(renderer):
     assert np.isinf(got.depth[0][~got.mask[0]]).all() and (got.normals[0][~got.mask[0]] == 0).all()
     # 1 / 1.05 of the frame, by the choice of the distance.
     width = got.mask[0].any(0).sum()
-    assert width == pytest.approx(64 * np.tan(np.arcsin(np.sin(np.deg2rad(sets.FOV / 2)) / 1.05)) / (16 / 35), abs=1)
+    assert width == pytest.approx(
+        64 * np.tan(np.arcsin(np.sin(np.deg2rad(sets.FOV / 2)) / 1.05)) / (16 / 35), abs=1
+    )
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("cameras", [front(), sets.parallel(front())], ids=["perspective", "parallel"])
+@pytest.mark.parametrize(
+    "cameras", [front(), sets.parallel(front())], ids=["perspective", "parallel"]
+)
 def test_a_tilted_plane_is_exact(renderer, cameras):
     """A square turned 30 degrees about y: its depths are a plane, its grey the cosine."""
     turn = np.deg2rad(30)
-    rotate = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    rotate = np.array(
+        [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    )
     tilted = SQUARE._replace(vertices=SQUARE.vertices @ rotate.T * 3 + 7)
     got = render_views(tilted, cameras, size=48, renderer=renderer, what=WHAT)
     seen = got.mask[0]
     normal = rotate @ [1, 0, 0]
-    np.testing.assert_allclose(got.normals[0][seen], np.broadcast_to(normal, (seen.sum(), 3)), atol=1e-6)
+    np.testing.assert_allclose(
+        got.normals[0][seen], np.broadcast_to(normal, (seen.sum(), 3)), atol=1e-6
+    )
     row, column = np.nonzero(seen)
     origins, towards = sets.rays(camera(cameras, 0), column + 0.5, row + 0.5, 48)
-    np.testing.assert_allclose(got.depth[0][seen], -(origins @ normal) / (towards @ normal), rtol=1e-5)
+    np.testing.assert_allclose(
+        got.depth[0][seen], -(origins @ normal) / (towards @ normal), rtol=1e-5
+    )
     inner = got.shaded[0][seen & (np.abs(got.shaded[0].astype(int) - 178) < 60)]
     assert (inner == round(255 * 0.7 * (0.3 + np.cos(turn)))).mean() > 0.8
     # The upper edge (z = 1) was turned towards the camera.
@@ -119,14 +137,23 @@ def test_a_tilted_plane_is_exact(renderer, cameras):
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_a_cube_from_each_side_shows_that_side(renderer):
     got = render_views(CUBE, sets.ring(4, 0), size=40, renderer=renderer, what=WHAT)
-    for view, pair in enumerate([(2, 3), (6, 7), (0, 1), (4, 5)]):  # +x, +y, -x, -y: counter-clockwise
+    for view, pair in enumerate(
+        [(2, 3), (6, 7), (0, 1), (4, 5)]
+    ):  # +x, +y, -x, -y: counter-clockwise
         assert set(np.unique(got.face[view])) == {-1, *pair}
         row, column = np.nonzero(got.mask[view])
-        assert row.min() == 39 - row.max() and column.min() == 39 - column.max() == row.min()  # centred, square
+        assert (
+            row.min() == 39 - row.max() and column.min() == 39 - column.max() == row.min()
+        )  # centred, square
         np.testing.assert_allclose(
-            got.depth[view][got.mask[view]], np.linalg.norm(sets.ring(1).positions) - 3**-0.5, rtol=1e-6
+            got.depth[view][got.mask[view]],
+            np.linalg.norm(sets.ring(1).positions) - 3**-0.5,
+            rtol=1e-6,
         )
-        assert (got.shaded[view][row.min() + 1 : row.max(), row.min() + 1 : row.max()] == round(255 * 0.91)).all()
+        assert (
+            got.shaded[view][row.min() + 1 : row.max(), row.min() + 1 : row.max()]
+            == round(255 * 0.91)
+        ).all()
     top = render_views(CUBE, front(90), size=40, renderer=renderer, what=("face",))
     assert set(np.unique(top.face)) == {-1, 10, 11}
 
@@ -145,25 +172,35 @@ def test_pictures_are_neither_mirrored_nor_upside_down_nor_transposed(renderer):
     per = len(small.faces)
     got = render_views(scene, sets.ring(4, 10), size=96, renderer=renderer, what=("face",)).face
     # Where +x, +y, +z are seen from +x, +y, -x, -y: row above the middle, column left or right of it.
-    for view, (x, y) in enumerate([("near", "right"), ("left", "near"), ("far", "left"), ("right", "far")]):
+    for view, (x, y) in enumerate(
+        [("near", "right"), ("left", "near"), ("far", "left"), ("right", "far")]
+    ):
         place = {
-            name: centre_of(got[view] // per == i) for i, name in enumerate(marks) if (got[view] // per == i).any()
+            name: centre_of(got[view] // per == i)
+            for i, name in enumerate(marks)
+            if (got[view] // per == i).any()
         }
         assert place["z"][0] < 25 and abs(place["z"][1] - 47.5) < 3
         for name, side in (("x", x), ("y", y)):
             if side in ("left", "right"):
                 assert abs(place[name][0] - 47.5) < 5 and (place[name][1] < 25) == (side == "left")
             else:  # seen from 10 degrees above, what is near is a little below the middle
-                assert abs(place[name][1] - 47.5) < 3 and (place[name][0] > 47.5) == (side == "near")
+                assert abs(place[name][1] - 47.5) < 3 and (place[name][0] > 47.5) == (
+                    side == "near"
+                )
     turned = Mesh(scene.vertices[:, [0, 2, 1]] * [1, 1, -1], scene.faces)  # z up -> y up
-    again = render_views(turned, sets.ring(4, 10), size=96, renderer=renderer, what=("face",), up_axis="y").face
+    again = render_views(
+        turned, sets.ring(4, 10), size=96, renderer=renderer, what=("face",), up_axis="y"
+    ).face
     assert (again == got).mean() > 0.999
 
 
 @needs_embree
 @pytest.mark.parametrize("mesh", [sphere(40, 60, 0.1), soup(300)], ids=["bumps", "soup"])
 @pytest.mark.parametrize(
-    "cameras", [sets.viewgcn(12), sets.parallel(sets.ring(3)), sets.objaverse(2)], ids=lambda c: c.name
+    "cameras",
+    [sets.viewgcn(12), sets.parallel(sets.ring(3)), sets.objaverse(2)],
+    ids=lambda c: c.name,
 )
 def test_both_renderers_see_the_same(mesh, cameras):
     cameras = cameras._replace(positions=cameras.positions[:3])
@@ -184,7 +221,8 @@ def test_both_renderers_see_the_same(mesh, cameras):
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_supersampling_is_the_mean_of_five_places_on_edges_only(renderer):
     plain, smooth = (
-        render_views(SQUARE, front(25), size=32, renderer=renderer, supersample=n, what=WHAT) for n in (1, 2)
+        render_views(SQUARE, front(25), size=32, renderer=renderer, supersample=n, what=WHAT)
+        for n in (1, 2)
     )
     np.testing.assert_array_equal(plain.face, smooth.face)
     # The square's outline in the picture, and with it the coverage of every pixel.
@@ -211,7 +249,10 @@ def test_supersampling_is_the_mean_of_five_places_on_edges_only(renderer):
     share = np.where(differs, share, centre)
     grey = 0.7 * (0.3 + np.cos(np.deg2rad(25)))
     np.testing.assert_allclose(smooth.shaded[0], 255 * (1 - share + share * grey), atol=0.6)
-    assert len(np.unique(smooth.shaded)) > 3 and set(np.unique(plain.shaded)) == {round(255 * grey), 255}
+    assert len(np.unique(smooth.shaded)) > 3 and set(np.unique(plain.shaded)) == {
+        round(255 * grey),
+        255,
+    }
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -229,26 +270,39 @@ def test_what_must_not_matter(renderer):
         assert (np.abs(got.shaded.astype(int) - reference.shaded) <= 1).mean() >= share
 
     same(Mesh(mesh.vertices * 2.0**20, mesh.faces))
-    same(Mesh(mesh.vertices + 1e6, mesh.faces), 0.995)  # rounding of the coordinates themselves: 1e-10
+    same(
+        Mesh(mesh.vertices + 1e6, mesh.faces), 0.995
+    )  # rounding of the coordinates themselves: 1e-10
     same(Mesh(mesh.vertices, mesh.faces[:, [0, 2, 1]]))  # winding
     same(
-        Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, [1, 2, 0]], mesh.faces[::3, [2, 1, 0]]]))
+        Mesh(
+            mesh.vertices,
+            np.concatenate([mesh.faces, mesh.faces[:, [1, 2, 0]], mesh.faces[::3, [2, 1, 0]]]),
+        )
     )  # repeated
     flat = np.array([[0, 0, 5], [3, 3, 3], [7, 8, 7]], np.int32)
     same(Mesh(mesh.vertices, np.concatenate([flat, mesh.faces])))  # faces without area
-    same(Mesh(np.concatenate([mesh.vertices, [[1e3, 0, 0]]]), mesh.faces))  # a vertex that no face uses
+    same(
+        Mesh(np.concatenate([mesh.vertices, [[1e3, 0, 0]]]), mesh.faces)
+    )  # a vertex that no face uses
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_one_triangle_and_its_edge(renderer):
-    triangle = Mesh(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1]], float), np.array([[0, 1, 2]], np.int32))
-    got = render_views(triangle, sets.ring(4, 0), size=32, renderer=renderer, what=("face", "shaded"))
+    triangle = Mesh(
+        np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1]], float), np.array([[0, 1, 2]], np.int32)
+    )
+    got = render_views(
+        triangle, sets.ring(4, 0), size=32, renderer=renderer, what=("face", "shaded")
+    )
     assert (got.face[0] == 0).sum() == pytest.approx((got.face[2] == 0).sum(), abs=16) and (
         got.face[0] == 0
     ).sum() > 100
     assert (got.face[1] == 0).mean() < 0.05 and np.isfinite(got.shaded).all()  # edge-on
     low = np.nonzero(got.face[0] == 0)
-    assert low[0].max() > 24 and low[1][low[0] > 22].min() < 8  # the right angle is below, on the left
+    assert (
+        low[0].max() > 24 and low[1][low[0] > 22].min() < 8
+    )  # the right angle is below, on the left
 
 
 @pytest.mark.parametrize(
@@ -296,7 +350,9 @@ def test_without_embreex_the_zbuffer_is_taken(monkeypatch):
 def digest() -> str:
     """Of pictures of a mesh with many ties."""
     mesh = sphere(30, 40, 0.1)
-    ties = Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[::3, [2, 1, 0]], mesh.faces[::7]]))
+    ties = Mesh(
+        mesh.vertices, np.concatenate([mesh.faces, mesh.faces[::3, [2, 1, 0]], mesh.faces[::7]])
+    )
     got = render_views(ties, sets.ring(3), size=64, what=WHAT)
     return hashlib.sha256(b"".join(part.tobytes() for part in got)).hexdigest()
 
@@ -315,7 +371,9 @@ def test_every_process_gives_the_same_bytes():
     child.join(10)
     # A process that starts from nothing.
     code = f"import runpy; print(runpy.run_path({__file__!r})['digest']())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert run.stdout.strip() == here
 
 
@@ -332,19 +390,27 @@ def splat_reference(points, eye, radius, size):
         reach = np.floor(4 * radius * size / (2 * eye.half * (far if eye.fov else 1))) / 4
         for r in range(size):
             for c in range(size):
-                if (c - np.floor(column)) ** 2 + (r - np.floor(row)) ** 2 <= reach**2 and far < depth[r, c]:
+                if (c - np.floor(column)) ** 2 + (
+                    r - np.floor(row)
+                ) ** 2 <= reach**2 and far < depth[r, c]:
                     face[r, c], depth[r, c] = i, far
     return face
 
 
 @pytest.mark.parametrize(
-    "cameras", [front(30), sets.parallel(front(30)), NEAR], ids=["perspective", "parallel", "cropped"]
+    "cameras",
+    [front(30), sets.parallel(front(30)), NEAR],
+    ids=["perspective", "parallel", "cropped"],
 )
 def test_discs_against_a_loop(cameras):
     points = np.random.default_rng(1).normal(size=(40, 3))
     points = (points - sets_centre(points)[0]) / sets_centre(points)[1]
-    got = render_point_views(points, cameras, size=24, radius=0.12, what=("face", "depth", "mask"), supersample=1)
-    np.testing.assert_array_equal(got.face[0], splat_reference(points, camera(cameras, 0), 0.12, 24))
+    got = render_point_views(
+        points, cameras, size=24, radius=0.12, what=("face", "depth", "mask"), supersample=1
+    )
+    np.testing.assert_array_equal(
+        got.face[0], splat_reference(points, camera(cameras, 0), 0.12, 24)
+    )
     seen = got.face[0] >= 0
     depth = project(camera(cameras, 0), points, 24)[:, 2]
     np.testing.assert_allclose(got.depth[0][seen], depth[got.face[0][seen]], rtol=1e-5)
@@ -372,12 +438,17 @@ def test_points_look_like_the_surface_they_lie_on():
     assert cloud.shaded[0][cloud.mask[0]].std() > 15
     # Without normals: the nearer, the lighter; +x is nearest.
     plain = render_point_views(normals, front(0), size=64, what=("shaded",)).shaded[0]
-    assert plain[32, 32] == pytest.approx(255 * 0.91, abs=3) and plain[32, 8] < plain[32, 20] < plain[32, 32]
+    assert (
+        plain[32, 32] == pytest.approx(255 * 0.91, abs=3)
+        and plain[32, 8] < plain[32, 20] < plain[32, 32]
+    )
 
 
 def test_points_keep_left_and_right():
     points = np.array([[0, 0.9, 0], [0, -0.9, 0], [0, 0, 0.9], [0, 0, -0.9]], float)
-    face = render_point_views(points, front(0), size=33, radius=0.05, what=("face",), supersample=1).face[0]
+    face = render_point_views(
+        points, front(0), size=33, radius=0.05, what=("face",), supersample=1
+    ).face[0]
     right, left, top, bottom = (centre_of(face == i) for i in range(4))
     assert right[1] > 28 and left[1] < 4 and top[0] < 4 and bottom[0] > 28
 

@@ -19,11 +19,18 @@ def check_augment(case: Case) -> None:
     operations = {key.split("/")[0] for key in expected}
     assert operations == {key.split("/")[0] for key in given}
     for operation in sorted(operations):
-        draws = {key.split("/")[1]: value for key, value in given.items() if key.startswith(operation + "/")}
+        draws = {
+            key.split("/")[1]: value
+            for key, value in given.items()
+            if key.startswith(operation + "/")
+        }
         ours = _apply(operation, draws, points, normals)
         for name, value in ours.items():
             np.testing.assert_allclose(
-                value, expected.pop(f"{operation}/{name}"), err_msg=f"{operation}/{name}", **TOLERANCE
+                value,
+                expected.pop(f"{operation}/{name}"),
+                err_msg=f"{operation}/{name}",
+                **TOLERANCE,
             )
     assert not expected, f"not compared: {sorted(expected)}"
 
@@ -36,14 +43,19 @@ def _apply(
         return {"out": out, "scale": np.asarray(scale)}
     (drawn,) = draws.values()
     if operation.startswith("rotate_"):
-        matrix = ops.rotation_matrix(**{f"angle_{axis}": a for axis, a in zip(operation[7:], drawn, strict=True)})
+        matrix = ops.rotation_matrix(
+            **{f"angle_{axis}": a for axis, a in zip(operation[7:], drawn, strict=True)}
+        )
         points, normals = ops.rotate(points, matrix), ops.rotate(normals, matrix)
     elif operation.startswith("flip_"):
         planes = PLANES[operation.rsplit("_", 1)[0]]
         axis = ops.flip_axis(list(drawn), **dict.fromkeys(planes, True))
         points, normals = ops.flip(points, axis), ops.flip(normals, axis)
     elif operation == "stretch":
-        points, normals = ops.stretch(points, drawn), ops.stretch_normals(normals, drawn, "published")
+        points, normals = (
+            ops.stretch(points, drawn),
+            ops.stretch_normals(normals, drawn, "published"),
+        )
     elif operation == "scale":
         points = ops.scale(points, drawn.item())
     elif operation == "jitter":

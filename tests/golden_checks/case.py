@@ -25,5 +25,7 @@ class Case:
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Tensors below `prefix/`, without the prefix; float16 becomes float32 (it is exact)."""
-        found = {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")}
+        found = {
+            k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")
+        }
         return {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in found.items()}

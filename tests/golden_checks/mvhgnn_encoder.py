@@ -21,12 +21,20 @@ def table(config: dict, state: dict[str, np.ndarray]) -> list[mapping.Entry]:
     entries = []
     for i in range(3):
         level = i + 1
-        entries += mapping.dense(f"gcn_W.{i}", (f"local{level}", "linear"), (width, width), bias=False)
+        entries += mapping.dense(
+            f"gcn_W.{i}", (f"local{level}", "linear"), (width, width), bias=False
+        )
         entries += mapping.norm(f"gcn_bn.{i}", (f"local{level}", "norm"), width, running=True)
         if level == 3 and f"wq.{i}.weight" not in state:
             continue
-        for letter, name, out in (("q", "query", width // 2), ("k", "key", width // 2), ("v", "value", width)):
-            entries += mapping.dense(f"w{letter}.{i}", (f"global{level}", name), (out, width), bias=False)
+        for letter, name, out in (
+            ("q", "query", width // 2),
+            ("k", "key", width // 2),
+            ("v", "value", width),
+        ):
+            entries += mapping.dense(
+                f"w{letter}.{i}", (f"global{level}", name), (out, width), bias=False
+            )
     for i, count in enumerate(config["prototypes"]):
         entries += mapping.dense(f"sel.{i}.0", (f"selector{i + 1}", "hidden"), (hidden, width))
         entries += mapping.dense(f"sel.{i}.2", (f"selector{i + 1}", "score"), (count, hidden))
@@ -55,7 +63,12 @@ def check(case: Case) -> None:
     """All tensors of a case in the order of the computation, so that the first mismatch is the cause."""
     model, variables, entries = network(case)
     params = variables["params"]
-    inputs, out, grads, atol = case.group("in"), case.group("out"), case.group("grad"), case.info["atol"]
+    inputs, out, grads, atol = (
+        case.group("in"),
+        case.group("out"),
+        case.group("grad"),
+        case.info["atol"],
+    )
 
     def run(params, features):
         return model.apply(
@@ -70,12 +83,18 @@ def check(case: Case) -> None:
     def gradients(params, features):
         def loss(params, features):
             result, state = run(params, features)
-            return jnp.sum(result.descriptor * inputs["cotangent"]), (result, state["intermediates"])
+            return jnp.sum(result.descriptor * inputs["cotangent"]), (
+                result,
+                state["intermediates"],
+            )
 
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, features)
 
     (param_grads, feature_grads), (result, inner) = gradients(params, inputs["F"])
-    attend = jit(lambda level, x: GlobalAttention().apply({"params": params[f"global{level}"]}, x), static_argnums=0)
+    attend = jit(
+        lambda level, x: GlobalAttention().apply({"params": params[f"global{level}"]}, x),
+        static_argnums=0,
+    )
     found = {}
     for i in range(3):
         level = i + 1
@@ -93,10 +112,16 @@ def check(case: Case) -> None:
             found[f"level{i}/proto_pos"] = inner[f"positions{level + 1}"][0]
     found["feature"] = result.descriptor
     trained, _ = jit(
-        lambda: model.apply(variables, inputs["F"], inputs["vertices"], train=True, mutable=["batch_stats"])
+        lambda: model.apply(
+            variables, inputs["F"], inputs["vertices"], train=True, mutable=["batch_stats"]
+        )
     )()
     found["feature_trainbn"] = trained
-    for name in [*sorted(out.keys() - {"feature", "feature_trainbn"}), "feature", "feature_trainbn"]:
+    for name in [
+        *sorted(out.keys() - {"feature", "feature_trainbn"}),
+        "feature",
+        "feature_trainbn",
+    ]:
         assert name in found, f"no check for {name}"
         np.testing.assert_allclose(found[name], out[name], rtol=0, atol=atol, err_msg=name)
 

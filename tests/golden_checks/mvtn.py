@@ -19,14 +19,19 @@ def check(case: Case) -> None:
     for name in sorted(names):
         learned = name in LEARNED
         selector = ViewSelector(
-            name, case.info["num_views"], case.info["canonical_elevation"], case.info["canonical_distance"]
+            name,
+            case.info["num_views"],
+            case.info["canonical_elevation"],
+            case.info["canonical_distance"],
         )
         expected = case.group(f"out/{name}")
         variables = selector_from_torch(case.group(f"param/{name}")) if learned else {}
         given = features if learned else features[: len(expected["azim"])]
         views = jax.jit(selector.apply)(variables, given)
         for key, ours in zip(("azim", "elev", "dist"), views, strict=True):
-            np.testing.assert_allclose(ours, expected[key], rtol=0, atol=ATOL, err_msg=f"{name}/{key}")
+            np.testing.assert_allclose(
+                ours, expected[key], rtol=0, atol=ATOL, err_msg=f"{name}/{key}"
+            )
 
 
 CHECKS = {"mvtn_views": check}

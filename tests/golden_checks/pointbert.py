@@ -13,7 +13,15 @@ from jax3dret.weights import heads
 from jax3dret.weights import pointbert as weights
 
 BACKBONE = "backbone.model."
-FIELDS = ("trans_dim", "depth", "drop_path_rate", "num_heads", "group_size", "num_group", "encoder_dims")
+FIELDS = (
+    "trans_dim",
+    "depth",
+    "drop_path_rate",
+    "num_heads",
+    "group_size",
+    "num_group",
+    "encoder_dims",
+)
 HANDLED = {
     "cls_feature",
     "cross_entropy",
@@ -29,15 +37,24 @@ HANDLED = {
 }
 
 
-def networks(case: Case, state_dict: dict[str, np.ndarray]) -> tuple[PointBert, dict, ClassificationHead, dict]:
+def networks(
+    case: Case, state_dict: dict[str, np.ndarray]
+) -> tuple[PointBert, dict, ClassificationHead, dict]:
     """Encoder and head of a case, each with its variables."""
-    model = PointBert(**{name: case.info["config"][name] for name in FIELDS}, fps_start_train="zero")
+    model = PointBert(
+        **{name: case.info["config"][name] for name in FIELDS}, fps_start_train="zero"
+    )
     head = ClassificationHead(
         hidden=tuple(case.info["head"]["hidden_channels"][1:]),
         num_classes=case.info["head"]["output_dim"],
         dropout=case.info["head"]["dropout"] or 0.0,
     )
-    return model, weights.from_torch(state_dict, BACKBONE), head, heads.from_torch(state_dict, "head.")
+    return (
+        model,
+        weights.from_torch(state_dict, BACKBONE),
+        head,
+        heads.from_torch(state_dict, "head."),
+    )
 
 
 def check_eval(case: Case) -> None:
@@ -54,7 +71,11 @@ def check_eval(case: Case) -> None:
         return embedding, head.apply(head_variables, embedding), state["intermediates"]
 
     embedding, logits, inner = run(case.tensors["in/points"])
-    (centres,), (members,), (tokens,) = inner["centre_index"], inner["member_index"], inner["group_tokens"]
+    (centres,), (members,), (tokens,) = (
+        inner["centre_index"],
+        inner["member_index"],
+        inner["group_tokens"],
+    )
     np.testing.assert_array_equal(centres, out["fps_idx"])
     np.testing.assert_array_equal(np.sort(members, -1), out["knn_idx_sorted"])
     found = {
@@ -67,8 +88,12 @@ def check_eval(case: Case) -> None:
     }
     if "pc_projection" in state_dict:
         kernel = {"params": {"kernel": state_dict["pc_projection"]}}
-        found["pc_embed"] = PointProjection(state_dict["pc_projection"].shape[1]).apply(kernel, embedding)
-        found["pc_embed_normalized"] = found["pc_embed"] / jnp.linalg.norm(found["pc_embed"], axis=-1, keepdims=True)
+        found["pc_embed"] = PointProjection(state_dict["pc_projection"].shape[1]).apply(
+            kernel, embedding
+        )
+        found["pc_embed_normalized"] = found["pc_embed"] / jnp.linalg.norm(
+            found["pc_embed"], axis=-1, keepdims=True
+        )
     if "in/labels" in case.tensors:
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, case.tensors["in/labels"])
         found["cross_entropy"] = loss.mean().reshape(out["cross_entropy"].shape)
@@ -88,18 +113,27 @@ def check_train(case: Case) -> None:
     def run(params, head_params):
         def loss(params, head_params):
             embedding, state = model.apply(
-                {**variables, "params": params}, case.tensors["in/points"], train=True, mutable=names
+                {**variables, "params": params},
+                case.tensors["in/points"],
+                train=True,
+                mutable=names,
             )
             logits, head_state = head.apply(
                 {**head_variables, "params": head_params}, embedding, train=True, mutable=names
             )
-            rows = optax.softmax_cross_entropy_with_integer_labels(logits, case.tensors["in/labels"])
+            rows = optax.softmax_cross_entropy_with_integer_labels(
+                logits, case.tensors["in/labels"]
+            )
             return rows.mean(), (embedding, logits, state, head_state)
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, head_params)
 
-    (loss, (embedding, logits, state, head_state)), grads = run(variables["params"], head_variables["params"])
-    np.testing.assert_allclose(embedding, out.pop("embedding"), rtol=0, atol=atol, err_msg="embedding")
+    (loss, (embedding, logits, state, head_state)), grads = run(
+        variables["params"], head_variables["params"]
+    )
+    np.testing.assert_allclose(
+        embedding, out.pop("embedding"), rtol=0, atol=atol, err_msg="embedding"
+    )
     np.testing.assert_allclose(logits, out.pop("logits"), rtol=0, atol=atol, err_msg="logits")
     np.testing.assert_allclose(loss, out.pop("loss").reshape(()), rtol=0, atol=atol, err_msg="loss")
     found = {
@@ -121,4 +155,8 @@ def check_train(case: Case) -> None:
         np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance, err_msg=name)
 
 
-CHECKS = {"pointbert_eval": check_eval, "pointbert_train": check_train, "pointbert_full": check_eval}
+CHECKS = {
+    "pointbert_eval": check_eval,
+    "pointbert_train": check_train,
+    "pointbert_full": check_eval,
+}

@@ -17,14 +17,19 @@ TRAIN_ATOL = 1e-4
 
 def close(found: np.ndarray, expected: np.ndarray, atol: float, name: str) -> None:
     """Within `atol` of values of unit scale; larger values have larger rounding errors."""
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name
+    )
 
 
 def network(case: Case) -> tuple[PointNet2, dict]:
     """The model of a case and its variables; a case whose config is a sentence has the default sizes."""
     state_dict = recipe.weights(case.info) if "weight_recipe" in case.info else case.group("param")
     config = case.info["config"] if isinstance(case.info["config"], dict) else {}
-    fields = {key: tuple(tuple(v) if isinstance(v, list) else v for v in value) for key, value in config.items()}
+    fields = {
+        key: tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        for key, value in config.items()
+    }
     return PointNet2(**fields, dropout=0.0, fps_start_train="zero"), weights.from_torch(state_dict)
 
 
@@ -69,7 +74,10 @@ def check_train(case: Case) -> None:
     def run(params):
         def loss(params):
             embedding, state = model.apply(
-                {**variables, "params": params}, case.tensors["in/points"], train=True, mutable=["batch_stats"]
+                {**variables, "params": params},
+                case.tensors["in/points"],
+                train=True,
+                mutable=["batch_stats"],
             )
             return jnp.sum(embedding * case.tensors["in/loss_weights"]), (embedding, state)
 

@@ -46,4 +46,7 @@ def tensor(seed: int, name: str, shape: tuple[int, ...], gain: float = 1.0) -> n
 def weights(info: dict) -> dict[str, np.ndarray]:
     """All tensors that a case's notes (`weight_seed`, `state_dict_shapes`, optional `weight_gain`) describe."""
     seed, gain = info["weight_seed"], info.get("weight_gain", 1.0)
-    return {name: tensor(seed, name, tuple(shape), gain) for name, shape in info["state_dict_shapes"].items()}
+    return {
+        name: tensor(seed, name, tuple(shape), gain)
+        for name, shape in info["state_dict_shapes"].items()
+    }

@@ -24,18 +24,28 @@ def check(case: Case) -> None:
 
     logits, inner, trained, updated = run(variables, image)
     after = resnet.to_torch({"params": variables["params"], **updated})
-    maps = {name: inner[name][0].transpose(0, 3, 1, 2) for name in inner if name.startswith(("stem", "layer"))}
+    maps = {
+        name: inner[name][0].transpose(0, 3, 1, 2)
+        for name in inner
+        if name.startswith(("stem", "layer"))
+    }
     found = {
         "logits": logits,
         "feat": inner["features"][0],
         "logits_trainbn": trained,
         **maps,
         **{f"{name}_mean_hw": value.mean((2, 3)) for name, value in maps.items()},
-        **{name.replace(".", "_") + "_after": jnp.asarray(value) for name, value in after.items() if "running" in name},
+        **{
+            name.replace(".", "_") + "_after": jnp.asarray(value)
+            for name, value in after.items()
+            if "running" in name
+        },
     }
     assert set(out) <= set(found), f"no check for {sorted(set(out) - set(found))}"
     for name, value in out.items():
-        np.testing.assert_allclose(found[name], value, rtol=0, atol=case.info.get("atol", 2e-5), err_msg=name)
+        np.testing.assert_allclose(
+            found[name], value, rtol=0, atol=case.info.get("atol", 2e-5), err_msg=name
+        )
 
 
 CHECKS = {"resnet18_narrow": check}

@@ -24,7 +24,9 @@ METRICS = {
 
 def check_am_softmax(case: Case) -> None:
     config, atol = case.info["config"], case.info.get("atol", 1e-5)
-    features, weight, labels = (case.tensors[f"in/{name}"] for name in ("features", "weight", "labels"))
+    features, weight, labels = (
+        case.tensors[f"in/{name}"] for name in ("features", "weight", "labels")
+    )
     options = {"scale": config["scale"], "margin": config["margin"]}
 
     @jit
@@ -34,7 +36,9 @@ def check_am_softmax(case: Case) -> None:
 
         value, (by_features, by_weight) = jax.value_and_grad(loss, (0, 1))(features, weight)
         angle = cosines(features, weight)
-        rows = jax.vmap(lambda row, label: am_softmax(row[None], label[None], **options))(angle, labels)
+        rows = jax.vmap(lambda row, label: am_softmax(row[None], label[None], **options))(
+            angle, labels
+        )
         smooth = am_softmax(angle, labels, smoothing=0.1, **options)
         return {
             "out/cosine_logits": angle,
@@ -55,7 +59,9 @@ def check_losses(case: Case) -> None:
     @jit
     def everything(four, projected, prototypes):
         def alignment(projected):
-            return semantic_alignment(projected, given["labels"], prototypes, temperature=config["tau"])
+            return semantic_alignment(
+                projected, given["labels"], prototypes, temperature=config["tau"]
+            )
 
         value, gradient = jax.value_and_grad(alignment)(projected)
         found = {
@@ -71,11 +77,15 @@ def check_losses(case: Case) -> None:
             value, gradient = jax.value_and_grad(loss, (0, 1, 2, 3))(*four)
             rows = jax.vmap(lambda *row, loss=loss: loss(*(x[None] for x in row)))(*four)
             found |= {f"out/{name}/mean": value, f"out/{name}/per_sample": rows}
-            for which, g in zip(("anchor_sketch", "pos_3d", "neg_3d", "neg_sketch"), gradient, strict=True):
+            for which, g in zip(
+                ("anchor_sketch", "pos_3d", "neg_3d", "neg_sketch"), gradient, strict=True
+            ):
                 found[f"grad/{name}/{which}"] = g
         return found
 
-    compare(case, everything(four, given["projected"], given["prototypes"]), case.info.get("atol", 1e-5))
+    compare(
+        case, everything(four, given["projected"], given["prototypes"]), case.info.get("atol", 1e-5)
+    )
 
 
 def compare(case: Case, found: dict[str, jax.Array], atol: float) -> None:

@@ -18,7 +18,9 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 def compare(found, expected, name: str, atol: float) -> None:
     """Within atol of values of unit scale; larger values have larger rounding errors."""
     assert found.shape == expected.shape, name
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name
+    )
 
 
 def check_clip(case: Case) -> None:
@@ -28,7 +30,9 @@ def check_clip(case: Case) -> None:
     entries = clip.vision_entries(**fields)
     vision = mapping.load(state, entries, "", "CLIP")["params"]
     image = case.tensors["in/image"].transpose(0, 2, 3, 1)
-    model = PromptedVisionTower(**fields, num_prompts=config["n_prompts"], num_heads=config["v_heads"])
+    model = PromptedVisionTower(
+        **fields, num_prompts=config["n_prompts"], num_heads=config["v_heads"]
+    )
     bare = PromptedVisionTower(**fields, num_prompts=0, num_heads=config["v_heads"])
 
     def read(params):
@@ -48,7 +52,10 @@ def check_clip(case: Case) -> None:
     compare(embedding, out.pop("image_features"), "image_features", atol)
     compare(without, out.pop("image_features_noprompt"), "image_features_noprompt", atol)
     assert not out, f"no check for {sorted(out)}"
-    found = {"prompt": gradient["prompts"], **mapping.save({"params": gradient["tower"]}, entries, "")}
+    found = {
+        "prompt": gradient["prompts"],
+        **mapping.save({"params": gradient["tower"]}, entries, ""),
+    }
     for name, expected in case.group("grad").items():
         compare(found[name], expected, f"grad/{name}", atol)
 
@@ -93,7 +100,9 @@ def check_vpt(case: Case) -> None:
     found = {
         "transformer.prompt_embeddings": gradient["prompts"][None],
         "transformer.deep_prompt_embeddings": gradient.get("deep_prompts"),
-        "transformer.prompt_proj.weight": gradient.get("prompt_projection", {}).get("kernel", jnp.zeros((0, 0))).T,
+        "transformer.prompt_proj.weight": gradient.get("prompt_projection", {})
+        .get("kernel", jnp.zeros((0, 0)))
+        .T,
         "transformer.prompt_proj.bias": gradient.get("prompt_projection", {}).get("bias"),
     }
     for name, expected in case.group("grad").items():

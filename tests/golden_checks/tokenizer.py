@@ -12,7 +12,9 @@ VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 
 def tokenizer_beside(case: Case, name: str, merges: int | None) -> Tokenizer:
     path = case.path.parent / name
-    assert path.is_file(), f"{case.path.name} needs the list of merges {name} in the same folder ({path.parent})"
+    assert path.is_file(), (
+        f"{case.path.name} needs the list of merges {name} in the same folder ({path.parent})"
+    )
     tokenizer = load_tokenizer(path, merges=merges)
     assert (tokenizer.start, tokenizer.end) == (case.info["sot"], case.info["eot"])
     return tokenizer
@@ -24,9 +26,13 @@ def check_bpe(case: Case, tokenizer: Tokenizer) -> None:
     strings = case.info["config"]["strings"]
     assert tokenizer.vocab_size == case.info["vocab_size"]
     flat = out["encode_flat"].tolist()
-    expected = [flat[start:stop] for start, stop in itertools.pairwise(out["encode_offsets"].tolist())]
+    expected = [
+        flat[start:stop] for start, stop in itertools.pairwise(out["encode_offsets"].tolist())
+    ]
     assert len(expected) == len(strings)
-    for text, numbers, decoded in zip(strings, expected, case.info["config"]["decoded"], strict=True):
+    for text, numbers, decoded in zip(
+        strings, expected, case.info["config"]["decoded"], strict=True
+    ):
         assert tokenizer.encode(text) == numbers, text
         assert tokenizer.decode(numbers) == decoded, text
     tokens = tokenizer(strings)
@@ -46,7 +52,9 @@ def check_slip(case: Case) -> None:
     """Long texts lose the end token."""
     tokenizer = tokenizer_beside(case, VOCABULARY, PUBLISHED_MERGES)
     expected = case.tensors["out/token_ids"]
-    tokens = tokenizer(case.info["prompts"], context_length=case.info["context_length"], truncate="drop_end")
+    tokens = tokenizer(
+        case.info["prompts"], context_length=case.info["context_length"], truncate="drop_end"
+    )
     np.testing.assert_array_equal(tokens.ids, expected)
     np.testing.assert_array_equal(tokens.truncated, ~(expected == tokenizer.end).any(1))
 

@@ -9,7 +9,9 @@ from jax3dret.models.clip import TextTower, VisionTower, prompt_ensemble
 from jax3dret.weights import clip, slip
 
 
-def run(case: Case, weights, heads: tuple[int, int], style: str, image: str, tokens: str) -> dict[str, jax.Array]:
+def run(
+    case: Case, weights, heads: tuple[int, int], style: str, image: str, tokens: str
+) -> dict[str, jax.Array]:
     """Everything that both towers give; their inputs stand at in/`image` (channels first) and in/`tokens`."""
     state_dict = case.group("param")
     fields = weights.architecture(state_dict)
@@ -24,7 +26,9 @@ def run(case: Case, weights, heads: tuple[int, int], style: str, image: str, tok
     @jax.jit
     def both(params, image, tokens):
         keep = ["intermediates"]
-        image_embed, inner = vision.apply({"params": params["vision"]}, image.transpose(0, 2, 3, 1), mutable=keep)
+        image_embed, inner = vision.apply(
+            {"params": params["vision"]}, image.transpose(0, 2, 3, 1), mutable=keep
+        )
         text_embed, text_inner = text.apply({"params": params["text"]}, tokens, mutable=keep)
         return image_embed, inner["intermediates"], text_embed, text_inner["intermediates"]
 
@@ -46,7 +50,9 @@ def compare(case: Case, found: dict[str, jax.Array], atol: float) -> None:
     out = case.group("out")
     assert set(out) <= set(found), f"no check for {sorted(set(out) - set(found))}"
     for name, value in out.items():
-        np.testing.assert_allclose(found[name].reshape(value.shape), value, rtol=0, atol=atol, err_msg=name)
+        np.testing.assert_allclose(
+            found[name].reshape(value.shape), value, rtol=0, atol=atol, err_msg=name
+        )
 
 
 def check_slip(case: Case) -> None:
@@ -67,7 +73,9 @@ def check_clip(case: Case) -> None:
     """Within the tolerance that the case states."""
     config = case.info["config"]
     got = run(case, clip, (config["v_heads"], config["t_heads"]), "clip", "image", "text")
-    image, text = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (got["image"], got["text"]))
+    image, text = (
+        x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (got["image"], got["text"])
+    )
     logits = got["scale"] * image @ text.T
     found = {
         "image_features": got["image"],

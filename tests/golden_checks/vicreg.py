@@ -27,7 +27,9 @@ def check(case: Case) -> None:
     for name, value in {**terms, "total": total}.items():
         np.testing.assert_allclose(value, out[name].reshape(()), rtol=1e-5, err_msg=name)
     for name, value in zip(("grad_embed_a", "grad_embed_b"), grads, strict=True):
-        np.testing.assert_allclose(value, out[name], rtol=0, atol=1e-3 * np.abs(out[name]).max(), err_msg=name)
+        np.testing.assert_allclose(
+            value, out[name], rtol=0, atol=1e-3 * np.abs(out[name]).max(), err_msg=name
+        )
 
     model = VicregProjector(widths[1:])
     variables = heads.projector_from_torch(case.group("param"))

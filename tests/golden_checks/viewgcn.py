@@ -31,14 +31,20 @@ GRAPH = {
 def close(found: jax.Array, expected: np.ndarray, name: str, atol: float = ATOL) -> None:
     """Within atol of values of unit scale; larger values have larger rounding errors."""
     assert found.shape == expected.shape, name
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=atol * max(1.0, np.abs(expected).max()), err_msg=name
+    )
 
 
 def network(case: Case) -> tuple[ViewGCN, dict]:
     """The model of a case, with the published code's softmax and no dropout, and its variables."""
     state_dict = recipe.weights(case.info) if "weight_recipe" in case.info else case.group("param")
     config, fields = case.info["config"], weights.architecture(state_dict)
-    wanted = {"num_classes": config["num_classes"], "width": config["feature_dim"], "sampled": tuple(config["sampled"])}
+    wanted = {
+        "num_classes": config["num_classes"],
+        "width": config["feature_dim"],
+        "sampled": tuple(config["sampled"]),
+    }
     assert fields == {**wanted, "selector_classes": 0}
     model = ViewGCN(**fields, k=config["k"], softmax="views", dropout=0.0, fps_start_train="zero")
     return model, weights.from_torch(state_dict)
@@ -86,10 +92,16 @@ def check_eval(case: Case) -> None:
         result, state = run({} if own else graph)
         compare(case, out, result, state["intermediates"])
         if "loss" in out:
-            close(view_gcn(result.logits, result.scores, inputs["labels"])[0], out.pop("loss").reshape(()), "loss")
+            close(
+                view_gcn(result.logits, result.scores, inputs["labels"])[0],
+                out.pop("loss").reshape(()),
+                "loss",
+            )
         assert not out, f"no check for {sorted(out)}"
     # Our own neighbours of the first level are the case's, in order where nothing ties. Later levels can hold a view twice.
-    ours = nearest_views(jnp.broadcast_to(inputs["vertices"], (*everything["knn_local1"].shape[:2], 3)), model.k)
+    ours = nearest_views(
+        jnp.broadcast_to(inputs["vertices"], (*everything["knn_local1"].shape[:2], 3)), model.k
+    )
     if tied:
         np.testing.assert_array_equal(np.sort(ours), np.sort(everything["knn_local1"]))
     else:
@@ -118,10 +130,14 @@ def check_train(case: Case) -> None:
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, features)
 
-    (loss, (result, state)), (grads, feature_grads) = run(variables["params"], inputs["view_features"])
+    (loss, (result, state)), (grads, feature_grads) = run(
+        variables["params"], inputs["view_features"]
+    )
     compare(case, out, result, state["intermediates"])
     close(loss, out.pop("loss").reshape(()), "loss")
-    gradients = {f"grad/{name}": value for name, value in weights.to_torch({"params": grads}).items()}
+    gradients = {
+        f"grad/{name}": value for name, value in weights.to_torch({"params": grads}).items()
+    }
     gradients["grad_view_features"] = feature_grads
     updated = weights.to_torch({"params": variables["params"], "batch_stats": state["batch_stats"]})
     for name, value in out.items():
@@ -145,21 +161,27 @@ def check_modules(case: Case) -> None:
         ),
     }
     loaded = {
-        name: mapping.load({k: v for k, v in state_dict.items() if k.startswith(name + ".")}, table, "", name)
+        name: mapping.load(
+            {k: v for k, v in state_dict.items() if k.startswith(name + ".")}, table, "", name
+        )
         for name, table in tables.items()
     }
     near = nearest_views(jnp.asarray(vertices), config["k"])
     np.testing.assert_array_equal(near, out.pop("knn_idx"))
     # The published sampling may start anywhere; ours at 0 or at random. Turning the list of views moves the start to 0.
     rows = (np.arange(config["n_views"]) + inputs["fps_start"][:, None]) % config["n_views"]
-    turned = farthest_point_sample(jnp.take_along_axis(jnp.asarray(vertices), rows[..., None], 1), config["sampled"])
+    turned = farthest_point_sample(
+        jnp.take_along_axis(jnp.asarray(vertices), rows[..., None], 1), config["sampled"]
+    )
     sampled = np.take_along_axis(rows, np.asarray(turned), 1)
     np.testing.assert_array_equal(sampled, out.pop("fps_idx"))
 
     local, everyone = LocalGCN(width), NonLocalMP()
     selector = ViewSelector(config["score_classes"], softmax="views")
     found = {}
-    found["local_gcn"], state = local.apply(loaded["LocalGCN"], features, vertices, near, mutable=["intermediates"])
+    found["local_gcn"], state = local.apply(
+        loaded["LocalGCN"], features, vertices, near, mutable=["intermediates"]
+    )
     found["knn_agg"] = state["intermediates"]["mixed"][0]
     found["local_gcn_train"], state = local.apply(
         loaded["LocalGCN"], features, vertices, near, train=True, mutable=["batch_stats"]
@@ -167,7 +189,9 @@ def check_modules(case: Case) -> None:
     found["local_bn_running_mean_after"] = state["batch_stats"]["norm"]["mean"]
     found["local_bn_running_var_after"] = state["batch_stats"]["norm"]["var"]
     found["nonlocal"] = everyone.apply(loaded["NonLocalMP"], features)
-    found["nonlocal_train"], _ = everyone.apply(loaded["NonLocalMP"], features, train=True, mutable=["batch_stats"])
+    found["nonlocal_train"], _ = everyone.apply(
+        loaded["NonLocalMP"], features, train=True, mutable=["batch_stats"]
+    )
     found["sel_F"], found["sel_score"], found["sel_vertices"] = selector.apply(
         loaded["View_selector"], features, vertices, gather(near, jnp.asarray(sampled))
     )

@@ -16,7 +16,9 @@ LABELS = np.array([0, 3, 1, 1, 2, 0])
 @jax.jit
 def loss_and_gradients(rows, prototypes, labels, mask):
     """Gradients by rows and prototypes."""
-    return jax.value_and_grad(lambda p, w: semantic_alignment(p, labels, w, mask=mask), (0, 1))(rows, prototypes)
+    return jax.value_and_grad(lambda p, w: semantic_alignment(p, labels, w, mask=mask), (0, 1))(
+        rows, prototypes
+    )
 
 
 def literal(rows, labels, prototypes, scale=1 / 0.07, unit=(True, True)):
@@ -33,7 +35,9 @@ def test_equals_the_equation_and_nothing_like_it():
     found = loss_and_gradients(ROWS, PROTOTYPES, LABELS, np.ones(6, bool))[0]
     np.testing.assert_allclose(found, literal(ROWS, LABELS, PROTOTYPES), rtol=1e-5)
     np.testing.assert_allclose(
-        semantic_alignment(ROWS, LABELS, PROTOTYPES, temperature=0.5), literal(ROWS, LABELS, PROTOTYPES, 2), rtol=1e-5
+        semantic_alignment(ROWS, LABELS, PROTOTYPES, temperature=0.5),
+        literal(ROWS, LABELS, PROTOTYPES, 2),
+        rtol=1e-5,
     )
     wrong = {
         "multiplied by the temperature": literal(ROWS, LABELS, PROTOTYPES, 0.07),
@@ -68,7 +72,9 @@ def test_mask_and_adversarial_rows():
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
     assert loss_and_gradients(ROWS, PROTOTYPES, LABELS, np.zeros(6, bool))[0] == 0
     # A class that is not in the bank, say an unseen one.
-    assert np.isnan(loss_and_gradients(ROWS, PROTOTYPES, np.array([0, 3, 1, 1, 2, 4]), np.ones(6, bool))[0])
+    assert np.isnan(
+        loss_and_gradients(ROWS, PROTOTYPES, np.array([0, 3, 1, 1, 2, 4]), np.ones(6, bool))[0]
+    )
     assert semantic_alignment(ROWS, np.zeros(6, int), PROTOTYPES[:1]) == 0
 
 

@@ -17,13 +17,18 @@ LABELS = np.array([0, 3, 1, 1, 2, 0])
 @jax.jit
 def loss_and_gradients(rows, weight, labels, mask):
     """Gradients by rows and weight."""
-    return jax.value_and_grad(lambda f, w: am_softmax(cosines(f, w), labels, mask=mask), (0, 1))(rows, weight)
+    return jax.value_and_grad(lambda f, w: am_softmax(cosines(f, w), labels, mask=mask), (0, 1))(
+        rows, weight
+    )
 
 
 def angles():
     """Row by row, class by class."""
     return np.array(
-        [[f @ w / np.sqrt(f @ f) / np.sqrt(w @ w) for w in WEIGHT.T.astype(float)] for f in ROWS.astype(float)]
+        [
+            [f @ w / np.sqrt(f @ f) / np.sqrt(w @ w) for w in WEIGHT.T.astype(float)]
+            for f in ROWS.astype(float)
+        ]
     )
 
 
@@ -31,7 +36,9 @@ def literal(angle, labels, t=15.0, m=0.3):
     total = 0.0
     for row, y in zip(angle, labels, strict=True):
         right = np.exp(t * (row[y] - m))
-        total -= np.log(right / (right + sum(np.exp(t * row[c]) for c in range(len(row)) if c != y)))
+        total -= np.log(
+            right / (right + sum(np.exp(t * row[c]) for c in range(len(row)) if c != y))
+        )
     return total / len(labels)
 
 
@@ -48,14 +55,21 @@ def test_equals_the_equation_and_nothing_like_it():
         "margin not scaled": am_softmax(angle + 0.3 * onehot * (1 - 1 / 15), LABELS),
         "margin added": am_softmax(angle + 0.6 * onehot, LABELS),
         "margin at the others too": am_softmax(angle - 0.3 * (1 - onehot), LABELS),
-        "margin on the angle": am_softmax(np.cos(np.arccos(angle) + 0.3 * onehot) + 0.3 * onehot, LABELS),
-        "the right class not in the sum": right + np.mean([
-            np.log(1 - np.exp(-literal(angle[i : i + 1], LABELS[i : i + 1]))) for i in range(6)
-        ]),
-        "weight not at length 1": am_softmax(ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True) @ WEIGHT, LABELS),
-        "weight by rows": am_softmax(cosines(ROWS, WEIGHT / np.linalg.norm(WEIGHT, axis=1, keepdims=True)), LABELS),
+        "margin on the angle": am_softmax(
+            np.cos(np.arccos(angle) + 0.3 * onehot) + 0.3 * onehot, LABELS
+        ),
+        "the right class not in the sum": right
+        + np.mean(
+            [np.log(1 - np.exp(-literal(angle[i : i + 1], LABELS[i : i + 1]))) for i in range(6)]
+        ),
+        "weight not at length 1": am_softmax(
+            ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True) @ WEIGHT, LABELS
+        ),
+        "weight by rows": am_softmax(
+            cosines(ROWS, WEIGHT / np.linalg.norm(WEIGHT, axis=1, keepdims=True)), LABELS
+        ),
         "summed": right * 6,
-    }  # fmt: skip
+    }
     for name, other in wrong.items():
         assert abs(float(other) - right) > 1e-2, name
 

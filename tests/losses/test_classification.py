@@ -32,7 +32,10 @@ def test_equals_the_definition(smoothing):
 def test_smoothing_spreads_over_all_classes():
     right = cross_entropy(LOGITS, LABELS, smoothing=0.3)
     others_only = 0.7 * literal(LOGITS, LABELS) + 0.3 * np.array(
-        [np.mean([literal(LOGITS[i : i + 1], [c])[0] for c in range(4) if c != LABELS[i]]) for i in range(5)]
+        [
+            np.mean([literal(LOGITS[i : i + 1], [c])[0] for c in range(4) if c != LABELS[i]])
+            for i in range(5)
+        ]
     )
     assert abs(right - others_only.mean()) > 1e-2
 
@@ -49,21 +52,21 @@ def test_what_masked_rows_hold_has_no_effect():
     logits[1], logits[4], labels[1], labels[4] = np.nan, np.inf, -1, 99
     mask = jnp.asarray([True, False, True, True, False])
     for smoothing in (0.0, 0.2):
-        value, gradient = jax.value_and_grad(lambda x, s=smoothing: cross_entropy(x, labels, smoothing=s, mask=mask))(
-            jnp.asarray(logits)
-        )
-        clean, expected = jax.value_and_grad(lambda x, s=smoothing: cross_entropy(x, LABELS, smoothing=s, mask=mask))(
-            jnp.asarray(LOGITS)
-        )
+        value, gradient = jax.value_and_grad(
+            lambda x, s=smoothing: cross_entropy(x, labels, smoothing=s, mask=mask)
+        )(jnp.asarray(logits))
+        clean, expected = jax.value_and_grad(
+            lambda x, s=smoothing: cross_entropy(x, LABELS, smoothing=s, mask=mask)
+        )(jnp.asarray(LOGITS))
         np.testing.assert_array_equal(value, clean)
         np.testing.assert_array_equal(gradient, expected)
         assert (gradient[1] == 0).all() and (gradient[4] == 0).all()
 
 
 def test_no_valid_row_gives_zero():
-    value, gradient = jax.value_and_grad(lambda x: cross_entropy(x, LABELS, mask=jnp.zeros(5, bool)))(
-        jnp.asarray(LOGITS)
-    )
+    value, gradient = jax.value_and_grad(
+        lambda x: cross_entropy(x, LABELS, mask=jnp.zeros(5, bool))
+    )(jnp.asarray(LOGITS))
     assert value == 0 and (gradient == 0).all()
 
 
@@ -82,7 +85,8 @@ def test_extreme_logits_and_bfloat16():
 
 
 @pytest.mark.parametrize(
-    "shape, options", [((4,), {}), ((5, 1), {}), ((5,), {"mask": jnp.ones(4, bool)}), ((5,), {"smoothing": 1.0})]
+    "shape, options",
+    [((4,), {}), ((5, 1), {}), ((5,), {"mask": jnp.ones(4, bool)}), ((5,), {"smoothing": 1.0})],
 )
 def test_errors(shape, options):
     with pytest.raises(ConfigError, match="cross_entropy"):

@@ -47,7 +47,10 @@ def test_differs_from_what_it_is_mistaken_for(triplets):
     value = float(LOSS(*triplets, 1.0)[0])
     scale = np.exp(1.0)
     c, i, t = unit(cloud), unit(image), unit(text)
-    one_way = -sum(log_probability(c, i, scale, k) + log_probability(c, t, scale, k) for k in range(ROWS)) / ROWS
+    one_way = (
+        -sum(log_probability(c, i, scale, k) + log_probability(c, t, scale, k) for k in range(ROWS))
+        / ROWS
+    )
     with_pair = literal(*triplets, scale) + literal(image, text, text, scale) / 2
     wrong = {
         "the logarithm as the scale": literal(*triplets, 1.0),
@@ -63,16 +66,30 @@ def test_differs_from_what_it_is_mistaken_for(triplets):
 def test_printed_equation(triplets):
     """Cloud to image and text to cloud, twice each over four, summed; no temperature, no other direction."""
     c, i, t = (unit(x) for x in triplets)
-    expected = -sum(2 * log_probability(c, i, 1.0, k) + 2 * log_probability(t, c, 1.0, k) for k in range(ROWS)) / 4
+    expected = (
+        -sum(
+            2 * log_probability(c, i, 1.0, k) + 2 * log_probability(t, c, 1.0, k)
+            for k in range(ROWS)
+        )
+        / 4
+    )
     value, _ = LOSS(*triplets, 3.0, form="printed")
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    wrong = -sum(2 * log_probability(i, c, 1.0, k) + 2 * log_probability(c, t, 1.0, k) for k in range(ROWS)) / 4
+    wrong = (
+        -sum(
+            2 * log_probability(i, c, 1.0, k) + 2 * log_probability(c, t, 1.0, k)
+            for k in range(ROWS)
+        )
+        / 4
+    )
     assert abs(wrong - expected) > 1e-3
 
 
 def test_lengths_of_rows_do_not_matter(triplets):
     cloud, image, text = triplets
-    np.testing.assert_allclose(LOSS(3 * cloud, image, text, 1.0)[0], LOSS(*triplets, 1.0)[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        LOSS(3 * cloud, image, text, 1.0)[0], LOSS(*triplets, 1.0)[0], rtol=1e-6
+    )
 
 
 def test_accuracies():
@@ -91,7 +108,9 @@ def test_adversarial_input(triplets):
     assert np.isfinite(value)
     assert np.isfinite(grad).all()
     same = jnp.ones_like(cloud)
-    np.testing.assert_allclose(mmcl(same, same, same, jnp.float32(1.0))[0], 2 * np.log(ROWS), rtol=1e-6)
+    np.testing.assert_allclose(
+        mmcl(same, same, same, jnp.float32(1.0))[0], 2 * np.log(ROWS), rtol=1e-6
+    )
     assert np.isnan(mmcl(cloud.at[0, 0].set(jnp.nan), image, text, jnp.float32(1.0))[0])
     with pytest.raises(ConfigError, match="three of the same"):
         mmcl(cloud, image[:, :3], text, jnp.float32(1.0))

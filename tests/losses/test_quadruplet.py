@@ -20,7 +20,9 @@ METRICS = ("unit_euclidean", "euclidean", "unit_squared", "cosine")
 def everything(four, mask):
     """metric -> (loss, its gradients by the four)."""
     return {
-        metric: jax.value_and_grad(lambda four, metric=metric: quadruplet(*four, metric=metric, mask=mask))(four)
+        metric: jax.value_and_grad(
+            lambda four, metric=metric: quadruplet(*four, metric=metric, mask=mask)
+        )(four)
         for metric in METRICS
     }
 
@@ -40,7 +42,9 @@ def literal(four, metric, margin=1.0):
     total = 0.0
     for a, p, n, o in zip(*four, strict=True):
         near = distance(a, p, metric)
-        total += max(0, margin + near - distance(a, n, metric)) + max(0, margin + near - distance(a, o, metric))
+        total += max(0, margin + near - distance(a, n, metric)) + max(
+            0, margin + near - distance(a, o, metric)
+        )
     return total / four.shape[1]
 
 
@@ -53,10 +57,13 @@ def found():
 def test_equals_the_equation_and_nothing_like_it(found, metric):
     value = float(found[metric][0])
     np.testing.assert_allclose(value, literal(FOUR, metric), rtol=1e-5)
-    np.testing.assert_allclose(quadruplet(*FOUR, margin=0.2, metric=metric), literal(FOUR, metric, 0.2), rtol=1e-5)
+    np.testing.assert_allclose(
+        quadruplet(*FOUR, margin=0.2, metric=metric), literal(FOUR, metric, 0.2), rtol=1e-5
+    )
     a, p, n, o = FOUR
     rows = [
-        [distance(x, y, metric) for x, y in zip(s, t, strict=True)] for s, t in ((a, p), (a, n), (a, o), (p, n), (n, o))
+        [distance(x, y, metric) for x, y in zip(s, t, strict=True)]
+        for s, t in ((a, p), (a, n), (a, o), (p, n), (n, o))
     ]
     near, far, other, from_positive, apart = map(np.array, rows)
 
@@ -86,7 +93,11 @@ def test_mask_and_adversarial_rows(found):
     some = np.array([True, False, True, True, False, True, True])
     four = FOUR.copy()
     four[:, 1], four[2, 4] = np.nan, np.inf
-    masked, clean, none = everything(four, some), everything(FOUR, some), everything(FOUR, np.zeros(7, bool))
+    masked, clean, none = (
+        everything(four, some),
+        everything(FOUR, some),
+        everything(FOUR, np.zeros(7, bool)),
+    )
     # Zeros, equal vectors: distance 0, and finite gradients.
     four = FOUR.copy()
     four[0, 0], four[1, 1], four[1, 2], four[2, 3] = 0, 0, four[0, 2], four[0, 3]
@@ -110,5 +121,8 @@ def test_errors():
         quadruplet(*FOUR[:3], FOUR[3, :6])
     with pytest.raises(ConfigError, match=r"mask \(6,\)"):
         quadruplet(*FOUR, mask=np.ones(6, bool))
-    with pytest.raises(ConfigError, match="metric 'manhattan'; one of unit_euclidean, euclidean, unit_squared, cosine"):
+    with pytest.raises(
+        ConfigError,
+        match="metric 'manhattan'; one of unit_euclidean, euclidean, unit_squared, cosine",
+    ):
         quadruplet(*FOUR, metric="manhattan")

@@ -27,16 +27,25 @@ def literal(rows=range(3)):
 def test_equals_the_loops():
     total, terms = view_gcn(LOGITS, SCORES, LABELS)
     shape, selector = literal()
-    np.testing.assert_allclose([terms["shape"], terms["selector"], total], [shape, selector, shape + selector], 1e-5)
-    np.testing.assert_allclose(view_gcn(LOGITS, SCORES, LABELS, selector_weight=0.5)[0], shape + selector / 2, 1e-5)
+    np.testing.assert_allclose(
+        [terms["shape"], terms["selector"], total], [shape, selector, shape + selector], 1e-5
+    )
+    np.testing.assert_allclose(
+        view_gcn(LOGITS, SCORES, LABELS, selector_weight=0.5)[0], shape + selector / 2, 1e-5
+    )
 
 
 def test_is_none_of_the_likely_wrong_ones():
     selector = float(view_gcn(LOGITS, SCORES, LABELS)[1]["selector"])
-    each = [np.mean([nll(row, LABELS[i]) for i in range(3) for row in s[i].reshape(-1, 4)]) for s in SCORES]
+    each = [
+        np.mean([nll(row, LABELS[i]) for i in range(3) for row in s[i].reshape(-1, 4)])
+        for s in SCORES
+    ]
     tiled = [
         nll(row, np.tile(LABELS, 12)[r])
-        for r, row in enumerate(np.concatenate([s.reshape(3, -1, 4) for s in SCORES], 1).reshape(-1, 4))
+        for r, row in enumerate(
+            np.concatenate([s.reshape(3, -1, 4) for s in SCORES], 1).reshape(-1, 4)
+        )
     ]
     best = [nll(row, LABELS[i]) for i in range(3) for s in SCORES for row in s[i].max(1)]
     for wrong in (np.mean(each), np.sum(each), np.mean(tiled), np.mean(best)):

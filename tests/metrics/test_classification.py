@@ -23,7 +23,8 @@ def test_confusion_matches_scikit_learn():
     rng = np.random.default_rng(0)
     truth, predicted = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
     np.testing.assert_array_equal(
-        classification.confusion(truth, predicted, 6), confusion_matrix(truth, predicted, labels=range(6))
+        classification.confusion(truth, predicted, 6),
+        confusion_matrix(truth, predicted, labels=range(6)),
     )
 
 
@@ -40,7 +41,10 @@ def test_labels_outside_the_classes_are_refused():
 def test_table_by_class():
     ap = np.array([1.0, 0.5, np.nan, 0.25])
     table = classification.per_class_table(
-        np.array([0, 0, 1, 2]), np.array([0, 2, 0, 2]), ("chair", "table", "lamp", "bed"), average_precision=ap
+        np.array([0, 0, 1, 2]),
+        np.array([0, 2, 0, 2]),
+        ("chair", "table", "lamp", "bed"),
+        average_precision=ap,
     )
     assert [row["class"] for row in table] == ["chair", "table", "lamp", "bed"]
     assert [row["items"] for row in table] == [2, 1, 1, 0]

@@ -40,7 +40,9 @@ def test_metrics():
     assert found["recall_5"] == pytest.approx(3 / 6)
     assert found["recall_10"] == pytest.approx(5 / 6)
     assert found["median_rank"] == 5.5
-    assert found["mean_reciprocal_rank"] == pytest.approx((1 + 1 / 2 + 1 / 5 + 1 / 6 + 1 / 10 + 1 / 11) / 6)
+    assert found["mean_reciprocal_rank"] == pytest.approx(
+        (1 + 1 / 2 + 1 / 5 + 1 / 6 + 1 / 10 + 1 / 11) / 6
+    )
 
 
 def test_refuses():

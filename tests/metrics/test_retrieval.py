@@ -49,7 +49,10 @@ def orders(gains, scores):
 @pytest.fixture
 def random_case():
     rng = np.random.default_rng(0)
-    gallery, queries = rng.normal(size=(40, 5)).astype(np.float32), rng.normal(size=(9, 5)).astype(np.float32)
+    gallery, queries = (
+        rng.normal(size=(40, 5)).astype(np.float32),
+        rng.normal(size=(9, 5)).astype(np.float32),
+    )
     return queries, rng.integers(0, 4, 9), gallery, rng.integers(0, 4, 40)
 
 
@@ -58,7 +61,9 @@ def random_case():
 def test_rank_matches_pairwise_definition(random_case, distance, max_bytes):
     queries, _, gallery, _ = random_case
     own = np.array([3, -1, 0, -1, 39, -1, -1, -1, -1])
-    parts = list(ranking.rank(queries, gallery, distance=distance, self_rows=own, max_bytes=max_bytes))
+    parts = list(
+        ranking.rank(queries, gallery, distance=distance, self_rows=own, max_bytes=max_bytes)
+    )
     assert len(parts) == (len(queries) if max_bytes == 1 else 1)
     rows = np.concatenate([rows for _, rows, _ in parts])
     values = np.concatenate([values for _, _, values in parts])
@@ -78,7 +83,9 @@ def test_the_two_distances_differ_and_lists_can_be_cut():
 
 def test_duplicates_tie_exactly_and_stand_in_row_order():
     rng = np.random.default_rng(1)
-    gallery = rng.normal(size=(8, 33))[rng.integers(0, 8, 300)] + 1e3  # a large common offset costs digits
+    gallery = (
+        rng.normal(size=(8, 33))[rng.integers(0, 8, 300)] + 1e3
+    )  # a large common offset costs digits
     for distance in ("cosine", "euclidean"):
         _, rows, values = next(ranking.rank(gallery[:50], gallery, distance=distance))
         for i in range(50):
@@ -93,7 +100,9 @@ def test_collapsed_embeddings_keep_their_order():
     gallery = (1 + 1e-6 * rng.normal(size=(60, 64))).astype(np.float32)
     _, rows, _ = next(ranking.rank(gallery[:5], gallery, distance="cosine"))
     for i in range(5):
-        unit = gallery.astype(np.longdouble) / np.sqrt((gallery.astype(np.longdouble) ** 2).sum(1, keepdims=True))
+        unit = gallery.astype(np.longdouble) / np.sqrt(
+            (gallery.astype(np.longdouble) ** 2).sum(1, keepdims=True)
+        )
         d2 = ((unit - unit[i]) ** 2).sum(axis=1)
         assert rows[i].tolist() == np.argsort(d2, kind="stable").tolist()
 
@@ -123,7 +132,9 @@ def test_self_matches_are_found_by_id_and_dropped():
     own = ranking.self_rows(["c", "x", "a"], ["a", "b", "c"])
     assert own.tolist() == [2, -1, 0]
     # The third query's own row is not first: a duplicate came before it.
-    rows, scores = ranking.drop_self(np.array([[2, 0, 1], [1, 0, 2], [1, 0, 2]]), np.arange(9.0).reshape(3, 3), own)
+    rows, scores = ranking.drop_self(
+        np.array([[2, 0, 1], [1, 0, 2], [1, 0, 2]]), np.arange(9.0).reshape(3, 3), own
+    )
     assert rows.tolist() == [[0, 1], [1, 0], [1, 2]]
     assert scores.tolist() == [[1, 2], [3, 4], [6, 8]]
     with pytest.raises(DataError, match="more than once"):
@@ -134,7 +145,9 @@ def test_relevant_items_are_counted_without_the_query_itself():
     labels = np.array([0, 0, 2])
     assert ranking.count_relevant(np.array([0, 1, 2, 7]), labels).tolist() == [2, 0, 1, 0]
     assert ranking.count_relevant(labels, labels, np.array([0, 1, 2])).tolist() == [1, 1, 0]
-    assert ranking.relevance(np.array([[1, -1]]), np.array([2]), labels).tolist() == [[False, False]]
+    assert ranking.relevance(np.array([[1, -1]]), np.array([2]), labels).tolist() == [
+        [False, False]
+    ]
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -146,7 +159,10 @@ def test_full_average_precision_matches_the_definition(random_case, distance):
         queries, query_labels, gallery, labels, distance=distance, self_rows=own, max_bytes=1
     )
     for i, value in enumerate(ours):
-        gains = [labels[row] == query_labels[i] for row, _ in slow_list(queries[i], gallery, distance, own[i])]
+        gains = [
+            labels[row] == query_labels[i]
+            for row, _ in slow_list(queries[i], gallery, distance, own[i])
+        ]
         if sum(gains):
             assert value == pytest.approx(slow_ap(gains, sum(gains)), abs=1e-12)
             interpolated = [max(slow_prec(gains)[j:]) for j, g in enumerate(gains) if g]
@@ -163,9 +179,9 @@ def test_average_precision_denominators():
     relevant = np.array([[True, False, True, False]])
     total = np.array([10])
     for denominator, over in (("relevant", 10), ("min_k", 4), ("retrieved", 2)):
-        assert retrieval.average_precision(relevant, total, denominator=denominator)[0] == pytest.approx(
-            (1 + 2 / 3) / over
-        )
+        assert retrieval.average_precision(relevant, total, denominator=denominator)[
+            0
+        ] == pytest.approx((1 + 2 / 3) / over)
 
 
 def test_constant_descriptors_do_not_score():
@@ -233,7 +249,8 @@ def test_ndcg_ideals():
     assert retrieval.ndcg(relevant, total, n=2)[0] == pytest.approx(slow_ndcg(gains, 2, 2))
     # log2(r) in place of log2(r + 1), or 2^gain without the -1, give other values.
     assert retrieval.ndcg(relevant, total, n=5)[0] != pytest.approx(
-        sum(g / max(1, math.log2(r)) for r, g in enumerate(gains, 1)) / (1 + 1 + 1 / math.log2(3) + 1 / 2)
+        sum(g / max(1, math.log2(r)) for r, g in enumerate(gains, 1))
+        / (1 + 1 + 1 / math.log2(3) + 1 / 2)
     )
     with pytest.raises(ConfigError, match="search for more"):
         retrieval.ndcg(relevant, total, n=100)
@@ -254,7 +271,9 @@ def test_published_ndcg_scores_each_item_as_a_ranking_over_classes():
     ours = retrieval.ndcg_published_code(relevant, num_classes, n=6)[0]
     assert ours == pytest.approx(total / 6, abs=1e-12)
     assert retrieval.ndcg_published_code(relevant[:, ::-1], num_classes, n=6)[0] == ours
-    assert retrieval.ndcg_published_code(np.zeros((1, 6), bool), 40, n=6)[0] == pytest.approx(0.2587, abs=5e-5)
+    assert retrieval.ndcg_published_code(np.zeros((1, 6), bool), 40, n=6)[0] == pytest.approx(
+        0.2587, abs=5e-5
+    )
     with pytest.raises(ConfigError, match="at least 100 gallery items"):
         retrieval.ndcg_published_code(relevant, num_classes)
 
@@ -269,19 +288,33 @@ def test_tie_policies_against_every_order(seed):
 
     def expect(function, slow):
         values = [slow(order) for order in every]
-        for ties, wanted in (("average", np.mean(values)), ("pessimistic", min(values)), ("optimistic", max(values))):
+        for ties, wanted in (
+            ("average", np.mean(values)),
+            ("pessimistic", min(values)),
+            ("optimistic", max(values)),
+        ):
             assert function(scores=keys, ties=ties)[0] == pytest.approx(wanted, abs=1e-12), ties
         assert function()[0] == pytest.approx(slow(gains), abs=1e-12)
 
     expect(
-        lambda **kw: retrieval.average_precision(relevant, total, **kw), lambda order: slow_ap(order, sum(gains) + 1)
+        lambda **kw: retrieval.average_precision(relevant, total, **kw),
+        lambda order: slow_ap(order, sum(gains) + 1),
     )
     ideal = min(sum(gains) + 1, 5)
-    expect(lambda **kw: retrieval.ndcg(relevant, total, n=5, **kw), lambda order: slow_ndcg(order, ideal, 5))
+    expect(
+        lambda **kw: retrieval.ndcg(relevant, total, n=5, **kw),
+        lambda order: slow_ndcg(order, ideal, 5),
+    )
     expect(lambda **kw: retrieval.nn_accuracy(relevant, **kw), lambda order: float(order[0]))
     for k in (1, 3, 6):
-        expect(lambda k=k, **kw: retrieval.hit_rate_at_k(relevant, k, **kw), lambda order, k=k: float(any(order[:k])))
-        expect(lambda k=k, **kw: retrieval.precision_at_k(relevant, k, **kw), lambda order, k=k: sum(order[:k]) / k)
+        expect(
+            lambda k=k, **kw: retrieval.hit_rate_at_k(relevant, k, **kw),
+            lambda order, k=k: float(any(order[:k])),
+        )
+        expect(
+            lambda k=k, **kw: retrieval.precision_at_k(relevant, k, **kw),
+            lambda order, k=k: sum(order[:k]) / k,
+        )
 
 
 def test_tie_policies_need_scores():

@@ -55,13 +55,19 @@ def literal(places, num):
 @pytest.mark.parametrize("num", [5, 31, 32, 33, 90])
 def test_every_measure_follows_its_definition(num):
     rng = np.random.default_rng(num)
-    lists = [sorted(rng.choice(num, rng.integers(1, num + 1), replace=False) + 1) for _ in range(30)]
+    lists = [
+        sorted(rng.choice(num, rng.integers(1, num + 1), replace=False) + 1) for _ in range(30)
+    ]
     relevant = np.concatenate([ranked(places, num) for places in lists])
     found = shrec.scores(relevant)
-    assert tuple(found) == shrec.NAMES and all(value.dtype == np.float64 for value in found.values())
+    assert tuple(found) == shrec.NAMES and all(
+        value.dtype == np.float64 for value in found.values()
+    )
     for row, places in enumerate(lists):
         expected = literal(places, num)
-        np.testing.assert_allclose([found[n][row] for n in shrec.NAMES], [expected[n] for n in shrec.NAMES], atol=1e-12)
+        np.testing.assert_allclose(
+            [found[n][row] for n in shrec.NAMES], [expected[n] for n in shrec.NAMES], atol=1e-12
+        )
 
 
 def test_tiers_are_c_and_2c_long_not_c_minus_1():
@@ -84,7 +90,9 @@ def test_the_four_measures_called_e():
     assert one("F2C", places, 40) == pytest.approx(2 * 2 / (6 + 3))
     assert one("E", places, 40) == pytest.approx(1 - 4 / 9)
     nothing = [35, 36, 37]
-    assert one("E32", nothing, 40) == one("F2C", nothing, 40) == 0.0 and one("E", nothing, 40) == 1.0
+    assert (
+        one("E32", nothing, 40) == one("F2C", nothing, 40) == 0.0 and one("E", nothing, 40) == 1.0
+    )
 
 
 def test_gain_is_discounted_from_the_third_rank_on():
@@ -134,7 +142,9 @@ def test_ties_by_gallery_row_or_by_policy():
     assert shrec.scores(relevant, distances=distances)["MRR"] == 0.5
     worst = shrec.scores(relevant, distances=distances, ties="pessimistic")
     best = shrec.scores(relevant, distances=distances, ties="optimistic")
-    assert worst["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2) and best["mAP"] == pytest.approx((1 + 2 / 3) / 2)
+    assert worst["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2) and best["mAP"] == pytest.approx(
+        (1 + 2 / 3) / 2
+    )
     point = {"distances": distances, "ties": "optimistic"}
     assert shrec.precision_at_recall(relevant, **point)[0, -1] == pytest.approx(2 / 3)
     with pytest.raises(ConfigError, match="ties='average'"):
@@ -148,7 +158,10 @@ def test_a_query_with_nothing_relevant_is_wrong_or_undefined():
     assert found["NN"].tolist() == found["MRR"].tolist() == [1.0, 0.0]
     for name in set(shrec.NAMES) - {"NN", "MRR"}:
         assert np.isnan(found[name][1]), name
-    assert mean_over_queries(found["FT"]) == 1.0 and mean_over_queries(found["FT"], empty="zero") == 0.5
+    assert (
+        mean_over_queries(found["FT"]) == 1.0
+        and mean_over_queries(found["FT"], empty="zero") == 0.5
+    )
     assert np.isnan(shrec.precision_at_recall(np.zeros((2, 4), bool))).all()
     assert shrec.scores(np.zeros((0, 4), bool))["mAP"].shape == (0,)
 

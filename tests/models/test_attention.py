@@ -30,7 +30,9 @@ def value_and_gradient(function, qkv, grad):
     return both(qkv, grad)
 
 
-@pytest.mark.parametrize(("shape", "heads", "devices"), [((3, 7, 24), 2, 1), ((4, 5, 18), 3, 2), ((2, 1, 12), 1, 1)])
+@pytest.mark.parametrize(
+    ("shape", "heads", "devices"), [((3, 7, 24), 2, 1), ((4, 5, 18), 3, 2), ((2, 1, 12), 1, 1)]
+)
 def test_value_and_gradient(shape, heads, devices, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     qkv = 2 * jax.random.normal(jax.random.key(0), shape)
@@ -44,7 +46,9 @@ def test_value_and_gradient(shape, heads, devices, monkeypatch):
 def test_in_turn_equals_at_once():
     qkv = attention._by_head(jax.random.normal(jax.random.key(0), (4, 6, 24)), 3, 2)
     for one, other in zip(
-        attention._in_turn(attention._head, (qkv,)), attention._at_once(attention._head, (qkv,)), strict=True
+        attention._in_turn(attention._head, (qkv,)),
+        attention._at_once(attention._head, (qkv,)),
+        strict=True,
     ):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -54,7 +58,9 @@ def test_scores_far_beyond_the_range_of_exp():
     qkv = 100 * jax.random.normal(jax.random.key(0), (1, 6, 12))
     grad = jnp.ones((1, 6, 4))
     expected = value_and_gradient(lambda x: literal(x, 1), qkv, grad)
-    for got, want in zip(value_and_gradient(lambda x: self_attention(x, 1), qkv, grad), expected, strict=True):
+    for got, want in zip(
+        value_and_gradient(lambda x: self_attention(x, 1), qkv, grad), expected, strict=True
+    ):
         assert np.isfinite(got).all()
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 

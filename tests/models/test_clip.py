@@ -10,8 +10,22 @@ import pytest
 from jax3dret.core.types import ConfigError
 from jax3dret.models.clip import TextTower, VisionTower, prompt_ensemble
 
-VISION = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 2, "num_heads": 2, "embedding_dim": 3}
-TEXT = {"vocab_size": 20, "context_length": 6, "width": 8, "depth": 2, "num_heads": 2, "embedding_dim": 3}
+VISION = {
+    "image_size": 8,
+    "patch_size": 4,
+    "width": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "embedding_dim": 3,
+}
+TEXT = {
+    "vocab_size": 20,
+    "context_length": 6,
+    "width": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "embedding_dim": 3,
+}
 
 
 def randomised(model, *args, embedding=0.3):
@@ -28,7 +42,9 @@ def randomised(model, *args, embedding=0.3):
 
 
 def norm(x, p, eps):
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * p["scale"] + p["bias"]
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * p[
+        "scale"
+    ] + p["bias"]
 
 
 def activate(x, name):
@@ -40,7 +56,9 @@ def activate(x, name):
 def block(x, p, heads, activation, eps, causal):
     """One image or caption [T, D], head by head and token by token."""
     size = x.shape[1] // heads
-    q, k, v = np.split(norm(x, p["norm1"], eps) @ p["attn"]["qkv"]["kernel"] + p["attn"]["qkv"]["bias"], 3, axis=1)
+    q, k, v = np.split(
+        norm(x, p["norm1"], eps) @ p["attn"]["qkv"]["kernel"] + p["attn"]["qkv"]["bias"], 3, axis=1
+    )
     mixed = np.zeros_like(x)
     for h in range(heads):
         part = slice(h * size, (h + 1) * size)
@@ -58,7 +76,9 @@ def vision(image, p, norm_pre, activation, eps):
     rows = [p["class_embedding"]]
     for i in range(0, 8, 4):
         for j in range(0, 8, 4):
-            patch = np.einsum("hwc,hwcd->d", image[i : i + 4, j : j + 4], p["patch_embed"]["kernel"])
+            patch = np.einsum(
+                "hwc,hwcd->d", image[i : i + 4, j : j + 4], p["patch_embed"]["kernel"]
+            )
             rows.append(patch + p["patch_embed"].get("bias", 0))
     x = np.stack(rows) + p["position_embedding"]
     x = norm(x, p["norm_pre"], eps) if norm_pre else x
@@ -70,10 +90,14 @@ def vision(image, p, norm_pre, activation, eps):
 @pytest.mark.parametrize(
     ("style", "formula", "wrong"),
     [
-        ("clip", (True, "quick_gelu", 1e-5), [(False, "quick_gelu", 1e-5), (True, "gelu", 1e-5), (True, "quick_gelu", 1e-6)]),
+        (
+            "clip",
+            (True, "quick_gelu", 1e-5),
+            [(False, "quick_gelu", 1e-5), (True, "gelu", 1e-5), (True, "quick_gelu", 1e-6)],
+        ),
         ("slip", (False, "gelu", 1e-6), [(False, "quick_gelu", 1e-6), (False, "gelu", 1e-5)]),
     ],
-)  # fmt: skip
+)
 def test_vision_tower(style, formula, wrong):
     model = VisionTower(**VISION, style=style)
     # Small tokens: the eps of the first norm counts.
@@ -89,7 +113,9 @@ def test_vision_tower(style, formula, wrong):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
     params.setdefault("norm_pre", {"scale": 1.0, "bias": 0.0})
     for other in wrong:
-        assert np.abs(vision(images[0].astype(np.float64), params, *other) - expected[0]).max() > 2e-3, other
+        assert (
+            np.abs(vision(images[0].astype(np.float64), params, *other) - expected[0]).max() > 2e-3
+        ), other
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +148,11 @@ def test_nothing_after_the_end_counts(text):
 
 def test_unknown_token_is_nan_in_its_row_alone(text):
     apply, variables = text
-    out = np.asarray(apply(variables, np.array([[18, 3, 20, 4, 0, 0], [18, -1, 19, 0, 0, 0], [18, 3, 19, 0, 0, 0]])))
+    out = np.asarray(
+        apply(
+            variables, np.array([[18, 3, 20, 4, 0, 0], [18, -1, 19, 0, 0, 0], [18, 3, 19, 0, 0, 0]])
+        )
+    )
     assert np.isnan(out[:2]).all() and np.isfinite(out[2]).all()
 
 
@@ -150,7 +180,9 @@ def test_sizes_of_the_published_weights():
 
 
 def test_bfloat16_gives_float32_embeddings():
-    one, other = (VisionTower(**{**VISION, "depth": 1}, dtype=dtype) for dtype in ("bfloat16", "float32"))
+    one, other = (
+        VisionTower(**{**VISION, "depth": 1}, dtype=dtype) for dtype in ("bfloat16", "float32")
+    )
     images = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
     variables = randomised(one, images)
     narrow, wide = jax.jit(lambda v, x: (one.apply(v, x), other.apply(v, x)))(variables, images)
@@ -161,7 +193,9 @@ def test_bfloat16_gives_float32_embeddings():
 def test_prompt_ensemble():
     rows = np.array([[3.0, 0, 0], [0, 0.5, 0]], np.float32)
     # Normalised first: the longer one does not outweigh the other.
-    np.testing.assert_allclose(prompt_ensemble(rows), [math.sqrt(0.5), math.sqrt(0.5), 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        prompt_ensemble(rows), [math.sqrt(0.5), math.sqrt(0.5), 0], rtol=1e-6
+    )
     np.testing.assert_allclose(prompt_ensemble(rows[None]), prompt_ensemble(rows)[None])
 
 
@@ -170,8 +204,16 @@ def test_prompt_ensemble():
     [
         (VisionTower(**VISION, style="timm"), (1, 8, 8, 3), "'timm'; one of clip, slip"),
         (VisionTower(**VISION), (1, 8, 12, 3), r"\[B, 8, 8, 3\] would be right"),
-        (VisionTower(**{**VISION, "image_size": 10}), (1, 10, 10, 3), "not a multiple of patch_size 4"),
-        (VisionTower(**{**VISION, "num_heads": 0}), (1, 8, 8, 3), "num_heads must be given for width 8"),
+        (
+            VisionTower(**{**VISION, "image_size": 10}),
+            (1, 10, 10, 3),
+            "not a multiple of patch_size 4",
+        ),
+        (
+            VisionTower(**{**VISION, "num_heads": 0}),
+            (1, 8, 8, 3),
+            "num_heads must be given for width 8",
+        ),
         (TextTower(**TEXT), (1, 7), r"\[B, 6\] would be right"),
     ],
 )

@@ -17,13 +17,21 @@ def convolve(x, kernel, stride, padding, depthwise):
     for i in range(rows):
         for j in range(columns):
             window = x[:, i * stride : i * stride + size, j * stride : j * stride + size]
-            y[:, i, j] = np.einsum("bhwc,hwc->bc" if depthwise else "bhwc,hwcd->bd", window, kernel[:, :, 0] if depthwise else kernel)  # fmt: skip
+            y[:, i, j] = np.einsum(
+                "bhwc,hwc->bc" if depthwise else "bhwc,hwcd->bd",
+                window,
+                kernel[:, :, 0] if depthwise else kernel,
+            )
     return y
 
 
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "depthwise"),
-    [(3, 2, ((0, 1), (1, 1)), False), (3, 2, ((0, 1), (0, 1)), True), (3, 1, ((1, 1), (1, 1)), True)],
+    [
+        (3, 2, ((0, 1), (1, 1)), False),
+        (3, 2, ((0, 1), (0, 1)), True),
+        (3, 1, ((1, 1), (1, 1)), True),
+    ],
 )
 def test_convolution(size, stride, padding, depthwise):
     rng = np.random.default_rng(0)
@@ -33,7 +41,9 @@ def test_convolution(size, stride, padding, depthwise):
     kernel = rng.normal(size=(size, size, 1 if depthwise else 4, features)).astype(np.float32)
     bias = np.arange(features, dtype=np.float32)
     found = jax.jit(layer.apply)({"params": {"kernel": kernel, "bias": bias}}, x)
-    np.testing.assert_allclose(found, convolve(x, kernel, stride, padding, depthwise) + bias, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        found, convolve(x, kernel, stride, padding, depthwise) + bias, rtol=0, atol=1e-5
+    )
 
 
 def test_one_number_pads_every_side():
@@ -45,7 +55,9 @@ def test_one_number_pads_every_side():
 
 def test_max_pool_and_its_gradient():
     # All negative: zero padding would win.
-    x = -1 - np.random.default_rng(0).permutation(2 * 5 * 6 * 3).reshape(2, 5, 6, 3).astype(np.float32)
+    x = -1 - np.random.default_rng(0).permutation(2 * 5 * 6 * 3).reshape(2, 5, 6, 3).astype(
+        np.float32
+    )
     grad = np.random.default_rng(1).normal(size=(2, 3, 3, 3)).astype(np.float32)
 
     @jax.jit

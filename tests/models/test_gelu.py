@@ -26,7 +26,9 @@ def test_gradient():
 
 def test_extremes():
     slope = jax.grad(gelu)
-    assert float(gelu(jnp.float32(1e30))) == np.float32(1e30) and float(gelu(jnp.float32(-1e30))) == 0
+    assert (
+        float(gelu(jnp.float32(1e30))) == np.float32(1e30) and float(gelu(jnp.float32(-1e30))) == 0
+    )
     assert float(slope(jnp.float32(1e30))) == 1 and float(slope(jnp.float32(-1e30))) == 0
     assert np.isnan(gelu(jnp.float32(jnp.nan))) and np.isnan(slope(jnp.float32(jnp.nan)))
 

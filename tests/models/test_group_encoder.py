@@ -20,7 +20,11 @@ def literal(variables, groups, train):
         return x @ params[name]["kernel"] + params[name]["bias"]
 
     def norm(name, x):
-        mean, var = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if train else (stats[name]["mean"], stats[name]["var"])
+        mean, var = (
+            (x.mean((0, 1, 2)), x.var((0, 1, 2)))
+            if train
+            else (stats[name]["mean"], stats[name]["var"])
+        )
         seen.append((mean, var))
         return (x - mean) / jnp.sqrt(var + 1e-5) * params[name]["scale"] + params[name]["bias"]
 
@@ -39,7 +43,10 @@ def setting(request, monkeypatch):
     leaves, tree = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     # No value is at its start, so that a term left out shows.
-    moved = [leaf + 0.2 * jax.random.uniform(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    moved = [
+        leaf + 0.2 * jax.random.uniform(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
     assert len(group_encoder._slice(groups)) == request.param
     return encoder, jax.tree.unflatten(tree, moved), groups
 
@@ -59,23 +66,36 @@ def test_training(setting):
     weight = jax.random.normal(jax.random.key(3), (2, 6, FEATURES))
 
     def ours(params, groups):
-        tokens, state = encoder.apply({**variables, "params": params}, groups, True, mutable=["batch_stats"])
+        tokens, state = encoder.apply(
+            {**variables, "params": params}, groups, True, mutable=["batch_stats"]
+        )
         return (tokens * weight).sum(), (tokens, state["batch_stats"])
 
     def theirs(params, groups):
         tokens, seen = literal({**variables, "params": params}, groups, True)
         return (tokens * weight).sum(), (tokens, seen)
 
-    grads, (tokens, state) = jax.jit(jax.grad(ours, (0, 1), has_aux=True))(variables["params"], groups)
-    expected, (expected_tokens, seen) = jax.jit(jax.grad(theirs, (0, 1), has_aux=True))(variables["params"], groups)
+    grads, (tokens, state) = jax.jit(jax.grad(ours, (0, 1), has_aux=True))(
+        variables["params"], groups
+    )
+    expected, (expected_tokens, seen) = jax.jit(jax.grad(theirs, (0, 1), has_aux=True))(
+        variables["params"], groups
+    )
     np.testing.assert_allclose(tokens, expected_tokens, rtol=1e-4, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), grads, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), grads, expected
+    )
     rows = groups.size // 3
     for name, (mean, var) in zip(("norm1", "norm2"), seen, strict=True):
         before = variables["batch_stats"][name]
-        np.testing.assert_allclose(state[name]["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(
-            state[name]["var"], 0.9 * before["var"] + 0.1 * var * rows / (rows - 1), rtol=1e-4, atol=1e-6
+            state[name]["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            state[name]["var"],
+            0.9 * before["var"] + 0.1 * var * rows / (rows - 1),
+            rtol=1e-4,
+            atol=1e-6,
         )
 
 
@@ -84,7 +104,9 @@ def test_all_points_equal(setting):
     still = jnp.zeros_like(groups)
 
     def loss(params):
-        tokens, _ = encoder.apply({**variables, "params": params}, still, True, mutable=["batch_stats"])
+        tokens, _ = encoder.apply(
+            {**variables, "params": params}, still, True, mutable=["batch_stats"]
+        )
         return jnp.square(tokens).sum(), tokens
 
     grads, tokens = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])

@@ -14,16 +14,22 @@ RNG = np.random.default_rng(0)
 
 def normalised(x, state_dict, name, train):
     mean, var = (
-        (x.mean(0), x.var(0)) if train else (state_dict[f"{name}.running_mean"], state_dict[f"{name}.running_var"])
+        (x.mean(0), x.var(0))
+        if train
+        else (state_dict[f"{name}.running_mean"], state_dict[f"{name}.running_var"])
     )
-    return (x - mean) / np.sqrt(var + 1e-5) * state_dict[f"{name}.weight"] + state_dict[f"{name}.bias"]
+    return (x - mean) / np.sqrt(var + 1e-5) * state_dict[f"{name}.weight"] + state_dict[
+        f"{name}.bias"
+    ]
 
 
 def random_state(linear, norm, widths, last_bias=True):
     state = {}
     count = len(widths) - 1
     for i in range(count):
-        state[f"{linear(i)}.weight"] = RNG.normal(size=(widths[i + 1], widths[i])) / np.sqrt(widths[i])
+        state[f"{linear(i)}.weight"] = RNG.normal(size=(widths[i + 1], widths[i])) / np.sqrt(
+            widths[i]
+        )
         if last_bias or i < count - 1:
             state[f"{linear(i)}.bias"] = RNG.normal(size=widths[i + 1])
         if i < count - 1:
@@ -46,10 +52,18 @@ def test_head_is_linear_norm_relu(hidden, train):
     got, _ = head.apply(variables, x, train=train, mutable=["batch_stats"])
     for i in range(len(hidden)):
         x = np.maximum(
-            normalised(x @ state[f"linear{i}.weight"].T + state[f"linear{i}.bias"], state, f"norm{i}", train), 0
+            normalised(
+                x @ state[f"linear{i}.weight"].T + state[f"linear{i}.bias"],
+                state,
+                f"norm{i}",
+                train,
+            ),
+            0,
         )
     last = f"linear{len(hidden)}"
-    np.testing.assert_allclose(got, x @ state[f"{last}.weight"].T + state[f"{last}.bias"], atol=1e-4)
+    np.testing.assert_allclose(
+        got, x @ state[f"{last}.weight"].T + state[f"{last}.bias"], atol=1e-4
+    )
     back = heads.to_torch(variables, "head.")
     assert set(back) == {key for key in prefixed if not key.endswith("num_batches_tracked")}
     for key, value in back.items():
@@ -64,7 +78,10 @@ def test_released_and_paper_sizes():
         return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
     assert count(ClassificationHead(40)) == 768 * 768 + 3 * 768 + 768 * 40 + 40
-    assert count(ClassificationHead(40, (512, 256), 0.2)) == 769 * 512 + 2 * 512 + 513 * 256 + 2 * 256 + 257 * 40
+    assert (
+        count(ClassificationHead(40, (512, 256), 0.2))
+        == 769 * 512 + 2 * 512 + 513 * 256 + 2 * 256 + 257 * 40
+    )
     assert count(ClassificationHead(40, ())) == 769 * 40
     assert count(VicregProjector()) == 769 * 1024 + 2 * 1024 + 1025 * 1024 + 2 * 1024 + 1024 * 1024
 
@@ -75,7 +92,9 @@ def test_dropout_acts_in_training_alone_and_follows_its_key():
     variables = head.init(jax.random.key(0), x)
 
     def train(key):
-        return head.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(key)})[0]
+        return head.apply(
+            variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(key)}
+        )[0]
 
     np.testing.assert_array_equal(train(1), train(1))
     assert not np.array_equal(train(1), train(2))
@@ -91,7 +110,9 @@ def test_projector_ends_in_a_layer_without_bias(train):
     x = RNG.normal(size=(9, 6)).astype(np.float32)
     got, _ = VicregProjector(widths[1:]).apply(variables, x, train=train, mutable=["batch_stats"])
     for i in (0, 3):
-        x = np.maximum(normalised(x @ state[f"{i}.weight"].T + state[f"{i}.bias"], state, f"{i + 1}", train), 0)
+        x = np.maximum(
+            normalised(x @ state[f"{i}.weight"].T + state[f"{i}.bias"], state, f"{i + 1}", train), 0
+        )
     np.testing.assert_allclose(got, x @ state["6.weight"].T, atol=1e-4)
     for key, value in heads.projector_to_torch(variables).items():
         np.testing.assert_array_equal(value, state[key])
@@ -122,7 +143,11 @@ def test_errors():
     variables = head.init(jax.random.key(0), jnp.ones((2, 6)))
     with pytest.raises(ConfigError, match="single row"):
         head.apply(
-            variables, jnp.ones((1, 6)), train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
+            variables,
+            jnp.ones((1, 6)),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
         )
     assert head.apply(variables, jnp.ones((1, 6))).shape == (1, 3)
     with pytest.raises(ConfigError, match=r"dropout is 1\.0"):
@@ -133,4 +158,6 @@ def test_errors():
         heads.from_torch({"other.weight": np.zeros((2, 2))}, "head.")
     state = random_state("linear{}".format, "norm{}".format, (6, 4, 3))
     with pytest.raises(DataError, match=r"norm0\.running_var is missing.*extra has no place"):
-        heads.from_torch({**{k: v for k, v in state.items() if k != "norm0.running_var"}, "extra": np.zeros(1)})
+        heads.from_torch(
+            {**{k: v for k, v in state.items() if k != "norm0.running_var"}, "extra": np.zeros(1)}
+        )

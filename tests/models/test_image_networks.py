@@ -22,7 +22,9 @@ KEY = jax.random.key(0)
 
 def zeros(model, *args):
     """Variables of the model's shapes, all zero, as arrays that can be written to."""
-    return jax.tree.map(lambda s: np.zeros(s.shape, np.float32), jax.eval_shape(lambda: model.init(KEY, *args)))
+    return jax.tree.map(
+        lambda s: np.zeros(s.shape, np.float32), jax.eval_shape(lambda: model.init(KEY, *args))
+    )
 
 
 def drawn(model, *args):
@@ -30,7 +32,11 @@ def drawn(model, *args):
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
-        return leaf + 1 if path[-1].key == "var" else rng.normal(0.05, 0.3, leaf.shape).astype(np.float32)
+        return (
+            leaf + 1
+            if path[-1].key == "var"
+            else rng.normal(0.05, 0.3, leaf.shape).astype(np.float32)
+        )
 
     return jax.tree_util.tree_map_with_path(draw, zeros(model, *args))
 
@@ -39,9 +45,15 @@ def test_resnet_sizes():
     def run(image, **fields):
         model = ResNet(**fields)
         variables = jax.eval_shape(model.init, KEY, image)
-        out, state = jax.eval_shape(lambda v, x: model.apply(v, x, mutable=["intermediates"]), variables, image)
+        out, state = jax.eval_shape(
+            lambda v, x: model.apply(v, x, mutable=["intermediates"]), variables, image
+        )
         params = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-        return out.shape, {name: value[0].shape[1:] for name, value in state["intermediates"].items()}, params
+        return (
+            out.shape,
+            {name: value[0].shape[1:] for name, value in state["intermediates"].items()},
+            params,
+        )
 
     out, maps, params = run(jnp.zeros((2, 224, 224, 3)), num_classes=1000)
     assert (out, params) == ((2, 1000), 11_689_512)
@@ -77,7 +89,9 @@ def test_frozen_and_trained_resnet():
 
     @jax.jit
     def run(variables, x):
-        return model.apply(variables, x), model.apply(variables, x, train=True, mutable=["batch_stats"])
+        return model.apply(variables, x), model.apply(
+            variables, x, train=True, mutable=["batch_stats"]
+        )
 
     plain, (_, updated) = run(variables, np.asarray(normalise(images, IMAGENET)))
     tower = frozen(model, variables, IMAGENET)
@@ -134,9 +148,13 @@ def test_mobilenet_block(side, stride):
 
     def conv(x, layer, stride=1, groups=1):
         return layer["bias"] + lax.conv_general_dilated(
-            x, layer["kernel"], (stride, stride), "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups,
-        )  # fmt: skip
+            x,
+            layer["kernel"],
+            (stride, stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
 
     @jax.jit
     def both(variables, x):
@@ -164,7 +182,11 @@ def test_mobilenet_sizes():
 @pytest.mark.real
 def test_mobilenet_of_the_real_weights():
     root = os.environ.get("JAX3DRET_REAL_DATA")
-    found = sorted(pathlib.Path(root).rglob("mobilenetv2_1.0_224_imagenet_backbone_int8.npz")) if root else []
+    found = (
+        sorted(pathlib.Path(root).rglob("mobilenetv2_1.0_224_imagenet_backbone_int8.npz"))
+        if root
+        else []
+    )
     if not found:
         pytest.skip("JAX3DRET_REAL_DATA holds no MobileNetV2")
     with np.load(found[0]) as file:
@@ -173,7 +195,9 @@ def test_mobilenet_of_the_real_weights():
     disc = np.where((rows - 48) ** 2 + (columns - 48) ** 2 < 900, 40, 255)
     stripes = np.where(columns // 8 % 2, 0, 255)
     images = np.stack([disc, np.roll(disc, 8, 1), stripes, np.roll(stripes, 8, 1)]).astype(np.uint8)
-    features = np.asarray(frozen(MobileNetV2(), variables, MOBILENET)(np.repeat(images[..., None], 3, -1)))
+    features = np.asarray(
+        frozen(MobileNetV2(), variables, MOBILENET)(np.repeat(images[..., None], 3, -1))
+    )
     assert np.isfinite(features).all() and (features >= 0).all() and (features <= 6).all()
     assert 0.02 < (features > 0).mean() < 0.98
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

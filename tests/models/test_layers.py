@@ -14,10 +14,14 @@ def test_dense_value_and_initial_range():
     variables = layer.init(jax.random.key(0), jnp.zeros((1, 16)))
     for value in variables["params"].values():
         assert value.dtype == jnp.float32
-        assert 0.24 < np.abs(value).max() <= 0.25  # 1 / sqrt(16), not sqrt(6 / 16) and not sqrt(1 / 2000)
+        assert (
+            0.24 < np.abs(value).max() <= 0.25
+        )  # 1 / sqrt(16), not sqrt(6 / 16) and not sqrt(1 / 2000)
         np.testing.assert_allclose(value.std(), 0.25 / np.sqrt(3), rtol=0.05)
     x = jax.random.normal(jax.random.key(1), (3, 5, 16))
-    expected = np.einsum("abi,io->abo", x, variables["params"]["kernel"]) + variables["params"]["bias"]
+    expected = (
+        np.einsum("abi,io->abo", x, variables["params"]["kernel"]) + variables["params"]["bias"]
+    )
     np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -49,7 +53,9 @@ def test_batch_norm_evaluation_uses_the_running_statistics():
         "params": {"scale": jnp.ones(2), "bias": jnp.zeros(2)},
         "batch_stats": {"mean": jnp.ones(2), "var": jnp.full(2, 4.0)},
     }
-    np.testing.assert_allclose(layer.apply(variables, jnp.full((1, 2), 3.0)), 2 / np.sqrt(4 + 1e-5), rtol=1e-6)
+    np.testing.assert_allclose(
+        layer.apply(variables, jnp.full((1, 2), 3.0)), 2 / np.sqrt(4 + 1e-5), rtol=1e-6
+    )
 
 
 def test_batch_norm_far_from_zero():
@@ -74,7 +80,9 @@ def test_layer_norm():
     layer = LayerNorm()
     wide = x.astype(np.float64)
     expected = (wide - wide.mean(-1, keepdims=True)) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(layer.apply(layer.init(jax.random.key(0), x), x), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        layer.apply(layer.init(jax.random.key(0), x), x), expected, atol=1e-4
+    )
 
 
 def test_drop_path_is_per_sample_and_rescaled():
@@ -100,7 +108,9 @@ def test_block_is_pre_norm():
 def test_block_of_a_hidden_width_that_is_no_multiple():
     # 64 / 24 is not exact, the product with 24 is not to fall below 64.
     block = Block(num_heads=2, mlp_ratio=64 / 24)
-    params = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), jnp.zeros((1, 3, 24)))["params"]
+    params = jax.eval_shape(
+        lambda x: block.init(jax.random.key(0), x, False), jnp.zeros((1, 3, 24))
+    )["params"]
     assert params["mlp"]["fc1"]["kernel"].shape == (24, 64)
 
 

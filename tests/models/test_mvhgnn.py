@@ -83,7 +83,8 @@ def literal(
     chosen: assignments where the selector is not the prototypes'. sphere=True: positions back on the sphere, a mistake.
     """
     params, stats = (
-        jax.tree.map(lambda v: np.asarray(v, np.float64), variables.get(n)) for n in ("params", "batch_stats")
+        jax.tree.map(lambda v: np.asarray(v, np.float64), variables.get(n))
+        for n in ("params", "batch_stats")
     )
     x, p = np.asarray(features, np.float64), np.asarray(positions, np.float64)
     pooled, assignments = [], []
@@ -93,7 +94,9 @@ def literal(
             layer, running = params[f"local{level}"], stats[f"local{level}"]["norm"]
             rows = []
             for i in range(count):
-                near = sorted(range(count), key=lambda j: ((p[i] - p[j]) ** 2).sum() if j != i else -1)[:k]
+                near = sorted(
+                    range(count), key=lambda j: ((p[i] - p[j]) ** 2).sum() if j != i else -1
+                )[:k]
                 near = near if loop == "member" else near[1:]
                 weight = softmax(np.array([x[i] @ x[j] / np.sqrt(WIDTH) for j in near]))
                 y = sum(w * x[j] for w, j in zip(weight, near, strict=True))
@@ -105,15 +108,20 @@ def literal(
         last = level == levels
         if attention and (not last or (last_global and pool == "global")):
             layer = params[f"global{level}"]
-            q, key, v = (np.array([f @ layer[n]["kernel"] for f in x]) for n in ("query", "key", "value"))
-            x = x + np.array([softmax(np.array([a @ b for b in key]) / np.sqrt(WIDTH // 2)) @ v for a in q])
+            q, key, v = (
+                np.array([f @ layer[n]["kernel"] for f in x]) for n in ("query", "key", "value")
+            )
+            x = x + np.array(
+                [softmax(np.array([a @ b for b in key]) / np.sqrt(WIDTH // 2)) @ v for a in q]
+            )
         pooled.append((x if pool == "global" else convolved).max(0))
         if last or selector == "none":
             continue
         if selector == "prototypes":
             layer = params[f"selector{level}"]
             scores = [
-                leaky(f @ layer["hidden"]["kernel"] + layer["hidden"]["bias"], slope) @ layer["score"]["kernel"]
+                leaky(f @ layer["hidden"]["kernel"] + layer["hidden"]["bias"], slope)
+                @ layer["score"]["kernel"]
                 + layer["score"]["bias"]
                 for f in x
             ]
@@ -131,8 +139,12 @@ def literal(
 def test_the_size_of_the_paper():
     model = MVHGNN()
     assert model.embedding_dim == 512
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 12, 512)), jnp.zeros((12, 3)))["params"]
-    count = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()}
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0), jnp.zeros((2, 12, 512)), jnp.zeros((12, 3))
+    )["params"]
+    count = {
+        name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
+    }
     expected = {"head0": 786_944, "head1": 262_656}
     for level in (1, 2, 3):
         expected |= {f"local{level}": 262_144 + 1_024, f"global{level}": 524_288}
@@ -146,7 +158,10 @@ def test_equals_the_literal_forward_pass():
     variables, _ = built()
     found = outputs(features, positions)
     assert found.descriptor.shape == (BATCH, 5) and found.descriptor.dtype == jnp.float32
-    assert [a.shape for a in found.assignments] == [(BATCH, 4, VIEWS), (BATCH, 2, 4)] and found.selector_scores == ()
+    assert [a.shape for a in found.assignments] == [
+        (BATCH, 4, VIEWS),
+        (BATCH, 2, 4),
+    ] and found.selector_scores == ()
     for item in range(BATCH):
         descriptor, assignments = literal(variables, features[item], positions)
         np.testing.assert_allclose(found.descriptor[item], descriptor, rtol=1e-4, atol=1e-4)
@@ -156,7 +171,9 @@ def test_equals_the_literal_forward_pass():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"k": 4}, {"pool": "local"}, {"slope": 0.01}, {"last_global": False}, {"sphere": True}], ids=str
+    "wrong",
+    [{"k": 4}, {"pool": "local"}, {"slope": 0.01}, {"last_global": False}, {"sphere": True}],
+    ids=str,
 )
 def test_the_likely_wrong_versions_give_something_else(wrong):
     features, positions = inputs()
@@ -197,7 +214,11 @@ def test_random_order_and_random_selector():
     found = run(variables, features, positions)
     (assignment,) = map(np.asarray, found.assignments)
     assert assignment.shape == (BATCH, 4, VIEWS)
-    assert (assignment.sum(-1) == 1).all() and (assignment.max(-1) == 1).all() and (assignment.sum(1) <= 1).all()
+    assert (
+        (assignment.sum(-1) == 1).all()
+        and (assignment.max(-1) == 1).all()
+        and (assignment.sum(1) <= 1).all()
+    )
     assert len(np.unique(assignment.sum(1), axis=0)) > 1
     # The scores are those of the views as they were given.
     np.testing.assert_array_equal(found.view_scores, assignment.sum(1))
@@ -224,7 +245,9 @@ def test_farthest_cameras():
     chosen = np.eye(VIEWS)[picks]
     for item in range(BATCH):
         np.testing.assert_array_equal(found.assignments[0][item], chosen)
-        expected, _ = literal(variables, features[item], positions, levels=2, selector="fps", chosen=[chosen])
+        expected, _ = literal(
+            variables, features[item], positions, levels=2, selector="fps", chosen=[chosen]
+        )
         np.testing.assert_allclose(found.descriptor[item], expected, rtol=1e-4, atol=1e-4)
     # A view that is not finite shows, although it is not among the chosen ones.
     bad = features.copy()
@@ -246,7 +269,10 @@ def test_the_parts_of_view_gcn():
     for level in (1, 2):
         square = ((p[:, :, None] - p[:, None]) ** 2).sum(-1) - np.eye(p.shape[1])
         near = np.argsort(square, axis=-1, kind="stable")[..., :3]
-        part = {n: {"params": params[f"{n}{level}"], "batch_stats": stats[f"{n}{level}"]} for n in ("local", "global")}
+        part = {
+            n: {"params": params[f"{n}{level}"], "batch_stats": stats[f"{n}{level}"]}
+            for n in ("local", "global")
+        }
         x = compiled(LocalGCN(WIDTH).apply)(part["local"], x, p, near)
         x = np.asarray(compiled(NonLocalMP().apply)(part["global"], x))
         pooled.append(x.max(1))
@@ -263,14 +289,26 @@ def test_pooling_baselines_have_the_same_head_and_no_graph():
         model = MVHGNN(**SIZES, aggregator=aggregator, width=8)
         variables = jax.eval_shape(model.init, jax.random.key(0), features, positions)
         own = set() if aggregator == "mean" else {aggregator}
-        assert set(variables["params"]) == {"project", "head0", "head1", *own} and "batch_stats" not in variables
-        out = jax.eval_shape(functools.partial(model.apply, method="outputs"), variables, features, positions)
-        assert out.descriptor.shape == (BATCH, 5) and out.view_scores.shape == (BATCH, VIEWS) and not out.assignments
+        assert (
+            set(variables["params"]) == {"project", "head0", "head1", *own}
+            and "batch_stats" not in variables
+        )
+        out = jax.eval_shape(
+            functools.partial(model.apply, method="outputs"), variables, features, positions
+        )
+        assert (
+            out.descriptor.shape == (BATCH, 5)
+            and out.view_scores.shape == (BATCH, VIEWS)
+            and not out.assignments
+        )
     variables, run = built(aggregator="mean", width=8)
     found = run(variables, features, positions)
     x = jax.tree.map(np.asarray, variables["params"])
     y = (features @ x["project"]["kernel"] + x["project"]["bias"]).mean(1)
-    y = leaky(y @ x["head0"]["kernel"] + x["head0"]["bias"]) @ x["head1"]["kernel"] + x["head1"]["bias"]
+    y = (
+        leaky(y @ x["head0"]["kernel"] + x["head0"]["bias"]) @ x["head1"]["kernel"]
+        + x["head1"]["bias"]
+    )
     np.testing.assert_allclose(found.descriptor, y, atol=1e-4)
     np.testing.assert_array_equal(found.view_scores, np.float32(1 / VIEWS))
     variables, run = built(aggregator="attention")
@@ -284,7 +322,9 @@ def test_the_order_of_the_views_does_not_matter():
     order = np.random.default_rng(2).permutation(VIEWS)
     plain, turned = outputs(features, positions), outputs(features[:, order], positions[order])
     np.testing.assert_allclose(turned.descriptor, plain.descriptor, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(turned.view_scores, np.asarray(plain.view_scores)[:, order], atol=1e-5)
+    np.testing.assert_allclose(
+        turned.view_scores, np.asarray(plain.view_scores)[:, order], atol=1e-5
+    )
     moved = outputs(features[:, order], positions).descriptor
     assert np.abs(np.asarray(moved) - plain.descriptor).max() > 1e-2
 
@@ -294,7 +334,9 @@ def test_cameras_may_differ_from_item_to_item():
     each = np.stack([positions, np.roll(positions, 1, axis=0)] * 2)
     both = np.asarray(outputs(features, each).descriptor)
     for item in range(BATCH):
-        np.testing.assert_allclose(both[item], literal(built()[0], features[item], each[item])[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            both[item], literal(built()[0], features[item], each[item])[0], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_what_is_not_finite_stays_in_its_item_and_shows():
@@ -319,7 +361,9 @@ def test_bfloat16_features_are_taken_as_float32():
     exact = outputs(np.asarray(rounded, np.float32), positions, **mean).descriptor
     np.testing.assert_allclose(found, exact, atol=1e-6)
     model, whole = MVHGNN(**SIZES), built()[0]
-    lowered = jax.eval_shape(functools.partial(model.apply, mutable=["intermediates"]), whole, rounded, positions)
+    lowered = jax.eval_shape(
+        functools.partial(model.apply, mutable=["intermediates"]), whole, rounded, positions
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(lowered)} == {jnp.dtype("float32")}
 
 
@@ -327,13 +371,17 @@ def test_few_views_will_do():
     features, positions = inputs(views=1)
     model = MVHGNN(**SIZES)
     variables = randomised(model, features, positions)
-    found = compiled(functools.partial(model.apply, method="outputs"))(variables, features, positions)
+    found = compiled(functools.partial(model.apply, method="outputs"))(
+        variables, features, positions
+    )
     for item in range(BATCH):
         expected, _ = literal(variables, features[item], positions)
         np.testing.assert_allclose(found.descriptor[item], expected, rtol=1e-4, atol=1e-4)
     for views, counts in ((3, (1, 1)), (20, (10, 5))):
         found, _ = jax.eval_shape(
-            functools.partial(model.init_with_output, method="outputs"), jax.random.key(0), *inputs(views=views)
+            functools.partial(model.init_with_output, method="outputs"),
+            jax.random.key(0),
+            *inputs(views=views),
         )
         assert tuple(a.shape[1] for a in found.assignments) == counts
 
@@ -357,7 +405,9 @@ def training():
     @compiled
     def run(features, seed):
         keys = {"selector": jax.random.key(seed), "dropout": jax.random.key(seed)}
-        return model.apply(variables, features, positions, train=True, rngs=keys, mutable=["batch_stats"])
+        return model.apply(
+            variables, features, positions, train=True, rngs=keys, mutable=["batch_stats"]
+        )
 
     return run, variables, features
 
@@ -377,7 +427,10 @@ def test_a_nan_in_training_is_not_hidden(training):
     bad = features.copy()
     bad[0, 0, 0] = np.nan
     descriptor, state = run(bad, 0)
-    assert np.isnan(descriptor[0]).all() and np.isnan(state["batch_stats"]["local1"]["norm"]["mean"]).any()
+    assert (
+        np.isnan(descriptor[0]).all()
+        and np.isnan(state["batch_stats"]["local1"]["norm"]["mean"]).any()
+    )
 
 
 @pytest.mark.parametrize(
@@ -387,11 +440,19 @@ def test_a_nan_in_training_is_not_hidden(training):
         ({"selector": "hard"}, (), "selector='hard'"),
         ({"levels_used": 4}, (), "levels_used=4; one of 1, 2, 3"),
         ({"selector": "viewgcn"}, (), "set selector_classes"),
-        ({"nodes": (9, 3)}, (), r"nodes=\(9, 3\) of 8 views; two numbers, none larger than the one before"),
+        (
+            {"nodes": (9, 3)},
+            (),
+            r"nodes=\(9, 3\) of 8 views; two numbers, none larger than the one before",
+        ),
         ({"nodes": (4,)}, (), r"nodes=\(4,\) of 8 views; two numbers"),
         ({"k": 0}, (), "k=0; 1 or more"),
         ({"dropout": 1.0}, (), "dropout"),
-        ({}, ((2, 6, WIDTH), (12, 3)), r"features of 6 views \(2, 6, 6\), but 12 camera positions \(12, 3\)"),
+        (
+            {},
+            ((2, 6, WIDTH), (12, 3)),
+            r"features of 6 views \(2, 6, 6\), but 12 camera positions \(12, 3\)",
+        ),
         ({}, ((2, 8, WIDTH), (3, 8, 3)), r"\[8, 3\] or \[2, 8, 3\] would be right"),
         ({}, ((2, 8, WIDTH), (8, 2)), r"\[8, 3\] or \[2, 8, 3\] would be right"),
         ({}, ((8, WIDTH), (8, 3)), r"\[B, V, D\] would be right"),
@@ -407,7 +468,9 @@ def test_errors(fields, shapes, message):
 def test_weights_of_another_number_of_views():
     features, positions = inputs(views=4)
     variables, _ = built()
-    with pytest.raises(ConfigError, match=r"another number of views than 4: selector1/score/kernel has length 4"):
+    with pytest.raises(
+        ConfigError, match=r"another number of views than 4: selector1/score/kernel has length 4"
+    ):
         jax.eval_shape(MVHGNN(**SIZES).apply, variables, features, positions)
     classes = {"selector": "viewgcn", "selector_classes": 5}
     model = MVHGNN(**SIZES, **classes)
@@ -422,5 +485,8 @@ def test_one_row_cannot_be_trained_on():
     variables = jax.eval_shape(model.init, jax.random.key(0), features, positions)
     with pytest.raises(ConfigError, match="single row"):
         jax.eval_shape(
-            functools.partial(model.apply, train=True, mutable=["batch_stats"]), variables, features[:1], positions
+            functools.partial(model.apply, train=True, mutable=["batch_stats"]),
+            variables,
+            features[:1],
+            positions,
         )

@@ -29,7 +29,9 @@ def test_arrangements():
     np.testing.assert_array_equal(base_views("learned_circular", 4, 35.0)[1], 35)
     for views in ("spherical", "learned_spherical"):
         azimuth, elevation = base_views(views, 12)
-        np.testing.assert_array_equal(azimuth, [0, 120, 240, 0, 60, 120, 180, 240, 300, 0, 120, 240])
+        np.testing.assert_array_equal(
+            azimuth, [0, 120, 240, 0, 60, 120, 180, 240, 300, 0, 120, 240]
+        )
         np.testing.assert_allclose(elevation, [-60] * 3 + [0] * 6 + [60] * 3, atol=1e-5)
     # With four views the published code takes the circle.
     np.testing.assert_array_equal(base_views("spherical", 4), base_views("circular", 4))
@@ -49,14 +51,21 @@ def test_offsets_reach_as_far_as_published_and_no_farther(views):
     made = jax.eval_shape(selector.init, jax.random.key(0), jnp.zeros((2, 6)))
     variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), made)
     # The last layer, scaled up, drives every tanh to its end; half of them either way.
-    last = {"kernel": np.zeros((10, 10), np.float32), "bias": np.array([50.0, -50.0] * 5, np.float32)}
+    last = {
+        "kernel": np.zeros((10, 10), np.float32),
+        "bias": np.array([50.0, -50.0] * 5, np.float32),
+    }
     params = {**variables["params"], "linear4": last}
     found = jax.jit(selector.apply)({**variables, "params": params}, jnp.ones((3, 6)))
     azimuth, elevation = base_views(views, 5)
     reach = (180.0, 89.9) if views == "learned_direct" else (180.0 / 5, 90.0)
     sign = np.array([1, -1, 1, -1, 1])
-    np.testing.assert_allclose(found.azimuth, np.broadcast_to(azimuth + reach[0] * sign, (3, 5)), rtol=1e-6)
-    np.testing.assert_allclose(found.elevation, np.broadcast_to(elevation - reach[1] * sign, (3, 5)), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.azimuth, np.broadcast_to(azimuth + reach[0] * sign, (3, 5)), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        found.elevation, np.broadcast_to(elevation - reach[1] * sign, (3, 5)), rtol=1e-6
+    )
     np.testing.assert_allclose(found.distance, np.full((3, 5), 2.2), rtol=1e-6)
 
 
@@ -71,7 +80,9 @@ def test_learned_views_depend_on_the_shape_and_fixed_ones_do_not():
         assert found.azimuth.shape == (4, 12) and (found.azimuth == found.azimuth[:1]).all()
     model = Mvtn("learned_direct", **SMALL)
     variables = random_variables(model, points)
-    _, state = jax.eval_shape(lambda p: model.apply(variables, p, True, mutable=["batch_stats"]), points)
+    _, state = jax.eval_shape(
+        lambda p: model.apply(variables, p, True, mutable=["batch_stats"]), points
+    )
     assert jax.tree.structure(state["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
     # A broken cloud has no place for its cameras, and takes nobody else's away.
     look = jax.jit(lambda p: model.apply(variables, p))
@@ -85,7 +96,9 @@ def test_linear_head_normalises_first():
     head = LinearHead(3)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8)), jnp.float32)
     variables = {"params": random_variables(head, x)["params"]}
-    np.testing.assert_allclose(head.apply(variables, 5 * x + 2), head.apply(variables, x), atol=1e-4)
+    np.testing.assert_allclose(
+        head.apply(variables, 5 * x + 2), head.apply(variables, x), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,4 +120,6 @@ def test_weights_that_do_not_fit_are_refused():
     made = jax.eval_shape(ViewSelector(num_views=5).init, jax.random.key(0), jnp.zeros((2, 6)))
     assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, dict(made))
     with pytest.raises(DataError, match="0.0.bias is missing"):
-        selector_from_torch({name: value for name, value in table.items() if not name.endswith(".0.0.bias")})
+        selector_from_torch(
+            {name: value for name, value in table.items() if not name.endswith(".0.0.bias")}
+        )

@@ -40,7 +40,9 @@ def test_published_size():
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8192, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 21_858_816
     assert model.embedding_dim == 768
-    coloured = jax.eval_shape(PointBert(in_channels=6, depth=18).init, jax.random.key(0), jnp.zeros((1, 1024, 6)))
+    coloured = jax.eval_shape(
+        PointBert(in_channels=6, depth=18).init, jax.random.key(0), jnp.zeros((1, 1024, 6))
+    )
     assert coloured["params"]["encoder"]["conv1"]["kernel"].shape == (6, 128)
     assert sum(name.startswith("block") for name in coloured["params"]) == 18
 
@@ -55,7 +57,8 @@ def test_embedding_and_dependence_on_position_in_every_block(variables, points, 
     assert embedding.shape == (2, 32) and embedding.dtype == jnp.float32
     # With all matrices of the blocks at zero a block is the identity, so the class token is LN(cls_token + depth * cls_pos).
     silent = {
-        k: jax.tree.map(jnp.zeros_like, v) if k.startswith("block") else v for k, v in variables["params"].items()
+        k: jax.tree.map(jnp.zeros_like, v) if k.startswith("block") else v
+        for k, v in variables["params"].items()
     }
     silent["cls_token"] = 5 + jnp.arange(16.0).reshape(1, 1, 16)
     x = np.asarray(silent["cls_token"] + 2 * silent["cls_pos"])[0, 0]
@@ -66,7 +69,9 @@ def test_embedding_and_dependence_on_position_in_every_block(variables, points, 
 
 def test_order_of_points_does_not_matter_but_for_the_start(variables, points, embed):
     order = np.concatenate([[0], 1 + np.random.default_rng(0).permutation(39)])
-    np.testing.assert_allclose(embed(variables, points[:, order]), embed(variables, points), atol=1e-5)
+    np.testing.assert_allclose(
+        embed(variables, points[:, order]), embed(variables, points), atol=1e-5
+    )
     assert np.abs(embed(variables, points[:, ::-1]) - embed(variables, points)).max() > 1e-3
 
 
@@ -77,14 +82,23 @@ def test_colour_enters_but_does_not_group(points):
     run = jax.jit(lambda points: model.apply(variables, points, mutable=["intermediates"]))
     (one, inner), (other, other_inner) = run(coloured), run(coloured.at[..., 3:].multiply(0.5))
     assert np.abs(one - other).max() > 1e-4
-    np.testing.assert_array_equal(*(x["intermediates"]["member_index"][0] for x in (inner, other_inner)))
+    np.testing.assert_array_equal(
+        *(x["intermediates"]["member_index"][0] for x in (inner, other_inner))
+    )
 
 
 def test_training_draws_and_evaluation_does_not(variables, points, embed):
     model = PointBert(**{**SMALL, "drop_path_rate": 0.5})
-    train = jax.jit(lambda rngs: model.apply(variables, points, train=True, rngs=rngs, mutable=["batch_stats"]))
+    train = jax.jit(
+        lambda rngs: model.apply(variables, points, train=True, rngs=rngs, mutable=["batch_stats"])
+    )
     one, state = train(RNGS)
-    assert max(np.abs(one - train({**RNGS, "drop_path": jax.random.key(i)})[0]).max() for i in range(9)) > 1e-3
+    assert (
+        max(
+            np.abs(one - train({**RNGS, "drop_path": jax.random.key(i)})[0]).max() for i in range(9)
+        )
+        > 1e-3
+    )
     assert np.abs(one - train({**RNGS, "fps": jax.random.key(9)})[0]).max() > 1e-4
     assert not np.allclose(state["batch_stats"]["encoder"]["norm1"]["var"], 1)
     np.testing.assert_array_equal(jax.jit(model.apply)(variables, points), embed(variables, points))
@@ -96,7 +110,11 @@ def test_remat_changes_nothing(variables, points):
 
         def loss(params):
             embedding, _ = model.apply(
-                {**variables, "params": params}, points, train=True, rngs=RNGS, mutable=["batch_stats"]
+                {**variables, "params": params},
+                points,
+                train=True,
+                rngs=RNGS,
+                mutable=["batch_stats"],
             )
             return jnp.square(embedding).sum()
 

@@ -17,9 +17,13 @@ def state_dict():
     rng = np.random.default_rng(0)
     table = pointnet_entries(WIDTHS, FC, CLASSES)
     return {
-        entry.name: (rng.uniform(0.5, 1.5, entry.shape) if "running_var" in entry.name else rng.normal(size=entry.shape)).astype(np.float32)
+        entry.name: (
+            rng.uniform(0.5, 1.5, entry.shape)
+            if "running_var" in entry.name
+            else rng.normal(size=entry.shape)
+        ).astype(np.float32)
         for entry in table
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,13 @@ def literal(weights, cloud):
         return weight.reshape(weight.shape[:2]) @ x + weights[f"{name}.bias"]
 
     def norm(name, x):
-        w = {key: weights[f"{name}.{key}"] for key in ("weight", "bias", "running_mean", "running_var")}
-        return np.maximum((x - w["running_mean"]) / np.sqrt(w["running_var"] + 1e-5) * w["weight"] + w["bias"], 0)
+        w = {
+            key: weights[f"{name}.{key}"]
+            for key in ("weight", "bias", "running_mean", "running_var")
+        }
+        return np.maximum(
+            (x - w["running_mean"]) / np.sqrt(w["running_var"] + 1e-5) * w["weight"] + w["bias"], 0
+        )
 
     def matrix(name, points):
         found = []
@@ -87,7 +96,9 @@ def test_order_and_repetition_of_points_do_not_matter(clouds, forward):
     doubled = clouds.copy()
     doubled[:, 0] = clouds[:, 1]
     doubled_back = np.random.default_rng(3).permutation(doubled, axis=1)
-    np.testing.assert_allclose(forward(doubled).logits, forward(doubled_back).logits, atol=1e-3, rtol=1e-5)
+    np.testing.assert_allclose(
+        forward(doubled).logits, forward(doubled_back).logits, atol=1e-3, rtol=1e-5
+    )
 
 
 def test_a_cloud_that_is_not_finite_is_marked_alone(clouds, forward):
@@ -102,8 +113,14 @@ def test_default_size_and_shapes():
     variables = jax.eval_shape(PointNet().init, jax.random.key(0), jnp.zeros((2, 5, 3)))
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     # Of the plain network 811,752 (3-64-128-1024, 512-256-40, with norms); of the T-nets 803,081 and 1,862,080 or so each.
-    shapes = [entry.shape for entry in pointnet_entries((64, 128, 1024), (512, 256), 40) if "running" not in entry.name]
-    assert count == sum(np.prod(shape) for shape in shapes) - 2 * 40  # the published one has a BatchNorm more
+    shapes = [
+        entry.shape
+        for entry in pointnet_entries((64, 128, 1024), (512, 256), 40)
+        if "running" not in entry.name
+    ]
+    assert (
+        count == sum(np.prod(shape) for shape in shapes) - 2 * 40
+    )  # the published one has a BatchNorm more
     out = jax.eval_shape(PointNet().apply, variables, jnp.zeros((2, 5, 3)))
     assert out.logits.shape == (2, 40) and out.feature.shape == (2, 1024)
     plain = jax.eval_shape(PointNet(align=False).init, jax.random.key(0), jnp.zeros((2, 5, 3)))
@@ -123,7 +140,13 @@ def test_default_size_and_shapes():
 def test_what_does_not_fit_is_refused(model, shape, train, message):
     def run():
         variables = PointNet(dropout=0.0).init(jax.random.key(0), jnp.zeros((2, 5, 3)))
-        return model.apply(variables, jnp.zeros(shape), train, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"])  # fmt: skip
+        return model.apply(
+            variables,
+            jnp.zeros(shape),
+            train,
+            rngs={"dropout": jax.random.key(0)},
+            mutable=["batch_stats"],
+        )
 
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(run)

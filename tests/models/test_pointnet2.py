@@ -54,7 +54,9 @@ def literal(state, points):
     def layers(x, level, count):
         for j in range(count):
             weight = state[f"{level}.mlp_convs.{j}.weight"][:, :, 0, 0]
-            x = np.maximum(norm(weight @ x + state[f"{level}.mlp_convs.{j}.bias"], f"{level}.mlp_bns.{j}"), 0)
+            x = np.maximum(
+                norm(weight @ x + state[f"{level}.mlp_convs.{j}.bias"], f"{level}.mlp_bns.{j}"), 0
+            )
         return x
 
     position = points.astype(np.float64)
@@ -67,12 +69,22 @@ def literal(state, points):
             picks.append(int(np.argmax(distance)))
         pooled = []
         for centre in position[picks]:
-            near = [n for n in range(len(position)) if ((position[n] - centre) ** 2).sum() <= SMALL["radius"][i] ** 2]
+            near = [
+                n
+                for n in range(len(position))
+                if ((position[n] - centre) ** 2).sum() <= SMALL["radius"][i] ** 2
+            ]
             members = near[: SMALL["nsample"][i]]
-            rows = [layers(np.concatenate([position[n] - centre, values[n]]), f"sa{i + 1}", 2) for n in members]
+            rows = [
+                layers(np.concatenate([position[n] - centre, values[n]]), f"sa{i + 1}", 2)
+                for n in members
+            ]
             pooled.append(np.max(rows, axis=0))
         position, values = position[picks], np.array(pooled)
-    x = np.max([layers(np.concatenate([p, v]), "sa3", 2) for p, v in zip(position, values, strict=True)], axis=0)
+    x = np.max(
+        [layers(np.concatenate([p, v]), "sa3", 2) for p, v in zip(position, values, strict=True)],
+        axis=0,
+    )
     whole = x
     for i in (1, 2):
         x = np.maximum(norm(state[f"fc{i}.weight"] @ x + state[f"fc{i}.bias"], f"bn{i}"), 0)
@@ -103,7 +115,9 @@ def test_equals_the_literal_forward_pass():
 
 def test_a_cloud_does_not_depend_on_its_neighbours_in_evaluation():
     points = cloud()
-    np.testing.assert_allclose(apply()(variables(), points[1:2])[0], apply()(variables(), points)[1], atol=1e-5)
+    np.testing.assert_allclose(
+        apply()(variables(), points[1:2])[0], apply()(variables(), points)[1], atol=1e-5
+    )
 
 
 def test_names_go_there_and_back():
@@ -111,7 +125,10 @@ def test_names_go_there_and_back():
     assert state["module.point_encoder.sa2.mlp_convs.0.weight"].shape == (10, 3 + 9, 1, 1)
     state["module.point_encoder.bn1.num_batches_tracked"] = np.array(5)
     state["module.logit_scale"] = np.array(1.0)
-    assert weights.architecture(state, "module.point_encoder.") == {"mlp": SMALL["mlp"], "fc": SMALL["fc"]}
+    assert weights.architecture(state, "module.point_encoder.") == {
+        "mlp": SMALL["mlp"],
+        "fc": SMALL["fc"],
+    }
     back = weights.from_torch(state, "module.point_encoder.")
     jax.tree.map(np.testing.assert_array_equal, back, variables())
 
@@ -138,9 +155,15 @@ def step(**options):
         def loss(params):
             rngs = {name: jax.random.key(seed) for name, seed in seeds.items()}
             embedding, state = model.apply(
-                {**variables(), "params": params}, points, train=True, mutable=["batch_stats"], rngs=rngs
+                {**variables(), "params": params},
+                points,
+                train=True,
+                mutable=["batch_stats"],
+                rngs=rngs,
             )
-            return jnp.sum(embedding * jnp.cos(jnp.arange(embedding.size)).reshape(embedding.shape)), (embedding, state)
+            return jnp.sum(
+                embedding * jnp.cos(jnp.arange(embedding.size)).reshape(embedding.shape)
+            ), (embedding, state)
 
         grads, (embedding, state) = jax.grad(loss, has_aux=True)(variables()["params"])
         return embedding, state, grads
@@ -155,7 +178,8 @@ def test_remat_changes_nothing():
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain[2]["fc2"]["kernel"]))
     assert (
         np.abs(
-            plain[1]["batch_stats"]["sa1"]["norm0"]["mean"] - variables()["batch_stats"]["sa1"]["norm0"]["mean"]
+            plain[1]["batch_stats"]["sa1"]["norm0"]["mean"]
+            - variables()["batch_stats"]["sa1"]["norm0"]["mean"]
         ).max()
         > 1e-3
     )
@@ -164,7 +188,9 @@ def test_remat_changes_nothing():
 def test_random_start_and_dropout_follow_their_streams():
     run = step(fps_start_train="random", dropout=0.4)
     seeds = [(1, 2), (1, 2), (3, 2), (1, 4)]
-    first, again, other_start, other_dropout = (run(cloud(), {"fps": a, "dropout": b})[0] for a, b in seeds)
+    first, again, other_start, other_dropout = (
+        run(cloud(), {"fps": a, "dropout": b})[0] for a, b in seeds
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other_start) and not np.array_equal(first, other_dropout)
 
@@ -196,7 +222,9 @@ def test_the_gradient_of_a_maximum_goes_to_the_first():
     np.testing.assert_array_equal(gradient[0], [[0, 20], [10, 0], [0, 0]])
     wide = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 7, 5)))
     expected = jax.grad(lambda x: jnp.sin(x.max(2)).sum())(wide)
-    np.testing.assert_allclose(jax.grad(lambda x: jnp.sin(max_over_members(x)).sum())(wide), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(lambda x: jnp.sin(max_over_members(x)).sum())(wide), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,5 +248,6 @@ def test_one_cloud_cannot_be_trained_on():
     # The balls of one cloud are many rows; its single global feature is one.
     with pytest.raises(ConfigError, match="single row"):
         jax.eval_shape(
-            lambda p: MODEL.apply(variables(), p, train=True, mutable=["batch_stats"]), jnp.zeros((1, 60, 3))
+            lambda p: MODEL.apply(variables(), p, train=True, mutable=["batch_stats"]),
+            jnp.zeros((1, 60, 3)),
         )

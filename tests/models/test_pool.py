@@ -18,7 +18,9 @@ def test_without_ties_as_max():
 
 def test_ties_give_the_whole_gradient_once_to_the_first():
     x = jnp.array([1.0, 4.0, 4.0, 4.0])[None, :, None]
-    np.testing.assert_array_equal(jax.grad(lambda x: 3 * max_pool(x).sum())(x)[0, :, 0], [0, 3, 0, 0])
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: 3 * max_pool(x).sum())(x)[0, :, 0], [0, 3, 0, 0]
+    )
 
 
 def test_nan_is_not_hidden():

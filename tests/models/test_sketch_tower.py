@@ -25,7 +25,14 @@ from jax3dret.models.sketch_tower import (
 )
 from jax3dret.weights import clip
 
-TOWER = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 2, "num_heads": 2, "embedding_dim": 3}
+TOWER = {
+    "image_size": 8,
+    "patch_size": 4,
+    "width": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "embedding_dim": 3,
+}
 SHALLOW = PromptedVisionTower(**TOWER, num_prompts=3)
 DEEP = PromptedVisionTower(**TOWER, num_prompts=3, deep=True, prompt_projection=5)
 RNG = np.random.default_rng(0)
@@ -49,18 +56,25 @@ def draw(model, *shape, rng=RNG):
 
 
 def names(tree):
-    return {jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(p, simple=True, separator="/")
+        for p, _ in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def optimizer(mode, params, name="adam"):
     rules = (*tuning_rules(mode, "sketch"), (".*", {}))
-    return make_optimizer(params, steps=2, steps_per_epoch=1, lr=0.01, name=name, schedule="constant", rules=rules).tx
+    return make_optimizer(
+        params, steps=2, steps_per_epoch=1, lr=0.01, name=name, schedule="constant", rules=rules
+    ).tx
 
 
 def slots(state):
     """Names below "sketch" that Adam keeps a first moment for."""
     found = [
-        s for s in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState)) if hasattr(s, "mu")
+        s
+        for s in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+        if hasattr(s, "mu")
     ]
     assert len(found) == 1 and names(found[0].mu) == names(found[0].nu)
     return found[0].mu["sketch"]
@@ -74,7 +88,13 @@ def full():
 
 @pytest.mark.parametrize(
     ("mode", "numbers"),
-    [("frozen", 0), ("layernorm", 39936), ("all", 86_192_640 + 2304), ("vpt", 2304 + 39936), ("prompt_only", 2304)],
+    [
+        ("frozen", 0),
+        ("layernorm", 39936),
+        ("all", 86_192_640 + 2304),
+        ("vpt", 2304 + 39936),
+        ("prompt_only", 2304),
+    ],
 )
 def test_slots_of_the_published_size(full, mode, numbers):
     """Exactly the trainable parameters of ViT-B/16: 3 prompts, 26 layer norms."""
@@ -82,7 +102,12 @@ def test_slots_of_the_published_size(full, mode, numbers):
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(found)) == numbers
     if mode == "vpt":
         assert len(names(found)) == 1 + 2 * 26
-        assert {"prompts", "tower/norm_pre/scale", "tower/norm/bias", "tower/block11/norm2/bias"} <= names(found)
+        assert {
+            "prompts",
+            "tower/norm_pre/scale",
+            "tower/norm/bias",
+            "tower/block11/norm2/bias",
+        } <= names(found)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +117,16 @@ def steps():
     optimizers = {mode: optimizer(mode, params, "sgd") for mode in MODES}
 
     def loss(params):
-        return jnp.square(DEEP.apply({"params": params["sketch"]}, IMAGES) @ params["head"]["kernel"]).sum()
+        return jnp.square(
+            DEEP.apply({"params": params["sketch"]}, IMAGES) @ params["head"]["kernel"]
+        ).sum()
 
     @jit
     def run(params):
         gradient = jax.grad(loss)(params)
-        return {mode: tx.update(gradient, tx.init(params), params)[0] for mode, tx in optimizers.items()}
+        return {
+            mode: tx.update(gradient, tx.init(params), params)[0] for mode, tx in optimizers.items()
+        }
 
     return params, run(params)
 
@@ -106,13 +135,25 @@ def steps():
 def test_nothing_else_changes_in_a_step(steps, mode):
     params, done = steps
     updates = done[mode]
-    changed = names(jax.tree.map(lambda update: 1 if np.any(np.asarray(update)) else None, updates["sketch"]))
+    changed = names(
+        jax.tree.map(lambda update: 1 if np.any(np.asarray(update)) else None, updates["sketch"])
+    )
     norms = {n for n in names(params["sketch"]) if n.endswith(("/scale", "/bias")) and "norm" in n}
     prompts = {"prompts", "deep_prompts", "prompt_projection/kernel", "prompt_projection/bias"}
     everything = names(params["sketch"])
-    wanted = {"frozen": set(), "layernorm": norms, "all": everything, "vpt": norms | prompts, "prompt_only": prompts}
+    wanted = {
+        "frozen": set(),
+        "layernorm": norms,
+        "all": everything,
+        "vpt": norms | prompts,
+        "prompt_only": prompts,
+    }
     assert len(norms) == 2 * (2 * 2 + 2) and prompts < everything
-    assert changed == wanted[mode] == names(slots(jax.eval_shape(optimizer(mode, params).init, params)))
+    assert (
+        changed
+        == wanted[mode]
+        == names(slots(jax.eval_shape(optimizer(mode, params).init, params)))
+    )
     assert np.all(np.asarray(updates["head"]["kernel"]))
 
 
@@ -124,7 +165,10 @@ def test_rate_of_the_layer_norms(full):
 
 
 def test_rules_refuse():
-    with pytest.raises(ConfigError, match="'lora' is unknown; it is one of frozen, layernorm, all, vpt, prompt_only"):
+    with pytest.raises(
+        ConfigError,
+        match="'lora' is unknown; it is one of frozen, layernorm, all, vpt, prompt_only",
+    ):
         tuning_rules("lora", "sketch")
     # The path is no regular expression, and a tower without prompts has nothing to tune.
     assert tuning_rules("prompt_only", "a.b")[0][0].startswith(r"a\.b/")
@@ -132,7 +176,9 @@ def test_rules_refuse():
     with pytest.raises(ConfigError, match="matches no parameter"):
         optimizer("vpt", params)
     check_tuning("vpt", 3), check_tuning("all", 3), check_tuning("layernorm", 0)
-    with pytest.raises(ConfigError, match="'layernorm' never trains the tower's 3 prompts; set num_prompts=0"):
+    with pytest.raises(
+        ConfigError, match="'layernorm' never trains the tower's 3 prompts; set num_prompts=0"
+    ):
         check_tuning("layernorm", 3)
     with pytest.raises(ConfigError, match="the tower has none"):
         check_tuning("vpt", 0)
@@ -142,12 +188,21 @@ def test_rules_refuse():
 def places():
     """Parameters of a tower with deep prompts, and what it and its variants say of IMAGES."""
     params = draw(PromptedVisionTower(**TOWER, num_prompts=3, deep=True), 1, 8, 8, 3)
-    fields = {"append": {"deep": True}, "prepend": {"deep": True, "position": "prepend"}, "shallow": {}}
+    fields = {
+        "append": {"deep": True},
+        "prepend": {"deep": True, "position": "prepend"},
+        "shallow": {},
+    }
     fields |= {"none": {"num_prompts": 0}}
-    models = {name: PromptedVisionTower(**{**TOWER, "num_prompts": 3, **own}) for name, own in fields.items()}
-    found = jit(lambda params: {name: model.apply({"params": params}, IMAGES) for name, model in models.items()})(
-        params
-    )
+    models = {
+        name: PromptedVisionTower(**{**TOWER, "num_prompts": 3, **own})
+        for name, own in fields.items()
+    }
+    found = jit(
+        lambda params: {
+            name: model.apply({"params": params}, IMAGES) for name, model in models.items()
+        }
+    )(params)
     return params, {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -173,12 +228,19 @@ def test_prompts_against_the_sequence_written_out(places):
         for i in (0, 4)
         for j in (0, 4)
     ]
-    own = np.stack([np.broadcast_to(tower["class_embedding"], (2, 8)), *patches], 1) + tower["position_embedding"]
+    own = (
+        np.stack([np.broadcast_to(tower["class_embedding"], (2, 8)), *patches], 1)
+        + tower["position_embedding"]
+    )
 
     def run(own, added, later, read=0, after_norm=False):
         """later: (tokens before the second block) -> those that go into it."""
         added = np.broadcast_to(added, (2, 3, 8))
-        x = norm("norm_pre", own) if after_norm else norm("norm_pre", np.concatenate([own, added], 1))
+        x = (
+            norm("norm_pre", own)
+            if after_norm
+            else norm("norm_pre", np.concatenate([own, added], 1))
+        )
         x = np.concatenate([x, added], 1) if after_norm else x
         x = block(tower["block1"], later(np.asarray(block(tower["block0"], x))))
         return norm("norm", x[:, read]) @ tower["projection"]
@@ -200,7 +262,9 @@ def test_prompts_against_the_sequence_written_out(places):
             own, prompts, lambda x: np.concatenate([x[:, :1], replaced(x)[:, 5:], x[:, 4:]], 1)
         ),
         "summed": run(
-            own, prompts, lambda x: x + np.pad(np.broadcast_to(deep[0], (2, 3, 8)), ((0, 0), (5, 0), (0, 0)))
+            own,
+            prompts,
+            lambda x: x + np.pad(np.broadcast_to(deep[0], (2, 3, 8)), ((0, 0), (5, 0), (0, 0))),
         ),
     }
     for name, other in wrong.items():
@@ -215,12 +279,18 @@ def test_prompt_dropout():
 
     @jit
     def run(key):
-        return [model.apply({"params": params}, same, train, rngs={"dropout": key}) for train in (True, False)]
+        return [
+            model.apply({"params": params}, same, train, rngs={"dropout": key})
+            for train in (True, False)
+        ]
 
     train, evaluation = run(jax.random.key(1))
     np.testing.assert_array_equal(train, run(jax.random.key(1))[0])
     assert np.abs(train - run(jax.random.key(2))[0]).max() > 1e-3
-    assert len(np.unique(np.asarray(train), axis=0)) == 4 and len(np.unique(np.asarray(evaluation), axis=0)) == 1
+    assert (
+        len(np.unique(np.asarray(train), axis=0)) == 4
+        and len(np.unique(np.asarray(evaluation), axis=0)) == 1
+    )
     assert np.abs(train - evaluation).max(1).min() > 1e-3
 
 
@@ -279,7 +349,9 @@ def test_published_weights_drop_in():
     filled = with_tower(params, vision)
     assert filled["tower"] == vision and filled["prompts"] is params["prompts"]
     short = {name: tree for name, tree in vision.items() if name != "norm_pre"}
-    with pytest.raises(ConfigError, match=r"2 parameters differ; norm_pre/bias is missing, \(64,\) would be right"):
+    with pytest.raises(
+        ConfigError, match=r"2 parameters differ; norm_pre/bias is missing, \(64,\) would be right"
+    ):
         with_tower(params, short)
     wide = {**vision, "projection": np.zeros((64, 5))}
     with pytest.raises(ConfigError, match=r"projection is \(64, 5\), \(64, 3\) would be right"):
@@ -292,8 +364,14 @@ def test_published_weights_drop_in():
         (PromptedVisionTower(**TOWER, position="before"), "position 'before'; append or prepend"),
         (PromptedVisionTower(**TOWER, prompt_init="zeros"), "prompt_init 'zeros'"),
         (PromptedVisionTower(**TOWER, num_prompts=-1), "num_prompts=-1"),
-        (PromptedVisionTower(**{**TOWER, "depth": 1}, deep=True), "for deep prompts 1 or more, and 2 blocks or more"),
-        (PromptedVisionTower(**TOWER, num_prompts=0, deep=True), "num_prompts=0, .* for deep prompts 1 or more"),
+        (
+            PromptedVisionTower(**{**TOWER, "depth": 1}, deep=True),
+            "for deep prompts 1 or more, and 2 blocks or more",
+        ),
+        (
+            PromptedVisionTower(**TOWER, num_prompts=0, deep=True),
+            "num_prompts=0, .* for deep prompts 1 or more",
+        ),
         (PromptedVisionTower(**TOWER, prompt_dropout=1.0), "prompt_dropout is 1.0"),
         (SmallViT(image_size=8), None),
         (SmallViT(image_size=8, patch_size=6), "a power of 2"),
@@ -313,13 +391,18 @@ def test_refuses(model, message):
 def test_prompts_that_do_not_fit():
     model = VisionTower(**TOWER)
     params = {"params": abstract(model, 1, 8, 8, 3)}
-    for kwargs in ({"prompts": jnp.zeros((3, 7))}, {"deep_prompts": jnp.zeros((1, 3, 8))},
-                   {"prompts": jnp.zeros((3, 8)), "deep_prompts": jnp.zeros((2, 3, 8))}):  # fmt: skip
+    for kwargs in (
+        {"prompts": jnp.zeros((3, 7))},
+        {"deep_prompts": jnp.zeros((1, 3, 8))},
+        {"prompts": jnp.zeros((3, 8)), "deep_prompts": jnp.zeros((2, 3, 8))},
+    ):
         with pytest.raises(ConfigError, match="would be right"):
             jax.eval_shape(lambda p, kwargs=kwargs: model.apply(p, IMAGES, **kwargs), params)
 
 
-SMALL = SmallViT(image_size=16, patch_size=4, width=16, depth=1, num_heads=2, embedding_dim=5, drop_path=0.5)
+SMALL = SmallViT(
+    image_size=16, patch_size=4, width=16, depth=1, num_heads=2, embedding_dim=5, drop_path=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +439,12 @@ def test_feature_tower():
     model = FeatureTower(out_dim=4, hidden=(6,), dropout=0.5)
     assert model.embedding_dim == 4
     x = RNG.normal(size=(3, 5)).astype(np.float32)
-    stats = {"batch_norm0": {"mean": np.arange(6, dtype=np.float32), "var": 1 + np.arange(6, dtype=np.float32)}}
+    stats = {
+        "batch_norm0": {
+            "mean": np.arange(6, dtype=np.float32),
+            "var": 1 + np.arange(6, dtype=np.float32),
+        }
+    }
     params = draw(model, 1, 5)
 
     @jit
@@ -393,7 +481,8 @@ def test_small_resnet_is_a_resnet_and_a_projection():
     )[0]
     np.testing.assert_allclose(
         out,
-        features @ variables["params"]["projection"]["kernel"] + variables["params"]["projection"]["bias"],
+        features @ variables["params"]["projection"]["kernel"]
+        + variables["params"]["projection"]["bias"],
         atol=1e-5,
     )
     assert out.shape == (3, tower.embedding_dim) and bool(

@@ -47,10 +47,16 @@ def test_adjacency_equals_the_loops(loop):
     x = features()
     found = np.asarray(jax.jit(adjacency, static_argnames="self_loop")(x, MASKS, self_loop=loop))
     for item in range(BATCH):
-        np.testing.assert_allclose(found[item], literal_adjacency(x[item], MASKS[item], loop), atol=1e-6)
+        np.testing.assert_allclose(
+            found[item], literal_adjacency(x[item], MASKS[item], loop), atol=1e-6
+        )
     assert (found[~MASKS] == 0).all()
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
-    for wrong in ({"scale": False}, {"normalise": "columns"}, {"loop": {"member": "add_identity"}.get(loop, "member")}):
+    for wrong in (
+        {"scale": False},
+        {"normalise": "columns"},
+        {"loop": {"member": "add_identity"}.get(loop, "member")},
+    ):
         other = literal_adjacency(x[0], MASKS[0], **{"loop": loop, **wrong})
         assert np.abs(other - found[0]).max() > 1e-2
     with pytest.raises(ConfigError, match="self_loop='both'"):
@@ -71,13 +77,17 @@ def test_masked_softmax_is_zero_outside_and_never_nan():
     found = np.asarray(jax.jit(masked_softmax)(scores, mask))
     expected = [[1, 0, 0, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5], [np.nan, np.nan, 0, 0], [0, 1, 0, 0]]
     np.testing.assert_array_equal(found, expected)
-    gradient = jax.jit(jax.grad(lambda s: (masked_softmax(s, mask[:2]) * jnp.arange(4.0)).sum()))(scores[:2])
+    gradient = jax.jit(jax.grad(lambda s: (masked_softmax(s, mask[:2]) * jnp.arange(4.0)).sum()))(
+        scores[:2]
+    )
     assert np.isfinite(gradient).all() and (np.asarray(gradient)[~np.asarray(mask[:2])] == 0).all()
 
 
 def test_neighbours_by_direct_difference():
     rng = np.random.default_rng(1)
-    positions = (rng.normal(size=(2, 7, 3)) * 0.01 + 100).astype(np.float32)  # |a|^2 - 2ab + |b|^2 would cancel here
+    positions = (rng.normal(size=(2, 7, 3)) * 0.01 + 100).astype(
+        np.float32
+    )  # |a|^2 - 2ab + |b|^2 would cancel here
     found = np.asarray(jax.jit(neighbourhood, static_argnames="k")(positions, k=3))
     for item in range(2):
         p = positions[item].astype(np.float64)
@@ -108,7 +118,12 @@ def test_linear_starts_from_kaiming_and_zero():
     assert 0.99 * bound < np.abs(kernel).max() <= bound and abs(kernel.mean()) < 0.01 * bound
     assert abs(kernel.std() - bound / np.sqrt(3)) < 0.01 * bound
     assert (np.asarray(params["bias"]) == 0).all()
-    assert "bias" not in jax.eval_shape(lambda: Linear(3, use_bias=False).init(jax.random.key(0), x))["params"]
+    assert (
+        "bias"
+        not in jax.eval_shape(lambda: Linear(3, use_bias=False).init(jax.random.key(0), x))[
+            "params"
+        ]
+    )
 
 
 def test_local_graph_in_training():
@@ -120,8 +135,12 @@ def test_local_graph_in_training():
         "params": {"linear": {"kernel": kernel}, "norm": {"scale": scale, "bias": shift}},
         "batch_stats": {"norm": {"mean": np.zeros(6, np.float32), "var": np.ones(6, np.float32)}},
     }
-    found, state = jax.jit(lambda v: LocalGraph(6).apply(v, x, MASKS, train=True, mutable=["batch_stats"]))(variables)
-    mixed = np.stack([literal_adjacency(x[i], MASKS[i]) @ x[i] @ kernel for i in range(BATCH)]).reshape(-1, 6)
+    found, state = jax.jit(
+        lambda v: LocalGraph(6).apply(v, x, MASKS, train=True, mutable=["batch_stats"])
+    )(variables)
+    mixed = np.stack(
+        [literal_adjacency(x[i], MASKS[i]) @ x[i] @ kernel for i in range(BATCH)]
+    ).reshape(-1, 6)
     normed = (mixed - mixed.mean(0)) / np.sqrt(mixed.var(0) + 1e-5) * scale + shift
     expected = np.where(normed > 0, normed, 0.2 * normed).reshape(BATCH, VIEWS, 6)
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -133,13 +152,17 @@ def test_local_graph_in_training():
 def test_global_attention_equals_the_loops():
     x = features()
     rng = np.random.default_rng(4)
-    kernels = {n: rng.normal(size=(WIDTH, w)) for n, w in (("query", 2), ("key", 2), ("value", WIDTH))}
+    kernels = {
+        n: rng.normal(size=(WIDTH, w)) for n, w in (("query", 2), ("key", 2), ("value", WIDTH))
+    }
     params = {"params": {n: {"kernel": k.astype(np.float32)} for n, k in kernels.items()}}
     found = np.asarray(jax.jit(GlobalAttention().apply)(params, x))
 
     def literal(item, scale=2**0.5, residual=True, axis=1):
         item = item.astype(np.float64)
-        scores = np.array([[(a @ kernels["query"]) @ (b @ kernels["key"]) / scale for b in item] for a in item])
+        scores = np.array(
+            [[(a @ kernels["query"]) @ (b @ kernels["key"]) / scale for b in item] for a in item]
+        )
         weights = np.exp(scores)
         weights /= weights.sum(axis, keepdims=True)
         return (item if residual else 0) + weights @ item @ kernels["value"]

@@ -31,10 +31,16 @@ def test_attention_pooling_equals_the_formula():
     module = AttentionPooling(7)
     variables = randomised(module, x)
     params = variables["params"]
-    assert {name: set(leaves) for name, leaves in params.items()} == {"hidden": {"kernel"}, "score": {"kernel"}}
+    assert {name: set(leaves) for name, leaves in params.items()} == {
+        "hidden": {"kernel"},
+        "score": {"kernel"},
+    }
     found, weights = jax.jit(module.apply)(variables, x)
     for item in range(BATCH):
-        scores = [np.tanh(f @ params["hidden"]["kernel"]) @ params["score"]["kernel"][:, 0] for f in x[item]]
+        scores = [
+            np.tanh(f @ params["hidden"]["kernel"]) @ params["score"]["kernel"][:, 0]
+            for f in x[item]
+        ]
         expected = softmax(np.array(scores))
         np.testing.assert_allclose(weights[item], expected, atol=1e-5)
         np.testing.assert_allclose(found[item], expected @ x[item], atol=1e-5)
@@ -64,7 +70,9 @@ def literal_vit(params, item, heads=8):
             part = slice(h * size, (h + 1) * size)
             out.append(softmax(q[:, part] @ k[:, part].T / np.sqrt(size)) @ v[:, part])
         x = x + dense(np.concatenate(out, axis=-1), block["attn"]["proj"])
-        x = x + dense(gelu(dense(norm(x, "norm2", block), block["mlp"]["fc1"])), block["mlp"]["fc2"])
+        x = x + dense(
+            gelu(dense(norm(x, "norm2", block), block["mlp"]["fc1"])), block["mlp"]["fc2"]
+        )
     return norm(x, "norm", params)[0]
 
 
@@ -76,7 +84,9 @@ def test_vit_pooling_equals_the_loops():
     run = jax.jit(module.apply)
     found = np.asarray(run(variables, x))
     for item in range(BATCH):
-        np.testing.assert_allclose(found[item], literal_vit(variables["params"], x[item]), atol=2e-4)
+        np.testing.assert_allclose(
+            found[item], literal_vit(variables["params"], x[item]), atol=2e-4
+        )
     # A view is known by its embedding.
     assert np.abs(found - np.asarray(run(variables, x[:, ::-1]))).max() > 1e-2
     with pytest.raises(ConfigError, match=r"another number of views than 4: views has length 5"):

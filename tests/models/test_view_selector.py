@@ -60,7 +60,9 @@ def test_prototypes_equal_the_loops(prototypes):
     found = run(features, positions)
     assert found.scores is None
     for item in range(BATCH):
-        for mine, theirs in zip(found, literal(params, features[item], positions[item]), strict=False):
+        for mine, theirs in zip(
+            found, literal(params, features[item], positions[item]), strict=False
+        ):
             np.testing.assert_allclose(mine[item], theirs, atol=1e-5)
         for wrong in ({"axis": "prototypes"}, {"slope": 0.01}):
             other = literal(params, features[item], positions[item], **wrong)
@@ -75,13 +77,17 @@ def test_prototypes_follow_the_views_in_any_order(prototypes):
     features, positions = inputs()
     order = np.random.default_rng(2).permutation(VIEWS)
     plain, turned = run(features, positions), run(features[:, order], positions[:, order])
-    np.testing.assert_allclose(turned.assignment, np.asarray(plain.assignment)[:, :, order], atol=1e-6)
+    np.testing.assert_allclose(
+        turned.assignment, np.asarray(plain.assignment)[:, :, order], atol=1e-6
+    )
     np.testing.assert_allclose(turned.features, plain.features, atol=1e-5)
     np.testing.assert_allclose(turned.positions, plain.positions, atol=1e-5)
 
 
 def test_random_views_are_different_and_uniform():
-    draw = jax.jit(lambda seed: random_views(jax.random.split(jax.random.key(seed), 3000), VIEWS, COUNT))
+    draw = jax.jit(
+        lambda seed: random_views(jax.random.split(jax.random.key(seed), 3000), VIEWS, COUNT)
+    )
     chosen = np.asarray(draw(0))
     assert chosen.shape == (3000, COUNT) and (chosen[:, 0] != chosen[:, 1]).all()
     share = np.bincount(chosen.reshape(-1), minlength=VIEWS) / 3000
@@ -99,7 +105,9 @@ def test_an_evaluation_draws_the_same_for_an_item_in_any_batch():
     assert (np.sort(whole, axis=1) == np.arange(VIEWS)).all()
     np.testing.assert_array_equal(draw(features[::-1])[::-1], whole)
     np.testing.assert_array_equal(draw(features[[1, 0, 0]])[0], whole[1])
-    np.testing.assert_array_equal(draw(features * np.float32(1 + 1e-6)), whole)  # rounding elsewhere changes nothing
+    np.testing.assert_array_equal(
+        draw(features * np.float32(1 + 1e-6)), whole
+    )  # rounding elsewhere changes nothing
     assert (whole[0] != whole[1]).any() and (draw(features, 1) != whole).any()
 
 
@@ -116,7 +124,9 @@ def test_kept_views_are_as_they_were():
 def test_farthest_cameras_start_at_view_0_without_a_key():
     line = jnp.asarray(np.arange(VIEWS)[None, :, None] * [1.0, 0, 0], jnp.float32)
     assert np.asarray(sample_cameras(line, 3)).tolist() == [[0, 5, 2]]
-    starts = np.asarray(sample_cameras(jnp.broadcast_to(line, (20, VIEWS, 3)), 3, jax.random.key(0)))[:, 0]
+    starts = np.asarray(
+        sample_cameras(jnp.broadcast_to(line, (20, VIEWS, 3)), 3, jax.random.key(0))
+    )[:, 0]
     assert len(set(starts.tolist())) > 2
 
 
@@ -124,7 +134,9 @@ def test_class_scores_choose_what_they_say():
     features, positions = inputs()
     selector = ClassScoreSelector(num_classes=3)
     sampled = jnp.asarray([[0, 3]] * BATCH)
-    shapes = jax.eval_shape(lambda: selector.init(jax.random.key(0), features, positions, sampled, 3))
+    shapes = jax.eval_shape(
+        lambda: selector.init(jax.random.key(0), features, positions, sampled, 3)
+    )
     rng = np.random.default_rng(5)
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
     found = jax.jit(lambda v: selector.apply(v, features, positions, sampled, 3))(variables)

@@ -25,7 +25,9 @@ def inputs(seed=0, batch=4, views=VIEWS):
 
 def randomised(model, views=VIEWS):
     """Random weights and statistics, so that no term vanishes and the selectors choose differently."""
-    fresh = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, views, WIDTH)), jnp.zeros((views, 3)))
+    fresh = jax.eval_shape(
+        model.init, jax.random.key(0), jnp.zeros((2, views, WIDTH)), jnp.zeros((views, 3))
+    )
     rng = np.random.default_rng(1)
     values = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32) * 0.4, fresh)
     values["batch_stats"] = jax.tree.map(lambda v: np.abs(v) + 0.6, values["batch_stats"])
@@ -43,7 +45,9 @@ def variables():
 def recorded(softmax):
     """A function of features and cameras: the outputs, and what the network records on the way."""
     model = ViewGCN(**FIELDS, softmax=softmax)
-    return jax.jit(lambda f, p: model.apply(variables(), f, p, method="outputs", mutable=["intermediates"]))
+    return jax.jit(
+        lambda f, p: model.apply(variables(), f, p, method="outputs", mutable=["intermediates"])
+    )
 
 
 def apply(features, vertices, softmax="classes"):
@@ -54,7 +58,9 @@ def leaky(x):
     return np.where(x > 0, x, 0.2 * x)
 
 
-def literal(state, features, vertices, axis="classes", pool="local", order="near", own=True, length=True):
+def literal(
+    state, features, vertices, axis="classes", pool="local", order="near", own=True, length=True
+):
     """One item, evaluation, by loops over views, in float64; the options are ways to get it wrong.
 
     order="index": candidates by index, not by distance (all of them reversed would be the same network). own=False: a view is not its own neighbour. pool="nonlocal": maxima of what the
@@ -95,7 +101,14 @@ def literal(state, features, vertices, axis="classes", pool="local", order="near
                 for layer in (0, 2, 4):
                     message = leaky(linear(message, f"{name}.Relation.{layer}"))
                 total = total + message
-            rows.append(leaky(norm(linear(np.concatenate([f[i], total]), f"{name}.Fusion.0"), f"{name}.Fusion.1")))
+            rows.append(
+                leaky(
+                    norm(
+                        linear(np.concatenate([f[i], total]), f"{name}.Fusion.0"),
+                        f"{name}.Fusion.1",
+                    )
+                )
+            )
         return np.array(rows)
 
     def select(f, v, count, name):
@@ -104,7 +117,9 @@ def literal(state, features, vertices, axis="classes", pool="local", order="near
             far = np.minimum(far, ((v - v[picks[-1]]) ** 2).sum(-1))
             picks.append(int(np.argmax(far)))
         k = min(FIELDS["k"], len(v))
-        near = [neighbours(v, i, k) if order == "near" else sorted(neighbours(v, i, k)) for i in picks]
+        near = [
+            neighbours(v, i, k) if order == "near" else sorted(neighbours(v, i, k)) for i in picks
+        ]
         score = np.zeros((count, k, CLASSES))
         for c in range(k):
             joint = np.concatenate([f[near[s][c]] for s in range(count)])
@@ -134,8 +149,13 @@ def literal(state, features, vertices, axis="classes", pool="local", order="near
 def test_the_published_size():
     model = ViewGCN(num_classes=40)
     assert model.embedding_dim == 1536
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 20, 512)), jnp.zeros((20, 3)))["params"]
-    count = {name: sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()}
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0), jnp.zeros((2, 20, 512)), jnp.zeros((20, 3))
+    )["params"]
+    count = {
+        name: sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+        for name, tree in shapes.items()
+    }
     assert sum(count.values()) == 22_682_165
     assert 14.0e6 < count["selector1"] < 14.2e6
 
@@ -214,7 +234,9 @@ def test_a_view_is_its_own_nearest_and_ties_go_to_the_lower_index():
     vertices = np.stack([np.cos(ring), np.sin(ring), np.zeros(12)], -1)[None].astype(np.float32)
     near = np.asarray(nearest_views(jnp.asarray(vertices), 3))[0]
     assert (near[:, 0] == np.arange(12)).all()
-    assert [sorted(row) for row in near.tolist()] == [sorted({i, (i - 1) % 12, (i + 1) % 12}) for i in range(12)]
+    assert [sorted(row) for row in near.tolist()] == [
+        sorted({i, (i - 1) % 12, (i + 1) % 12}) for i in range(12)
+    ]
     # All at one place: still itself first, then the lowest.
     same = np.asarray(nearest_views(jnp.zeros((1, 4, 3)), 2))[0]
     assert same.tolist() == [[0, 1], [1, 0], [2, 0], [3, 0]]
@@ -254,7 +276,10 @@ def step():
                 mutable=["batch_stats"],
                 rngs={"fps": jax.random.key(seed), "dropout": jax.random.key(seed)},
             )
-            return jnp.sum(jnp.cos(jnp.arange(out.logits.size)) * out.logits.reshape(-1)), (out.descriptor, state)
+            return jnp.sum(jnp.cos(jnp.arange(out.logits.size)) * out.logits.reshape(-1)), (
+                out.descriptor,
+                state,
+            )
 
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(features, vertices)
 
@@ -294,9 +319,15 @@ def test_the_selector_has_as_many_classes_as_it_is_told():
     features, vertices = inputs(batch=2)
     model = ViewGCN(**{**FIELDS, "selector_classes": 40})
     out, _ = jax.eval_shape(
-        lambda *args: model.init_with_output(*args, method="outputs"), jax.random.key(0), features, vertices
+        lambda *args: model.init_with_output(*args, method="outputs"),
+        jax.random.key(0),
+        features,
+        vertices,
     )
-    assert out.logits.shape == (2, CLASSES) and [s.shape for s in out.scores] == [(2, 4, 3, 40), (2, 2, 3, 40)]
+    assert out.logits.shape == (2, CLASSES) and [s.shape for s in out.scores] == [
+        (2, 4, 3, 40),
+        (2, 2, 3, 40),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +343,9 @@ def test_the_selector_has_as_many_classes_as_it_is_told():
 def test_errors(fields, shape, message):
     model = ViewGCN(**{**FIELDS, **fields})
     with pytest.raises(ConfigError, match=message):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, VIEWS, WIDTH)), jnp.zeros(shape))
+        jax.eval_shape(
+            model.init, jax.random.key(0), jnp.zeros((2, VIEWS, WIDTH)), jnp.zeros(shape)
+        )
 
 
 def test_modules_alone():
@@ -320,10 +353,14 @@ def test_modules_alone():
     features, vertices = inputs(batch=2)
     cameras = jnp.broadcast_to(vertices, (2, VIEWS, 3))
     near = nearest_views(cameras, 3)
-    local, _ = jax.eval_shape(LocalGCN(9).init_with_output, jax.random.key(0), features, cameras, near)
+    local, _ = jax.eval_shape(
+        LocalGCN(9).init_with_output, jax.random.key(0), features, cameras, near
+    )
     assert local.shape == (2, VIEWS, 9)
     selector, state = ViewSelector(CLASSES), variables()["params"]["selector1"]
-    kept, scores, where = map(np.asarray, jax.jit(selector.apply)({"params": state}, features, cameras, near[:, :4]))
+    kept, scores, where = map(
+        np.asarray, jax.jit(selector.apply)({"params": state}, features, cameras, near[:, :4])
+    )
     assert scores.shape == (2, 4, 3, CLASSES)
     near = np.asarray(near)
     for item in range(2):

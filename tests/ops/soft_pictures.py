@@ -25,7 +25,10 @@ def compiled(picture):
 
     def call(angles, shape, target=0.5, weights=1.0):
         with jax.enable_x64(True):
-            full = [np.broadcast_to(np.asarray(x, np.float64), (2, 2, SIZE, SIZE, 3)) for x in (target, weights)]
+            full = [
+                np.broadcast_to(np.asarray(x, np.float64), (2, 2, SIZE, SIZE, 3))
+                for x in (target, weights)
+            ]
             wide = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, shape)
             (value, image), slope = run(np.asarray(angles, np.float64), wide, *full)
             return float(value), np.asarray(image), np.asarray(slope)
@@ -45,7 +48,9 @@ def check_the_gradient_is_that_of_finite_differences(picture, shape):
         moved[1][index] -= step
         high, low = (run(m, shape, weights=weights)[0] for m in moved)
         assert abs(high - low) / (2 * step) > 1e-4
-        np.testing.assert_allclose(found[index], (high - low) / (2 * step), rtol=1e-5, atol=1e-7, err_msg=str(index))
+        np.testing.assert_allclose(
+            found[index], (high - low) / (2 * step), rtol=1e-5, atol=1e-7, err_msg=str(index)
+        )
 
 
 def check_the_gradient_leads_back(picture, shape):
@@ -58,7 +63,9 @@ def check_the_gradient_leads_back(picture, shape):
         start = goal.copy()
         start[angle] += off
         slope = run(start, shape, target=target)[2][angle]
-        np.testing.assert_array_equal(np.sign(slope), np.sign(off), err_msg=("azimuth", "elevation")[angle])
+        np.testing.assert_array_equal(
+            np.sign(slope), np.sign(off), err_msg=("azimuth", "elevation")[angle]
+        )
 
 
 def check_what_is_not_finite_marks_its_own_pictures_alone(picture, shape, broken):
@@ -71,4 +78,8 @@ def check_what_is_not_finite_marks_its_own_pictures_alone(picture, shape, broken
     np.testing.assert_array_equal(found[1], clean[1])
     angles[0, 1, 0] = np.inf
     found = run(angles, shape)[1]
-    assert np.isnan(found[1, 0]).all() and np.isfinite(found[1, 1]).all() and np.isfinite(found[0]).all()
+    assert (
+        np.isnan(found[1, 0]).all()
+        and np.isfinite(found[1, 1]).all()
+        and np.isfinite(found[0]).all()
+    )

@@ -12,7 +12,9 @@ from jax3dret.ops.within import first_members, within
 
 def literal(centers, points, radius, k):
     out = np.zeros((*centers.shape[:2], k), int)
-    for b, (cs, ps) in enumerate(zip(centers.astype(np.float64), points.astype(np.float64), strict=True)):
+    for b, (cs, ps) in enumerate(
+        zip(centers.astype(np.float64), points.astype(np.float64), strict=True)
+    ):
         for m, c in enumerate(cs):
             square = ((ps - c) ** 2).sum(-1)
             found = [n for n in range(len(ps)) if square[n] <= radius**2][:k]
@@ -27,7 +29,8 @@ def cloud(seed, *shape):
 
 
 @pytest.mark.parametrize(
-    "n, radius, k", [(1, 0.5, 3), (31, 0.4, 4), (64, 5.0, 64), (333, 0.3, 16), (1500, 0.2, 8), (1500, 0.03, 8)]
+    "n, radius, k",
+    [(1, 0.5, 3), (31, 0.4, 4), (64, 5.0, 64), (333, 0.3, 16), (1500, 0.2, 8), (1500, 0.03, 8)],
 )
 def test_equals_the_literal_scan(n, radius, k):
     points, centers = cloud(n, 2, n), cloud(n + 1, 2, 25)
@@ -42,7 +45,13 @@ def test_first_in_index_order_not_nearest():
     points[0, :, 0] = [0.5, 0.9, 0.25, 0.0]
     got = ball_query(jnp.zeros((1, 1, 3)), jnp.asarray(points), 0.5, 2)
     assert got[0, 0].tolist() == [0, 2]  # nearest two would be 3, 2; an open ball would leave out 0
-    assert ball_query(jnp.zeros((1, 1, 3)), jnp.asarray(points), 0.5, 5)[0, 0].tolist() == [0, 2, 3, 0, 0]
+    assert ball_query(jnp.zeros((1, 1, 3)), jnp.asarray(points), 0.5, 5)[0, 0].tolist() == [
+        0,
+        2,
+        3,
+        0,
+        0,
+    ]
 
 
 def test_an_empty_ball_gives_the_nearest_point():
@@ -73,7 +82,11 @@ def test_jit_vmap_and_no_gradient():
     points, centers = jnp.asarray(cloud(5, 3, 2, 90)), jnp.asarray(cloud(6, 3, 2, 7))
     got = jax.jit(jax.vmap(lambda c, p: ball_query(c, p, 0.3, 5)))(centers, points)
     np.testing.assert_array_equal(
-        got, [literal(np.asarray(c), np.asarray(p), 0.3, 5) for c, p in zip(centers, points, strict=True)]
+        got,
+        [
+            literal(np.asarray(c), np.asarray(p), 0.3, 5)
+            for c, p in zip(centers, points, strict=True)
+        ],
     )
     gradient = jax.grad(lambda c: points[0, 0][ball_query(c, points[0], 0.3, 5)].sum())(centers[0])
     assert (gradient == 0).all()

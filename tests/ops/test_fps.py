@@ -26,7 +26,9 @@ def cloud(seed, *shape):
     return np.random.default_rng(seed).normal(size=(*shape, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("batch, count, num", [(1, 1, 1), (3, 50, 50), (2, 128, 17), (5, 300, 40), (3, 9000, 12)])
+@pytest.mark.parametrize(
+    "batch, count, num", [(1, 1, 1), (3, 50, 50), (2, 128, 17), (5, 300, 40), (3, 9000, 12)]
+)
 def test_equals_the_literal_loop(batch, count, num):
     points = cloud(count, batch, count)
     got = np.asarray(farthest_point_sample(jnp.asarray(points), num))
@@ -59,7 +61,9 @@ def test_random_start_is_uniform_per_cloud_and_follows_the_key():
     points = jnp.asarray(cloud(2, 64, 4))
     first = farthest_point_sample(points, 2, start="random", key=jax.random.key(0))
     assert set(np.asarray(first[:, 0]).tolist()) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(first, farthest_point_sample(points, 2, start="random", key=jax.random.key(0)))
+    np.testing.assert_array_equal(
+        first, farthest_point_sample(points, 2, start="random", key=jax.random.key(0))
+    )
     for row in range(64):
         assert literal(np.asarray(points[row]), 2, int(first[row, 0])) == first[row].tolist()
 
@@ -70,7 +74,9 @@ def test_near_origin_points_are_never_picked_after_the_first():
     points[0, 0] = 0.01
     near = np.flatnonzero((points[0] ** 2).sum(-1) <= 1e-3)
     assert 0 in near and 10 < len(near) < 30
-    got = np.asarray(farthest_point_sample(jnp.asarray(points), 40 - len(near) + 3, start="pointnet2_ops"))[0]
+    got = np.asarray(
+        farthest_point_sample(jnp.asarray(points), 40 - len(near) + 3, start="pointnet2_ops")
+    )[0]
     expected = literal(points[0], 40 - len(near) + 3, forbidden=near)
     np.testing.assert_array_equal(got, expected)
     assert not set(got[1:].tolist()) & set(near.tolist())
@@ -79,7 +85,11 @@ def test_near_origin_points_are_never_picked_after_the_first():
     edge = np.zeros((1, 3, 3), np.float32)
     edge[0, 1, 0] = 0.0316
     edge[0, 2, 0] = 0.0317
-    assert farthest_point_sample(jnp.asarray(edge), 3, start="pointnet2_ops")[0].tolist() == [0, 2, 2]
+    assert farthest_point_sample(jnp.asarray(edge), 3, start="pointnet2_ops")[0].tolist() == [
+        0,
+        2,
+        2,
+    ]
 
 
 def test_all_points_near_the_origin_repeat_index_zero():
@@ -117,7 +127,9 @@ def test_bfloat16_is_cast_up():
 def test_jit_vmap_and_gradient():
     points = jnp.asarray(cloud(8, 4, 3, 64))
     expected = jnp.stack([farthest_point_sample(p, 9) for p in points])
-    np.testing.assert_array_equal(jax.jit(jax.vmap(lambda p: farthest_point_sample(p, 9)))(points), expected)
+    np.testing.assert_array_equal(
+        jax.jit(jax.vmap(lambda p: farthest_point_sample(p, 9)))(points), expected
+    )
 
     def spread(p):
         return jnp.take_along_axis(p, farthest_point_sample(p, 9)[..., None], axis=1).sum()

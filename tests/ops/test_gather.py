@@ -30,7 +30,9 @@ def test_vmap_and_outside():
     values = jnp.arange(24.0).reshape(2, 2, 3, 2)
     indices = jnp.asarray([[[0, 5], [-1, 1]], [[2, 2], [0, 0]]])
     got = jax.vmap(gather)(values, indices)
-    np.testing.assert_array_equal(got[0], [values[0, 0][jnp.array([0, 2])], values[0, 1][jnp.array([0, 1])]])
+    np.testing.assert_array_equal(
+        got[0], [values[0, 0][jnp.array([0, 2])], values[0, 1][jnp.array([0, 1])]]
+    )
 
 
 def test_errors_name_the_shapes():

@@ -20,7 +20,9 @@ def cloud(seed, *shape):
 
 
 # The last two take the narrowed path, the others sort directly.
-@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (7, 20, 20), (5, 100, 8), (33, 700, 1), (40, 2000, 12)])
+@pytest.mark.parametrize(
+    "m, n, k", [(1, 1, 1), (7, 20, 20), (5, 100, 8), (33, 700, 1), (40, 2000, 12)]
+)
 def test_equals_the_literal_sort(m, n, k):
     points, queries = cloud(n, 2, n), cloud(n + 1, 2, m)
     index, square = knn(jnp.asarray(queries), jnp.asarray(points), k)
@@ -44,13 +46,19 @@ def test_narrowing_is_exact_whatever_the_order_of_the_points(order):
     queries = points[:, ::128].copy()
     index, _ = knn(jnp.asarray(queries), jnp.asarray(points), 16)
     expected, _ = literal(queries[0], points[0], 16)
-    agree = np.mean([len(set(a) & set(b)) == 16 for a, b in zip(np.asarray(index[0]), expected, strict=True)])
+    agree = np.mean(
+        [len(set(a) & set(b)) == 16 for a, b in zip(np.asarray(index[0]), expected, strict=True)]
+    )
     assert agree == 1.0
 
 
 def test_ties_take_the_lowest_index_and_duplicates_are_kept():
     # Coordinates are small integers, so every form of the distance is exact.
-    grid = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(1, -1, 3).astype(np.float32)
+    grid = (
+        np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1)
+        .reshape(1, -1, 3)
+        .astype(np.float32)
+    )
     for points in (np.tile(grid, (1, 2, 1)), np.tile(grid, (1, 12, 1))):
         index, square = knn(jnp.asarray(grid[:, :20]), jnp.asarray(points), 9)
         expected, distance = literal(grid[0, :20], points[0], 9)
@@ -109,7 +117,9 @@ def test_jit_and_vmap():
             np.testing.assert_allclose(a[row], b, rtol=1e-6)
 
 
-@pytest.mark.parametrize("m, n, k", [((2, 4, 3), (2, 5, 3), 6), ((2, 4, 3), (2, 5, 3), 0), ((2, 4, 3), (3, 5, 3), 1)])
+@pytest.mark.parametrize(
+    "m, n, k", [((2, 4, 3), (2, 5, 3), 6), ((2, 4, 3), (2, 5, 3), 0), ((2, 4, 3), (3, 5, 3), 1)]
+)
 def test_errors_name_the_shapes(m, n, k):
     with pytest.raises(ConfigError, match=r"knn: .*\("):
         knn(jnp.zeros(m), jnp.zeros(n), k)

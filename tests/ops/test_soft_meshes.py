@@ -11,8 +11,16 @@ from jax3dret.ops import soft_meshes
 
 # A tetrahedron, and a plate that cuts through it.
 VERTICES = np.array(
-    [[0.7, -0.3, 0.1], [-0.5, 0.6, 0.2], [-0.4, -0.6, 0.5], [0.1, 0.2, -0.7], [0.6, 0.5, 0.3], [-0.7, 0.1, 0.4], [0.2, -0.7, -0.5]]
-)  # fmt: skip
+    [
+        [0.7, -0.3, 0.1],
+        [-0.5, 0.6, 0.2],
+        [-0.4, -0.6, 0.5],
+        [0.1, 0.2, -0.7],
+        [0.6, 0.5, 0.3],
+        [-0.7, 0.1, 0.4],
+        [0.2, -0.7, -0.5],
+    ]
+)
 LIGHT = np.array([[0.3, 0.9, -0.2], [0.5, 1.0, -0.7]])
 PAINT, PAPER = (0.8, 0.6, 0.4), (0.0, 0.0, 1.0)
 FACES = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0], [4, 5, 6], [0, 0, 0]])
@@ -20,7 +28,9 @@ FACES = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0], [4, 5, 6], [0, 0, 
 
 def meshes_picture(azimuth, elevation, mesh):
     settings = {"size": SIZE, "faces_per_pixel": 3, "color": PAINT, "background": PAPER}
-    return soft_meshes.render_meshes(*mesh, azimuth, elevation, light=jnp.asarray(LIGHT), **settings)
+    return soft_meshes.render_meshes(
+        *mesh, azimuth, elevation, light=jnp.asarray(LIGHT), **settings
+    )
 
 
 # The second item is the mirrored one, without its plate.
@@ -76,7 +86,9 @@ def test_away_from_edges_a_mesh_looks_as_with_a_z_buffer():
         inner = np.ones_like(owner, bool)
         for dr, dc in np.ndindex(5, 5):
             far = max(abs(dr - 2), abs(dc - 2)) == 2
-            inner &= (np.roll(owner, (dr - 2, dc - 2), (0, 1)) == owner) | ((owner >= 0) if far else False)
+            inner &= (np.roll(owner, (dr - 2, dc - 2), (0, 1)) == owner) | (
+                (owner >= 0) if far else False
+            )
         assert inner[owner >= 0].sum() > 25
         toward = np.array([view.axes[2][0], view.axes[2][2], -view.axes[2][1]])  # back to y up
         for face in set(owner[inner].ravel()):
@@ -85,18 +97,32 @@ def test_away_from_edges_a_mesh_looks_as_with_a_z_buffer():
             if face >= 0:
                 a, b, c = vertices[faces[face]]
                 normal = np.cross(b - a, c - a)
-                normal /= np.linalg.norm(normal) * np.sign(normal @ (2.2 * toward - (a + b + c) / 3))
+                normal /= np.linalg.norm(normal) * np.sign(
+                    normal @ (2.2 * toward - (a + b + c) / 3)
+                )
                 facing = normal @ light
                 mirrored = (2 * facing * normal - light) @ toward
                 expected = (0.5 + 0.3 * max(facing, 0)) * np.array(PAINT)
                 expected = expected + (0.2 * max(mirrored, 0) ** 64 if facing > 0 else 0)
-            np.testing.assert_allclose(there, np.broadcast_to(expected, there.shape), atol=2e-3, err_msg=str(face))
+            np.testing.assert_allclose(
+                there, np.broadcast_to(expected, there.shape), atol=2e-3, err_msg=str(face)
+            )
 
 
 def test_nothing_to_see_is_paper_and_moves_nothing():
     level = np.zeros((2, 2, 2))
     # No face left by the mask; faces without area, seen from the side, reaching behind the camera.
-    vertices = np.array([[0.3, 0, 0], [0.3, 0.2, 0], [4, 0, 0], [0.3, 0.4, 0], [0.1, 0, 0], [0.1, 0, 0.2], [0, 0, 0]])
+    vertices = np.array(
+        [
+            [0.3, 0, 0],
+            [0.3, 0.2, 0],
+            [4, 0, 0],
+            [0.3, 0.4, 0],
+            [0.1, 0, 0],
+            [0.1, 0, 0.2],
+            [0, 0, 0],
+        ]
+    )
     faces = np.array([[0, 0, 0], [0, 1, 3], [0, 1, 2], [0, 4, 4], [0, 1, 2], [6, 0, 4]])
     mesh = (np.stack([vertices] * 2), np.stack([faces] * 2), np.array([[False] * 6, [True] * 6]))
     _, image, slope = compiled(meshes_picture)(level, mesh)
@@ -107,4 +133,6 @@ def test_nothing_to_see_is_paper_and_moves_nothing():
 def test_what_is_not_finite_marks_its_own_pictures_alone():
     vertices = MESH[0].copy()
     vertices[0, 3, 1] = np.nan
-    soft_pictures.check_what_is_not_finite_marks_its_own_pictures_alone(meshes_picture, MESH, (vertices, *MESH[1:]))
+    soft_pictures.check_what_is_not_finite_marks_its_own_pictures_alone(
+        meshes_picture, MESH, (vertices, *MESH[1:])
+    )

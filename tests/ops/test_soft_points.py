@@ -21,11 +21,15 @@ def cloud():
 
 
 def clouds_picture(azimuth, elevation, points):
-    return render_points(points, azimuth, elevation, 1.1, size=SIZE, radius=0.2, slices=4, colors=jnp.abs(points))
+    return render_points(
+        points, azimuth, elevation, 1.1, size=SIZE, radius=0.2, slices=4, colors=jnp.abs(points)
+    )
 
 
 def grey_picture(azimuth, elevation, points):
-    return render_points(points, azimuth, elevation, 2.5, size=SIZE, radius=0.2, projection="perspective")
+    return render_points(
+        points, azimuth, elevation, 2.5, size=SIZE, radius=0.2, projection="perspective"
+    )
 
 
 @pytest.mark.parametrize("picture", [clouds_picture, grey_picture])
@@ -49,7 +53,16 @@ def test_a_point_lies_where_the_cameras_see_it(up, projection):
     distance = 1.0 if parallel else 2.5
     draw = jax.jit(
         lambda p, a, e: render_points(
-            p, a, e, distance, size=size, radius=0.1, projection=projection, fov=50.0, up=up, density=1.0
+            p,
+            a,
+            e,
+            distance,
+            size=size,
+            radius=0.1,
+            projection=projection,
+            fov=50.0,
+            up=up,
+            density=1.0,
         )
     )
     every = (np.broadcast_to(row, (6, 6)) for row in (azimuth, elevation))
@@ -60,7 +73,9 @@ def test_a_point_lies_where_the_cameras_see_it(up, projection):
     positions = distance * cameras.directions(azimuth, elevation)
     views = cameras.Cameras("test", positions, *((0.0, 2.0) if parallel else (50.0, 0.0)))
     for view in range(len(angles)):
-        expected = cameras.project(cameras.camera(views, view), cameras.z_up(places.astype(np.float64), up), size)
+        expected = cameras.project(
+            cameras.camera(views, view), cameras.z_up(places.astype(np.float64), up), size
+        )
         # The middle of mass of a disc on a grid, to a fraction of a pixel.
         np.testing.assert_allclose(np.stack([column, row], -1)[:, view], expected[:, :2], atol=0.15)
 
@@ -72,7 +87,10 @@ def test_the_nearer_point_covers_the_farther():
     views = (jnp.array([[0.0, 180.0]]), jnp.zeros((1, 2)))
     colors = jnp.array([[red, green]])
     pictures, grey = jax.jit(
-        lambda p: (render_points(p, *views, colors=colors, **settings), render_points(p, *views, **settings))
+        lambda p: (
+            render_points(p, *views, colors=colors, **settings),
+            render_points(p, *views, **settings),
+        )
     )(points)
     np.testing.assert_allclose(pictures[0, :, 4, 4], [red, green], atol=1e-4)
     np.testing.assert_allclose(grey[0, :, 4, 4], 0.1, atol=1e-4)

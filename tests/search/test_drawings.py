@@ -29,7 +29,15 @@ def draw(path, size=(200, 120), *, ink="black", paper="white", mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new(mode, size, paper)
     pen = ImageDraw.Draw(image)
-    pen.line([(0.2 * size[0], 0.8 * size[1]), (0.5 * size[0], 0.2 * size[1]), (0.8 * size[0], 0.8 * size[1])], ink, 4)
+    pen.line(
+        [
+            (0.2 * size[0], 0.8 * size[1]),
+            (0.5 * size[0], 0.2 * size[1]),
+            (0.8 * size[0], 0.8 * size[1]),
+        ],
+        ink,
+        4,
+    )
     image.save(path)
     return path
 
@@ -46,9 +54,9 @@ def made(tmp_path_factory):
     draw(folder / "one.png")
     draw(folder / "two.jpg", (90, 300))
     y, x = np.mgrid[:120, :160] / 120
-    Image.fromarray((235 - 200 * ((x - 0.6) ** 2 + (y - 0.5) ** 2 < 0.15) * (1 - 0.4 * y)).astype(np.uint8)).save(
-        folder / "photo.jpg"
-    )
+    Image.fromarray(
+        (235 - 200 * ((x - 0.6) ** 2 + (y - 0.5) ** 2 < 0.15) * (1 - 0.4 * y)).astype(np.uint8)
+    ).save(folder / "photo.jpg")
     done = gallery.build([folder / "parts"], folder / "index", weights=folder / "run")
     assert done == gallery.Summary(items=4, added=4, changed=0, dropped=0, embedded=4, skipped=0)
     shutil.copytree(folder / "index", folder / "elsewhere")
@@ -77,7 +85,11 @@ class Records:
     def __getitem__(self, index):
         rng = np.random.default_rng(index)
         faces = np.array([rng.permutation(12)[:3] for _ in range(8)], np.int32)
-        return {"id": self.ids[index], "vertices": rng.normal(size=(12, 3)).astype(np.float32), "faces": faces}
+        return {
+            "id": self.ids[index],
+            "vertices": rng.normal(size=(12, 3)).astype(np.float32),
+            "faces": faces,
+        }
 
     def select(self, *features):
         return self
@@ -100,7 +112,9 @@ def test_a_file_gives_the_very_pictures_of_training(tmp_path, up_axis):
 def test_a_file_gives_the_very_drawing_of_an_evaluation(made):
     folder, _ = made
     png = sketches.encode(sketches.prepare_drawing(sketches.load_drawing(folder / "two.jpg")))
-    record = sketches.Drawing(32)({"id": "two", "png": np.frombuffer(png, np.uint8)}, np.random.default_rng(1))
+    record = sketches.Drawing(32)(
+        {"id": "two", "png": np.frombuffer(png, np.uint8)}, np.random.default_rng(1)
+    )
     row = Drawings(32)(folder / "two.jpg")
     np.testing.assert_array_equal(row, record["sketch"])
     assert row.shape == (32, 32) and row.dtype == np.uint8 and row.max() == 255 and row.min() < 128
@@ -109,7 +123,9 @@ def test_a_file_gives_the_very_drawing_of_an_evaluation(made):
 
 def test_queries_of_both_kinds_in_one_list(made, opened):
     folder, run = made
-    assert opened.index.ids == ["0.obj", "1.obj", "2.obj", "cloud.npy"], "pictures among the parts are no shapes"
+    assert opened.index.ids == ["0.obj", "1.obj", "2.obj", "cloud.npy"], (
+        "pictures among the parts are no shapes"
+    )
     files = [folder / "one.png", folder / "parts" / "1.obj", folder / "two.jpg"]
     answers = list(opened.query(files, 9))
     assert [answer["query"] for answer in answers] == list(map(str, files))
@@ -118,26 +134,46 @@ def test_queries_of_both_kinds_in_one_list(made, opened):
     assert best["score"] == pytest.approx(1, abs=1e-5) and len(answers[0]["results"]) == 4
     # Both sides are embedded as the run's own evaluation embeds them.
     drawings = np.stack([opened.encoder.drawings(file) for file in (files[0], files[2])])
-    views = np.stack([prepare(folder / "parts" / f"{i}.obj", Views("ring4", 24), up_axis="z").row for i in range(2)])
+    views = np.stack(
+        [
+            prepare(folder / "parts" / f"{i}.obj", Views("ring4", 24), up_axis="z").row
+            for i in range(2)
+        ]
+    )
     found = run.embed({"sketch": drawings, "views": np.repeat(views[..., None], 3, -1)})
     np.testing.assert_allclose(opened.index.vectors[:2], found["shape"], atol=2e-5)
-    np.testing.assert_allclose(opened.encoder.embed_drawings(drawings, batch_size=2), found["sketch"], atol=2e-5)
-    unit = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (found["sketch"], opened.index.vectors)]
+    np.testing.assert_allclose(
+        opened.encoder.embed_drawings(drawings, batch_size=2), found["sketch"], atol=2e-5
+    )
+    unit = [
+        v / np.linalg.norm(v, axis=-1, keepdims=True)
+        for v in (found["sketch"], opened.index.vectors)
+    ]
     for answer, expected in zip((answers[0], answers[2]), unit[0] @ unit[1].T, strict=True):
         scores = [result["score"] for result in answer["results"]]
         np.testing.assert_allclose(scores, np.sort(expected)[::-1], atol=2e-5)
     assert not np.allclose(found["sketch"][0], found["sketch"][1], atol=1e-4)
-    with pytest.raises(DataError, match=r"sketch: uint8 \[2, 16, 32\]; this encoder takes uint8 \[items, 32, 32\]"):
+    with pytest.raises(
+        DataError, match=r"sketch: uint8 \[2, 16, 32\]; this encoder takes uint8 \[items, 32, 32\]"
+    ):
         opened.encoder.embed_drawings(drawings[:, :16])
 
 
 def test_the_copy_holds_all_that_it_needs_and_no_more(made, opened):
     folder, run = made
     own = encode.open_encoder(run.path)
-    assert own.identity == opened.encoder.identity and own.arrays.keys() == opened.encoder.arrays.keys()
+    assert (
+        own.identity == opened.encoder.identity
+        and own.arrays.keys() == opened.encoder.arrays.keys()
+    )
     assert {name.split("/")[1] for name in own.arrays} == {"cnn", "graph", "sketch"}
     (copy,) = (folder / "elsewhere").glob("encoder-*")
-    assert sorted(path.name for path in copy.iterdir()) == ["config.json", "manifest.json", "meta.json", "model.npz"]
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "config.json",
+        "manifest.json",
+        "meta.json",
+        "model.npz",
+    ]
     assert b"private" not in b"".join(path.read_bytes() for path in copy.iterdir())
 
 
@@ -154,7 +190,12 @@ def test_weights_that_a_run_began_with_are_not_needed(tmp_path, made):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"views.size": 32}, {"views.cameras": "ring4@20"}, {"tower_normalisation": "imagenet"}, {"retrieve_with": "p"}],
+    [
+        {"views.size": 32},
+        {"views.cameras": "ring4@20"},
+        {"tower_normalisation": "imagenet"},
+        {"retrieve_with": "p"},
+    ],
 )
 def test_the_identity_tells_preparations_apart(tmp_path, opened, changes):
     other = encode.open_encoder(make_sketch_workdir(tmp_path / "run", **changes).path)
@@ -176,10 +217,14 @@ def test_a_run_that_knows_one_side_only(made, tmp_path):
     with pytest.raises(ConfigError, match=r"shapes alone.*configs/mvhgnn_shrec13.py"):
         encoder.embed_drawings(np.zeros((1, 32, 32), np.uint8))
     shown = Gallery(folder / "index", None, encoder)
-    with pytest.raises(ConfigError, match=r"one.png: a picture, .* first of two stages.*workdir of the second"):
+    with pytest.raises(
+        ConfigError, match=r"one.png: a picture, .* first of two stages.*workdir of the second"
+    ):
         shown._check(folder / "one.png")
     alone = make_sketch_workdir(tmp_path / "alone", stage="sketch_alone")
-    with pytest.raises(ConfigError, match="has trained on drawings alone; give the workdir of the second"):
+    with pytest.raises(
+        ConfigError, match="has trained on drawings alone; give the workdir of the second"
+    ):
         encode.open_encoder(alone.path)
 
 
@@ -187,7 +232,8 @@ def test_a_picture_asked_of_a_model_of_points(trained, made, tmp_path):
     folder, _ = made
     shown = Gallery(tmp_path / "points.index", None, encode.open_encoder(trained.path))
     with pytest.raises(
-        ConfigError, match=r"one.png: a picture, and the model in .*points.index knows meshes and point"
+        ConfigError,
+        match=r"one.png: a picture, and the model in .*points.index knows meshes and point",
     ) as error:
         shown._check(folder / "one.png")
     assert "configs/mvhgnn_shrec13.py" in str(error.value) and "\n" not in str(error.value)
@@ -198,7 +244,8 @@ def test_drawings_that_cannot_be_used(made, opened, tmp_path):
     (tmp_path / "text.png").write_text("a chair")
     (tmp_path / "lines.svg").write_text("<svg/>")
     with pytest.raises(
-        DataError, match=r"lines.svg: a file of another kind; a drawing is one of .png, .*, a shape one of"
+        DataError,
+        match=r"lines.svg: a file of another kind; a drawing is one of .png, .*, a shape one of",
     ):
         next(opened.query([tmp_path / "lines.svg"], 3))
     (tmp_path / "folder.png").mkdir()
@@ -231,7 +278,11 @@ def test_the_command(made, capsys, monkeypatch):
     assert [result["rank"] for result in answers[0]["results"]] == [1, 2]
     assert "photo.jpg: " in said.err and "Traceback" not in said.err
     for words, expected, says in [
-        (["elsewhere", "--text", "a chair"], 2, "embeds shapes and drawings and has no text; give a drawing"),
+        (
+            ["elsewhere", "--text", "a chair"],
+            2,
+            "embeds shapes and drawings and has no text; give a drawing",
+        ),
         (["elsewhere", "nowhere.png", "--json"], 1, "nowhere.png: cannot be read"),
     ]:
         code = cli.main(["query", *words])

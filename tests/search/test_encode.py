@@ -32,7 +32,10 @@ def test_embeddings_are_those_of_the_task_whatever_the_batch(trained, encoder, c
     np.testing.assert_allclose(encoder.embed(clouds, batch_size=2), whole, atol=2e-5)
     assert not np.allclose(whole[0], whole[1], atol=1e-3)
     assert encoder.embed(clouds[:0]).shape == (0, encoder.width)
-    with pytest.raises(DataError, match=r"points: float32 \[5, 32, 3\]; this encoder takes float32 \[items, 64, 3\]"):
+    with pytest.raises(
+        DataError,
+        match=r"points: float32 \[5, 32, 3\]; this encoder takes float32 \[items, 64, 3\]",
+    ):
         encoder.embed(clouds[:, :32])
 
 
@@ -72,7 +75,8 @@ def test_a_broken_copy_is_named(encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("section", "value"), [("task", "os"), ("model", {"name": "os:system", "command": "touch owned"})]
+    ("section", "value"),
+    [("task", "os"), ("model", {"name": "os:system", "command": "touch owned"})],
 )
 def test_a_copy_does_not_run_foreign_code(encoder, tmp_path, section, value):
     encoder.save(tmp_path / "copy")
@@ -123,7 +127,10 @@ def test_worker_processes_give_the_same_in_the_same_order(tmp_path):
     paths = [str(tetrahedron(tmp_path / f"{i}.obj", 1 + i / 10)) for i in range(5)]
     paths.insert(2, str(tmp_path / "missing.obj"))
     known = {content_key(paths[-1], None)}
-    alone, together = (list(prepare_all(paths, Points(32), up_axis=None, known=known, jobs=jobs)) for jobs in (1, 2))
+    alone, together = (
+        list(prepare_all(paths, Points(32), up_axis=None, known=known, jobs=jobs))
+        for jobs in (1, 2)
+    )
     assert [p.key for p in alone] == [p.key for p in together]
     assert together[2].reason == "cannot be read (no such file or directory)" == alone[2].reason
     assert together[-1].row is None and together[-1].key in known

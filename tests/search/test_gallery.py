@@ -50,7 +50,9 @@ def copied(first, tmp_path):
 
 def files(folder):
     return {
-        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "hashes.json"
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != "hashes.json"
     }
 
 
@@ -77,7 +79,11 @@ def test_every_item_finds_itself_in_a_moved_index(first, moved):
     for name, answer in zip(moved.index.ids, answers, strict=True):
         assert [r["rank"] for r in answer["results"]] == [1, 2, 3, 4, 5], "k is cut to the size"
         best = answer["results"][0]
-        assert best["id"] == name and best["path"] == str(parts / name) and best["score"] == pytest.approx(1, abs=1e-4)
+        assert (
+            best["id"] == name
+            and best["path"] == str(parts / name)
+            and best["score"] == pytest.approx(1, abs=1e-4)
+        )
         assert answer["query"] == str(parts / name)
     scores = [r["score"] for r in answers[0]["results"]]
     assert scores == sorted(scores, reverse=True)
@@ -118,7 +124,9 @@ def test_a_run_adds_drops_changes_and_leaves_the_rest(copied, trained):
     np.testing.assert_array_equal(rows["same.obj"], vectors["b/four.obj"])
     np.testing.assert_array_equal(rows["b/renamed.obj"], vectors["b/three.obj"])
     assert not np.allclose(rows["a/one.obj"], vectors["a/one.obj"], atol=1e-3)
-    assert {"b/broken.obj", "cloud.npy"} == {s["file"] for s in json.loads((out / "skipped.json").read_text())}
+    assert {"b/broken.obj", "cloud.npy"} == {
+        s["file"] for s in json.loads((out / "skipped.json").read_text())
+    }
     # As a fresh index of the same files would have it.
     gallery.build([parts], out.with_name("fresh"), weights=trained.path)
     fresh = Index.load(out.with_name("fresh"))
@@ -176,7 +184,9 @@ def test_the_up_axis_is_remembered_and_queries_follow_it(copied):
     assert gallery.build([parts], out).embedded == 0
     opened = open_gallery(out)
     (answer,) = opened.query([parts / "b" / "four.obj"], 1)
-    assert answer["results"][0]["id"] == "b/four.obj" and answer["results"][0]["score"] == pytest.approx(1, abs=1e-4)
+    assert answer["results"][0]["id"] == "b/four.obj" and answer["results"][0][
+        "score"
+    ] == pytest.approx(1, abs=1e-4)
 
 
 def test_nothing_to_index_leaves_the_old_index(copied, tmp_path):
@@ -249,13 +259,18 @@ def test_a_model_that_embeds_nothing_but_zeros_is_reported(first, tmp_path, monk
     _, out = first
     shutil.copytree(out, tmp_path / "index")
     tetrahedron(tmp_path / "more" / "x.obj", height=3.3)
-    monkeypatch.setattr(encode.Encoder, "embed", lambda self, points, *a: np.full((len(points), self.width), np.nan))
+    monkeypatch.setattr(
+        encode.Encoder, "embed", lambda self, points, *a: np.full((len(points), self.width), np.nan)
+    )
     with pytest.raises(DataError, match="zero or not finite"):
         gallery.build([tmp_path / "more"], tmp_path / "index")
 
 
 def test_two_runs_do_not_write_at_once(tmp_path):
-    with Journal(tmp_path, {"a": 1}, 4), pytest.raises(ConfigError, match="another `jax3dret index`"):
+    with (
+        Journal(tmp_path, {"a": 1}, 4),
+        pytest.raises(ConfigError, match="another `jax3dret index`"),
+    ):
         Journal(tmp_path, {"a": 1}, 4)
 
 

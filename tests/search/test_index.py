@@ -11,14 +11,18 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.search import backends
 from jax3dret.search.index import Index
 
-scann_only = pytest.mark.skipif(not backends.scann_available(), reason="scann has wheels for Linux only")
+scann_only = pytest.mark.skipif(
+    not backends.scann_available(), reason="scann has wheels for Linux only"
+)
 KINDS = ["exact", pytest.param("scann", marks=scann_only)]
 
 
 def clustered(num, width=16, seed=0):
     rng = np.random.default_rng(seed)
     centers = np.random.default_rng(99).normal(size=(20, width))
-    return (centers[rng.integers(0, 20, num)] + 0.3 * rng.normal(size=(num, width))).astype(np.float32)
+    return (centers[rng.integers(0, 20, num)] + 0.3 * rng.normal(size=(num, width))).astype(
+        np.float32
+    )
 
 
 def names(num, prefix="item"):
@@ -61,7 +65,9 @@ def test_collapsed_and_distant_embeddings_stay_exact(kind, distance, offset):
     queries = np.concatenate([vectors[:10], np.full((1, 16), 1e7, np.float32)])
     queries[-1, 0] = -3e7
     index = Index.build(vectors, names(400), distance=distance, kind=kind)
-    np.testing.assert_array_equal(index.search(queries, 5)[0], slow_search(queries, vectors, 5, distance)[0])
+    np.testing.assert_array_equal(
+        index.search(queries, 5)[0], slow_search(queries, vectors, 5, distance)[0]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +122,10 @@ def changed(row, value, num=20):
         (clustered(300).astype(np.float64), "vectors: float64; they must be a float32 array"),
         (clustered(300).astype(np.float16), "float16"),
         ([[1.0, 2.0]], "vectors: list"),
-        (changed([4, 9], 0.0, 300), "2 zero vectors have no direction, the first is row 4 \\('item/4'\\)"),
+        (
+            changed([4, 9], 0.0, 300),
+            "2 zero vectors have no direction, the first is row 4 \\('item/4'\\)",
+        ),
     ],
 )
 def test_bad_vectors_never_reach_the_searcher(vectors, message, scoring):
@@ -161,7 +170,11 @@ def test_bad_choices(kwargs, message):
     ("queries", "error", "message"),
     [
         (np.full((2, 16), np.nan, np.float32), DataError, "queries: row 0 holds NaN"),
-        (np.ones((2, 15), np.float32), DataError, r"queries have shape \(2, 15\); this index takes \[queries, 16\]"),
+        (
+            np.ones((2, 15), np.float32),
+            DataError,
+            r"queries have shape \(2, 15\); this index takes \[queries, 16\]",
+        ),
         (np.ones(16, np.float32), DataError, "this index takes"),
         (np.ones((1, 16)), DataError, "queries: float64"),
         (np.zeros((1, 16), np.float32), DataError, "query 0: a zero vector has no direction"),
@@ -265,7 +278,10 @@ def test_a_refused_change_leaves_the_index_as_it_was():
     refused = [
         (lambda: index.add(clustered(1), ["item/3"]), "'item/3' is already in the index"),
         (lambda: index.add(np.full((1, 16), np.nan, np.float32), ["new"]), "NaN"),
-        (lambda: index.add(np.ones((1, 3), np.float32), ["new"]), "width 3; this index holds width 16"),
+        (
+            lambda: index.add(np.ones((1, 3), np.float32), ["new"]),
+            "width 3; this index holds width 16",
+        ),
         (lambda: index.add(clustered(2), ["x", "x"]), "more than once"),
         (lambda: index.remove(["item/1", "ghost"]), "'ghost' is not in the index"),
         (lambda: index.remove(names(20)), "empty index"),
@@ -295,11 +311,18 @@ def test_save_move_load(tmp_path, scoring):
     index.save(tmp_path / "first")
     index.save(tmp_path / "first")  # again, in place
     assert not list((tmp_path / "first").rglob("*.pkl"))
-    assert len(list((tmp_path / "first").glob("data-*"))) == 1 and (tmp_path / "first" / "skipped.json").exists()
+    assert (
+        len(list((tmp_path / "first").glob("data-*"))) == 1
+        and (tmp_path / "first" / "skipped.json").exists()
+    )
     shutil.move(tmp_path / "first", tmp_path / "second")
     loaded = Index.load(tmp_path / "second")
-    assert loaded.report() == index.report() and loaded.meta == index.meta and loaded.ids == index.ids
-    for ours, expected in zip(loaded.search(clustered(9), 20), index.search(clustered(9), 20), strict=True):
+    assert (
+        loaded.report() == index.report() and loaded.meta == index.meta and loaded.ids == index.ids
+    )
+    for ours, expected in zip(
+        loaded.search(clustered(9), 20), index.search(clustered(9), 20), strict=True
+    ):
         np.testing.assert_array_equal(ours, expected)
     # From a loaded index, whose vectors are a memory map of the very folder.
     loaded.remove(["item/0"])
@@ -314,13 +337,19 @@ def test_a_tree_can_be_read_without_scann(tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "scann_available", lambda: False)
     loaded = Index.load(tmp_path)
     assert (loaded.kind, loaded.scoring) == ("exact", "brute_force")
-    np.testing.assert_array_equal(loaded.search(vectors[:4], 6)[0], slow_search(vectors[:4], vectors, 6, "cosine")[0])
+    np.testing.assert_array_equal(
+        loaded.search(vectors[:4], 6)[0], slow_search(vectors[:4], vectors, 6, "cosine")[0]
+    )
 
 
 @pytest.mark.parametrize("scoring", ["brute_force", pytest.param("tree_ah", marks=scann_only)])
 def test_every_file_cut_short_is_found(tmp_path, scoring):
     build(clustered(300), scoring=scoring).save(tmp_path / "index")
-    files = [path.relative_to(tmp_path / "index") for path in (tmp_path / "index").rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(tmp_path / "index")
+        for path in (tmp_path / "index").rglob("*")
+        if path.is_file()
+    ]
     assert len(files) >= 3
     for name in files:
         for damage in ("cut", "gone"):
@@ -341,7 +370,9 @@ def test_every_file_cut_short_is_found(tmp_path, scoring):
 @scann_only
 def test_a_pickle_is_refused(tmp_path):
     build(clustered(300), scoring="tree_ah").save(tmp_path)
-    (next(tmp_path.glob("data-*")) / "scann" / "scann_docids.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    (next(tmp_path.glob("data-*")) / "scann" / "scann_docids.pkl").write_bytes(
+        b"cos\nsystem\n(S'exit 1'\ntR."
+    )
     with pytest.raises(DataError, match="pickled file is not part of an index"):
         Index.load(tmp_path)
 

@@ -58,19 +58,37 @@ class Page(html.parser.HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words))
 
     def count(self, name: str, **attributes: str) -> int:
-        return sum(t == name and all(a.get(k) == v for k, v in attributes.items()) for t, a in self.tags)
+        return sum(
+            t == name and all(a.get(k) == v for k, v in attributes.items()) for t, a in self.tags
+        )
 
 
-def result(classes: tuple[str, ...] = ("bolt", "nut", "gear"), per_class: int = 20) -> dict[str, Any]:
+def result(
+    classes: tuple[str, ...] = ("bolt", "nut", "gear"), per_class: int = 20
+) -> dict[str, Any]:
     counts = np.diag(np.full(len(classes), per_class))
     if len(classes) > 1:
         counts[0, 1], counts[0, 0] = 3, per_class - 3
-    items = [{"id": f"{name}/{name}_1", "label": i, "thumbnail": f"{i}.png"} for i, name in enumerate(classes)]
+    items = [
+        {"id": f"{name}/{name}_1", "label": i, "thumbnail": f"{i}.png"}
+        for i, name in enumerate(classes)
+    ]
     found = [{"rank": i + 1, "score": 0.9 - 0.1 * i, **item} for i, item in enumerate(items)]
     return {
         "name": "retrieval",
-        "metrics": {"nn_acc": 0.95, "nn_f1": 0.949, "ndcg_100": 0.9, "map": 0.85, "ndcg_100_published_code": 0.8},
-        "protocol": {"distance": "cosine", "self_match": "excluded", "ties": "pessimistic", "neighbours": 100},
+        "metrics": {
+            "nn_acc": 0.95,
+            "nn_f1": 0.949,
+            "ndcg_100": 0.9,
+            "map": 0.85,
+            "ndcg_100_published_code": 0.8,
+        },
+        "protocol": {
+            "distance": "cosine",
+            "self_match": "excluded",
+            "ties": "pessimistic",
+            "neighbours": 100,
+        },
         "dataset": {
             "name": "toy/demo",
             "version": "1.2.3",
@@ -80,7 +98,9 @@ def result(classes: tuple[str, ...] = ("bolt", "nut", "gear"), per_class: int = 
         "index": {"kind": "exact", "scoring": "brute_force", "items": 60, "recall_at_10": 1.0},
         "timing": {"embed_items_per_s": 50.0, "search_ms_per_query": 0.25},
         "class_names": list(classes),
-        "per_class": [{"class": c, "items": per_class, "nn_acc": 0.9, "f1": 0.8, "ap": 0.7} for c in classes],
+        "per_class": [
+            {"class": c, "items": per_class, "nn_acc": 0.9, "f1": 0.8, "ap": 0.7} for c in classes
+        ],
         "confusion": {"classes": list(classes), "counts": counts.tolist()},
         "examples": [
             {"query": items[0], "correct": True, "results": found},
@@ -107,7 +127,9 @@ def make(
     kinds = np.arange(rows) % classes
     np.save(
         folder / "embeddings.npy",
-        (rng.normal(size=(classes, 16))[kinds] * 3 + rng.normal(size=(rows, 16))).astype(np.float32),
+        (rng.normal(size=(classes, 16))[kinds] * 3 + rng.normal(size=(rows, 16))).astype(
+            np.float32
+        ),
     )
     if labels:
         np.save(folder / "labels.npy", kinds.astype(np.int32))
@@ -166,7 +188,11 @@ def read(workdir: pathlib.Path) -> tuple[Page, dict[str, Any], str]:
     path = write_report(workdir)
     assert path == workdir / "report" / "index.html"
     text = path.read_text(encoding="utf-8")
-    return Page(text), json.loads((workdir / "report" / "metrics.json").read_text(), parse_constant=pytest.fail), text
+    return (
+        Page(text),
+        json.loads((workdir / "report" / "metrics.json").read_text(), parse_constant=pytest.fail),
+        text,
+    )
 
 
 def test_page_shows_every_part(tmp_path):
@@ -201,7 +227,11 @@ def test_page_is_one_file_that_asks_nobody(tmp_path):
         assert tag not in ("link", "iframe", "object", "embed", "base")
         for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, name, value)
+            assert value is None or value.startswith(("#", "data:image/png;base64,")), (
+                tag,
+                name,
+                value,
+            )
     style = re.search(r"<style>(.*?)</style>", text, re.S).group(1)
     assert "url(" not in style and "@import" not in style and "http" not in style
     script = re.search(r"<script>(.*?)</script>", text, re.S).group(1)
@@ -244,7 +274,9 @@ def test_names_from_outside_stay_text(tmp_path):
     (workdir / "summary.json").write_text(json.dumps(summary))
     (workdir / "config.json").write_text(json.dumps({EVIL: "</pre>" + EVIL}))
     (workdir / "versions.json").write_text(json.dumps({EVIL: EVIL}))
-    (workdir / "metrics.jsonl").write_text(json.dumps({"step": 1, "split": "train", "time": 0, EVIL: 1.0}) + "\n")
+    (workdir / "metrics.jsonl").write_text(
+        json.dumps({"step": 1, "split": "train", "time": 0, EVIL: 1.0}) + "\n"
+    )
     manifest = {
         "name": EVIL,
         "source": {EVIL: EVIL},
@@ -281,15 +313,26 @@ def test_metrics_json_has_the_promised_shape(tmp_path):
     assert numbers["encoder"]["embedding_dim"] == 16
     assert numbers["metrics"]["nn_acc"] == 0.95
     assert numbers["published"] == {"ULIP2/vicreg (paper, table 1)": {"nn_acc": 0.907}}
-    assert numbers["index"] == {"kind": "exact", "scoring": "brute_force", "items": 60, "recall_at_10": 1.0}
-    assert numbers["timing"] == {"train_s": 100.5, "embed_items_per_s": 50.0, "search_ms_per_query": 0.25}
+    assert numbers["index"] == {
+        "kind": "exact",
+        "scoring": "brute_force",
+        "items": 60,
+        "recall_at_10": 1.0,
+    }
+    assert numbers["timing"] == {
+        "train_s": 100.5,
+        "embed_items_per_s": 50.0,
+        "search_ms_per_query": 0.25,
+    }
 
 
 def test_second_evaluation_is_shown_and_kept_apart(tmp_path):
     workdir = make(tmp_path)
     other = workdir / "evaluation" / "a_euclidean"
     other.mkdir()
-    (other / "result.json").write_text(json.dumps({"metrics": {"nn_acc": 0.5}, "protocol": {"distance": "euclidean"}}))
+    (other / "result.json").write_text(
+        json.dumps({"metrics": {"nn_acc": 0.5}, "protocol": {"distance": "euclidean"}})
+    )
     page, numbers, _ = read(workdir)
     assert numbers["metrics"]["nn_acc"] == 0.95 and numbers["metrics"]["a_euclidean/nn_acc"] == 0.5
     assert "a_euclidean" in page.text and "Euclidean distance of their embeddings" in page.text
@@ -306,7 +349,12 @@ def test_nan_metric_is_null_for_programs_and_undefined_for_people(tmp_path):
 
     change(workdir, spoil)
     with (workdir / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 41, "split": "train", "time": 1, "loss": "nan", "invariance": "inf"}) + "\n")
+        file.write(
+            json.dumps(
+                {"step": 41, "split": "train", "time": 1, "loss": "nan", "invariance": "inf"}
+            )
+            + "\n"
+        )
     page, numbers, _ = read(workdir)
     assert numbers["metrics"]["map"] is None and numbers["index"]["recall_at_10"] is None
     assert "undefined" in page.text and "No query allows a value." in page.text
@@ -324,7 +372,11 @@ def test_no_labels(tmp_path):
     bare = result()
     bare |= {"metrics": {}, "per_class": [], "confusion": {}, "class_names": []}
     bare["examples"] = [
-        {"query": {"id": "a", "label": None}, "correct": None, "results": [{"rank": 1, "score": 0.5, "id": "b"}]}
+        {
+            "query": {"id": "a", "label": None},
+            "correct": None,
+            "results": [{"rank": 1, "score": 0.5, "id": "b"}],
+        }
     ]
     page, numbers, _ = read(make(tmp_path, bare, labels=False))
     for sentence in (
@@ -404,7 +456,9 @@ def test_missing_or_strange_thumbnail_is_a_box(tmp_path):
 
 
 def test_no_evaluation_is_named_with_the_way_out(tmp_path):
-    with pytest.raises(DataError, match=r"no evaluation found; run with --mode=eval first") as error:
+    with pytest.raises(
+        DataError, match=r"no evaluation found; run with --mode=eval first"
+    ) as error:
         write_report(tmp_path)
     assert str(error.value).startswith(str(tmp_path))
     with pytest.raises(DataError, match="no such folder"):
@@ -447,7 +501,9 @@ def test_writing_again_gives_the_same_bytes_and_leaves_nothing_beside(tmp_path):
     before = (workdir / "report/index.html").stat().st_ino
     second = write_report(workdir).read_bytes(), (workdir / "report/metrics.json").read_bytes()
     assert first == second
-    assert (workdir / "report/index.html").stat().st_ino != before, "renamed into place, not written over"
+    assert (workdir / "report/index.html").stat().st_ino != before, (
+        "renamed into place, not written over"
+    )
     assert sorted(p.name for p in (workdir / "report").iterdir()) == ["index.html", "metrics.json"]
 
 
@@ -480,10 +536,16 @@ def test_long_logs_are_thinned():
     assert "<circle" in line_chart("loss", [Series("loss", x[:1], np.array([1.0]))])
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 7), (0.001, 0.0042), (1e5, 9e5), (-1e-9, 1e-9)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (-3, 7), (0.001, 0.0042), (1e5, 9e5), (-1e-9, 1e-9)]
+)
 def test_ticks_are_round_and_inside(low, high):
     found = ticks(low, high)
-    assert 2 <= len(found) <= 7 and low - 1e-12 <= found[0] and found[-1] <= high + 1e-12 * abs(high) + 1e-15
+    assert (
+        2 <= len(found) <= 7
+        and low - 1e-12 <= found[0]
+        and found[-1] <= high + 1e-12 * abs(high) + 1e-15
+    )
     np.testing.assert_allclose(np.diff(found), found[1] - found[0])
 
 

@@ -74,7 +74,10 @@ def test_page_shows_both_modalities(workdir):
     marks = text[text.index('<g class="marks">') : text.index('<g class="names">')]
     assert marks.count('href="#m-cross"') == 24 and marks.count("<use") == 44
     anchors = [a["href"][1:] for t, a in page.tags if t == "a"]
-    assert anchors == [a["id"] for t, a in page.tags if t == "section"] and {"ranking", "views"} <= set(anchors)
+    assert anchors == [a["id"] for t, a in page.tags if t == "section"] and {
+        "ranking",
+        "views",
+    } <= set(anchors)
 
 
 def test_preferred_views_are_numbered_under_their_pictures(workdir):
@@ -106,7 +109,10 @@ def test_what_is_missing_or_damaged_is_said(workdir):
         result["views"]["mean_score"] = "many"
 
     change(workdir, spoil)
-    np.save(workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy", np.full((20, 8), np.nan, np.float32))
+    np.save(
+        workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy",
+        np.full((20, 8), np.nan, np.float32),
+    )
     text = read(workdir)[0].text
     for part in (
         "there is no precision-recall curve",
@@ -121,17 +127,25 @@ def test_what_is_missing_or_damaged_is_said(workdir):
 
 
 def test_embeddings_of_two_widths_are_refused(workdir):
-    np.save(workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy", np.ones((20, 5), np.float32))
+    np.save(
+        workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy",
+        np.ones((20, 5), np.float32),
+    )
     with pytest.raises(DataError, match=r"8 wide, gallery_embeddings.npy 5"):
         write_report(workdir)
-    np.save(workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy", np.ones((19, 8), np.float32))
+    np.save(
+        workdir / "evaluation" / "retrieval" / "gallery_embeddings.npy",
+        np.ones((19, 8), np.float32),
+    )
     with pytest.raises(DataError, match="gallery_labels.npy has 20 rows"):
         write_report(workdir)
 
 
 def test_names_from_outside_stay_text(workdir):
     def spoil(result):
-        result["queries"]["name"] = result["views"]["shapes"][0]["id"] = result["views"]["shapes"][0]["label"] = EVIL
+        result["queries"]["name"] = result["views"]["shapes"][0]["id"] = result["views"]["shapes"][
+            0
+        ]["label"] = EVIL
 
     change(workdir, spoil)
     summary = json.loads((workdir / "summary.json").read_text())

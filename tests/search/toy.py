@@ -31,11 +31,20 @@ def make_workdir(folder, seed=0, **model):
     config.data.num_points = 64
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {
-        "name": "jax3dret.models.pointbert:PointBert", "trans_dim": 24, "depth": 1, "num_heads": 2, "num_group": 8,
-        "group_size": 4, "encoder_dims": 16, "group_widths": (8, 8, 16), **model,
-    }  # fmt: skip
+        "name": "jax3dret.models.pointbert:PointBert",
+        "trans_dim": 24,
+        "depth": 1,
+        "num_heads": 2,
+        "num_group": 8,
+        "group_size": 4,
+        "encoder_dims": 16,
+        "group_widths": (8, 8, 16),
+        **model,
+    }
     embed = _write(folder, ulip, config, seed)
-    return types.SimpleNamespace(path=folder, embed=lambda points: embed({"points": points})["shape"])
+    return types.SimpleNamespace(
+        path=folder, embed=lambda points: embed({"points": points})["shape"]
+    )
 
 
 def make_sketch_workdir(folder, seed=0, **changes):
@@ -45,11 +54,21 @@ def make_sketch_workdir(folder, seed=0, **changes):
     config.sketches.update(name="things_sketches", size=32)
     config.views.update(cameras="ring4", size=24)
     config.cnn = {"name": "jax3dret.models.resnet:ResNet", "stage_sizes": (1,), "width": 8}
-    config.model = {"name": "jax3dret.models.mvhgnn:MVHGNN", "out_dim": 16, "selector_hidden": 8, "head_hidden": 8}
+    config.model = {
+        "name": "jax3dret.models.mvhgnn:MVHGNN",
+        "out_dim": 16,
+        "selector_hidden": 8,
+        "head_hidden": 8,
+    }
     config.tower = {
-        "name": "jax3dret.models.sketch_tower:SmallViT", "image_size": 32, "patch_size": 8, "width": 16, "depth": 1,
-        "num_heads": 2, "embedding_dim": 16,
-    }  # fmt: skip
+        "name": "jax3dret.models.sketch_tower:SmallViT",
+        "image_size": 32,
+        "patch_size": 8,
+        "width": 16,
+        "depth": 1,
+        "num_heads": 2,
+        "embedding_dim": 16,
+    }
     config.update_from_flattened_dict(changes)
     return types.SimpleNamespace(path=folder, embed=_write(folder, sketch, config, seed))
 
@@ -62,7 +81,9 @@ def _write(folder, task, config, seed):
     config.train.update(steps=0, batch_size=4)
     frozen = configs.Config(config.to_dict())
     recipe = task.make(frozen, lambda split, name=None: Described())
-    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
+    batch = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
+    }
     abstract = jax.eval_shape(recipe.task.init, jax.random.key(0), batch)
     rng = np.random.default_rng(seed)
 
@@ -74,18 +95,31 @@ def _write(folder, task, config, seed):
     params, model_state = jax.tree.map(draw, abstract)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(configs.dump(frozen))
-    manifest = {"name": "things", "version": "1.0.0", "up_axis": "z", "class_names": ["cube", "cone"]}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "splits": {"train": {"items": 48}}}))
-    state = TrainState(np.zeros((), np.int32), params, model_state, {"count": np.zeros((), np.int32)})
+    manifest = {
+        "name": "things",
+        "version": "1.0.0",
+        "up_axis": "z",
+        "class_names": ["cube", "cone"],
+    }
+    (folder / "manifest.json").write_text(
+        json.dumps({**manifest, "splits": {"train": {"items": 48}}})
+    )
+    state = TrainState(
+        np.zeros((), np.int32), params, model_state, {"count": np.zeros((), np.int32)}
+    )
     checkpoints = checkpoint.Checkpoints(folder, keep=1)
     checkpoints.save(state, None, {**recipe.meta, "step": 0, "train_s": 0.0})
     checkpoints.wait()
     checkpoints.close()
-    return lambda batch: jax.tree.map(np.asarray, jax.jit(recipe.task.embed)(params, model_state, batch))
+    return lambda batch: jax.tree.map(
+        np.asarray, jax.jit(recipe.task.embed)(params, model_state, batch)
+    )
 
 
 def write_obj(path, vertices, faces):
-    lines = ["v {} {} {}".format(*v) for v in vertices] + ["f {} {} {}".format(*(i + 1 for i in f)) for f in faces]
+    lines = ["v {} {} {}".format(*v) for v in vertices] + [
+        "f {} {} {}".format(*(i + 1 for i in f)) for f in faces
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

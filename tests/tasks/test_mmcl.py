@@ -20,21 +20,34 @@ from jax3dret.tasks.mmcl import PickTriplet, log_scale_rules, triplet_task
 
 VIEWS, CAPTIONS, LATENT = 3, 2, 6
 SMALL = {
-    "trans_dim": 24, "depth": 1, "num_heads": 2, "num_group": 8, "group_size": 4, "encoder_dims": 16,
-    "group_widths": (8, 8, 16), "drop_path_rate": 0.0,
-}  # fmt: skip
+    "trans_dim": 24,
+    "depth": 1,
+    "num_heads": 2,
+    "num_group": 8,
+    "group_size": 4,
+    "encoder_dims": 16,
+    "group_widths": (8, 8, 16),
+    "drop_path_rate": 0.0,
+}
 
 
 def record(by_view=True):
     """Picture v is all v; caption p of view v is all 10 v + p."""
     image = np.repeat(np.arange(VIEWS, dtype=np.float32)[:, None], LATENT, 1)
     text = 10 * np.arange(VIEWS if by_view else 1)[:, None] + np.arange(CAPTIONS)
-    return {"id": "a", "image": image, "text": np.repeat(text[..., None], LATENT, 2).astype(np.float32)}
+    return {
+        "id": "a",
+        "image": image,
+        "text": np.repeat(text[..., None], LATENT, 2).astype(np.float32),
+    }
 
 
 def draws(picker, given, count=200):
     rng = np.random.default_rng(0)
-    return [(float(r["image"][0]), float(r["text"][0])) for r in (picker(given, rng) for _ in range(count))]
+    return [
+        (float(r["image"][0]), float(r["text"][0]))
+        for r in (picker(given, rng) for _ in range(count))
+    ]
 
 
 def test_a_caption_is_of_the_view_it_meets():
@@ -45,7 +58,9 @@ def test_a_caption_is_of_the_view_it_meets():
 
 
 def test_captions_of_the_whole_object_meet_every_view():
-    assert set(draws(PickTriplet(), record(by_view=False))) == {(v, p) for v in range(3) for p in range(2)}
+    assert set(draws(PickTriplet(), record(by_view=False))) == {
+        (v, p) for v in range(3) for p in range(2)
+    }
 
 
 def test_mean_is_of_unit_vectors():
@@ -76,12 +91,19 @@ def trained():
     task = triplet_task(PointBert(**SMALL), PointProjection(LATENT), mmcl, {})
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
     tx = optim.make_optimizer(
-        params, steps=12, steps_per_epoch=12, lr=3e-3, schedule="constant", rules=log_scale_rules(learn=True)
+        params,
+        steps=12,
+        steps_per_epoch=12,
+        lr=3e-3,
+        schedule="constant",
+        rules=log_scale_rules(learn=True),
     ).tx
 
     @jax.jit
     def step(params, state, opt_state, key):
-        (value, (state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(params, state, batch, key, 0)
+        (value, (state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+            params, state, batch, key, 0
+        )
         updates, opt_state = tx.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), state, opt_state, value, metrics
 
@@ -108,7 +130,9 @@ def test_embeddings(trained):
     pictures = np.stack([batch["image"], 3 * batch["image"]], 1)
     out = jax.jit(task.embed)(params, state, {"points": batch["points"], "image": pictures})
     assert out["shape"].shape == (4, 48)
-    np.testing.assert_allclose(out["latent"], out["shape"] @ params["head"]["kernel"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        out["latent"], out["shape"] @ params["head"]["kernel"], rtol=1e-4, atol=1e-5
+    )
     unit = batch["image"] / np.linalg.norm(batch["image"], axis=1, keepdims=True)
     np.testing.assert_allclose(out["image"], unit, rtol=1e-5)
     assert set(task.embed(params, state, {"points": batch["points"]})) == {"shape"}
@@ -119,8 +143,12 @@ def test_the_scale_stays_in_bounds_or_is_frozen():
 
     def after_one_step(learn):
         rules = log_scale_rules(learn=learn)
-        tx = optim.make_optimizer(params, steps=4, steps_per_epoch=4, lr=1.0, schedule="constant", rules=rules).tx
-        updates, _ = tx.update(jax.tree.map(lambda x: -jnp.ones_like(x), params), tx.init(params), params)
+        tx = optim.make_optimizer(
+            params, steps=4, steps_per_epoch=4, lr=1.0, schedule="constant", rules=rules
+        ).tx
+        updates, _ = tx.update(
+            jax.tree.map(lambda x: -jnp.ones_like(x), params), tx.init(params), params
+        )
         return optax.apply_updates(params, updates)
 
     assert after_one_step(True)["log_scale"] == pytest.approx(MAX_LOG_SCALE)
@@ -137,7 +165,12 @@ def test_random_towers():
             "width": 64,
             "depth": 1,
         },
-        "text": {"name": "jax3dret.models.clip:TextTower", "context_length": 16, "width": 64, "depth": 1},
+        "text": {
+            "name": "jax3dret.models.clip:TextTower",
+            "context_length": 16,
+            "width": 64,
+            "depth": 1,
+        },
         "latent": 8,
     }
     settings["image"]["embedding_dim"] = settings["text"]["embedding_dim"] = 5
@@ -176,7 +209,9 @@ def rows(tmp_path, monkeypatch):
     """Rows of three things with two pictures each, by towers that answer the sum of what they see."""
     pictures = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 2, 2, 1).repeat(3, -1)
     np.save(tmp_path / "views.npy", pictures)
-    monkeypatch.setattr(task_file, "build_views", lambda source, cameras, **_: tmp_path / "views.npy")
+    monkeypatch.setattr(
+        task_file, "build_views", lambda source, cameras, **_: tmp_path / "views.npy"
+    )
 
     def make(captions, centre=False):
         made = task_file.TripletRows(
@@ -192,7 +227,9 @@ def rows(tmp_path, monkeypatch):
         )
         tokenizer = towers.Tokenizer([])
         made.__dict__["_text_tower"] = towers.TextTower(
-            lambda texts: tokenizer(texts, context_length=12), lambda ids: ids.sum(1)[:, None] * [1.0, -1], {}
+            lambda texts: tokenizer(texts, context_length=12),
+            lambda ids: ids.sum(1)[:, None] * [1.0, -1],
+            {},
         )
         return made
 
@@ -219,7 +256,10 @@ def test_centring_is_by_the_training_split(rows, tmp_path):
 def test_a_caption_of_500_words_is_cut_and_counted(rows, tmp_path, caplog):
     with caplog.at_level("WARNING", "jax3dret"):
         rows([[["bolt " * 500, "b"]], [["c"]], [["d"]]]).text(Things(tmp_path))
-    assert "1 of 6 captions are longer than the text tower reads (12 tokens) and were cut" in caplog.text
+    assert (
+        "1 of 6 captions are longer than the text tower reads (12 tokens) and were cut"
+        in caplog.text
+    )
 
 
 def test_captions_of_one_item_for_more_views_than_another(rows, tmp_path):
@@ -241,12 +281,16 @@ def test_the_scale_is_frozen_at_that_of_the_imported_towers(monkeypatch, learn, 
         seen["rules"] = dict(config.optim.rules)
         raise Planned
 
-    monkeypatch.setattr(towers, "load_imported", lambda folder: ({"kind": "slip"}, {"params": {"logit_scale": 4.5}}))
+    monkeypatch.setattr(
+        towers, "load_imported", lambda folder: ({"kind": "slip"}, {"params": {"logit_scale": 4.5}})
+    )
     monkeypatch.setattr(task_file, "triplet_task", lambda *given: seen.update(begins=given[4]))
     monkeypatch.setattr(task_file.recipe, "build", plan)
     source = types.SimpleNamespace(manifest={"up_axis": "y"})
     path = pathlib.Path(__file__).parents[2] / "configs" / "ulip2_mmcl.py"
-    config, _ = configs.load(f"{path}:demo", [("learn_log_scale", learn), ("towers.weights", weights)])
+    config, _ = configs.load(
+        f"{path}:demo", [("learn_log_scale", learn), ("towers.weights", weights)]
+    )
     with pytest.raises(Planned):
         task_file.make(config, lambda split: source)
     assert seen["begins"] == begins and seen["rules"].keys() == {"log_scale", ".*"}

@@ -87,7 +87,9 @@ def start(made, seed=0):
     """Random parameters and statistics in the shapes of the task's own; cheaper than to compile `init`."""
     params, state = jax.eval_shape(made.task.init, jax.random.key(0), dict(made.example))
     rng = np.random.default_rng(seed)
-    fill = functools.partial(jax.tree.map, lambda leaf: 0.5 * rng.normal(size=leaf.shape).astype(np.float32))
+    fill = functools.partial(
+        jax.tree.map, lambda leaf: 0.5 * rng.normal(size=leaf.shape).astype(np.float32)
+    )
     return fill(params), jax.tree.map(np.abs, fill(state))
 
 
@@ -126,9 +128,13 @@ def test_fixed_cameras_have_no_parameters_and_frozen_ones_no_gradient():
     made = recipe("learned_circular", optim__rules=FROZEN_RULES)
     params, state = start(made)
 
-    def slope(cameras):  # all else is out of the compiled program, because nothing of it is asked for
+    def slope(
+        cameras,
+    ):  # all else is out of the compiled program, because nothing of it is asked for
         loss = jax.grad(
-            lambda mvtn: made.task.loss({**params, "mvtn": mvtn}, state, batch(made), jax.random.key(0), 0)[0]
+            lambda mvtn: made.task.loss(
+                {**params, "mvtn": mvtn}, state, batch(made), jax.random.key(0), 0
+            )[0]
         )
         return loss(cameras)
 
@@ -139,18 +145,26 @@ def test_the_graph_network_over_meshes_traces():
     # The other ways are variants of the config, which test_configs traces.
     made = recipe(network="view_gcn", render__kind="meshes", mvtn__num_views=4)
     params, state = start(made)
-    _, (after, metrics) = jax.eval_shape(made.task.loss, params, state, batch(made), jax.random.key(0), jnp.int32(0))
+    _, (after, metrics) = jax.eval_shape(
+        made.task.loss, params, state, batch(made), jax.random.key(0), jnp.int32(0)
+    )
     assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, state)
     assert {"shape", "selector", "accuracy"} <= set(metrics)
     found = jax.eval_shape(made.task.embed, params, state, batch(made))["shape"]
-    assert found.shape == (BATCH, 12) and made.meta["embedding_dim"] == 12 and made.meta["modality"] == "mesh"
+    assert (
+        found.shape == (BATCH, 12)
+        and made.meta["embedding_dim"] == 12
+        and made.meta["modality"] == "mesh"
+    )
 
 
 def test_what_the_renderer_is_given(monkeypatch):
     views = Views(jnp.full((BATCH, 1), 90.0), jnp.full((BATCH, 1), 30.0), jnp.full((BATCH, 1), 2.2))
     given = {}
     for module, name in ((soft_points, "render_points"), (soft_meshes, "render_meshes")):
-        monkeypatch.setattr(module, name, lambda *args, name=name, **kwargs: given.update({name: (args, kwargs)}))
+        monkeypatch.setattr(
+            module, name, lambda *args, name=name, **kwargs: given.update({name: (args, kwargs)})
+        )
     for kind in ("points", "meshes"):
         arrays, light = batch(recipe(render__kind=kind)), jnp.ones((BATCH, 3))
         mvtn._network(config(render__kind=kind), CLASSES).render(arrays, views, light)
@@ -160,7 +174,9 @@ def test_what_the_renderer_is_given(monkeypatch):
         # The published azimuth 90 is on +x, the renderer's 0.
         assert [float(arg[0, 0]) for arg in args[len(shape) :]] == [0.0, 30.0, pytest.approx(2.2)]
         assert kwargs == (
-            {"size": 12, "radius": 0.2, "slices": 3} if kind == "points" else {"size": 12, "light": light}
+            {"size": 12, "radius": 0.2, "slices": 3}
+            if kind == "points"
+            else {"size": 12, "light": light}
         )
 
 
@@ -181,9 +197,14 @@ def test_an_embedding_does_not_depend_on_the_rest_of_the_batch():
 
 def test_the_graph_is_told_where_the_cameras_stand():
     views = Views(jnp.array([[30.0, -170.0]]), jnp.array([[20.0, 110.0]]), jnp.array([[2.2, 1.0]]))
-    expected = cameras.directions(np.array([-60.0, -260.0]), np.array([20.0, 110.0])) * [[2.2], [1.0]]
+    expected = cameras.directions(np.array([-60.0, -260.0]), np.array([20.0, 110.0])) * [
+        [2.2],
+        [1.0],
+    ]
     # z up to y up.
-    np.testing.assert_allclose(mvtn.camera_positions(views)[0], expected[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6)
+    np.testing.assert_allclose(
+        mvtn.camera_positions(views)[0], expected[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6
+    )
 
 
 def test_records_become_batches():
@@ -198,7 +219,9 @@ def test_records_become_batches():
         record = transform(record, rng)
     assert set(record) == {"points", "vertices", "faces", "face_mask", "label"}
     # Points and mesh are turned together.
-    np.testing.assert_allclose(record["vertices"][:4], vertices[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6)
+    np.testing.assert_allclose(
+        record["vertices"][:4], vertices[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6
+    )
     with pytest.raises(DataError, match="render its points"):
         record = {"id": "a", "label": 2, "points": vertices}
         for transform in mvtn.transforms("z", POINTS, (), 64):
@@ -221,7 +244,10 @@ def test_records_become_batches():
             "is no loss of view_gcn",
         ),
         (
-            {"render__kind": "meshes", "data__augment": {"name": "jax3dret.data.points:paper_augmentations"}},
+            {
+                "render__kind": "meshes",
+                "data__augment": {"name": "jax3dret.data.points:paper_augmentations"},
+            },
             "augment moves the points alone",
         ),
         ({"cnn_weights": "/nowhere"}, "not imported weights"),

@@ -52,11 +52,19 @@ def config(**changes):
     values.sketches.size = SIZE
     values.views = {"cameras": f"ring{VIEWS}", "size": SIZE, "jobs": 1}
     values.cnn.update({"stage_sizes": (1,), "width": 4})
-    values.model.update({"out_dim": WIDTH, "selector_hidden": 4, "head_hidden": WIDTH, "dropout": 0.0})
-    values.tower = {"name": "jax3dret.models.sketch_tower:FeatureTower", "out_dim": WIDTH, "hidden": (WIDTH,)}
+    values.model.update(
+        {"out_dim": WIDTH, "selector_hidden": 4, "head_hidden": WIDTH, "dropout": 0.0}
+    )
+    values.tower = {
+        "name": "jax3dret.models.sketch_tower:FeatureTower",
+        "out_dim": WIDTH,
+        "hidden": (WIDTH,),
+    }
     values.tower_cnn = {**values.cnn.to_dict()}
     values.train.batch_size, values.train.steps = BATCH, 2
-    values.optim.update({"name": "adam", "lr": 1e-2, "weight_decay": 0.0, "schedule": {"name": "constant"}})
+    values.optim.update(
+        {"name": "adam", "lr": 1e-2, "weight_decay": 0.0, "schedule": {"name": "constant"}}
+    )
     for key, value in changes.items():
         section = values
         *parents, leaf = key.split("__")
@@ -91,13 +99,23 @@ def one_step(recipe):
     moved = {
         name: max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs) > 0
         for name in before.params
-        if (pairs := list(zip(jax.tree.leaves(after.params[name]), jax.tree.leaves(before.params[name]), strict=True)))
+        if (
+            pairs := list(
+                zip(
+                    jax.tree.leaves(after.params[name]),
+                    jax.tree.leaves(before.params[name]),
+                    strict=True,
+                )
+            )
+        )
     }
     states = {
         name: any(
             np.any(np.asarray(a) != b)
             for a, b in zip(
-                jax.tree.leaves(after.model_state[name]), jax.tree.leaves(before.model_state[name]), strict=True
+                jax.tree.leaves(after.model_state[name]),
+                jax.tree.leaves(before.model_state[name]),
+                strict=True,
             )
         )
         for name in before.model_state
@@ -124,7 +142,9 @@ def test_what_a_stage_trains(stage):
     trained, statistics, terms = STAGES[stage]
     moved, states, metrics, _ = one_step(make(stage=stage))
     assert {name for name, yes in moved.items() if yes} == trained
-    assert {name for name, yes in states.items() if yes} == statistics  # a frozen side keeps its BatchNorms
+    assert {
+        name for name, yes in states.items() if yes
+    } == statistics  # a frozen side keeps its BatchNorms
     assert set(metrics) - {"loss", "grad_norm", "accuracy_3d", "accuracy_ske"} == terms
     assert float(metrics["loss"]) == pytest.approx(sum(float(metrics[t]) for t in terms), rel=1e-6)
 
@@ -132,7 +152,11 @@ def test_what_a_stage_trains(stage):
 def test_zero_shot_trains_no_classifier_and_no_classes_that_are_not_seen():
     recipe = make(setting="zeroshot", strategy="one_stage", loss__cls_joint=False)
     moved, _, metrics, _ = one_step(recipe)
-    assert not moved["classifier"] and {"quad", "sem_3d", "sem_ske"} <= set(metrics) and "cls_3d" not in metrics
+    assert (
+        not moved["classifier"]
+        and {"quad", "sem_3d", "sem_ske"} <= set(metrics)
+        and "cls_3d" not in metrics
+    )
     assert recipe.meta["setting"] == "zeroshot" and recipe.meta["stage"] == "joint"
 
 
@@ -146,7 +170,9 @@ def test_the_stages_of_zero_shot_that_train_one_side_have_the_classifiers_loss(s
     assert (("classifier", {"freeze": True}) in sketch._resolved(settings).optim.rules) == is_second
 
 
-@pytest.mark.parametrize(("first", "second"), [v for v in sketch_model.STRATEGIES.values() if len(v) == 2])
+@pytest.mark.parametrize(
+    ("first", "second"), [v for v in sketch_model.STRATEGIES.values() if len(v) == 2]
+)
 def test_a_shared_head_is_trained_by_the_first_stage_and_kept_by_the_second(first, second):
     for stage, trained in ((first, True), (second, False)):
         moved, *_ = one_step(make(stage=stage, share_projection=True))
@@ -171,11 +197,18 @@ def test_the_losses_of_a_stage_are_those_of_the_paper():
     at = {label: i for i, label in enumerate(SEEN)}
     weight = state.params["classifier"][:, list(SEEN)]
     prototypes = orthogonal(CLASSES, WIDTH, 0).vectors[list(SEEN)]
-    for name, f, labels, head in (("3d", f3d, label3d, "shape_head"), ("ske", fske, labelske, "sketch_head")):
+    for name, f, labels, head in (
+        ("3d", f3d, label3d, "shape_head"),
+        ("ske", fske, labelske, "sketch_head"),
+    ):
         where = np.array([at[label] for label in labels.tolist()])
         p = f @ state.params[head]["kernel"] + state.params[head]["bias"]
-        np.testing.assert_allclose(metrics[f"cls_{name}"], am_softmax(cosines(f, weight), where), rtol=1e-5)
-        np.testing.assert_allclose(metrics[f"sem_{name}"], semantic_alignment(p, where, prototypes), rtol=1e-5)
+        np.testing.assert_allclose(
+            metrics[f"cls_{name}"], am_softmax(cosines(f, weight), where), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            metrics[f"sem_{name}"], semantic_alignment(p, where, prototypes), rtol=1e-5
+        )
     expected = quadruplet(fske[:BATCH], f3d[:BATCH], f3d[BATCH:], fske[BATCH:])
     np.testing.assert_allclose(metrics["quad"], expected, rtol=1e-5)
 
@@ -196,13 +229,16 @@ def test_stored_features_stand_for_pictures():
     made = sketch._networks(sketch._resolved(config()))
     embed = jax.jit(recipe.task.embed)
     out = embed(state.params, state.model_state, {"views": views, "sketch": drawings})
-    assert out["shape"].shape == out["sketch"].shape == (2, WIDTH) and out["view_scores"].shape == (2, VIEWS)
+    assert out["shape"].shape == out["sketch"].shape == (2, WIDTH) and out["view_scores"].shape == (
+        2,
+        VIEWS,
+    )
     grey = np.repeat(drawings[:, None, ..., None], 3, -1)
     stored = {
         "features": made.cnn.apply(state.model_state["cnn"], jnp.asarray(views), train=False)[0],
-        "sketch_features": made.tower_cnn.apply(state.model_state["tower_cnn"], jnp.asarray(grey), train=False)[0][
-            :, 0
-        ],
+        "sketch_features": made.tower_cnn.apply(
+            state.model_state["tower_cnn"], jnp.asarray(grey), train=False
+        )[0][:, 0],
     }
     again = embed(state.params, state.model_state, stored)
     for key in out:
@@ -210,15 +246,31 @@ def test_stored_features_stand_for_pictures():
 
 
 def test_a_tower_of_pictures_is_tuned_as_told():
-    small = {"embedding_dim": WIDTH, "image_size": SIZE, "patch_size": 8, "width": 16, "depth": 1, "num_heads": 2}
+    small = {
+        "embedding_dim": WIDTH,
+        "image_size": SIZE,
+        "patch_size": 8,
+        "width": 16,
+        "depth": 1,
+        "num_heads": 2,
+    }
     tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower", **small}
     changes = {"tower": tower, "tower_cnn": {}, "stage": "sketch"}
     recipe = make(**changes, tuning="vpt")
-    assert recipe.example["sketch"].shape == (BATCH, SIZE, SIZE) and recipe.example["sketch"].dtype == jnp.uint8
+    assert (
+        recipe.example["sketch"].shape == (BATCH, SIZE, SIZE)
+        and recipe.example["sketch"].dtype == jnp.uint8
+    )
     state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
     after, _ = jax.jit(train.make_step(recipe, 0))(state, batch_of(recipe))
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), state.params["sketch"], after.params["sketch"])
-    moved = {jax.tree_util.keystr(path) for path, still in jax.tree_util.tree_leaves_with_path(same) if not still}
+    same = jax.tree.map(
+        lambda a, b: bool((a == b).all()), state.params["sketch"], after.params["sketch"]
+    )
+    moved = {
+        jax.tree_util.keystr(path)
+        for path, still in jax.tree_util.tree_leaves_with_path(same)
+        if not still
+    }
     assert moved and all("prompts" in name or "norm" in name for name in moved)
     # What is frozen has no slot: Adam keeps two of each of the trained leaves, and counts.
     trained = len(moved) + 2  # and the sketch's projection
@@ -232,13 +284,21 @@ def test_a_tower_has_prompts_where_they_are_trained_unless_told():
         resolved = sketch._resolved(config(tower={**tower, **fields}, tower_cnn={}, tuning=tuning))
         return resolved.tower.build().num_prompts
 
-    assert [prompts(t) for t in ("frozen", "layernorm", "all", "prompt_only", "vpt")] == [0, 0, 0, 3, 3]
+    assert [prompts(t) for t in ("frozen", "layernorm", "all", "prompt_only", "vpt")] == [
+        0,
+        0,
+        0,
+        3,
+        3,
+    ]
     assert prompts("all", num_prompts=5) == 5 and prompts("vpt", num_prompts=5) == 5
 
 
 def test_rate_of_the_layer_norms():
     tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
-    resolved = sketch._resolved(config(tower=tower, tower_cnn={}, stage="sketch", tuning="vpt", layernorm_lr=0.01))
+    resolved = sketch._resolved(
+        config(tower=tower, tower_cnn={}, stage="sketch", tuning="vpt", layernorm_lr=0.01)
+    )
     assert [rule[1] for rule in resolved.optim.rules if "norm_pre" in rule[0]] == [{"lr": 0.01}]
 
 
@@ -251,7 +311,9 @@ def test_two_stages_are_two_runs_of_one_command(tmp_path):
     assert last.checkpoint.init_from == str(tmp_path / "first") and last.train.batch_size == BATCH
     # The whole tree is in the first run's checkpoint: the second takes all of it.
     shapes = [
-        jax.tree.map(lambda leaf: leaf.shape, train.abstract_state(sketch.make(s, open_source), 0).params)
+        jax.tree.map(
+            lambda leaf: leaf.shape, train.abstract_state(sketch.make(s, open_source), 0).params
+        )
         for _, s in runs
     ]
     assert shapes[0] == shapes[1]
@@ -262,7 +324,9 @@ def test_two_stages_are_two_runs_of_one_command(tmp_path):
 
 def test_imported_clip_weights_are_where_the_first_stage_starts(tmp_path):
     (_, first), (_, last) = sketch.stages(config(tower_weights="clip"), tmp_path)
-    assert first.checkpoint.init_from == "clip" and first.checkpoint.rename == (("^vision/", "sketch/tower/"),)
+    assert first.checkpoint.init_from == "clip" and first.checkpoint.rename == (
+        ("^vision/", "sketch/tower/"),
+    )
     assert last.checkpoint.init_from == str(tmp_path / "first") and last.checkpoint.rename == ()
 
 
@@ -273,7 +337,9 @@ def test_a_described_data_set_is_enough_to_build_the_model():
         source.ids = ("a", "b", "c")
         return source
 
-    values = config(prototypes={"name": "jax3dret.tasks.prototypes:from_clip_text", "weights": "gone"})
+    values = config(
+        prototypes={"name": "jax3dret.tasks.prototypes:from_clip_text", "weights": "gone"}
+    )
     recipe = sketch.make(values, described)
     ours = train.abstract_state(make(), 0).params
     assert jax.tree.map(lambda x: x.shape, train.abstract_state(recipe, 0).params) == jax.tree.map(
@@ -289,12 +355,18 @@ def test_a_described_data_set_is_enough_to_build_the_model():
         ({"strategy": "three"}, "config.strategy 'three' is unknown"),
         ({"stage": "third"}, "config.stage 'third' is unknown; it is one of: shape, sketch"),
         ({"tower__out_dim": 6}, "shapes are embedded in 8 numbers .* drawings in 6"),
-        ({"tower_cnn": {}}, "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN"),
+        (
+            {"tower_cnn": {}},
+            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN",
+        ),
         ({"retrieve_with": "q"}, "config.retrieve_with 'q'"),
         ({"tower_normalisation": "clop"}, "config.tower_normalisation 'clop' is unknown"),
         ({"sketches__size": 4}, "config.sketches.size is 4; give 8 or more"),
         (
-            {"tower": {"name": "jax3dret.models.sketch_tower:SmallViT", "embedding_dim": 8}, "tower_cnn": {}},
+            {
+                "tower": {"name": "jax3dret.models.sketch_tower:SmallViT", "embedding_dim": 8},
+                "tower_cnn": {},
+            },
             "sketches.size=64",
         ),
         ({"prototypes__name": "jax3dret.tasks.prototypes:orthogonl"}, "did you mean 'orthogonal'"),
@@ -302,7 +374,10 @@ def test_a_described_data_set_is_enough_to_build_the_model():
             {"loss__quad_metric": "squared"},
             "config.loss.quad_metric 'squared' is unknown; it is one of: unit_euclidean",
         ),
-        ({"tower_weights": "clip"}, "config.tower_weights=clip: the tower FeatureTower takes no weights of CLIP"),
+        (
+            {"tower_weights": "clip"},
+            "config.tower_weights=clip: the tower FeatureTower takes no weights of CLIP",
+        ),
     ],
 )
 def test_what_is_refused(changes, message):
@@ -320,14 +395,20 @@ def test_what_is_refused(changes, message):
 )
 def test_no_term_left(stage, terms):
     off = {f"loss__{term}": False for term in terms}
-    with pytest.raises(ConfigError, match=f"every term of the stage '{stage}' is off; leave on one of"):
+    with pytest.raises(
+        ConfigError, match=f"every term of the stage '{stage}' is off; leave on one of"
+    ):
         make(stage=stage, **off)
     for term in terms:
         make(stage=stage, **{**off, f"loss__{term}": True})
 
 
 def test_weights_that_no_part_of_the_model_would_take(tmp_path):
-    tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower", "embedding_dim": WIDTH, "image_size": SIZE}
+    tower = {
+        "name": "jax3dret.models.sketch_tower:PromptedVisionTower",
+        "embedding_dim": WIDTH,
+        "image_size": SIZE,
+    }
     with pytest.raises(ConfigError, match=r"config.tower_weights=.*: no imported weights"):
         make(tower=tower, tower_cnn={}, tower_weights=str(tmp_path))
     # The second stage starts from the first, which has them.
@@ -336,7 +417,10 @@ def test_weights_that_no_part_of_the_model_would_take(tmp_path):
 
 
 def test_a_batch_larger_than_an_epoch_is_refused_before_any_stage_begins():
-    with pytest.raises(DataError, match=r"sketches, split 'train': 9 items but a batch of 10; lower .* config.first"):
+    with pytest.raises(
+        DataError,
+        match=r"sketches, split 'train': 9 items but a batch of 10; lower .* config.first",
+    ):
         make(train__batch_size=10)
     make(train__batch_size=10, train__steps=0)  # nothing is trained
 
@@ -348,7 +432,8 @@ def test_shapes_are_no_drawings():
         return source
 
     with pytest.raises(
-        ConfigError, match="config.sketches.name=sketches holds shapes; a data set of drawings is needed"
+        ConfigError,
+        match="config.sketches.name=sketches holds shapes; a data set of drawings is needed",
     ):
         sketch.make(config(), of_shapes)
 
@@ -367,7 +452,11 @@ def test_copies_are_drawn_in_training_and_the_first_is_the_drawing_itself():
     rng = np.random.default_rng(0)
     drawn = {PickCopy("sketch_features")(record, rng)["sketch_features"][0] for _ in range(60)}
     assert drawn == {0.0, 3.0, 6.0, 9.0}
-    assert PickCopy("sketch_features", first=True)(record, rng)["sketch_features"].tolist() == [0, 1, 2]
+    assert PickCopy("sketch_features", first=True)(record, rng)["sketch_features"].tolist() == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_labels_are_places_among_the_seen():
@@ -378,5 +467,7 @@ def test_labels_are_places_among_the_seen():
 def test_stored_rows_of_another_shape_are_not_read(tmp_path):
     np.save(tmp_path / "f.npy", np.zeros((5, 6, 4), np.float32))
     assert sketch_inputs._of_shape(tmp_path / "f.npy", (6, 4)) == tmp_path / "f.npy"
-    with pytest.raises(DataError, match=r"f.npy: rows of shape \[6, 4\], \[12, 4\] would be right; remove it"):
+    with pytest.raises(
+        DataError, match=r"f.npy: rows of shape \[6, 4\], \[12, 4\] would be right; remove it"
+    ):
         sketch_inputs._of_shape(tmp_path / "f.npy", (12, 4))

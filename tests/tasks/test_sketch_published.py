@@ -13,11 +13,16 @@ from jax3dret.tasks import sketch_published as paper
 from jax3dret.tasks.sketch_published import published, reading_of_e
 
 # By the relation of a row's E and ST columns.
-COMPLEMENT = {(1, "MV-HGNN", "zeroshot"), (4, "w/o quad", "zeroshot"), (4, "all losses", "zeroshot")} | {
-    (6, f"{n}", "category") for n in ("1 view", "3 views", "6 views")
-}
+COMPLEMENT = {
+    (1, "MV-HGNN", "zeroshot"),
+    (4, "w/o quad", "zeroshot"),
+    (4, "all losses", "zeroshot"),
+} | {(6, f"{n}", "category") for n in ("1 view", "3 views", "6 views")}
 ITSELF = {
-    *((3, name, "category") for name in ("random order", "w/o local GCN", "w/o global attention", "w/o view selector")),
+    *(
+        (3, name, "category")
+        for name in ("random order", "w/o local GCN", "w/o global attention", "w/o view selector")
+    ),
     *((3, name, "category") for name in ("random selector", "1st level")),
     *((5, name, "category") for name in ("frozen", "all")),
     *((7, name, "category") for name in ("three_d_to_sketch", "one_stage", "two_stage")),
@@ -59,12 +64,21 @@ def stages_of(table, method, setting):
     found = {}
     for _, run in sketch.stages(config, pathlib.Path("run")):
         losses = dataclasses.asdict(sketch._losses(run))
-        found[run.stage] = (sketch._networks(run), {name for name in TERMS if losses[name]}, run.tuning)
+        found[run.stage] = (
+            sketch._networks(run),
+            {name for name in TERMS if losses[name]},
+            run.tuning,
+        )
     return found
 
 
 def experiment(stages):
-    return str([(n.graph, n.tower, len(n.positions), sorted(on), *rest) for n, on, *rest in stages.values()])
+    return str(
+        [
+            (n.graph, n.tower, len(n.positions), sorted(on), *rest)
+            for n, on, *rest in stages.values()
+        ]
+    )
 
 
 def test_every_row_of_tables_3_to_7_is_one_key():
@@ -72,9 +86,16 @@ def test_every_row_of_tables_3_to_7_is_one_key():
     assert {(table, method) for table, method, _ in rows} == KEYS.keys()
     found = {row: stages_of(*row) for row in rows}
     full = {"all levels", "all losses", "vpt", "12 views"}
-    full = {row for row in rows if row[1] in full or row[1:] in {("two_stage", "category"), ("one_stage", "zeroshot")}}
+    full = {
+        row
+        for row in rows
+        if row[1] in full or row[1:] in {("two_stage", "category"), ("one_stage", "zeroshot")}
+    }
     # No two rows are the same experiment, but that every table has the full model of its setting.
-    assert len({(row[2], *found[row], experiment(found[row])) for row in rows}) == len(rows) - len(full) + 2
+    assert (
+        len({(row[2], *found[row], experiment(found[row])) for row in rows})
+        == len(rows) - len(full) + 2
+    )
     prompts = {row[1]: found[row]["sketch"][0].tower.num_prompts for row in rows if row[0] == 5}
     assert prompts == {"frozen": 0, "all": 0, "layernorm": 0, "vpt": 3}
     assert {len(found[row]["shape"][0].positions) for row in rows if row[0] == 6} == {1, 3, 6, 12}
@@ -103,14 +124,26 @@ def test_columns_stand_under_the_measure_that_they_are():
     assert {row for row, reading in found.items() if reading == "F2C"} == ITSELF
     assert published(1, "MV-HGNN", "category") == {
         "MV-HGNN (paper, table 1, category level)": {
-            "NN": 0.906, "FT": 0.765, "ST_prec": 0.432, "nDCG_C": 0.803, "E": 0.356, "MRR": 0.943, "mAP": 0.822,
+            "NN": 0.906,
+            "FT": 0.765,
+            "ST_prec": 0.432,
+            "nDCG_C": 0.803,
+            "E": 0.356,
+            "MRR": 0.943,
+            "mAP": 0.822,
         }
-    }  # fmt: skip
+    }
     assert published(7, "one_stage", "zeroshot") == {
         "one_stage (paper, table 7, zero-shot)": {
-            "NN": 0.421, "FT": 0.343, "ST": 0.563, "nDCG_C": 0.529, "F2C": 0.375, "MRR": 0.563, "mAP": 0.485,
+            "NN": 0.421,
+            "FT": 0.343,
+            "ST": 0.563,
+            "nDCG_C": 0.529,
+            "F2C": 0.375,
+            "MRR": 0.563,
+            "mAP": 0.485,
         }
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

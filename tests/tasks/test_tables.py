@@ -29,9 +29,22 @@ COMPLETE = {"complete": True}
 class Fake(Children):
     """Leaves what a finished run leaves. accuracy: of a run by folder name. ends: code and line of runs that fail."""
 
-    def __init__(self, accuracy=None, ends=None, source=COMPLETE, stop_at=None, number="SIGTERM", evaluate=True):
+    def __init__(
+        self,
+        accuracy=None,
+        ends=None,
+        source=COMPLETE,
+        stop_at=None,
+        number="SIGTERM",
+        evaluate=True,
+    ):
         super().__init__()
-        self.accuracy, self.ends, self.source, self.evaluate = accuracy or {}, ends or {}, source, evaluate
+        self.accuracy, self.ends, self.source, self.evaluate = (
+            accuracy or {},
+            ends or {},
+            source,
+            evaluate,
+        )
         self.stop_at, self.number = stop_at, number
         self.started = []
 
@@ -45,7 +58,9 @@ class Fake(Children):
         self.started.append(folder.name)
         if folder.name in self.ends:
             return self.ends[folder.name]
-        overrides = [(k.removeprefix("config."), v) for k, v in flags.items() if k.startswith("config.")]
+        overrides = [
+            (k.removeprefix("config."), v) for k, v in flags.items() if k.startswith("config.")
+        ]
         config, name = configs.load(flags["config"], overrides)
         write(folder / "config.json", json.loads(configs.dump(config)))
         if folder.name == self.stop_at:
@@ -64,8 +79,18 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
     write(
         folder / "report" / "metrics.json",
         {
-            "metrics": {"nn_acc": accuracy, "nn_f1": accuracy / 2, "ndcg_100": None, "index_recall_at_10": 1.0},
-            "dataset": {"name": config.data.name, "version": "1.0.0", "splits": "s", "items": {"query": 3}},
+            "metrics": {
+                "nn_acc": accuracy,
+                "nn_f1": accuracy / 2,
+                "ndcg_100": None,
+                "index_recall_at_10": 1.0,
+            },
+            "dataset": {
+                "name": config.data.name,
+                "version": "1.0.0",
+                "splits": "s",
+                "items": {"query": 3},
+            },
             "protocol": {"distance": "cosine", "self_match": "disjoint", "ties": "index"},
             "encoder": {"num_points": 512, "parameters": 1000, "weights": f"as made for {name}"},
             "timing": {"train_s": 2.0},
@@ -83,7 +108,14 @@ class Table:
     """plan and work as main does them, without data sets and without processes."""
 
     def __init__(
-        self, workdir, variant="demo", children=None, mode="train_and_eval", prepare=None, spec=TABLES, **given
+        self,
+        workdir,
+        variant="demo",
+        children=None,
+        mode="train_and_eval",
+        prepare=None,
+        spec=TABLES,
+        **given,
     ):
         overrides = [(key, str(value)) for key, value in given.items()]
         self.config, self.name = configs.load(f"{spec}:{variant}", overrides)
@@ -118,35 +150,58 @@ def no_prepared_data(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory):
     """The demo with three seeds."""
-    accuracy = {"small_pointbert_random": 0.5, "small_pointbert_random-seed1": 0.6, "small_pointbert_random-seed2": 0.7}
-    return Table(tmp_path_factory.mktemp("t") / "seeded", children=Fake(accuracy), seeds=(0, 1, 2)).run()
+    accuracy = {
+        "small_pointbert_random": 0.5,
+        "small_pointbert_random-seed1": 0.6,
+        "small_pointbert_random-seed2": 0.7,
+    }
+    return Table(
+        tmp_path_factory.mktemp("t") / "seeded", children=Fake(accuracy), seeds=(0, 1, 2)
+    ).run()
 
 
 def test_rows_run_in_order_once_for_each_seed(seeded):
     assert seeded.code == 0 and seeded.prepared == ["parametric_shapes/demo"]
     rows = ["small_pointnetpp_random", "small_pointbert_random"]
     rows += ["small_pointnetpp_classification_16_epochs", "small_pointbert_classification_8_epochs"]
-    assert seeded.children.started == [row + seed for row in rows for seed in ("", "-seed1", "-seed2")]
+    assert seeded.children.started == [
+        row + seed for row in rows for seed in ("", "-seed1", "-seed2")
+    ]
 
 
 def test_mean_and_sample_deviation_over_seeds(seeded):
     row = seeded.rows["small PointBERT/random"]
     assert row["status"] == "done" and row["metrics"]["nn_acc"]["mean"] == pytest.approx(0.6)
     assert row["metrics"]["nn_acc"]["sd"] == pytest.approx(0.1)  # 0.0816 were it not of a sample
-    assert row["metrics"]["nn_acc"]["values"] == [0.5, 0.6, 0.7] and row["protocol"]["seeds"] == [0, 1, 2]
+    assert row["metrics"]["nn_acc"]["values"] == [0.5, 0.6, 0.7] and row["protocol"]["seeds"] == [
+        0,
+        1,
+        2,
+    ]
     assert "ndcg_100" not in row["metrics"]  # undefined in a run: no mean
     assert (
-        row["protocol"]["distance"] == "cosine" and row["protocol"]["points"] == 512 and row["protocol"]["steps"] == 0
+        row["protocol"]["distance"] == "cosine"
+        and row["protocol"]["points"] == 512
+        and row["protocol"]["steps"] == 0
     )
-    assert row["protocol"]["batch"] is None and row["protocol"]["weights"] == "as made for ulip2_vicreg:demo_random"
+    assert (
+        row["protocol"]["batch"] is None
+        and row["protocol"]["weights"] == "as made for ulip2_vicreg:demo_random"
+    )
     short = seeded.rows["small PointBERT/classification, 8 epochs"]["protocol"]
-    assert short["batch"] == 32 and short["schedule"] == {"name": "warmup_cosine", "warmup_fraction": 0.1}
+    assert short["batch"] == 32 and short["schedule"] == {
+        "name": "warmup_cosine",
+        "warmup_fraction": 0.1,
+    }
 
 
 def test_what_the_demo_leaves_out_says_how_it_is_run(seeded, capsys):
     row = seeded.rows["small PointBERT/vicreg"]
     assert row["status"] == "left out" and row["metrics"] == {}
-    assert re.search(r"python -m jax3dret.main --config=\S*ulip2_vicreg.py:demo --workdir=\S*/rows/", row["command"])
+    assert re.search(
+        r"python -m jax3dret.main --config=\S*ulip2_vicreg.py:demo --workdir=\S*/rows/",
+        row["command"],
+    )
 
 
 def test_a_finished_table_starts_nothing(seeded, capsys, caplog):
@@ -183,12 +238,19 @@ def test_a_failed_child_is_a_failed_row_and_is_tried_again(tmp_path):
 def test_an_interrupted_table_stops_and_goes_on(tmp_path, caplog, number, code):
     caplog.set_level("INFO", "jax3dret")
     table = Table(tmp_path, children=Fake(stop_at="small_pointbert_random", number=number)).run()
-    assert table.code == code and table.children.started == ["small_pointnetpp_random", "small_pointbert_random"]
+    assert table.code == code and table.children.started == [
+        "small_pointnetpp_random",
+        "small_pointbert_random",
+    ]
     assert f"{number}: the runs are saved; the same command goes on from there" in caplog.text
-    assert table.rows["small PointBERT/random"]["status"] == "missing: not finished, saved at step 7"
+    assert (
+        table.rows["small PointBERT/random"]["status"] == "missing: not finished, saved at step 7"
+    )
     again = Table(tmp_path).run()
     assert (
-        again.code == 0 and again.children.started[0] == "small_pointbert_random" and len(again.children.started) == 3
+        again.code == 0
+        and again.children.started[0] == "small_pointbert_random"
+        and len(again.children.started) == 3
     )
 
 
@@ -200,11 +262,18 @@ def test_missing_weights_are_listed_before_anything_runs(tmp_path, caplog):
 
     table = Table(tmp_path, "modelnet40", children, prepare=prepare).run()
     assert table.code == 0 and "these rows cannot be run" in caplog.text
-    assert "pointnetpp_random" in children.started and not [s for s in children.started if s.startswith("ulip2")]
+    assert "pointnetpp_random" in children.started and not [
+        s for s in children.started if s.startswith("ulip2")
+    ]
     state = table.rows["ULIP2/pretrained"]["status"]
-    assert state.startswith("missing: weights: ") and "jax3dret weights import FILE --out DIR" in state
+    assert (
+        state.startswith("missing: weights: ") and "jax3dret weights import FILE --out DIR" in state
+    )
     assert "--config.merges=FILE" in table.rows["PointBERT/mmcl"]["status"]
-    assert "View-GCN/single views, from which it starts" in table.rows["View-GCN/classification"]["status"]
+    assert (
+        "View-GCN/single views, from which it starts"
+        in table.rows["View-GCN/classification"]["status"]
+    )
 
 
 def test_given_weights_go_where_each_row_takes_them(tmp_path):
@@ -225,19 +294,34 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
     assert {r["status"] for r in table.rows.values() if r["name"].startswith("ULIP2/")} == {"done"}
     protocol = table.rows["ULIP2/classification"]["protocol"]
     assert protocol["schedule"]["name"] == "one_cycle"
-    moved = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **{**given, "weights": tmp_path}, collect=True)
+    moved = Table(
+        tmp_path / "t", "modelnet40", rows="ULIP2/", **{**given, "weights": tmp_path}, collect=True
+    )
     assert f"; not found in {tmp_path}" in moved.run().rows["ULIP2/pretrained"]["status"]
     (tmp_path / "other" / "checkpoints").mkdir(parents=True)
-    other = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **{**given, "weights": tmp_path / "other"}, collect=True)
-    assert "holds a run of another config: checkpoint.init_from" in other.run().rows["ULIP2/pretrained"]["status"]
+    other = Table(
+        tmp_path / "t",
+        "modelnet40",
+        rows="ULIP2/",
+        **{**given, "weights": tmp_path / "other"},
+        collect=True,
+    )
+    assert (
+        "holds a run of another config: checkpoint.init_from"
+        in other.run().rows["ULIP2/pretrained"]["status"]
+    )
 
 
 def test_missing_raw_data_stops_every_row_and_is_the_command_s_fault(tmp_path):
     def prepare(config):
-        raise ConfigError("modelnet/10 is not prepared and needs its raw files: give manual_dir. <where>")
+        raise ConfigError(
+            "modelnet/10 is not prepared and needs its raw files: give manual_dir. <where>"
+        )
 
     table = Table(tmp_path, "modelnet10", prepare=prepare)
-    with pytest.raises(ConfigError, match="no row can be run; the first lacks: data: modelnet/10 is not prepared"):
+    with pytest.raises(
+        ConfigError, match="no row can be run; the first lacks: data: modelnet/10 is not prepared"
+    ):
         table.run()
     assert table.children.started == []
     assert "give manual_dir. <where>" in table.rows["small PointBERT/random"]["status"]
@@ -252,7 +336,9 @@ def test_data_of_another_number_of_classes_is_not_the_paper_s(tmp_path):
     table = Table(tmp_path / "t", "mcb", **{"data.data_dir": tmp_path / "data"}, rows="random")
     with pytest.raises(ConfigError, match="has 60 classes, this row's data set 68"):
         table.run()
-    small = Table(tmp_path / "s", "ldraw", **{"data.data_dir": tmp_path / "data"}, rows="random").run()
+    small = Table(
+        tmp_path / "s", "ldraw", **{"data.data_dir": tmp_path / "data"}, rows="random"
+    ).run()
     assert small.code == 0 and len(small.children.started) == 2
 
 
@@ -263,7 +349,16 @@ def test_a_data_set_without_a_variant_says_so(tmp_path):
 
 
 def test_published_numbers_stand_beside_the_paper_s_rows_alone(tmp_path):
-    full = Table(tmp_path / "full", "modelnet40", Fake({"pointbert_random": 0.8}), rows="PointBERT/random").run().rows
+    full = (
+        Table(
+            tmp_path / "full",
+            "modelnet40",
+            Fake({"pointbert_random": 0.8}),
+            rows="PointBERT/random",
+        )
+        .run()
+        .rows
+    )
     assert list(full["PointBERT/random"]["published"].values()) == [{"nn_acc": pytest.approx(0.78)}]
     assert full["PointBERT/random"]["difference"] == {"nn_acc": pytest.approx(0.02)}
     for variant in ("demo", "modelnet10", "ldraw", "psb"):
@@ -278,7 +373,11 @@ def test_published_numbers_stand_beside_the_paper_s_rows_alone(tmp_path):
     [
         ({"complete": True}, (), True),
         ({}, (), True),
-        ({"complete": False, "counts": {"test": 2460}, "official_counts": {"test": 2468}}, (), True),
+        (
+            {"complete": False, "counts": {"test": 2460}, "official_counts": {"test": 2468}},
+            (),
+            True,
+        ),
         ({"complete": False, "counts": {"test": 40}, "official_counts": {"test": 2468}}, (), False),
         ({"complete": False, "counts": {"test": 40}}, (), False),
         ({"complete": True}, ("eval.batch_size=8",), True),
@@ -286,7 +385,17 @@ def test_published_numbers_stand_beside_the_paper_s_rows_alone(tmp_path):
     ],
 )
 def test_a_published_number_needs_the_published_data_and_settings(tmp_path, source, every, stands):
-    row = Table(tmp_path, "modelnet40", Fake(source=source), rows="PointNet\\+\\+/random", every_row=every).run().rows
+    row = (
+        Table(
+            tmp_path,
+            "modelnet40",
+            Fake(source=source),
+            rows="PointNet\\+\\+/random",
+            every_row=every,
+        )
+        .run()
+        .rows
+    )
     row = row["PointNet++/random"]
     assert bool(row["published"]) is stands is bool(row["difference"])
     assert stands or "The paper's number is left out" in row["notes"][-1]
@@ -294,19 +403,27 @@ def test_a_published_number_needs_the_published_data_and_settings(tmp_path, sour
 
 def test_a_stage_has_no_published_number(tmp_path):
     (tmp_path / "w" / "checkpoints").mkdir(parents=True)
-    table = Table(tmp_path / "t", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w").run()
+    table = Table(
+        tmp_path / "t", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w"
+    ).run()
     assert table.children.started == ["view_gcn_single_views", "view_gcn_classification"]
     assert table.rows["View-GCN/single views"]["published"] == {}
-    assert list(table.rows["View-GCN/classification"]["published"].values()) == [{"nn_acc": pytest.approx(0.931)}]
+    assert list(table.rows["View-GCN/classification"]["published"].values()) == [
+        {"nn_acc": pytest.approx(0.931)}
+    ]
     (tmp_path / "t").rename(tmp_path / "moved")
-    moved = Table(tmp_path / "moved", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w").run()
+    moved = Table(
+        tmp_path / "moved", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w"
+    ).run()
     assert moved.code == 0 and moved.children.started == []
 
 
 def test_a_row_is_not_started_where_the_one_before_it_failed(tmp_path):
     (tmp_path / "w" / "checkpoints").mkdir(parents=True)
     children = Fake(ends={"view_gcn_single_views": Ended(-9, "ended by SIGKILL")})
-    table = Table(tmp_path / "t", "modelnet40", children, rows="View-GCN", cnn_weights=tmp_path / "w").run()
+    table = Table(
+        tmp_path / "t", "modelnet40", children, rows="View-GCN", cnn_weights=tmp_path / "w"
+    ).run()
     assert table.code == 1 and children.started == ["view_gcn_single_views"]
     assert "from which it starts, failed" in table.rows["View-GCN/classification"]["status"]
 
@@ -329,7 +446,10 @@ def test_a_run_of_another_config_or_one_evaluated_too_early_is_no_row(tmp_path):
     write(folder / "config.json", json.loads(configs.dump(config)))
     finish(folder, config, name, 0.4, 0)
     rows = Table(tmp_path, collect=True).run().rows
-    assert "holds a run of another config: model.depth: 3 there, 2 here" in rows["small PointBERT/random"]["status"]
+    assert (
+        "holds a run of another config: model.depth: 3 there, 2 here"
+        in rows["small PointBERT/random"]["status"]
+    )
     config, name = configs.load(f"{CONFIGS}/ulip2_vicreg.py:demo_random")
     write(folder / "config.json", json.loads(configs.dump(config)))
     write(folder / "summary.json", {"steps": 5, "planned_steps": 8})
@@ -359,7 +479,9 @@ def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, given, 
 
 def test_another_table_s_folder_is_refused(tmp_path):
     Table(tmp_path, collect=True).run()
-    with pytest.raises(ConfigError, match="holds another table: tables_ulip2:demo there, tables_ulip2:psb here"):
+    with pytest.raises(
+        ConfigError, match="holds another table: tables_ulip2:demo there, tables_ulip2:psb here"
+    ):
         Table(tmp_path, "psb")
 
 
@@ -410,7 +532,9 @@ def test_the_text_aligns_its_columns(seeded, capsys):
     lines = table_results.text(table).splitlines()
     head = next(line for line in lines if line.startswith("row "))
     row = next(line for line in lines if line.startswith("small PointBERT/random"))
-    assert head.index("status") == row.index("done") and "60.0 +- 10.0" in row and "paper" not in head
+    assert (
+        head.index("status") == row.index("done") and "60.0 +- 10.0" in row and "paper" not in head
+    )
     assert "--config.rows=" in lines[-1] or any("--config.rows=" in line for line in lines)
 
 
@@ -419,7 +543,10 @@ def test_curves_are_drawn_where_a_run_was_evaluated_as_it_trained(seeded, tmp_pa
     assert "polyline" not in text
     log = seeded.workdir / "rows" / "small_pointbert_random" / "metrics.jsonl"
     log.write_text(
-        "".join(json.dumps({"step": s, "split": "retrieval", "time": 0, "nn_acc": s / 9}) + "\n" for s in (1, 2))
+        "".join(
+            json.dumps({"step": s, "split": "retrieval", "time": 0, "nn_acc": s / 9}) + "\n"
+            for s in (1, 2)
+        )
     )
     assert "polyline" in report_table.write_report(seeded.workdir).read_text()
     log.unlink()
@@ -444,7 +571,10 @@ def test_a_child_s_error_line_and_code_come_back(tmp_path, capsys):
         assert children.run(*child(tmp_path, said)) == Ended(1, "a.off: not a mesh")
         killed = children.run(*child(tmp_path, "import os; os.kill(os.getpid(), 9)"))
     assert killed.code == -9 and "out of memory" in killed.error
-    assert "one" in capsys.readouterr().err and "a.off" in (tmp_path / "logs" / "child.txt").read_text()
+    assert (
+        "one" in capsys.readouterr().err
+        and "a.off" in (tmp_path / "logs" / "child.txt").read_text()
+    )
 
 
 def test_a_signal_reaches_the_child_once_and_the_handlers_come_back(tmp_path):
@@ -498,12 +628,19 @@ def test_the_schedules_share_one_pretraining(tmp_path):
     assert table.code == 0 and len(others) == 2
     began = [json.loads((o / "config.json").read_text())["checkpoint"]["init_from"] for o in others]
     assert began == [str(base)] * 2
-    rates = {name: row["protocol"] for name, row in table.rows.items() if row["name"].startswith("classification")}
+    rates = {
+        name: row["protocol"]
+        for name, row in table.rows.items()
+        if row["name"].startswith("classification")
+    }
     assert {p["schedule"]["name"] for p in rates.values()} == {"cosine", "warmup_cosine"}
     full = [
-        configs.load(f"{CONFIGS}/ulip2_schedules.py:{name}")[0] for name in ("vicreg_cosine", "vicreg_warmup_cosine")
+        configs.load(f"{CONFIGS}/ulip2_schedules.py:{name}")[0]
+        for name in ("vicreg_cosine", "vicreg_warmup_cosine")
     ]
-    assert [c.optim.lr for c in full] == [3e-4, 5e-5] and full[1].optim.schedule.warmup_fraction == 0.2
+    assert [c.optim.lr for c in full] == [3e-4, 5e-5] and full[
+        1
+    ].optim.schedule.warmup_fraction == 0.2
     differ = configs.differences(full[0], json.loads(configs.dump(full[1])))
     assert all(d.startswith(("optim.lr", "optim.schedule", "published")) for d in differ)
 

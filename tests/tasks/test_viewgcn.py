@@ -70,10 +70,14 @@ def batch_of(**arrays):
 
 def start(made):
     """Random parameters and statistics in the shapes of the task's own."""
-    example = {key: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for key, leaf in made.example.items()}
+    example = {
+        key: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for key, leaf in made.example.items()
+    }
     params, state = jax.eval_shape(made.task.init, jax.random.key(0), example)
     rng = np.random.default_rng(0)
-    fill = functools.partial(jax.tree.map, lambda leaf: 0.5 * rng.normal(size=leaf.shape).astype(np.float32))
+    fill = functools.partial(
+        jax.tree.map, lambda leaf: 0.5 * rng.normal(size=leaf.shape).astype(np.float32)
+    )
     return fill(params), jax.tree.map(np.abs, fill(state))
 
 
@@ -91,22 +95,36 @@ def trained():
 
 def test_cnn_and_graph_train_together(trained):
     made, params, state, grads, new_state, metrics = trained
-    assert set(params) == {"cnn", "gcn"} and made.example["views"].shape == (BATCH, VIEWS, SIZE, SIZE, 3)
+    assert set(params) == {"cnn", "gcn"} and made.example["views"].shape == (
+        BATCH,
+        VIEWS,
+        SIZE,
+        SIZE,
+        3,
+    )
     for name in ("cnn", "gcn"):
         assert sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(grads[name])) > 0
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state[name], new_state[name])
-        assert all(leaf > 0 for leaf in jax.tree.leaves(moved)), name  # the statistics of every BatchNorm
+        assert all(leaf > 0 for leaf in jax.tree.leaves(moved)), (
+            name
+        )  # the statistics of every BatchNorm
     assert set(metrics) == {"shape", "selector", "accuracy"} and 0 <= metrics["accuracy"] <= 1
 
 
-def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(tmp_path, monkeypatch, caplog):
+def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(
+    tmp_path, monkeypatch, caplog
+):
     stored = tmp_path / "views.npy"
     np.save(stored, pictures(8))
     monkeypatch.setattr(view_cnn, "view_file", lambda views, source: stored)
     made = recipe(cnn_frozen=True)
     assert "frozen at random weights; --config.cnn_weights=DIR" in caplog.text
     params, state = start(made)
-    assert set(params) == {"gcn"} and set(state) == {"cnn", "gcn"} and set(state["cnn"]) == {"params", "batch_stats"}
+    assert (
+        set(params) == {"gcn"}
+        and set(state) == {"cnn", "gcn"}
+        and set(state["cnn"]) == {"params", "batch_stats"}
+    )
     assert made.example["features"].shape == (BATCH, VIEWS, 4) and "views" not in made.example
     ((key, make_file),) = made.train.arrays
     cnn = make_file.func.__self__
@@ -117,7 +135,9 @@ def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(tmp_p
     # Row i are the features of the views of record i, and stand for them in an embedding.
     features = np.asarray(open_rows(path))
     assert features.shape == (8, VIEWS, 4)
-    np.testing.assert_array_equal(features, cnn._embed(pictures(8).reshape(-1, SIZE, SIZE, 3)).reshape(8, VIEWS, 4))
+    np.testing.assert_array_equal(
+        features, cnn._embed(pictures(8).reshape(-1, SIZE, SIZE, 3)).reshape(8, VIEWS, 4)
+    )
     state["cnn"] = cnn._frozen_variables
     embed = jax.jit(made.task.embed)
     from_views = embed(params, state, {"views": pictures(8)})["shape"]
@@ -144,8 +164,13 @@ def test_single_views():
     # Every view counts as an example: views of one object may change places, but those of two objects may not.
     np.testing.assert_allclose(loss(views[:, ::-1])[0], value, rtol=1e-5)
     assert abs(float(loss(views[jnp.array([1, 2, 0, 3])])[0]) - float(value)) > 1e-6
-    assert float(metrics["accuracy"]) * 9 == pytest.approx(round(float(metrics["accuracy"]) * 9), abs=1e-4)
-    assert jax.eval_shape(made.task.embed, params, state, {"views": views})["shape"].shape == (BATCH, 4)
+    assert float(metrics["accuracy"]) * 9 == pytest.approx(
+        round(float(metrics["accuracy"]) * 9), abs=1e-4
+    )
+    assert jax.eval_shape(made.task.embed, params, state, {"views": views})["shape"].shape == (
+        BATCH,
+        4,
+    )
     features = jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, VIEWS, 4)), jnp.float32)
     embedding = made.task.embed(params, state, {"features": features})["shape"]
     np.testing.assert_array_equal(embedding, features.max(1))
@@ -172,7 +197,9 @@ def test_mirrored_views_change_left_and_right_one_by_one():
         seen.add(flipped)
     assert len(seen) == 2**VIEWS
     np.testing.assert_array_equal(record["views"], pictures(1)[0])  # the record is left as it was
-    np.testing.assert_array_equal(MirrorViews(1.0)(record, np.random.default_rng(0))["views"], views[:, :, ::-1])
+    np.testing.assert_array_equal(
+        MirrorViews(1.0)(record, np.random.default_rng(0))["views"], views[:, :, ::-1]
+    )
 
 
 def test_where_the_graph_has_its_cameras():
@@ -187,7 +214,9 @@ def test_where_the_graph_has_its_cameras():
         np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), radius, rtol=1e-6)
         # In the direction that the picture of the same index is taken from.
         np.testing.assert_allclose(
-            vertices / radius, positions / np.linalg.norm(positions, axis=1, keepdims=True), atol=1e-6
+            vertices / radius,
+            positions / np.linalg.norm(positions, axis=1, keepdims=True),
+            atol=1e-6,
         )
     np.testing.assert_array_equal(graph_vertices("viewgcn20-parallel"), graph_vertices("viewgcn20"))
 
@@ -202,9 +231,13 @@ def save(folder, params, state):
 
 def test_the_cnn_starts_from_an_import_or_from_the_first_stage(trained, tmp_path):
     _, params, state, *_ = trained
-    other = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, {"params": params["cnn"], "batch_stats": state["cnn"]})
+    other = jax.tree.map(
+        lambda leaf: np.asarray(leaf) + 1, {"params": params["cnn"], "batch_stats": state["cnn"]}
+    )
     classifier = {"kernel": np.zeros((4, 9), np.float32), "bias": np.zeros(9, np.float32)}
-    imported = save(tmp_path / "imported", {**other["params"], "fc": classifier}, other["batch_stats"])
+    imported = save(
+        tmp_path / "imported", {**other["params"], "fc": classifier}, other["batch_stats"]
+    )
     pathlib.Path(imported, MARK).write_text("{}")
     stage = save(
         tmp_path / "stage",

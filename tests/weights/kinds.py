@@ -6,7 +6,11 @@ import numpy as np
 def norm(name, width, running=False):
     shapes = {f"{name}.weight": (width,), f"{name}.bias": (width,)}
     if running:
-        shapes |= {f"{name}.running_mean": (width,), f"{name}.running_var": (width,), f"{name}.num_batches_tracked": ()}
+        shapes |= {
+            f"{name}.running_mean": (width,),
+            f"{name}.running_var": (width,),
+            f"{name}.num_batches_tracked": (),
+        }
     return shapes
 
 
@@ -17,20 +21,28 @@ def linear(name, *shape, bias=True):
 def point_bert(prefix="", channels=3, width=384, depth=12, dims=256, groups=(128, 256, 512)):
     a, b, c = groups
     shapes = {
-        "cls_token": (1, 1, width), "cls_pos": (1, 1, width),
-        **linear("encoder.first_conv.0", a, channels, 1), **norm("encoder.first_conv.1", a, True),
+        "cls_token": (1, 1, width),
+        "cls_pos": (1, 1, width),
+        **linear("encoder.first_conv.0", a, channels, 1),
+        **norm("encoder.first_conv.1", a, True),
         **linear("encoder.first_conv.3", b, a, 1),
-        **linear("encoder.second_conv.0", c, 2 * b, 1), **norm("encoder.second_conv.1", c, True),
+        **linear("encoder.second_conv.0", c, 2 * b, 1),
+        **norm("encoder.second_conv.1", c, True),
         **linear("encoder.second_conv.3", dims, c, 1),
-        **linear("reduce_dim", width, dims), **linear("pos_embed.0", 128, 3), **linear("pos_embed.2", width, 128),
-    }  # fmt: skip
+        **linear("reduce_dim", width, dims),
+        **linear("pos_embed.0", 128, 3),
+        **linear("pos_embed.2", width, 128),
+    }
     for i in range(depth):
         block = f"blocks.blocks.{i}"
         shapes |= {
-            **norm(f"{block}.norm1", width), **norm(f"{block}.norm2", width),
-            **linear(f"{block}.attn.qkv", 3 * width, width, bias=False), **linear(f"{block}.attn.proj", width, width),
-            **linear(f"{block}.mlp.fc1", 4 * width, width), **linear(f"{block}.mlp.fc2", width, 4 * width),
-        }  # fmt: skip
+            **norm(f"{block}.norm1", width),
+            **norm(f"{block}.norm2", width),
+            **linear(f"{block}.attn.qkv", 3 * width, width, bias=False),
+            **linear(f"{block}.attn.proj", width, width),
+            **linear(f"{block}.mlp.fc1", 4 * width, width),
+            **linear(f"{block}.mlp.fc2", width, 4 * width),
+        }
     shapes |= norm("norm", width)
     return {prefix + name: shape for name, shape in shapes.items()}
 
@@ -40,20 +52,39 @@ SMALL = {"width": 64, "depth": 2, "dims": 16, "groups": (8, 8, 16)}
 
 def ulip(latent=512, **size):
     width = size.get("width", 384)
-    return {**point_bert("point_encoder.", **size), "pc_projection": (2 * width, latent), "logit_scale": ()}
+    return {
+        **point_bert("point_encoder.", **size),
+        "pc_projection": (2 * width, latent),
+        "logit_scale": (),
+    }
 
 
 def classified(classes=15, hidden=768, **size):
     width = 2 * size.get("width", 384)
     head = {**linear("head.linear0", hidden, width), **norm("head.norm0", hidden, True)}
-    return {**point_bert("backbone.model.", **size), **head, **linear("head.linear1", classes, hidden)}
+    return {
+        **point_bert("backbone.model.", **size),
+        **head,
+        **linear("head.linear1", classes, hidden),
+    }
 
 
 def masked(**size):
     width = size.get("width", 384)
-    own = {"mask_token": (1, 1, width), **linear("lm_head", 32, width), **linear("cls_head.0", 8, width)}
-    shapes = {**point_bert("transformer_q.", **size), **{f"transformer_q.{name}": shape for name, shape in own.items()}}
-    return {**shapes, **point_bert("transformer_k.", **size), **linear("dvae.encoder.first_conv.0", 8, 3, 1)}
+    own = {
+        "mask_token": (1, 1, width),
+        **linear("lm_head", 32, width),
+        **linear("cls_head.0", 8, width),
+    }
+    shapes = {
+        **point_bert("transformer_q.", **size),
+        **{f"transformer_q.{name}": shape for name, shape in own.items()},
+    }
+    return {
+        **shapes,
+        **point_bert("transformer_k.", **size),
+        **linear("dvae.encoder.first_conv.0", 8, 3, 1),
+    }
 
 
 def point_net2(prefix="", scale=1):
@@ -72,7 +103,11 @@ def point_net2(prefix="", scale=1):
 
 def text_tower(text_width=512, text_depth=12, context=77, vocabulary=49408, latent=512):
     width, depth = text_width, text_depth
-    shapes = {"positional_embedding": (context, width), "text_projection": (width, latent), "logit_scale": ()}
+    shapes = {
+        "positional_embedding": (context, width),
+        "text_projection": (width, latent),
+        "logit_scale": (),
+    }
     for i in range(depth):
         shapes |= residual(f"transformer.resblocks.{i}", width)
     return {**shapes, "token_embedding.weight": (vocabulary, width), **norm("ln_final", width)}
@@ -80,19 +115,25 @@ def text_tower(text_width=512, text_depth=12, context=77, vocabulary=49408, late
 
 def residual(name, width):
     return {
-        f"{name}.attn.in_proj_weight": (3 * width, width), f"{name}.attn.in_proj_bias": (3 * width,),
-        **linear(f"{name}.attn.out_proj", width, width), **norm(f"{name}.ln_1", width),
-        **linear(f"{name}.mlp.c_fc", 4 * width, width), **linear(f"{name}.mlp.c_proj", width, 4 * width),
+        f"{name}.attn.in_proj_weight": (3 * width, width),
+        f"{name}.attn.in_proj_bias": (3 * width,),
+        **linear(f"{name}.attn.out_proj", width, width),
+        **norm(f"{name}.ln_1", width),
+        **linear(f"{name}.mlp.c_fc", 4 * width, width),
+        **linear(f"{name}.mlp.c_proj", width, 4 * width),
         **norm(f"{name}.ln_2", width),
-    }  # fmt: skip
+    }
 
 
 def clip(width=768, depth=12, patch=16, grid=14, latent=512, **text):
     shapes = {
-        "visual.class_embedding": (width,), "visual.positional_embedding": (grid * grid + 1, width),
-        "visual.proj": (width, latent), "visual.conv1.weight": (width, 3, patch, patch),
-        **norm("visual.ln_pre", width), **norm("visual.ln_post", width),
-    }  # fmt: skip
+        "visual.class_embedding": (width,),
+        "visual.positional_embedding": (grid * grid + 1, width),
+        "visual.proj": (width, latent),
+        "visual.conv1.weight": (width, 3, patch, patch),
+        **norm("visual.ln_pre", width),
+        **norm("visual.ln_post", width),
+    }
     for i in range(depth):
         shapes |= residual(f"visual.transformer.resblocks.{i}", width)
     return {**shapes, **text_tower(latent=latent, **text)}
@@ -104,16 +145,22 @@ SMALL_TEXT = {"text_width": 64, "text_depth": 1, "context": 7, "vocabulary": 20}
 
 def slip(width=768, depth=12, patch=16, grid=14, latent=512, **text):
     shapes = {
-        "visual.cls_token": (1, 1, width), "visual.pos_embed": (1, grid * grid + 1, width), "image_projection": (width, latent),
-        **linear("visual.patch_embed.proj", width, 3, patch, patch), **norm("visual.norm", width),
-    }  # fmt: skip
+        "visual.cls_token": (1, 1, width),
+        "visual.pos_embed": (1, grid * grid + 1, width),
+        "image_projection": (width, latent),
+        **linear("visual.patch_embed.proj", width, 3, patch, patch),
+        **norm("visual.norm", width),
+    }
     for i in range(depth):
         block = f"visual.blocks.{i}"
         shapes |= {
-            **norm(f"{block}.norm1", width), **norm(f"{block}.norm2", width),
-            **linear(f"{block}.attn.qkv", 3 * width, width), **linear(f"{block}.attn.proj", width, width),
-            **linear(f"{block}.mlp.fc1", 4 * width, width), **linear(f"{block}.mlp.fc2", width, 4 * width),
-        }  # fmt: skip
+            **norm(f"{block}.norm1", width),
+            **norm(f"{block}.norm2", width),
+            **linear(f"{block}.attn.qkv", 3 * width, width),
+            **linear(f"{block}.attn.proj", width, width),
+            **linear(f"{block}.mlp.fc1", 4 * width, width),
+            **linear(f"{block}.mlp.fc2", width, 4 * width),
+        }
     return {**shapes, **text_tower(latent=latent, **text)}
 
 
@@ -124,8 +171,14 @@ def res_net18(width=64, classes=1000):
         out = width << stage
         for i in range(2):
             name = f"layer{stage + 1}.{i}"
-            shapes |= {**linear(f"{name}.conv1", out, channels, 3, 3, bias=False), **norm(f"{name}.bn1", out, True)}
-            shapes |= {**linear(f"{name}.conv2", out, out, 3, 3, bias=False), **norm(f"{name}.bn2", out, True)}
+            shapes |= {
+                **linear(f"{name}.conv1", out, channels, 3, 3, bias=False),
+                **norm(f"{name}.bn1", out, True),
+            }
+            shapes |= {
+                **linear(f"{name}.conv2", out, out, 3, 3, bias=False),
+                **norm(f"{name}.bn2", out, True),
+            }
             if channels != out:
                 shapes |= linear(f"{name}.downsample.0", out, channels, 1, 1, bias=False)
                 shapes |= norm(f"{name}.downsample.1", out, True)
@@ -145,10 +198,17 @@ def view_gcn(width=512, classes=40, cnn=64, sampled=(10, 5)):
         name, hidden = f"NonLocalMP{level}", width // 2 * kept
         for i in range(3):
             shapes |= linear(f"{name}.Relation.{2 * i}", width, width if i else 2 * width)
-        shapes |= {**linear(f"{name}.Fusion.0", width, 2 * width), **norm(f"{name}.Fusion.1", width, True)}
+        shapes |= {
+            **linear(f"{name}.Fusion.0", width, 2 * width),
+            **norm(f"{name}.Fusion.1", width, True),
+        }
         shapes |= linear(f"View_selector{level}.cls.0", hidden, width * kept)
         shapes |= linear(f"View_selector{level}.cls.2", classes * kept, hidden)
-    shapes |= {**linear("cls.0", width, 3 * width), **linear("cls.2", width, width), **linear("cls.5", classes, width)}
+    shapes |= {
+        **linear("cls.0", width, 3 * width),
+        **linear("cls.2", width, width),
+        **linear("cls.5", classes, width),
+    }
     places = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
     for name, shape in res_net18(cnn).items():
         layer, _, rest = name.partition(".")
@@ -176,7 +236,10 @@ def mvtn_cameras(views=12, features=40, widths=(64, 128, 1024), fc=(512, 256), d
             **norm(f"{at}conv2s.{3 * i + 1}", widths[i + 1], True),
         }
     for i, (width, out) in enumerate(zip((widths[-1], *fc), (*fc, features), strict=True)):
-        shapes |= {**linear(f"{at}classifier.{4 * i}", out, width), **norm(f"{at}classifier.{4 * i + 1}", out, True)}
+        shapes |= {
+            **linear(f"{at}classifier.{4 * i}", out, width),
+            **norm(f"{at}classifier.{4 * i + 1}", out, True),
+        }
     for name, k in (("input_transform", 3), ("feature_transform", widths[0])):
         for part, sizes in (("convs", (k, *widths)), ("fcs", (widths[-1], *fc, k * k))):
             for i in range(3):
@@ -187,22 +250,30 @@ def mvtn_cameras(views=12, features=40, widths=(64, 128, 1024), fc=(512, 256), d
 
 def mvtn_reader(width=64, classes=40):
     """The entry "state_dict" beside it: a CNN, its features pooled over the views, LayerNorm and a classifier."""
-    cnn = {f"aggregation_model.model.{name}": shape for name, shape in res_net18(width).items() if "fc." not in name}
+    cnn = {
+        f"aggregation_model.model.{name}": shape
+        for name, shape in res_net18(width).items()
+        if "fc." not in name
+    }
     return {**cnn, **norm("fc.0", 8 * width), **linear("fc.1", classes, 8 * width)}
 
 
 def vgg16(scale=1):
     shapes, channels = {}, 3
     for number, out in zip(
-        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (64, 64, 128, 128, *[256] * 3, *[512] * 6), strict=True
+        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+        (64, 64, 128, 128, *[256] * 3, *[512] * 6),
+        strict=True,
     ):
         shapes |= linear(f"features.{number}", out // scale, channels, 3, 3)
         channels = out // scale
     hidden = 4096 // scale
     return {
-        **shapes, **linear("classifier.0", hidden, channels * 49), **linear("classifier.3", hidden, hidden),
+        **shapes,
+        **linear("classifier.0", hidden, channels * 49),
+        **linear("classifier.3", hidden, hidden),
         **linear("classifier.6", 1000 // scale, hidden),
-    }  # fmt: skip
+    }
 
 
 def tensors(shapes, seed=0, dtype=np.float32):
@@ -212,7 +283,11 @@ def tensors(shapes, seed=0, dtype=np.float32):
     def draw(name, shape):
         if name.endswith("num_batches_tracked"):
             return np.array(3)
-        values = rng.uniform(0.02, 0.2, shape) if name.endswith("running_var") else rng.normal(0, 0.1, shape)
+        values = (
+            rng.uniform(0.02, 0.2, shape)
+            if name.endswith("running_var")
+            else rng.normal(0, 0.1, shape)
+        )
         return np.asarray(values, np.float32 if len(shape) < 2 else dtype)
 
     return {name: draw(name, shape) for name, shape in shapes.items()}

@@ -33,23 +33,36 @@ CASES = {
     "clip": (clip, TOWERS, towers("clip")),
     "slip": (slip, TOWERS, towers("slip")),
     "resnet": (resnet, {"width": 3, "stage_sizes": (2, 1, 1), "num_classes": 4}, None),
-    "resnet without classifier": (resnet, {"width": 3, "stage_sizes": (1, 1), "num_classes": 0}, None),
+    "resnet without classifier": (
+        resnet,
+        {"width": 3, "stage_sizes": (1, 1), "num_classes": 0},
+        None,
+    ),
     "vgg": (vgg, {"stages": ((2, 2), (3, 1)), "hidden": 4, "num_classes": 5}, None),
-    "vgg without classifier": (vgg, {"stages": ((2, 2), (3, 1)), "hidden": 0, "num_classes": 0}, None),
+    "vgg without classifier": (
+        vgg,
+        {"stages": ((2, 2), (3, 1)), "hidden": 0, "num_classes": 0},
+        None,
+    ),
     "mobilenet": (mobilenet, {"widths": WIDTHS}, None),
 }
 
 
 def tensors(module, fields, prefix=""):
     rng = np.random.default_rng(0)
-    return {prefix + e.name: rng.normal(size=e.shape).astype(np.float32) for e in module.entries(**fields)}
+    return {
+        prefix + e.name: rng.normal(size=e.shape).astype(np.float32)
+        for e in module.entries(**fields)
+    }
 
 
 def shapes_of(name, fields, modules):
     """Shapes of the variables that the network itself makes."""
 
     def init(model, x):
-        return jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(lambda: model.init(jax.random.key(0), x)))
+        return jax.tree.map(
+            lambda leaf: leaf.shape, jax.eval_shape(lambda: model.init(jax.random.key(0), x))
+        )
 
     if modules:
         params = {part: init(*both)["params"] for part, both in modules.items()}
@@ -62,7 +75,10 @@ def shapes_of(name, fields, modules):
 def test_fills_the_network_exactly_and_goes_back(name):
     module, fields, modules = CASES[name]
     state = tensors(module, fields, "module.")
-    foreign = {"optimizer.lr": np.zeros(1), "module.bn1.num_batches_tracked": np.zeros((), np.int64)}
+    foreign = {
+        "optimizer.lr": np.zeros(1),
+        "module.bn1.num_batches_tracked": np.zeros((), np.int64),
+    }
     assert module.architecture({**state, **foreign}, "module.") == fields
     variables = module.from_torch({**state, **foreign}, "module.")
     assert jax.tree.map(np.shape, variables) == shapes_of(name, fields, modules)
@@ -84,7 +100,9 @@ def test_packed_projection_keeps_queries_first():
     qkv = clip.from_torch(state)["params"]["vision"]["block1"]["attn"]["qkv"]
     packed = state["visual.transformer.resblocks.1.attn.in_proj_weight"]
     np.testing.assert_array_equal(qkv["kernel"][:, :6], packed[:6].T)
-    np.testing.assert_array_equal(qkv["bias"][12:], state["visual.transformer.resblocks.1.attn.in_proj_bias"][12:])
+    np.testing.assert_array_equal(
+        qkv["bias"][12:], state["visual.transformer.resblocks.1.attn.in_proj_bias"][12:]
+    )
 
 
 def test_what_is_left_out_is_told():
@@ -99,7 +117,13 @@ def test_what_is_left_out_is_told():
 def test_names_of_the_published_files():
     """As many tensors and numbers as ViT-B/16 of CLIP and SLIP, ResNet-18 and VGG-16 have."""
     base = {"image_size": 224, "patch_size": 16, "width": 768, "depth": 12, "embedding_dim": 512}
-    text = {"vocab_size": 49408, "context_length": 77, "width": 512, "depth": 12, "embedding_dim": 512}
+    text = {
+        "vocab_size": 49408,
+        "context_length": 77,
+        "width": 512,
+        "depth": 12,
+        "embedding_dim": 512,
+    }
 
     def size(table):
         return len(table), sum(math.prod(entry.shape) for entry in table)

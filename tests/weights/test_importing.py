@@ -51,23 +51,39 @@ def script(path, tensors):
         node[last] = value
 
     def module(node):
-        return tw.script_module("M", {k: module(v) if isinstance(v, dict) else v for k, v in node.items()})
+        return tw.script_module(
+            "M", {k: module(v) if isinstance(v, dict) else v for k, v in node.items()}
+        )
 
     return tw.write_script(path, module(tree))
 
 
 def wrapped(write, wrapper, prefix=""):
     def run(path, tensors):
-        return write(path, {wrapper: {prefix + name: value for name, value in tensors.items()}, "epoch": 250})
+        return write(
+            path, {wrapper: {prefix + name: value for name, value in tensors.items()}, "epoch": 250}
+        )
 
     return run
 
 
 TEXT = {**kinds.SMALL_PICTURE, **kinds.SMALL_TEXT}
 CASES = {
-    "ulip_xyz": (kinds.ulip(16, **small()), wrapped(tw.write_zip, "state_dict", "module."), {"logit_scale"}),
-    "ulip2_rgb": (kinds.ulip(24, **small(channels=6, depth=2)), wrapped(tw.write_zip, "state_dict", "module."), {"logit_scale"}),
-    "ulip_pointnet2": ({**kinds.point_net2("point_encoder.", 16), "pc_projection": (16, 12)}, wrapped(tw.write_older, "state_dict", "module."), set()),
+    "ulip_xyz": (
+        kinds.ulip(16, **small()),
+        wrapped(tw.write_zip, "state_dict", "module."),
+        {"logit_scale"},
+    ),
+    "ulip2_rgb": (
+        kinds.ulip(24, **small(channels=6, depth=2)),
+        wrapped(tw.write_zip, "state_dict", "module."),
+        {"logit_scale"},
+    ),
+    "ulip_pointnet2": (
+        {**kinds.point_net2("point_encoder.", 16), "pc_projection": (16, 12)},
+        wrapped(tw.write_older, "state_dict", "module."),
+        set(),
+    ),
     "pointbert": (kinds.masked(**small()), wrapped(tw.write_older, "base_model", "module."), None),
     "3dor": (kinds.classified(5, 12, **small()), wrapped(tw.write_zip, "state_dict"), set()),
     "pointnet2": (kinds.point_net2(scale=16), tw.write_zip, set()),
@@ -77,7 +93,7 @@ CASES = {
     "vgg16": (kinds.vgg16(32), tw.write_zip, set()),
     "viewgcn": (kinds.view_gcn(16, 3, 2, (4, 2)), tw.write_zip, {"net_2.weight", "net_2.bias"}),
     "mobilenetv2": (entries(mobilenet.entries((4, 4, 4, 4, 8, 8, 8, 8, 16))), save_npz, set()),
-}  # fmt: skip
+}
 
 
 def make(folder, kind, **change):
@@ -92,7 +108,11 @@ def test_import_export_import_is_exact(tmp_path, kind):
     done = import_weights(path, tmp_path / "out")
     assert done.meta["kind"] == kind and not (tmp_path / "out.partial").exists()
     left = set(done.meta["import"]["unused"])
-    assert left == unused if unused is not None else all("transformer_q.norm" not in name for name in left)
+    assert (
+        left == unused
+        if unused is not None
+        else all("transformer_q.norm" not in name for name in left)
+    )
     exported = export_state_dict(tmp_path / "out")
     taken = {k for k in tensors if k not in left and not k.endswith("num_batches_tracked")}
     assert exported.keys() == taken
@@ -113,12 +133,19 @@ def cameras_like(begins, **size):
     """Tensors of learned cameras that start from an arrangement."""
     tensors = kinds.tensors(kinds.mvtn_cameras(**size), seed=1)
     azimuth, height = base_views(begins, size["views"])
-    starts = {"views_azim": azimuth, "views_elev": height, "views_dist": np.full(len(azimuth), 2.2, np.float32)}
+    starts = {
+        "views_azim": azimuth,
+        "views_elev": height,
+        "views_dist": np.full(len(azimuth), 2.2, np.float32),
+    }
     return {k: starts.get(k.rpartition(".")[2], v) for k, v in tensors.items()}
 
 
 def test_both_networks_of_an_mvtn_checkpoint(tmp_path):
-    cameras, reader = cameras_like("learned_circular", **SMALL_CAMERAS), kinds.tensors(kinds.mvtn_reader(2, 4))
+    cameras, reader = (
+        cameras_like("learned_circular", **SMALL_CAMERAS),
+        kinds.tensors(kinds.mvtn_reader(2, 4)),
+    )
     optimizer = {"state": {0: {"exp_avg": np.ones(3, np.float32)}}}
     saved = {
         "epoch": 3,
@@ -128,11 +155,22 @@ def test_both_networks_of_an_mvtn_checkpoint(tmp_path):
         "mvtn_optimizer": optimizer,
     }
     done = import_weights(tw.write_zip(tmp_path / "checkpoint.pt", saved), tmp_path / "out")
-    assert done.meta["kind"] == "mvtn" and done.meta["classes"] == 4 and done.meta["embedding_dim"] == 16
+    assert (
+        done.meta["kind"] == "mvtn"
+        and done.meta["classes"] == 4
+        and done.meta["embedding_dim"] == 16
+    )
     assert done.meta["model"] == {
-        "name": "jax3dret.models.mvtn:Mvtn", "views": "learned_circular", "elevation": 30.0, "num_views": 3, "distance": 2.2,
-        "features": 6, "widths": [4, 5, 8], "fc": [7, 5], "published_logits": True,
-    }  # fmt: skip
+        "name": "jax3dret.models.mvtn:Mvtn",
+        "views": "learned_circular",
+        "elevation": 30.0,
+        "num_views": 3,
+        "distance": 2.2,
+        "features": 6,
+        "widths": [4, 5, 8],
+        "fc": [7, 5],
+        "published_logits": True,
+    }
     assert done.meta["import"]["unused"] == [] and set(done.meta["import"]["others"]) == {
         "epoch",
         "acc",
@@ -141,11 +179,15 @@ def test_both_networks_of_an_mvtn_checkpoint(tmp_path):
     model = configs.Config({"mvtn": done.meta["model"]}).mvtn.build()
     variables = load_imported(tmp_path / "out")[1]
     made = dict(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 9, 3))))
-    assert jax.tree.map(np.shape, variables["params"]["mvtn"]) == jax.tree.map(np.shape, made["params"])
-    _, rows = checkpoint.match_params({"mvtn": made["batch_stats"]}, variables["batch_stats"])
-    assert {row.theirs.rpartition("/")[2] for row in rows if row.status == "unused" and "mvtn" in row.theirs} == set(
-        BUFFERS
+    assert jax.tree.map(np.shape, variables["params"]["mvtn"]) == jax.tree.map(
+        np.shape, made["params"]
     )
+    _, rows = checkpoint.match_params({"mvtn": made["batch_stats"]}, variables["batch_stats"])
+    assert {
+        row.theirs.rpartition("/")[2]
+        for row in rows
+        if row.status == "unused" and "mvtn" in row.theirs
+    } == set(BUFFERS)
     exported = export_state_dict(tmp_path / "out")
     expected = {**reader, **{f"mvtn.{k}": v for k, v in cameras.items()}}
     assert exported.keys() == {k for k in expected if not k.endswith("num_batches_tracked")}
@@ -157,7 +199,10 @@ def test_both_networks_of_an_mvtn_checkpoint(tmp_path):
     }
     lines = next_steps(done)
     assert f"mvtn_classify.py:paper_mvcnn --config.checkpoint.init_from={tmp_path / 'out'}" in lines
-    assert "--config.mvtn.views=learned_circular" in lines and "--config.mvtn.widths='(4, 5, 8)'" in lines
+    assert (
+        "--config.mvtn.views=learned_circular" in lines
+        and "--config.mvtn.widths='(4, 5, 8)'" in lines
+    )
     given = [word.removeprefix("--config.").partition("=") for word in shlex.split(lines)[-9:]]
     path = pathlib.Path(__file__).parents[2] / "configs" / "mvtn_classify.py"
     config, _ = configs.load(f"{path}:paper_mvcnn", [(key, value) for key, _, value in given])
@@ -169,7 +214,8 @@ def test_the_cameras_of_an_mvtn_alone(tmp_path, views):
     size = {**SMALL_CAMERAS, "views": 6, "direct": views == "learned_direct"}
     cameras = cameras_like(views, **size)
     path = tw.write_older(
-        tmp_path / "c.pt", {"mvtn": cameras, "acc": np.array(9.0, np.float32), "mvtn_optimizer": {"a": np.ones(1)}}
+        tmp_path / "c.pt",
+        {"mvtn": cameras, "acc": np.array(9.0, np.float32), "mvtn_optimizer": {"a": np.ones(1)}},
     )
     done = import_weights(path, tmp_path / "out")
     assert done.meta["model"]["views"] == views and "elevation" not in done.meta["model"]
@@ -182,20 +228,32 @@ def test_cameras_of_another_kind_are_refused(tmp_path):
     good = cameras_like("learned_circular", **SMALL_CAMERAS)
     fixed = {k: v for k, v in good.items() if k.rpartition(".")[2] in BUFFERS}
     for change, says in [
-        ({f"{at}views_azim": np.zeros(3, np.float32)}, "its cameras begin at azimuths [0.0, 0.0, 0.0]"),
+        (
+            {f"{at}views_azim": np.zeros(3, np.float32)},
+            "its cameras begin at azimuths [0.0, 0.0, 0.0]",
+        ),
         ({f"{at}views_dist": np.arange(3, dtype=np.float32)}, "several distances"),
         (
             {f"{at}view_transformer.1.0.weight": np.zeros((9, 9), np.float32)},
             "9 rows; 6, azimuth and elevation of 3 views",
         ),
-        ({"feature_extractor.fe_model.conv1.0.bias": np.zeros(2, np.float32)}, "conv1.0.bias has shape (2,), not (4,)"),
+        (
+            {"feature_extractor.fe_model.conv1.0.bias": np.zeros(2, np.float32)},
+            "conv1.0.bias has shape (2,), not (4,)",
+        ),
     ]:
-        assert says in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": {**good, **change}})).problem
+        assert (
+            says in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": {**good, **change}})).problem
+        )
     fixed[f"{at}views_azim"] = base_views("circular", 3)[0]
-    assert "its cameras are fixed" in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": fixed})).problem
+    assert (
+        "its cameras are fixed" in inspect(tw.write_zip(tmp_path / "x.pt", {"mvtn": fixed})).problem
+    )
     read = {"state_dict": kinds.tensors(kinds.mvtn_reader(2, 4)), "mvtn": fixed}
     done = import_weights(tw.write_zip(tmp_path / "x.pt", read), tmp_path / "out")
-    assert done.meta["model"]["views"] == "circular" and set(load_imported(tmp_path / "out")[1]["params"]) == {
+    assert done.meta["model"]["views"] == "circular" and set(
+        load_imported(tmp_path / "out")[1]["params"]
+    ) == {
         "cnn",
         "head",
     }
@@ -208,7 +266,10 @@ def test_a_published_view_gcn_is_imported_whole(tmp_path):
     meta, variables = load_imported(tmp_path / "out")
     assert set(variables["params"]) == set(variables["batch_stats"]) == {"gcn", "cnn"}
     config = viewgcn_task.defaults()
-    config.cnn.width, config.model = 2, {k: v for k, v in meta["model"].items() if k != "num_classes"}
+    config.cnn.width, config.model = (
+        2,
+        {k: v for k, v in meta["model"].items() if k != "num_classes"},
+    )
     config.views.size = 32
     three = type("Three", (Described,), {"class_names": ("a", "b", "c")})
     recipe = viewgcn_task.make(configs.Config(config.to_dict()), lambda split: three())
@@ -217,8 +278,13 @@ def test_a_published_view_gcn_is_imported_whole(tmp_path):
     _, more = checkpoint.match_params(state.model_state, variables["batch_stats"])
     assert {row.status for row in rows + more} == {"loaded"}
     kernel = variables["params"]["cnn"]["layer2_0"]["conv_skip"]["kernel"]
-    np.testing.assert_array_equal(kernel, tensors["net_1.5.0.downsample.0.weight"].transpose(2, 3, 1, 0))
-    assert f"viewgcn_classify.py:paper --config.checkpoint.init_from={tmp_path / 'out'}" in next_steps(done)
+    np.testing.assert_array_equal(
+        kernel, tensors["net_1.5.0.downsample.0.weight"].transpose(2, 3, 1, 0)
+    )
+    assert (
+        f"viewgcn_classify.py:paper --config.checkpoint.init_from={tmp_path / 'out'}"
+        in next_steps(done)
+    )
 
 
 def test_half_precision_becomes_float32_and_towers_stand_side_by_side(tmp_path):
@@ -226,7 +292,10 @@ def test_half_precision_becomes_float32_and_towers_stand_side_by_side(tmp_path):
     import_weights(script(tmp_path / "clip.pt", tensors), tmp_path / "out")
     meta, variables = load_imported(tmp_path / "out")
     assert meta["model"]["vision"]["width"] == 64 and meta["model"]["text"]["vocab_size"] == 20
-    assert variables["params"].keys() == {"vision", "text", "logit_scale"} and variables["batch_stats"] == {}
+    assert (
+        variables["params"].keys() == {"vision", "text", "logit_scale"}
+        and variables["batch_stats"] == {}
+    )
     got = variables["params"]["vision"]["projection"]
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, tensors["visual.proj"].astype(np.float32))
@@ -240,7 +309,9 @@ def test_eight_bit_kernels(tmp_path):
         tensors[name.replace("/kernel", "/scale")] = np.full(kernel.shape[-1], 0.01, np.float32)
     found = inspect(save_npz(tmp_path / "m.npz", tensors))
     assert found.problem == "" and "8-bit" in found.found.title
-    assert found.found.parameters == sum(v.size for k, v in tensors.items() if not k.endswith("scale"))
+    assert found.found.parameters == sum(
+        v.size for k, v in tensors.items() if not k.endswith("scale")
+    )
 
 
 def test_the_meta_says_where_it_came_from_and_how_inputs_are_prepared(tmp_path):
@@ -251,11 +322,22 @@ def test_the_meta_says_where_it_came_from_and_how_inputs_are_prepared(tmp_path):
         (tmp_path / "out" / "import.json").read_text()
     ) == done.meta
     assert meta["import"]["file"] == "ulip2_rgb.pt" and len(meta["import"]["sha256"]) == 64
-    assert meta["import"]["wrapper"] == ["state_dict"] and meta["import"]["name_prefix"] == "module."
-    assert meta["import"]["others"] == {"epoch": "250"} and meta["import"]["unused"] == ["logit_scale"]
+    assert (
+        meta["import"]["wrapper"] == ["state_dict"] and meta["import"]["name_prefix"] == "module."
+    )
+    assert meta["import"]["others"] == {"epoch": "250"} and meta["import"]["unused"] == [
+        "logit_scale"
+    ]
     assert "64 channels" in meta["import"]["not_told_by_tensors"]["num_heads"]
-    assert (meta["num_points"], meta["up_axis"], meta["fps_start"]) == (10_000, "y", "pointnet2_ops")
-    assert meta["weights"] == "ULIP-2, the rgb generation (6 channels, 2 blocks of width 64), from ulip2_rgb.pt"
+    assert (meta["num_points"], meta["up_axis"], meta["fps_start"]) == (
+        10_000,
+        "y",
+        "pointnet2_ops",
+    )
+    assert (
+        meta["weights"]
+        == "ULIP-2, the rgb generation (6 channels, 2 blocks of width 64), from ulip2_rgb.pt"
+    )
 
 
 def test_an_imported_encoder_embeds_as_the_network_does(tmp_path):
@@ -265,9 +347,15 @@ def test_an_imported_encoder_embeds_as_the_network_does(tmp_path):
     points = np.random.default_rng(0).normal(size=(1, 1024, 3)).astype(np.float32) / 3
     # The network's own fields, so that whatever the import left out would show.
     model = PointBert(
-        trans_dim=64, depth=1, num_heads=1, encoder_dims=16, group_widths=(8, 8, 16), num_group=64, group_size=32,
+        trans_dim=64,
+        depth=1,
+        num_heads=1,
+        encoder_dims=16,
+        group_widths=(8, 8, 16),
+        num_group=64,
+        group_size=32,
         fps_start_eval="pointnet2_ops",
-    )  # fmt: skip
+    )
     assert configs.Config({"model": encoder.meta["model"]}).model.build() == model
     own = {name: value for name, value in tensors.items() if name.startswith("transformer_q.")}
     expected = pointbert.from_torch(own, "transformer_q.")
@@ -288,15 +376,23 @@ def test_every_point_encoder_opens(tmp_path, kind):
     import_weights(path, tmp_path / "out")
     encoder = open_encoder(tmp_path / "out")
     params = load_imported(tmp_path / "out")[1]["params"]
-    assert encoder.num_points == encoder.meta["num_points"] and all("encoder" in name for name in encoder.arrays)
-    assert encoder.width == encoder.meta["embedding_dim"] and set(params) <= {"encoder", "projection", "head"}
+    assert encoder.num_points == encoder.meta["num_points"] and all(
+        "encoder" in name for name in encoder.arrays
+    )
+    assert encoder.width == encoder.meta["embedding_dim"] and set(params) <= {
+        "encoder",
+        "projection",
+        "head",
+    }
 
 
 def test_a_cloud_without_colours_becomes_grey():
     out = imported.coloured(jnp.ones((1, 2, 3)), 6)
     np.testing.assert_allclose(out, [[[1, 1, 1, 0.4, 0.4, 0.4]] * 2])
     assert (
-        imported.coloured(jnp.ones((1, 2, 6)), 6).shape == imported.coloured(jnp.ones((1, 2, 6)), 3).shape == (1, 2, 6)
+        imported.coloured(jnp.ones((1, 2, 6)), 6).shape
+        == imported.coloured(jnp.ones((1, 2, 6)), 3).shape
+        == (1, 2, 6)
     )
 
 
@@ -308,7 +404,9 @@ def training_params(meta, **model):
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {**meta["model"], **model}
     recipe = ulip.make(configs.Config(config.to_dict()), lambda split: Described())
-    batch = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
+    batch = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
+    }
     return jax.eval_shape(recipe.task.init, jax.random.key(0), batch)[0]
 
 
@@ -324,28 +422,56 @@ def test_a_run_starts_from_it_and_another_generation_is_named(tmp_path):
     assert [row.theirs for row in rows if row.status == "unused"] == ["projection/kernel"]
     kernel = filled["encoder"]["block0"]["mlp"]["fc1"]["kernel"]
     np.testing.assert_array_equal(
-        kernel, kinds.tensors(CASES["ulip_xyz"][0])["point_encoder.blocks.blocks.0.mlp.fc1.weight"].T
+        kernel,
+        kinds.tensors(CASES["ulip_xyz"][0])["point_encoder.blocks.blocks.0.mlp.fc1.weight"].T,
     )
     with pytest.raises(
         ConfigError,
         match=r"the rgb generation \(6 channels, 2 blocks of width 64\).*conv1/kernel \(3, 8\) is \(6, 8\) there",
     ):
         checkpoint.match_params(
-            params, rgb["params"], fresh=("head/.*",), source=f"{tmp_path / 'rgb'} ({meta['weights']})"
+            params,
+            rgb["params"],
+            fresh=("head/.*",),
+            source=f"{tmp_path / 'rgb'} ({meta['weights']})",
         )
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "says"),
     [
-        ("ulip_xyz", {"point_encoder.extra.weight": np.zeros(3, np.float32)}, "point_encoder.extra.weight has no place"),
-        ("ulip_xyz", {"point_encoder.norm.bias": np.zeros(7, np.float32)}, "point_encoder.norm.bias has shape (7,), not (64,)"),
-        ("ulip_xyz", {"point_encoder.norm.bias": np.full(64, np.nan, np.float32)}, "point_encoder.norm.bias has values that are not finite"),
-        ("resnet18", {"layer2.1.bn1.running_var": np.full(8, np.inf, np.float32)}, "layer2.1.bn1.running_var has values that are not finite"),
-        ("3dor", {"head.linear1.bias": np.zeros(4, np.float32)}, "head.linear1.bias has shape (4,), not (5,)"),
-        ("slip", {"visual.norm.weight": np.zeros(3, np.float32)}, "visual.norm.weight has shape (3,)"),
+        (
+            "ulip_xyz",
+            {"point_encoder.extra.weight": np.zeros(3, np.float32)},
+            "point_encoder.extra.weight has no place",
+        ),
+        (
+            "ulip_xyz",
+            {"point_encoder.norm.bias": np.zeros(7, np.float32)},
+            "point_encoder.norm.bias has shape (7,), not (64,)",
+        ),
+        (
+            "ulip_xyz",
+            {"point_encoder.norm.bias": np.full(64, np.nan, np.float32)},
+            "point_encoder.norm.bias has values that are not finite",
+        ),
+        (
+            "resnet18",
+            {"layer2.1.bn1.running_var": np.full(8, np.inf, np.float32)},
+            "layer2.1.bn1.running_var has values that are not finite",
+        ),
+        (
+            "3dor",
+            {"head.linear1.bias": np.zeros(4, np.float32)},
+            "head.linear1.bias has shape (4,), not (5,)",
+        ),
+        (
+            "slip",
+            {"visual.norm.weight": np.zeros(3, np.float32)},
+            "visual.norm.weight has shape (3,)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_listed_and_nothing_is_written(tmp_path, kind, change, says):
     _, path, _ = make(tmp_path, kind, **change)
     with pytest.raises(DataError) as error:
@@ -420,12 +546,12 @@ def test_the_command(tmp_path, capsys):
 
     code, out, err = call(capsys, "import", path, "--out", tmp_path / "out")
     assert code == 0 and f"jax3dret index FOLDER --out INDEX --weights {tmp_path / 'out'}" in out
-    flags = (
-        "--config.model.trans_dim=64 --config.model.depth=1 --config.model.encoder_dims=16 --config.model.group_widths="
-    )
+    flags = "--config.model.trans_dim=64 --config.model.depth=1 --config.model.encoder_dims=16 --config.model.group_widths="
     assert f"paper_finetune --config.checkpoint.init_from={tmp_path / 'out'}" in out
     assert f"{flags}'(8, 8, 16)' --config.model.num_heads=1\n" in out
-    assert (tmp_path / "out" / "import.json").is_file() and (tmp_path / "out" / "config.json").is_file()
+    assert (tmp_path / "out" / "import.json").is_file() and (
+        tmp_path / "out" / "config.json"
+    ).is_file()
 
 
 def test_the_command_goes_wrong_in_one_line(tmp_path, capsys):
@@ -444,7 +570,11 @@ def test_the_command_goes_wrong_in_one_line(tmp_path, capsys):
         (["inspect", tmp_path / "page.pt"], 1, "page.pt: is a web page"),
         (["inspect", evil, "--json"], 1, "evil.pt: wants to run os.system while loading; refused"),
         (["import", evil, *out], 1, "evil.pt: wants to run os.system while loading; refused"),
-        (["import", unknown, *out], 1, "unknown.pt: none of the networks that this project has: its 1 tensors (w)"),
+        (
+            ["import", unknown, *out],
+            1,
+            "unknown.pt: none of the networks that this project has: its 1 tensors (w)",
+        ),
     ]:
         code, said, err = call(capsys, *words)
         assert (code, said) == (expected, "") and says in err and err.count("\n") == 1, (words, err)

@@ -11,13 +11,18 @@ RNG = np.random.default_rng(0)
 
 def test_filters_give_the_same_convolution():
     table = conv("c", ("c",), (2, 3, 1, 2), bias=True)
-    state = {"c.weight": RNG.normal(size=(2, 3, 1, 2)).astype(np.float32), "c.bias": np.ones(2, np.float32)}
+    state = {
+        "c.weight": RNG.normal(size=(2, 3, 1, 2)).astype(np.float32),
+        "c.bias": np.ones(2, np.float32),
+    }
     variables = load(state, table, "", "net")
     kernel = variables["params"]["c"]["kernel"]
     assert kernel.shape == (1, 2, 3, 2) and kernel.flags.c_contiguous
     window = RNG.normal(size=(3, 1, 2))  # channels, height, width
     np.testing.assert_allclose(
-        np.einsum("chw,hwcd->d", window, kernel), np.einsum("chw,dchw->d", window, state["c.weight"]), rtol=1e-6
+        np.einsum("chw,hwcd->d", window, kernel),
+        np.einsum("chw,dchw->d", window, state["c.weight"]),
+        rtol=1e-6,
     )
     back = save(variables, table, "")
     assert set(back) == set(state) and back["c.weight"].flags.c_contiguous
@@ -51,7 +56,12 @@ def test_half_precision_becomes_float32_and_a_vector_of_one_a_scalar():
 
 def test_ignored_names_are_left_out_and_told():
     table = [Entry("a", (1,), ("params", "a"))]
-    state = {"p.a": np.ones(1), "p.extra.w": np.ones(2), "p.extra2": np.ones(2), "extra.v": np.ones(1)}
+    state = {
+        "p.a": np.ones(1),
+        "p.extra.w": np.ones(2),
+        "p.extra2": np.ones(2),
+        "extra.v": np.ones(1),
+    }
     assert left_out(state, r"extra\..*", "p.") == ("p.extra.w",)
     with pytest.raises(DataError, match="p.extra2 has no place") as error:
         load(state, table, "p.", "net", r"extra\..*")
@@ -66,10 +76,14 @@ def test_within():
 
 
 def test_shapes():
-    shapes = Shapes({"p.b.0.w": np.zeros((2, 3)), "p.b.10.w": np.zeros(1), "b.11.w": np.zeros(1)}, "p.", "Net")
+    shapes = Shapes(
+        {"p.b.0.w": np.zeros((2, 3)), "p.b.10.w": np.zeros(1), "b.11.w": np.zeros(1)}, "p.", "Net"
+    )
     assert shapes.count(r"b\.(\d+)\.") == 11 and shapes.count(r"c\.(\d+)\.") == 0
     assert shapes("b.0.w", 2) == (2, 3) and "b.11.w" not in shapes
-    with pytest.raises(DataError, match=r"Net weights do not fit: p\.b\.0\.w has shape \(2, 3\), not 4 axes"):
+    with pytest.raises(
+        DataError, match=r"Net weights do not fit: p\.b\.0\.w has shape \(2, 3\), not 4 axes"
+    ):
         shapes("b.0.w", 4)
     with pytest.raises(DataError, match=r"p\.x is missing"):
         shapes("x", 1)

@@ -45,27 +45,47 @@ class Listy(list):
 
 def evil(tmp_path):
     touch = f"touch {tmp_path / 'touched'}"
-    yield "os.system by REDUCE", pickle.dumps(Runs(os.system, touch), 2), f"{os.system.__module__}.system"
+    yield (
+        "os.system by REDUCE",
+        pickle.dumps(Runs(os.system, touch), 2),
+        f"{os.system.__module__}.system",
+    )
     yield "os.system in protocol 0", b"cos\nsystem\n(S'" + touch.encode() + b"'\ntR.", "os.system"
     yield "eval", pickle.dumps(Runs(eval, "1+1"), 4), "builtins.eval"
     yield "getattr", b"cbuiltins\ngetattr\n(tR.", "builtins.getattr"
     yield "import", b"cbuiltins\n__import__\n(S'os'\ntR.", "builtins.__import__"
     yield "INST", b"(S'" + touch.encode() + b"'\nios\nsystem\n.", "os.system"
     yield "OBJ", b"(cos\nsystem\nS'" + touch.encode() + b"'\no.", "os.system"
-    yield "OBJ of an allowed name", b"(cargparse\nNamespace\no.", "wants to build an object by its class"
+    yield (
+        "OBJ of an allowed name",
+        b"(cargparse\nNamespace\no.",
+        "wants to build an object by its class",
+    )
     yield "stack global", b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01x\x85R.", "os.system"
     yield (
         "dotted name",
         b"\x80\x04\x8c\x0ctorch._utils\x8c\x24_rebuild_tensor_v2.__globals__.clear\x93)R.",
         "__globals__.clear",
     )
-    yield "dots in an allowed module", b"ccollections\nOrderedDict.fromkeys\n(tR.", "collections.OrderedDict.fromkeys"
+    yield (
+        "dots in an allowed module",
+        b"ccollections\nOrderedDict.fromkeys\n(tR.",
+        "collections.OrderedDict.fromkeys",
+    )
     yield "extension", b"\x80\x02\x82\xf0.", "extension 240"
     yield "state of one's own class", pickle.dumps(Stateful(), 2), "Stateful"
     yield "subclass of a list", pickle.dumps(Listy([1]), 2), "Listy"
-    yield "torch.load inside", b"ctorch.storage\n_load_from_bytes\n(S'x'\ntR.", "torch.storage._load_from_bytes"
+    yield (
+        "torch.load inside",
+        b"ctorch.storage\n_load_from_bytes\n(S'x'\ntR.",
+        "torch.storage._load_from_bytes",
+    )
     yield "partial", b"cfunctools\npartial\n(tR.", "functools.partial"
-    yield "reconstructor", b"ccopy_reg\n_reconstructor\n(cos\nPopen\nc__builtin__\nobject\nNtR.", "os.Popen"
+    yield (
+        "reconstructor",
+        b"ccopy_reg\n_reconstructor\n(cos\nPopen\nc__builtin__\nobject\nNtR.",
+        "os.Popen",
+    )
     yield "calls a value", b"\x80\x02X\x01\x00\x00\x00a)R.", "wants to call a value"
     yield "calls a token", b"cbuiltins\nobject\n)R.", "builtins.object"
     yield "persistent", b"\x80\x02X\x01\x00\x00\x00aQ.", "refers to something outside"
@@ -99,9 +119,7 @@ def test_nothing_that_a_file_names_is_run(tmp_path, monkeypatch):
 def test_the_refusal_says_what_and_why():
     with pytest.raises(Refused) as error:
         load(b"cos\nsystem\n(S'ls'\ntR.")
-    expected = (
-        "file.pt: wants to run os.system while loading; refused (a checkpoint needs only tensors and plain containers)"
-    )
+    expected = "file.pt: wants to run os.system while loading; refused (a checkpoint needs only tensors and plain containers)"
     assert str(error.value) == expected
     with pytest.raises(Refused, match=r"wants to run a\\nb\.c while"):
         load(b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.")
@@ -111,27 +129,48 @@ def test_the_refusal_says_what_and_why():
 def test_plain_data_reads_as_pickle_reads_it(protocol):
     shared = [1, 2]
     value = {
-        "text": "snowman \u2603 'quoted' \\ \n", "empty": "", "bytes": b"\x00\xff", "none": None, "flags": (True, False),
+        "text": "snowman \u2603 'quoted' \\ \n",
+        "empty": "",
+        "bytes": b"\x00\xff",
+        "none": None,
+        "flags": (True, False),
         "numbers": [0, -1, 255, 65536, -(2**31), 2**40, -(2**70), 1.5, float("inf"), 1 + 2j],
-        "nested": {"a": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))}, "set": {1, "b"}, "frozen": frozenset([3]),
-        "shared": [shared, shared], 7: "int key", ("t", 1): "tuple key", "many": list(range(3000)),
-        "ordered": collections.OrderedDict(a=1), "counter": collections.Counter("aab"), "default": collections.defaultdict(list, a=[1]),
-        "bytearray": bytearray(b"ab"), "no bytes": b"",
-    }  # fmt: skip
+        "nested": {"a": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))},
+        "set": {1, "b"},
+        "frozen": frozenset([3]),
+        "shared": [shared, shared],
+        7: "int key",
+        ("t", 1): "tuple key",
+        "many": list(range(3000)),
+        "ordered": collections.OrderedDict(a=1),
+        "counter": collections.Counter("aab"),
+        "default": collections.defaultdict(list, a=[1]),
+        "bytearray": bytearray(b"ab"),
+        "no bytes": b"",
+    }
     out = load(pickle.dumps(value, protocol))
     assert out == value and out["shared"][0] is out["shared"][1]
 
 
 def test_namespaces_paths_and_numpy():
     value = {
-        "args": argparse.Namespace(lr=0.1, nested=argparse.Namespace(a=1)), "path": pathlib.PurePosixPath("/a/b"),
-        "f8": np.float64(0.1), "i4": np.int32(-3), "flag": np.bool_(True), "array": np.arange(6, dtype="f4").reshape(2, 3),
-        "fortran": np.asfortranarray(np.arange(6, dtype="i2").reshape(2, 3)), "foreign": np.arange(3, dtype=">i4"),
-        "text": np.array(["ab", "c"]), "scalar": np.array(5),
-    }  # fmt: skip
+        "args": argparse.Namespace(lr=0.1, nested=argparse.Namespace(a=1)),
+        "path": pathlib.PurePosixPath("/a/b"),
+        "f8": np.float64(0.1),
+        "i4": np.int32(-3),
+        "flag": np.bool_(True),
+        "array": np.arange(6, dtype="f4").reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6, dtype="i2").reshape(2, 3)),
+        "foreign": np.arange(3, dtype=">i4"),
+        "text": np.array(["ab", "c"]),
+        "scalar": np.array(5),
+    }
     for protocol in (2, 3, 4, 5):
         out = load(pickle.dumps(value, protocol))
-        assert out["args"] == {"lr": 0.1, "nested": {"a": 1}} and out["path"].replace("//", "/") == "/a/b"
+        assert (
+            out["args"] == {"lr": 0.1, "nested": {"a": 1}}
+            and out["path"].replace("//", "/") == "/a/b"
+        )
         assert (out["f8"], out["i4"], out["flag"]) == (0.1, -3, True) and type(out["f8"]) is float
         for key in ("array", "fortran", "foreign", "text", "scalar"):
             got = out[key].array()
@@ -187,12 +226,21 @@ def test_work_is_bounded_by_the_file(monkeypatch):
 def test_broken_pickles_are_one_line(data, says):
     with pytest.raises(DataError) as error:
         load(data)
-    assert says in str(error.value) and str(error.value).startswith("file.pt: ") and "\n" not in str(error.value)
+    assert (
+        says in str(error.value)
+        and str(error.value).startswith("file.pt: ")
+        and "\n" not in str(error.value)
+    )
 
 
 def test_every_cut_and_every_flipped_byte_ends_in_a_data_error():
     whole = pickle.dumps(
-        {"a": [1, (2.5, "x")], "b": argparse.Namespace(c=np.arange(3.0)), "d": collections.OrderedDict(e=b"f")}, 2
+        {
+            "a": [1, (2.5, "x")],
+            "b": argparse.Namespace(c=np.arange(3.0)),
+            "d": collections.OrderedDict(e=b"f"),
+        },
+        2,
     )
     rng = np.random.default_rng(0)
     for cut in range(len(whole)):

@@ -15,7 +15,10 @@ SIZE = {"in_channels": 6, "trans_dim": 12, "depth": 2, "encoder_dims": 5, "group
 @pytest.fixture
 def state_dict() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    tensors = {f"p.{name}": rng.normal(size=shape).astype(np.float32) for name, shape, _ in weights.entries(**SIZE)}
+    tensors = {
+        f"p.{name}": rng.normal(size=shape).astype(np.float32)
+        for name, shape, _ in weights.entries(**SIZE)
+    }
     tensors["p.encoder.first_conv.1.num_batches_tracked"] = np.array(3)
     return tensors | {"head.linear0.weight": np.zeros((2, 2), np.float32)}
 
@@ -29,13 +32,17 @@ def test_fills_the_model_exactly(state_dict):
     kernel = variables["params"]["block1"]["attn"]["qkv"]["kernel"]
     np.testing.assert_array_equal(kernel, state_dict["p.blocks.blocks.1.attn.qkv.weight"].T)
     np.testing.assert_array_equal(
-        variables["params"]["encoder"]["conv1"]["kernel"], state_dict["p.encoder.first_conv.0.weight"][..., 0].T
+        variables["params"]["encoder"]["conv1"]["kernel"],
+        state_dict["p.encoder.first_conv.0.weight"][..., 0].T,
     )
 
 
 def test_back_again(state_dict):
     back = weights.to_torch(weights.from_torch(state_dict, "p."), "p.")
-    assert set(state_dict) - set(back) == {"p.encoder.first_conv.1.num_batches_tracked", "head.linear0.weight"}
+    assert set(state_dict) - set(back) == {
+        "p.encoder.first_conv.1.num_batches_tracked",
+        "head.linear0.weight",
+    }
     for name, value in back.items():
         np.testing.assert_array_equal(value, state_dict[name])
 
@@ -46,7 +53,11 @@ def test_lists_all_that_does_not_fit(state_dict):
     state_dict["p.extra"] = np.zeros(1, np.float32)
     with pytest.raises(DataError) as error:
         weights.from_torch(state_dict, "p.")
-    for part in ("p.norm.bias is missing", "p.cls_pos has shape (1, 2, 12), not (1, 1, 12)", "p.extra has no place"):
+    for part in (
+        "p.norm.bias is missing",
+        "p.cls_pos has shape (1, 2, 12), not (1, 1, 12)",
+        "p.extra has no place",
+    ):
         assert part in str(error.value)
 
 

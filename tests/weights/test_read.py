@@ -35,16 +35,44 @@ def safetensors(path, header, content=b""):
     ("value", "wrapper", "prefix", "others"),
     [
         (STATE, (), "", {}),
-        ({"state_dict": STATE, "epoch": 7, "optimizer": {"state": {0: {"exp_avg": B}}}}, ("state_dict",), "", {"epoch": "7", "optimizer": "mapping of 1"}),
-        ({"model": {"state_dict": STATE}, "loss": B}, ("model", "state_dict"), "", {"loss": "tensor (3,)"}),
-        ({"base_model": {f"module.{k}": v for k, v in STATE.items()}}, ("base_model",), "module.", {}),
-        ({"model_state_dict": STATE, "args": tw.build(tw.Raw(tw.name("argparse.Namespace") + b")\x81"), {"lr": 0.1})}, ("model_state_dict",), "", {"args": "mapping of 1"}),
+        (
+            {"state_dict": STATE, "epoch": 7, "optimizer": {"state": {0: {"exp_avg": B}}}},
+            ("state_dict",),
+            "",
+            {"epoch": "7", "optimizer": "mapping of 1"},
+        ),
+        (
+            {"model": {"state_dict": STATE}, "loss": B},
+            ("model", "state_dict"),
+            "",
+            {"loss": "tensor (3,)"},
+        ),
+        (
+            {"base_model": {f"module.{k}": v for k, v in STATE.items()}},
+            ("base_model",),
+            "module.",
+            {},
+        ),
+        (
+            {
+                "model_state_dict": STATE,
+                "args": tw.build(tw.Raw(tw.name("argparse.Namespace") + b")\x81"), {"lr": 0.1}),
+            },
+            ("model_state_dict",),
+            "",
+            {"args": "mapping of 1"},
+        ),
         ({"mine": STATE, "name": "a\nb"}, ("mine",), "", {"name": "a b"}),
-        ({"module": {f"module.module.{k}": v for k, v in STATE.items()}}, ("module",), "module.module.", {}),
+        (
+            {"module": {f"module.module.{k}": v for k, v in STATE.items()}},
+            ("module",),
+            "module.module.",
+            {},
+        ),
         ({**STATE, "version": 3}, (), "", {"version": "3"}),
         ({"state_dict": tw.build(STATE, {"_metadata": {}})}, ("state_dict",), "", {}),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("write", [tw.write_zip, tw.write_older])
 def test_wrappers_are_taken_off_and_named(tmp_path, write, value, wrapper, prefix, others):
     path = write(tmp_path / "any.name", value)
@@ -57,15 +85,24 @@ def test_wrappers_are_taken_off_and_named(tmp_path, write, value, wrapper, prefi
 def test_safetensors_and_npz_by_content(tmp_path):
     half, brain = A.astype(np.float16), B.astype(ml_dtypes.bfloat16)
     header = {
-        "__metadata__": {"format": "pt"}, "h": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]},
-        "b": {"dtype": "BF16", "shape": [3], "data_offsets": [12, 18]}, "t": {"dtype": "BOOL", "shape": [2], "data_offsets": [18, 20]},
-        "s": {"dtype": "I64", "shape": [], "data_offsets": [20, 28]}, "e": {"dtype": "F32", "shape": [0, 2], "data_offsets": [28, 28]},
-    }  # fmt: skip
+        "__metadata__": {"format": "pt"},
+        "h": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]},
+        "b": {"dtype": "BF16", "shape": [3], "data_offsets": [12, 18]},
+        "t": {"dtype": "BOOL", "shape": [2], "data_offsets": [18, 20]},
+        "s": {"dtype": "I64", "shape": [], "data_offsets": [20, 28]},
+        "e": {"dtype": "F32", "shape": [0, 2], "data_offsets": [28, 28]},
+    }
     content = half.tobytes() + brain.tobytes() + b"\x01\x00" + struct.pack("<q", -5)
     found, info = read_state_dict(safetensors(tmp_path / "named.pt", header, content))
     same(
         found,
-        {"h": half, "b": brain, "t": np.array([True, False]), "s": np.array(-5), "e": np.zeros((0, 2), np.float32)},
+        {
+            "h": half,
+            "b": brain,
+            "t": np.array([True, False]),
+            "s": np.array(-5),
+            "e": np.zeros((0, 2), np.float32),
+        },
     )
     assert info.format == "safetensors" and info.others == (("format", "pt"),)
     np.savez_compressed(tmp_path / "x.npz", **STATE)
@@ -101,13 +138,22 @@ def refusal(path):
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"\n <!DOCTYPE html><html>Google Drive - Virus scan warning</html>", "is a web page, not weights"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 87\n", "a Git LFS pointer, not the file it stands for; run `git lfs pull`"),
+        (
+            b"\n <!DOCTYPE html><html>Google Drive - Virus scan warning</html>",
+            "is a web page, not weights",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 87\n",
+            "a Git LFS pointer, not the file it stands for; run `git lfs pull`",
+        ),
         (gzip.compress(b"x" * 100, mtime=0), "is compressed with gzip; run `gunzip`"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "is an HDF5 file"),
         (b"\x93NUMPY\x01\x00", "a single NumPy array"),
         (b'{"metadata": {}, "weight_map": {}}\n', "is JSON, not weights"),
-        (b"model_checkpoint_path: 'model.ckpt-400000'\n", "is of a TensorFlow checkpoint; reading it takes TensorFlow"),
+        (
+            b"model_checkpoint_path: 'model.ckpt-400000'\n",
+            "is of a TensorFlow checkpoint; reading it takes TensorFlow",
+        ),
         (b"\0" * 60 + bytes.fromhex("57fb808b247547db"), "numpy.savez"),
         (b"PK\x05\x06" + b"\0" * 18, "an empty zip archive"),
         (b"PK\x03\x04" + b"\0" * 60, "cut short or damaged"),
@@ -116,10 +162,13 @@ def refusal(path):
         (b"(dp0\nS'a'\np1\nI1\ns.", "which tensors are meant cannot be told"),
         (b"cos\nsystem\n(S'ls'\ntR.", "wants to run os.system while loading; refused"),
         (b"\x80\x02]K\x01a.", "holds a list of 1, not a state_dict"),
-        (b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dicth\x00s.", "which tensors are meant cannot be told"),
+        (
+            b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dicth\x00s.",
+            "which tensors are meant cannot be told",
+        ),
         (b"\x80\x02]" + b"\x85" * 100_000 + b".", "holds a tuple of 1, not a state_dict"),
     ],
-)  # fmt: skip
+)
 def test_other_files_are_named(tmp_path, content, says):
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
@@ -139,7 +188,9 @@ def test_other_places(tmp_path):
 def test_a_mapping_that_holds_itself(tmp_path):
     path = tmp_path / "x.pt"
     # {"model": itself, "x": tensor}: the wrapper never ends
-    tw.write_zip(path, tw.Sequence(tw.Raw(b"}q\x00("), "model", tw.Raw(b"h\x00"), "x", A, tw.Raw(b"u")))
+    tw.write_zip(
+        path, tw.Sequence(tw.Raw(b"}q\x00("), "model", tw.Raw(b"h\x00"), "x", A, tw.Raw(b"u"))
+    )
     assert "wraps its tensors 8 times" in refusal(path)
 
 
@@ -152,22 +203,36 @@ def test_sets_of_tensors_of_which_none_is_meant(tmp_path):
 
 def test_views_that_multiply_are_bounded(tmp_path):
     base = np.zeros(10**6, np.float32)
-    path = tw.write_zip(tmp_path / "x.pt", {f"v{i}": tw.View(base, 0, (10**6,), (1,)) for i in range(50)})
+    path = tw.write_zip(
+        tmp_path / "x.pt", {f"v{i}": tw.View(base, 0, (10**6,), (1,)) for i in range(50)}
+    )
     assert "its tensors would take 200,000,000 bytes" in refusal(path)
 
 
 @pytest.mark.parametrize(
     ("entry", "content", "says"),
     [
-        ({"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, b"\0" * 4, "ends 4 bytes behind the file"),
-        ({"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}, b"\0" * 8, "which is not its shape (3,)"),
+        (
+            {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            b"\0" * 4,
+            "ends 4 bytes behind the file",
+        ),
+        (
+            {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+            b"\0" * 8,
+            "which is not its shape (3,)",
+        ),
         ({"dtype": "F32", "shape": [-2], "data_offsets": [8, 0]}, b"\0" * 8, "no proper shape"),
         ({"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}, b"\0" * 8, "no proper shape"),
-        ({"dtype": "X9", "shape": [2], "data_offsets": [0, 8]}, b"\0" * 8, "unknown type or lacks 'X9'"),
+        (
+            {"dtype": "X9", "shape": [2], "data_offsets": [0, 8]},
+            b"\0" * 8,
+            "unknown type or lacks 'X9'",
+        ),
         ({"shape": [2]}, b"", "unknown type or lacks 'dtype'"),
         ([1], b"", "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_broken_safetensors(tmp_path, entry, content, says):
     assert says in refusal(safetensors(tmp_path / "x.safetensors", {"w": entry}, content))
 

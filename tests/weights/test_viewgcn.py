@@ -14,7 +14,9 @@ FIELDS = {"num_classes": 5, "width": 6, "sampled": (4, 2), "selector_classes": 0
 
 def random_state(in_width=6, prefix="", **fields):
     model = ViewGCN(**{**FIELDS, **fields})
-    fresh = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 8, in_width)), jnp.zeros((8, 3)))
+    fresh = jax.eval_shape(
+        model.init, jax.random.key(0), jnp.zeros((2, 8, in_width)), jnp.zeros((8, 3))
+    )
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), fresh)
     return variables, weights.to_torch(variables, prefix)
@@ -41,7 +43,13 @@ def test_the_cnn_of_a_published_file():
         "layer2.0.downsample.0.weight": np.zeros((8, 4, 1, 1)),
     }
     original = weights.cnn_to_original({**resnet, "fc.weight": np.zeros((5, 32))})
-    places = ("0.weight", "1.running_mean", "4.0.conv1.weight", "5.0.downsample.0.weight", "7.1.bn2.weight")
+    places = (
+        "0.weight",
+        "1.running_mean",
+        "4.0.conv1.weight",
+        "5.0.downsample.0.weight",
+        "7.1.bn2.weight",
+    )
     assert sorted(original) == [f"net_1.{place}" for place in places]
     both = {**state, **original}
     assert weights.cnn_state_dict(both).keys() == resnet.keys()

@@ -6,10 +6,17 @@ import zipfile
 import numpy as np
 
 STORAGES = {
-    "float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage", "bfloat16": "BFloat16Storage",
-    "int8": "CharStorage", "int16": "ShortStorage", "int32": "IntStorage", "int64": "LongStorage", "uint8": "ByteStorage",
+    "float16": "HalfStorage",
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "bfloat16": "BFloat16Storage",
+    "int8": "CharStorage",
+    "int16": "ShortStorage",
+    "int32": "IntStorage",
+    "int64": "LongStorage",
+    "uint8": "ByteStorage",
     "bool": "BoolStorage",
-}  # fmt: skip
+}
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -79,15 +86,27 @@ class Encoder:
         if isinstance(value, np.ndarray):
             steps = tuple(step // value.itemsize for step in value.strides)
             value = View(value, 0, value.shape, steps)
-        number = next((i for i, base in enumerate(self.bases) if base is value.base), len(self.bases))
+        number = next(
+            (i for i, base in enumerate(self.bases) if base is value.base), len(self.bases)
+        )
         if number == len(self.bases):
             self.bases.append(value.base)
         storage = name(f"torch.{STORAGES[value.base.dtype.name]}")
         view = (None,) if self.older else ()
-        identity = Raw(self(("storage", storage, str(number), "cpu", value.base.size, *view)) + b"Q")
+        identity = Raw(
+            self(("storage", storage, str(number), "cpu", value.base.size, *view)) + b"Q"
+        )
         hooks = call("collections.OrderedDict")
         return self(
-            call("torch._utils._rebuild_tensor_v2", identity, value.offset, value.shape, value.stride, False, hooks)
+            call(
+                "torch._utils._rebuild_tensor_v2",
+                identity,
+                value.offset,
+                value.shape,
+                value.stride,
+                False,
+                hooks,
+            )
         )
 
 
@@ -98,7 +117,16 @@ def pickled(value):
     return b"\x80\x02" + encode(value) + b"."
 
 
-def write_zip(path, value, *, root="archive", compression=zipfile.ZIP_STORED, extra=(), order="little", data=None):
+def write_zip(
+    path,
+    value,
+    *,
+    root="archive",
+    compression=zipfile.ZIP_STORED,
+    extra=(),
+    order="little",
+    data=None,
+):
     """data: the pickle itself, in place of that of `value`."""
     encoder = Encoder()
     content = b"\x80\x02" + encoder(value) + b"." if data is None else data
@@ -106,7 +134,9 @@ def write_zip(path, value, *, root="archive", compression=zipfile.ZIP_STORED, ex
         archive.writestr(f"{root}/data.pkl", content)
         archive.writestr(f"{root}/byteorder", order)
         for number, base in enumerate(encoder.bases):
-            archive.writestr(f"{root}/data/{number}", base.tobytes() if order == "little" else _swapped(base))
+            archive.writestr(
+                f"{root}/data/{number}", base.tobytes() if order == "little" else _swapped(base)
+            )
         archive.writestr(f"{root}/version", "3\n")
         for member, text in extra:
             archive.writestr(f"{root}/{member}", text)
@@ -127,7 +157,11 @@ def write_older(path, value, *, count=None):
     encoder = Encoder(older=True)
     content = encoder(value)
     keys = [str(number) for number in range(len(encoder.bases))]
-    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    machine = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
     magic = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
     with path.open("wb") as file:
         for part in (magic, encoder(1001), encoder(machine), content, encoder(keys)):
