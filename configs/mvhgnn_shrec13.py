@@ -20,13 +20,13 @@ mAP 62.4 %, psb_quickdraw_zeroshot NN 25.8 %, mAP 31.9 % in minutes once the fea
 paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import sketch, sketch_presets
+from jax3dret.tasks.mvhgnn import experiment, presets
 
 PSB = ("psb_quickdraw", "psb_quickdraw_zeroshot")
 # The same without training: the networks as they start; the frozen CNN's features alone.
 RANDOM, FROZEN = "_random", "_frozen"
 VARIANTS = (
-    *sketch_presets.variants(),
+    *presets.variants(),
     *PSB,
     *(name + kind for kind in (RANDOM, FROZEN) for name in PSB),
 )
@@ -35,12 +35,12 @@ VARIANTS = (
 def get_config(variant):
     name = variant.removesuffix(RANDOM).removesuffix(FROZEN)
     if name not in PSB:
-        return sketch_presets.get_config(variant, "shrec13", 1)
-    config = sketch.defaults()
+        return presets.get_config(variant, "shrec13", 1)
+    config = experiment.defaults()
     config.log.every = 50
-    sketch_presets.psb_quickdraw(config, "zeroshot" if name.endswith("zeroshot") else "category")
+    presets.psb_quickdraw(config, "zeroshot" if name.endswith("zeroshot") else "category")
     if variant.endswith(RANDOM):
-        sketch_presets.untrained(config)
+        presets.untrained(config)
     if variant.endswith(FROZEN):
-        sketch_presets.frozen_features(config, width=1280)
+        presets.frozen_features(config, width=1280)
     return config

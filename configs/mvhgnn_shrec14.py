@@ -8,10 +8,10 @@
 | category, zeroshot | shrec14 (--config.data.manual_dir=RAW) | ResNet-18 features of 12 views, CLIP ViT-B/16 with prompts: the paper's |
 """
 
-from jax3dret.tasks import sketch_presets
+from jax3dret.tasks.mvhgnn import presets
 
-VARIANTS = sketch_presets.variants()
+VARIANTS = presets.variants()
 
 
 def get_config(variant):
-    return sketch_presets.get_config(variant, "shrec14", 2)
+    return presets.get_config(variant, "shrec14", 2)

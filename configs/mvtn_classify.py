@@ -21,10 +21,10 @@ Expected NN accuracy, two CPU cores: demo 87.5 % in 20 minutes on a busy machine
 paper's number stands in their reports.
 """
 
-from jax3dret.tasks import mvtn, ulip_presets
+from jax3dret.tasks.ulip2 import mvtn, presets
 
 SMALL = ("demo", "ldraw", "psb", "modelnet10")
-FULL = tuple(name for name in ulip_presets.DATASETS if name != "modelnet40")
+FULL = tuple(name for name in presets.DATASETS if name != "modelnet40")
 VARIANTS = ("demo", "demo_circular", *SMALL[1:], "paper", "paper_mvcnn", *FULL)
 
 
@@ -33,7 +33,7 @@ def get_config(variant):
     if variant.startswith("paper") or variant in FULL:
         return _paper(config, variant, graph=variant != "paper_mvcnn")
     data, _, cameras = variant.partition("_")
-    ulip_presets.use_small(config, data, demo=10.0, other=8.0)
+    presets.use_small(config, data, demo=10.0, other=8.0)
     config.data.num_points = 512
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.mvtn = {
@@ -61,7 +61,7 @@ def get_config(variant):
 
 def _paper(config, variant, *, graph):
     """Published settings: 224 pixels, batches of 20, 100 epochs; the step is 1e-4 for the cameras, 1e-3 for the rest."""
-    dataset = ulip_presets.use_dataset(config, variant)
+    dataset = presets.use_dataset(config, variant)
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.data.num_points = 2048
     config.mvtn = {
@@ -79,5 +79,5 @@ def _paper(config, variant, *, graph):
         config.model = {"name": "jax3dret.models.viewgcn:ViewGCN", "sampled": (6, 4)}
         config.loss = {"name": "jax3dret.losses.views:view_gcn"}
         config.optim.update({"name": "sgd", "lr": 1e-3, "momentum": 0.9})
-    config.published = ulip_presets.published("MVTN/classification", dataset.column)
+    config.published = presets.published("MVTN/classification", dataset.column)
     return config

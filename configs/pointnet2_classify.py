@@ -12,26 +12,26 @@ Expected NN accuracy, two CPU cores: modelnet10 92.2 % in 12 minutes on a busy m
 variants have not been run; the paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import ulip, ulip_presets
+from jax3dret.tasks.ulip2 import finetune, presets
 
-VARIANTS = (*ulip_presets.SMALL, "paper", *ulip_presets.DATASETS)
+VARIANTS = (*presets.SMALL, "paper", *presets.DATASETS)
 
 
 def get_config(variant):
-    config = ulip.defaults()
-    if variant in ulip_presets.SMALL:
-        ulip_presets.use_small(config, variant, demo=40.0, other=30.0)
-        ulip_presets.small_pointnet2(config)
-        ulip_presets.small_classification(config, lr=2e-3)
+    config = finetune.defaults()
+    if variant in presets.SMALL:
+        presets.use_small(config, variant, demo=40.0, other=30.0)
+        presets.small_pointnet2(config)
+        presets.small_classification(config, lr=2e-3)
         return config
-    dataset = ulip_presets.use_dataset(config, variant)
-    ulip_presets.paper_schedule(config, dataset, pretrained=False)
-    ulip_presets.full_pointnet2(config)
+    dataset = presets.use_dataset(config, variant)
+    presets.paper_schedule(config, dataset, pretrained=False)
+    presets.full_pointnet2(config)
     config.head = {
         "name": "jax3dret.models.heads:ClassificationHead",
         "hidden": (512, 256),
         "dropout": 0.2,
     }
     config.train.batch_size = 64
-    config.published = ulip_presets.published("PointNet++/classification", dataset.column)
+    config.published = presets.published("PointNet++/classification", dataset.column)
     return config

@@ -14,27 +14,27 @@ Expected NN accuracy, two CPU cores: modelnet10 89.4 % in 11 minutes (one seed),
 demo 89.4 % in 4 minutes (one seed). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import ulip, ulip_presets
+from jax3dret.tasks.ulip2 import finetune, presets
 
-RANDOM = ulip_presets.RANDOM
-SMALL = (*ulip_presets.SMALL, *ulip_presets.SMALL_RANDOM)
-VARIANTS = (*SMALL, "paper", *ulip_presets.DATASETS, *ulip_presets.variants(RANDOM))
+RANDOM = presets.RANDOM
+SMALL = (*presets.SMALL, *presets.SMALL_RANDOM)
+VARIANTS = (*SMALL, "paper", *presets.DATASETS, *presets.variants(RANDOM))
 
 
 def get_config(variant):
-    config = ulip.defaults()
+    config = finetune.defaults()
     if variant in SMALL:
-        ulip_presets.use_small(config, variant, demo=40.0, other=24.0)
-        ulip_presets.small_pointnet2(config)
-        ulip_presets.small_vicreg(config, lr=4e-3)
+        presets.use_small(config, variant, demo=40.0, other=24.0)
+        presets.small_pointnet2(config)
+        presets.small_vicreg(config, lr=4e-3)
         return config
-    dataset = ulip_presets.use_dataset(config, variant)
-    ulip_presets.paper_schedule(config, dataset, pretrained=False)
-    ulip_presets.full_pointnet2(config)
-    ulip_presets.vicreg(config, width=1024, batch_size=128)
+    dataset = presets.use_dataset(config, variant)
+    presets.paper_schedule(config, dataset, pretrained=False)
+    presets.full_pointnet2(config)
+    presets.vicreg(config, width=1024, batch_size=128)
     row = "vicreg"
     if variant.endswith(RANDOM):
         config.train.steps = 0
         row = "random"
-    config.published = ulip_presets.published(f"PointNet++/{row}", dataset.column)
+    config.published = presets.published(f"PointNet++/{row}", dataset.column)
     return config

@@ -23,10 +23,11 @@ DIR comes from `jax3dret weights import FILE --out DIR`. Expected NN accuracy of
 PointNet++ random 80.6 %, 16 epochs 87.5 %; PointBERT random 79.7 %, 8 epochs 87.2 %. The full-size tables have not been run.
 """
 
-from jax3dret.tasks import tables, ulip_presets
-from jax3dret.tasks.table_rows import row
+from jax3dret.experiments import tables
+from jax3dret.experiments.rows import row
+from jax3dret.tasks.ulip2 import presets
 
-VARIANTS = (*ulip_presets.SMALL, *ulip_presets.DATASETS)
+VARIANTS = (*presets.SMALL, *presets.DATASETS)
 TOWERS = ("slip", "merges", "captions")
 # Epochs of the demo's classification rows, where the row's own demo has 40 and 30.
 QUICK = {"small PointNet++/classification": 16, "small PointBERT/classification": 8}
@@ -34,22 +35,22 @@ QUICK = {"small PointNet++/classification": 16, "small PointBERT/classification"
 
 def get_config(variant):
     config = tables.defaults()
-    if variant in ulip_presets.SMALL:
-        config.data.name = ulip_presets.SMALL[variant].name
+    if variant in presets.SMALL:
+        config.data.name = presets.SMALL[variant].name
         config.title = f"Small networks on {config.data.name}, the rows of tables 1 and 2"
         config.notes = (
             "These networks and data sets are small, so that two CPU cores can train them; the paper has no numbers for them.",
         )
         config.table = _quick(_small(variant)) if variant == "demo" else _small(variant)
         return config
-    dataset = ulip_presets.DATASETS[variant]
+    dataset = presets.DATASETS[variant]
     config.data.name = dataset.name
     config.title = f"Tables 1 and 2 of the ULIP-2 fine-tuning paper, column {dataset.column}"
     config.notes = (
         "A published number is the mean of five evaluations of one training, which differ in how points are sampled. Here "
         "each seed is a whole run: initial weights, order, augmentation, and the sampling of the evaluation.",
     )
-    config.weights = ulip_presets.WEIGHTS
+    config.weights = presets.WEIGHTS
     config.table = _full(variant)
     return config
 

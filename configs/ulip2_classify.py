@@ -15,29 +15,29 @@ Expected NN accuracy, two CPU cores: modelnet10 92.3 % in 5 minutes (one seed), 
 psb 66.8 % in 5 (one seed each). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import ulip, ulip_presets
+from jax3dret.tasks.ulip2 import finetune, presets
 
-SCRATCH = ulip_presets.SCRATCH
+SCRATCH = presets.SCRATCH
 VARIANTS = (
-    *(*ulip_presets.SMALL, "paper", "paper_finetune"),
-    *(*ulip_presets.DATASETS, *ulip_presets.variants(SCRATCH)),
+    *(*presets.SMALL, "paper", "paper_finetune"),
+    *(*presets.DATASETS, *presets.variants(SCRATCH)),
 )
 
 
 def get_config(variant):
-    config = ulip.defaults()
-    if variant in ulip_presets.SMALL:
-        ulip_presets.use_small(config, variant, demo=30.0, other=15.0)
-        ulip_presets.small_pointbert(config)
-        ulip_presets.small_classification(config, lr=1e-3)
+    config = finetune.defaults()
+    if variant in presets.SMALL:
+        presets.use_small(config, variant, demo=30.0, other=15.0)
+        presets.small_pointbert(config)
+        presets.small_classification(config, lr=1e-3)
         if variant == "ldraw":
-            ulip_presets.small_parts(config)
+            presets.small_parts(config)
         return config
     pretrained = variant != "paper" and not variant.endswith(SCRATCH)
-    dataset = ulip_presets.use_dataset(config, variant)
-    ulip_presets.full_pointbert(config)
-    if variant in ulip_presets.DATASETS:
-        ulip_presets.published_code_schedule(config, dataset)
+    dataset = presets.use_dataset(config, variant)
+    presets.full_pointbert(config)
+    if variant in presets.DATASETS:
+        presets.published_code_schedule(config, dataset)
         config.data.augment = {
             "name": "jax3dret.data.points:published_augmentations",
             "dataset": variant,
@@ -49,7 +49,7 @@ def get_config(variant):
         }
         config.eval.distance = "euclidean"  # its evaluation's; the paper's text says cosine
     else:
-        ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
+        presets.paper_schedule(config, dataset, pretrained=pretrained)
         config.train.batch_size = 64
         config.head = {
             "name": "jax3dret.models.heads:ClassificationHead",
@@ -57,7 +57,7 @@ def get_config(variant):
             "dropout": 0.2,
         }
     if pretrained:
-        ulip_presets.from_ulip2_weights(config)
+        presets.from_ulip2_weights(config)
     row = "ULIP2/classification" if pretrained else "PointBERT/classification"
-    config.published = ulip_presets.published(row, dataset.column)
+    config.published = presets.published(row, dataset.column)
     return config

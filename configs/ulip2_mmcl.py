@@ -19,45 +19,45 @@ name, with the extra `caption`. --config.learn_log_scale=False freezes the logit
 Expected NN accuracy, two CPU cores: demo 84.7 % in 2.3 minutes (one seed; untrained 79.7 %), ldraw 52.7 % (48.9 %), psb 57.8 % (49.5 %). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import mmcl, ulip_presets
+from jax3dret.tasks.ulip2 import mmcl, presets
 
-FULL = tuple(name for name in ulip_presets.DATASETS if name != "scanobjectnn")
-SCRATCH = ulip_presets.SCRATCH
+FULL = tuple(name for name in presets.DATASETS if name != "scanobjectnn")
+SCRATCH = presets.SCRATCH
 MOBILENET = ("ldraw_mobilenet", "psb_mobilenet")
 VARIANTS = (
-    *(*ulip_presets.SMALL, *MOBILENET, "paper", "paper_finetune", *FULL),
-    *ulip_presets.variants(SCRATCH, without=("scanobjectnn",)),
+    *(*presets.SMALL, *MOBILENET, "paper", "paper_finetune", *FULL),
+    *presets.variants(SCRATCH, without=("scanobjectnn",)),
 )
 
 
 def get_config(variant):
     config = mmcl.defaults()
-    if variant in (*ulip_presets.SMALL, *MOBILENET):
-        ulip_presets.use_small(config, variant.partition("_")[0], demo=30.0, other=20.0)
-        ulip_presets.small_pointbert(config)
-        ulip_presets.small_mmcl(config, lr=1e-3)
+    if variant in (*presets.SMALL, *MOBILENET):
+        presets.use_small(config, variant.partition("_")[0], demo=30.0, other=20.0)
+        presets.small_pointbert(config)
+        presets.small_mmcl(config, lr=1e-3)
         if variant in MOBILENET:
             config.views.size = 224
             config.towers.image = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
-            config.towers.image_weights = ulip_presets.MOBILENET
+            config.towers.image_weights = presets.MOBILENET
             config.towers.normalisation = "mobilenet"
         config.optim.rules = mmcl.log_scale_rules(learn=True)
         return config
     pretrained = variant != "paper" and not variant.endswith(SCRATCH)
-    dataset = ulip_presets.use_dataset(config, variant)
-    ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
-    ulip_presets.full_pointbert(config)
+    dataset = presets.use_dataset(config, variant)
+    presets.paper_schedule(config, dataset, pretrained=pretrained)
+    presets.full_pointbert(config)
     config.train.batch_size = 32
     config.optim.rules = mmcl.log_scale_rules(learn=True)
     config.captions = {"name": "jax3dret.data.captioning:vision_language_model"}
-    config.towers.weights = ulip_presets.SLIP
+    config.towers.weights = presets.SLIP
     config.towers.truncate = "drop_end"  # as SLIP's and ULIP's code cut them
     if pretrained:
-        ulip_presets.from_ulip2_weights(config)
+        presets.from_ulip2_weights(config)
         # The projection goes on from ULIP-2's own.
         config.checkpoint.rename = (("^projection/", "head/"),)
         config.checkpoint.fresh = ("log_scale",)
-    config.published = ulip_presets.published(
+    config.published = presets.published(
         "ULIP2/mmcl" if pretrained else "PointBERT/mmcl", dataset.column
     )
     return config

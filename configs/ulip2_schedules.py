@@ -20,8 +20,9 @@ cosine falls to 82.8 % in its first epoch and ends at 91.2 %; with warm-up no ep
 minutes of CPU time. The full-size variants have not been run.
 """
 
-from jax3dret.tasks import tables, ulip, ulip_presets
-from jax3dret.tasks.table_rows import row
+from jax3dret.experiments import tables
+from jax3dret.experiments.rows import row
+from jax3dret.tasks.ulip2 import finetune, presets
 
 SCHEDULES = ("cosine", "warmup_cosine")
 OBJECTIVES = ("classification", "vicreg")
@@ -36,24 +37,24 @@ def get_config(variant):
         return _table(variant)
     small = variant.startswith("demo_")
     name = variant.removeprefix("demo_")
-    config = ulip.defaults()
+    config = finetune.defaults()
     if name == "pretraining":
         return _pretraining(config)
     objective, _, schedule = name.partition("_")
     if small:
-        ulip_presets.use_small(config, "demo", demo=10.0, other=10.0)
-        ulip_presets.small_pointbert(config)
+        presets.use_small(config, "demo", demo=10.0, other=10.0)
+        presets.small_pointbert(config)
         if objective == "classification":
-            ulip_presets.small_classification(config, lr=SMALL_COMMON)
+            presets.small_classification(config, lr=SMALL_COMMON)
         else:
-            ulip_presets.small_vicreg(config, lr=SMALL_COMMON)
+            presets.small_vicreg(config, lr=SMALL_COMMON)
         config.checkpoint.init_from = "runs/ulip2_schedules_demo_pretraining"
         config.eval.every = 24 if objective == "classification" else 12  # an epoch
         config.log.every = 8
     else:
-        dataset = ulip_presets.use_dataset(config, "modelnet40")
-        ulip_presets.paper_schedule(config, dataset, pretrained=True)
-        ulip_presets.full_pointbert(config)
+        dataset = presets.use_dataset(config, "modelnet40")
+        presets.paper_schedule(config, dataset, pretrained=True)
+        presets.full_pointbert(config)
         if objective == "classification":
             config.head = {
                 "name": "jax3dret.models.heads:ClassificationHead",
@@ -61,11 +62,11 @@ def get_config(variant):
                 "dropout": 0.2,
             }
         else:
-            ulip_presets.vicreg(config, width=1024, batch_size=48)
-        ulip_presets.from_ulip2_weights(config)
+            presets.vicreg(config, width=1024, batch_size=48)
+        presets.from_ulip2_weights(config)
         config.eval.every = 2 * (9843 // config.train.batch_size + 1)  # two epochs
         if schedule == "warmup_cosine":
-            config.published = ulip_presets.published(f"ULIP2/{objective}", dataset.column)
+            config.published = presets.published(f"ULIP2/{objective}", dataset.column)
     config.checkpoint.fresh = ("head/.*",)
     common, careful = (
         (SMALL_COMMON, SMALL_COMMON * CAREFUL / COMMON) if small else (COMMON, CAREFUL)
@@ -78,9 +79,9 @@ def get_config(variant):
 
 
 def _pretraining(config):
-    ulip_presets.use_small(config, "demo", demo=10.0, other=10.0)
-    ulip_presets.small_pointbert(config)
-    ulip_presets.small_vicreg(config, lr=SMALL_COMMON)
+    presets.use_small(config, "demo", demo=10.0, other=10.0)
+    presets.small_pointbert(config)
+    presets.small_vicreg(config, lr=SMALL_COMMON)
     return config
 
 
@@ -88,8 +89,8 @@ def _table(variant):
     config = tables.defaults()
     config.title = "Fine-tuning with the usual schedule and with a careful one (paper, section 4.4)"
     if variant == "paper":
-        config.data.name = ulip_presets.DATASETS["modelnet40"].name
-        config.weights = ulip_presets.WEIGHTS
+        config.data.name = presets.DATASETS["modelnet40"].name
+        config.weights = presets.WEIGHTS
         config.table = tuple(
             row(
                 _words(run),
@@ -100,7 +101,7 @@ def _table(variant):
             for run in RUNS
         )
         return config
-    config.data.name = ulip_presets.SMALL["demo"].name
+    config.data.name = presets.SMALL["demo"].name
     config.notes = (
         "A small network, pre-trained for a minute on the shapes that it is fine-tuned on: this shows what the paper compares, "
         "not the paper's effect.",

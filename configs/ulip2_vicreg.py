@@ -18,38 +18,38 @@ Expected NN accuracy, two CPU cores: modelnet10 88.7 % in 20 minutes on a busy m
 ldraw 61.5 % (untrained 48.9 %), psb 65.3 % (untrained 49.5 %), demo 91.2 % in 5 minutes with the installation (one seed). The full-size variants have not been run; the paper's numbers stand in their reports.
 """
 
-from jax3dret.tasks import ulip, ulip_presets
+from jax3dret.tasks.ulip2 import finetune, presets
 
-RANDOM, PRETRAINED = ulip_presets.RANDOM, ulip_presets.PRETRAINED
-SMALL = (*ulip_presets.SMALL, *ulip_presets.SMALL_RANDOM)
+RANDOM, PRETRAINED = presets.RANDOM, presets.PRETRAINED
+SMALL = (*presets.SMALL, *presets.SMALL_RANDOM)
 VARIANTS = (
-    *(*SMALL, "paper", "paper_finetune", *ulip_presets.DATASETS),
-    *ulip_presets.variants(ulip_presets.SCRATCH, RANDOM, PRETRAINED),
+    *(*SMALL, "paper", "paper_finetune", *presets.DATASETS),
+    *presets.variants(presets.SCRATCH, RANDOM, PRETRAINED),
 )
 
 
 def get_config(variant):
-    config = ulip.defaults()
+    config = finetune.defaults()
     if variant in SMALL:
-        ulip_presets.use_small(config, variant, demo=30.0, other=10.0)
-        ulip_presets.small_pointbert(config)
-        ulip_presets.small_vicreg(config, lr=1e-3)
+        presets.use_small(config, variant, demo=30.0, other=10.0)
+        presets.small_pointbert(config)
+        presets.small_vicreg(config, lr=1e-3)
         return config
-    pretrained = variant != "paper" and not variant.endswith((ulip_presets.SCRATCH, RANDOM))
-    dataset = ulip_presets.use_dataset(config, variant)
-    ulip_presets.paper_schedule(config, dataset, pretrained=pretrained)
-    ulip_presets.full_pointbert(config)
-    ulip_presets.vicreg(config, width=1024, batch_size=48)
+    pretrained = variant != "paper" and not variant.endswith((presets.SCRATCH, RANDOM))
+    dataset = presets.use_dataset(config, variant)
+    presets.paper_schedule(config, dataset, pretrained=pretrained)
+    presets.full_pointbert(config)
+    presets.vicreg(config, width=1024, batch_size=48)
     row = "vicreg"
     if variant.endswith(PRETRAINED):
-        ulip_presets.ulip2_as_it_came(config)
+        presets.ulip2_as_it_came(config)
         row = "pretrained"
     elif variant.endswith(RANDOM):
         config.train.steps = 0
         row = "random"
     elif pretrained:
-        ulip_presets.from_ulip2_weights(config)
-    config.published = ulip_presets.published(
+        presets.from_ulip2_weights(config)
+    config.published = presets.published(
         f"{'ULIP2' if pretrained else 'PointBERT'}/{row}", dataset.column
     )
     return config

@@ -22,10 +22,10 @@ two CPU cores). The full-size variants have not been run; the paper's
 numbers stand in their reports.
 """
 
-from jax3dret.tasks import ulip_presets, viewgcn
+from jax3dret.tasks.ulip2 import presets, viewgcn
 
 SMALL = ("demo", "ldraw", "psb", "modelnet10")
-FULL = tuple(name for name in ulip_presets.DATASETS if name not in ("modelnet40", "scanobjectnn"))
+FULL = tuple(name for name in presets.DATASETS if name not in ("modelnet40", "scanobjectnn"))
 STAGE_1 = "_single_view"
 VARIANTS = (
     *SMALL,
@@ -43,7 +43,7 @@ def get_config(variant):
     if name == "paper" or name in FULL:
         return _paper(config, name, single_view=variant != name)
     data, _, network = variant.partition("_")
-    ulip_presets.use_small(config, data, demo=10.0, other=10.0)
+    presets.use_small(config, data, demo=10.0, other=10.0)
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     # Three neighbours, itself among them, not four: on a ring the two that come next are equally far.
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN", "width": 128, "k": 3}
@@ -71,7 +71,7 @@ def get_config(variant):
 
 def _paper(config, name, *, single_view):
     """Published settings: 20 views, batches of 20 shapes; SGD, 30 epochs from 1e-2, then 15 from 1e-3."""
-    dataset = ulip_presets.use_dataset(config, name)
+    dataset = presets.use_dataset(config, name)
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.train.batch_size = 20
     config.optim.update(
@@ -91,5 +91,5 @@ def _paper(config, name, *, single_view):
         config.optim.schedule = {"name": "jax3dret.core.schedules:view_gcn", "decay": "halve"}
         config.checkpoint.init_from = f"runs/viewgcn_classify_{name}{STAGE_1}"
         config.checkpoint.fresh = ("gcn/.*",)
-        config.published = ulip_presets.published("View-GCN/classification", dataset.column)
+        config.published = presets.published("View-GCN/classification", dataset.column)
     return config

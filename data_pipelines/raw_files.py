@@ -157,7 +157,7 @@ def warn_missing(name: str, missing: Sequence[str], total: int) -> None:
 
 
 def require_some(root: pathlib.Path, missing: Sequence[str], total: int, wanted: str) -> None:
-    """DataError if not one of the files that a split lists is there. wanted: what would be right."""
+    """DataError if not one of the files that a split lists is there. wanted: what is needed."""
     if total == len(missing):
         raise DataError(f"{root}: {_missing(missing, total)}; {wanted}{packed(root)}")
 

@@ -265,11 +265,11 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from jax3dret.search import report, report_table
+    from jax3dret.report import page, table
 
     # A workdir holds one run, or a table of them.
     is_table = (args.workdir / "table.json").is_file()
-    _out(str((report_table if is_table else report).write_report(args.workdir)))
+    _out(str((table if is_table else page).write_report(args.workdir)))
     return entry.DONE
 
 

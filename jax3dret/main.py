@@ -1,8 +1,8 @@
 """`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains, evaluates, writes the report.
 
-No logic of its own: the config names a task, the task makes a recipe, `core.train` runs it, `search.report` shows it.
-A task that trains in stages (`tasks.sketch`) has `stages` beside `make`: each is a run whose checkpoint the next one starts from.
-A task of several runs (`tasks.tables`) has `plan` in place of `make`, and starts this command for each of them.
+No logic of its own: the config names a task, the task makes a recipe, `core.train` runs it, `report.page` shows it.
+A task that trains in stages (`tasks.mvhgnn.experiment`) has `stages` beside `make`: each is a run whose checkpoint the next one starts from.
+A task of several runs (`experiments.tables`) has `plan` in place of `make`, and starts this command for each of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jax3dret.core import config as configs
 from jax3dret.core.logging import MetricWriter, log_parameters, setup_console
 from jax3dret.core.types import ConfigError, DataSpec, Recipe
 from jax3dret.data import pipeline
-from jax3dret.search import report, report_table
+from jax3dret.report import page, table
 
 log = logging.getLogger("jax3dret")
 MODES = ("train_and_eval", "train", "eval")
@@ -225,7 +225,7 @@ def _run_one(
         with open_writer() as writer:
             _evaluate(recipe, full_name, published, workdir, mesh, options, writer)
         if chief:
-            log.info("report: %s", report.write_report(workdir))
+            log.info("report: %s", page.write_report(workdir))
     return None
 
 
@@ -252,7 +252,7 @@ def _run_several(
         mode=args.mode,
         configs_at=pathlib.Path(args.config.partition(":")[0]).parent,
         prepare_data=_prepare_data,
-        write_report=report_table.write_report,
+        write_report=table.write_report,
     )
     _refuse_unused(config, overrides)
     workdir.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from test_configs import FakeSource
 from jax3dret import entry, main
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
-from jax3dret.tasks import ulip
+from jax3dret.tasks.ulip2 import finetune
 
 CONFIG = "configs/ulip2_vicreg.py"
 
@@ -155,7 +155,7 @@ def test_a_workdir_that_is_a_file(capsys, tmp_path):
 def test_values_that_give_no_network(key, value, says):
     config, _ = configs.load(CONFIG, [(key, value)])
     with pytest.raises(ConfigError, match=says) as error:
-        ulip.make(config, lambda split: FakeSource(10))
+        finetune.make(config, lambda split: FakeSource(10))
     assert "\n" not in str(error.value)
 
 

@@ -11,13 +11,14 @@ from weights import kinds
 from jax3dret.core import config as configs
 from jax3dret.core import config_file, optim, train
 from jax3dret.core.types import TrainState
-from jax3dret.tasks import table_rows, ulip_presets
+from jax3dret.experiments import rows
+from jax3dret.tasks.ulip2 import presets
 from jax3dret.tasks.view_cnn import graph_vertices
 from jax3dret.weights.recognise import recognise
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 ALL = [f"{path}:{variant}" for path in FILES for variant in config_file.variants(path)]
-TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.tasks.tables"]
+TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.experiments.tables"]
 CASES = [spec for spec in ALL if spec not in TABLES]
 UNTRAINED = ("_random", "_pretrained", "_frozen")
 # What differs between variants that run the same program on other data, for another time or at another rate.
@@ -130,13 +131,13 @@ def test_a_program_traces_at_full_size(spec):
 @pytest.mark.parametrize("spec", TABLES, ids=lambda s: pathlib.Path(s).name)
 def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
     config, _ = configs.load(spec)
-    runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
+    runs = rows.plan_runs(config, rows.read_rows(config), tmp_path, FILES[0].parent)
     without = [run.row.name for run in runs if run.config is None]
     assert all(f"{run.spec}" in ALL for run in runs if run.config is not None) and len(
         without
     ) < len(runs)
     assert len({run.folder for run in runs}) == len(runs)
-    small = spec.rpartition(":")[2] in ulip_presets.SMALL
+    small = spec.rpartition(":")[2] in presets.SMALL
     for run in runs:
         assert run.config is None or run.config.data.name == config.data.name
         assert run.config is None or not small or not run.config.published
@@ -146,21 +147,19 @@ def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
             and not run.row.stage
             and "tables" in spec
         ):
-            column = ulip_presets.DATASETS[spec.rpartition(":")[2]].column
+            column = presets.DATASETS[spec.rpartition(":")[2]].column
             ((name, numbers),) = run.config.published.items()
-            row = (ulip_presets.TABLE_1 | ulip_presets.TABLE_2)[run.row.name]
+            row = (presets.TABLE_1 | presets.TABLE_2)[run.row.name]
             assert name.startswith(f"{run.row.name} on {column} (paper, table ")
-            assert numbers["nn_acc"] == pytest.approx(row[ulip_presets.COLUMNS.index(column)] / 100)
+            assert numbers["nn_acc"] == pytest.approx(row[presets.COLUMNS.index(column)] / 100)
 
 
-@pytest.mark.parametrize("variant", ulip_presets.DATASETS)
+@pytest.mark.parametrize("variant", presets.DATASETS)
 def test_every_published_number_has_its_row(variant, tmp_path):
     config, _ = configs.load(f"{FILES[0].parent / 'tables_ulip2.py'}:{variant}")
-    runs = table_rows.plan_runs(config, table_rows.read_rows(config), tmp_path, FILES[0].parent)
-    column = ulip_presets.COLUMNS.index(ulip_presets.DATASETS[variant].column)
-    numbers = {
-        name: row[column] for name, row in (ulip_presets.TABLE_1 | ulip_presets.TABLE_2).items()
-    }
+    runs = rows.plan_runs(config, rows.read_rows(config), tmp_path, FILES[0].parent)
+    column = presets.COLUMNS.index(presets.DATASETS[variant].column)
+    numbers = {name: row[column] for name, row in (presets.TABLE_1 | presets.TABLE_2).items()}
     published = {
         run.row.name
         for run in runs
@@ -177,7 +176,7 @@ def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
         if "ulip2_" in spec
     }
     skips = {spec for spec, start in started.items() if start != "zero"}
-    assert len(skips) == len(ulip_presets.DATASETS) and {started[spec] for spec in skips} == {
+    assert len(skips) == len(presets.DATASETS) and {started[spec] for spec in skips} == {
         "pointnet2_ops"
     }
     assert all(spec.endswith("_pretrained") for spec in skips)
@@ -215,9 +214,9 @@ def test_the_papers_text_is_followed_data_set_by_data_set():
         "pointnet2_classify": 64,
         "pointnet2_vicreg": 128,
     }
-    assert turned.keys() == ulip_presets.DATASETS.keys()
+    assert turned.keys() == presets.DATASETS.keys()
     for name, batch in batches.items():
-        scratch = ulip_presets.SCRATCH if name.startswith("ulip2") else ""
+        scratch = presets.SCRATCH if name.startswith("ulip2") else ""
         for dataset, axes in (turned | {"paper": ""}).items():
             variant = dataset if dataset == "paper" else dataset + scratch
             config, _ = configs.load(f"{FILES[0].parent / name}.py:{variant}")

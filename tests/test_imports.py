@@ -1,113 +1,40 @@
 """Imports go one way, heavy packages are imported where they are wrapped, TensorFlow nowhere."""
 
-import ast
-import pathlib
-
-import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
-# Layer of each package; a file may import from lower layers and from its own package.
-LAYERS = {
-    "geometry": 0,
-    "ops": 0,
-    "losses": 0,
-    "metrics": 0,
-    "core": 0,
-    "models": 1,
-    "weights": 1,
-    "data": 1,
-    "evaluators": 2,
-    "tasks": 3,
-    "search": 4,
-    "bench": 4,
-    "entry": 5,
-    "main": 5,
-    "cli": 5,
-}
-# Files that stand in another layer than their package.
-FILES = {
-    "search/index.py": 1,
-    "search/searcher.py": 1,
-    "search/backends.py": 1,
-    "search/storage.py": 1,
-}
-WRAPPED = {
-    "scann": "search/",
-    "trimesh": "geometry/",
-    "torch": ("bench/", "data/captioning.py"),
-    "transformers": "data/captioning.py",
-    "embreex": "geometry/raycast.py",
-    "pyrender": "bench/",
-    "ftfy": "data/text.py",
-    "faiss": "bench/",
-    "fpsample": "bench/",
-    "tensorboardX": "core/logging.py",
-}
+import layers
 
 
-def modules():
-    for path in sorted((ROOT / "jax3dret").rglob("*.py")):
-        yield path, str(path.relative_to(ROOT / "jax3dret"))
+def test_imports_go_one_way():
+    assert layers.wrong_arrows() == []
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: import by full name"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def test_packages_are_wrapped():
+    assert layers.wrong_packages() == []
 
 
-def layer(name):
-    if name in FILES:
-        return FILES[name]
-    return LAYERS[name.split("/")[0].removesuffix(".py")]
+def test_every_package_has_a_layer():
+    assert {layers.package_of(name) for name in layers.files()} <= layers.LEVEL.keys()
 
 
-def file_of(module):
-    parts = module.split(".")[1:]
-    for depth in range(len(parts), 0, -1):
-        name = "/".join(parts[:depth])
-        if (ROOT / "jax3dret" / f"{name}.py").is_file():
-            return name + ".py"
-    folder = "/".join(parts[:1])
-    return folder + "/__init__.py" if parts and (ROOT / "jax3dret" / folder).is_dir() else None
-
-
-@pytest.mark.parametrize(
-    ("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
-)
-def test_arrows_point_down(path, name):
-    if name == "__init__.py":
-        return
-    package = name.split("/")[0]
-    for module in imported(path):
-        if not module.startswith("jax3dret."):
-            continue
-        target = file_of(module)
-        if target is None:
-            continue
-        if package == "core":
-            assert target.startswith("core/"), f"{name} imports {module}: core imports only itself"
-        elif layer(name) == 0 and target.startswith("core/"):
-            assert module.startswith("jax3dret.core.types") or module == "jax3dret.core", (
-                f"{name} imports {module}: the lowest layer sees core.types alone"
-            )
-        elif target.split("/")[0] != package or "/" not in name:
-            assert layer(target) <= layer(name), f"{name} imports {module}, which stands above it"
-
-
-@pytest.mark.parametrize(
-    ("path", "name"), list(modules()), ids=lambda v: v if isinstance(v, str) else ""
-)
-def test_packages_are_wrapped(path, name):
-    for module in imported(path):
-        top = module.split(".")[0]
-        assert top not in ("tensorflow", "data_pipelines") or (
-            top == "data_pipelines" and layer(name) >= 5
-        ), f"{name} imports {module}"
-        assert top not in WRAPPED or name.startswith(WRAPPED[top]), (
-            f"{name} imports {top}; only {WRAPPED[top]} wraps it"
-        )
+def test_an_arrow_back_is_found(monkeypatch, tmp_path):
+    for name, text in {
+        "core/types.py": "",
+        "core/train.py": "from jax3dret.data import source",
+        "metrics/ranking.py": "from jax3dret.core import train",
+        "data/source.py": "def late():\n    from jax3dret.tasks.ulip2 import mmcl",
+        "tasks/ulip2/mmcl.py": "import torch\nfrom jax3dret.report import page",
+        "report/page.py": "import jax3dret.tasks.ulip2.mmcl",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        (path.parent / "__init__.py").touch()
+    monkeypatch.setattr(layers, "ROOT", tmp_path)
+    assert layers.wrong_arrows() == [
+        "core/train.py imports data/source.py: core imports only itself",
+        "data/source.py imports tasks/ulip2/mmcl.py, which stands above it",
+        "metrics/ranking.py imports core/train.py: the lowest layer sees core/types.py alone",
+        "report and tasks import each other",
+    ]
+    assert layers.wrong_packages() == [
+        "tasks/ulip2/mmcl.py imports torch; only ('bench/', 'data/captioning.py') wraps it"
+    ]

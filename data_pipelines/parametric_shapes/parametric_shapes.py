@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.parametric_shapes.drawn import drawing
+from data_pipelines.parametric_shapes.drawings import drawing
 from data_pipelines.parametric_shapes.made import made
 from data_pipelines.parametric_shapes.programs import CLASS_NAMES, shape
 from data_pipelines.records import shape_features

@@ -14,7 +14,7 @@ from manifold3d import Manifold
 
 from data_pipelines.parametric_shapes import parametric_shapes as builder_module
 from data_pipelines.parametric_shapes import programs, solids
-from data_pipelines.parametric_shapes.drawn import chosen_view, drawing
+from data_pipelines.parametric_shapes.drawings import chosen_view, drawing
 from data_pipelines.parametric_shapes.made import made
 from data_pipelines.parametric_shapes.parametric_shapes import (
     FIRST_DRAWN,

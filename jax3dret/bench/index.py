@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jax3dret.core.types import ConfigError
-from jax3dret.search.index import Index
+from jax3dret.index.index import Index
 
 QUERIES = 512
 K = 10

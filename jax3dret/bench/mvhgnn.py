@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax3dret.bench.turns import compare
+from jax3dret.bench.paired_timing import compare
 from jax3dret.models.mvhgnn import MVHGNN
 
 SHAPES, VIEWS, WIDTH = 64, 12, 512

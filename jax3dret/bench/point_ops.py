@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from scipy.spatial import cKDTree
 
-from jax3dret.bench.turns import compare
+from jax3dret.bench.paired_timing import compare
 from jax3dret.core.types import ConfigError
 from jax3dret.ops.ball_query import ball_query
 from jax3dret.ops.fps import farthest_point_sample

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jax3dret.bench.turns import compare
+from jax3dret.bench.paired_timing import compare
 from jax3dret.models.heads import ClassificationHead
 from jax3dret.models.pointbert import PointBert
 

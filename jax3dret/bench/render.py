@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jax3dret.bench.turns import compare
+from jax3dret.bench.paired_timing import compare
 from jax3dret.core.types import ConfigError
 from jax3dret.geometry import raycast
 from jax3dret.geometry.cameras import Cameras, camera, ring

@@ -34,7 +34,8 @@ Arrays = tuple[tuple[str, str | os.PathLike[str] | Callable[[Any], str | os.Path
 
 
 class ConfigError(ValueError):
-    """The command or the config is wrong: one line that says what, and what would be right. Exit code 2."""
+    """The command or the config is wrong: one line that says what is wrong and what is
+    expected. Exit code 2."""
 
 
 class DataError(ValueError):

@@ -76,7 +76,7 @@ def captions_path(
     """Where captions of this data by this model belong."""
     store = getattr(views, "path", None)  # its name stands for the cameras and for how they draw
     shown = store.name if store is not None else list(views[0].shape)
-    making = [
+    provenance = [
         source.name,
         source.version,
         source.split,
@@ -85,7 +85,7 @@ def captions_path(
         max_new_tokens,
         shown,
     ]
-    key = hashlib.sha256((json.dumps(making) + "\n".join(source.ids)).encode()).hexdigest()[:16]
+    key = hashlib.sha256((json.dumps(provenance) + "\n".join(source.ids)).encode()).hexdigest()[:16]
     name = re.sub(r"\W+", "_", source.split).strip("_") or "split"
     return source.path / "captions" / f"{name}-{key}.jsonl"
 

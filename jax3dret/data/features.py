@@ -2,7 +2,7 @@
 
     <prepared folder>/features/<split>-<digest>.npy    float32 [N, V, D], row i = record i
 
-The digest covers the data, the split and what the caller names as the features' making (weights, renderer, preprocessing), so a
+The digest covers the data, the split and what the caller names as the features' provenance (weights, renderer, preprocessing), so a
 file is either of exactly this or is not found.
 """
 
@@ -34,7 +34,7 @@ def frozen_features(
     rows: Rows,
     embed: Callable[[np.ndarray], Any],
     *,
-    making: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     batch_size: int = 8,
     what: str = "features",
     lead: tuple[int, ...] = (),
@@ -44,7 +44,7 @@ def frozen_features(
     rows: one array [V, ...] per record, in record order, all of one shape. lead: how V is to be split in the file, such as
     (views, captions of each); () leaves it.
     embed: [batch_size * V, ...] -> [batch_size * V, D]; always called with that many, so it compiles once.
-    making: JSON-like; everything else that the features depend on, such as `digest` of the weights.
+    provenance: JSON-like; everything else that the features depend on, such as `digest` of the weights.
 
     Every process calls it; the first computes, the others wait and find it. Nothing half-written is left behind.
 
@@ -54,7 +54,7 @@ def frozen_features(
         raise DataError(
             f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other data"
         )
-    path = features_path(source, making)
+    path = features_path(source, provenance)
     with exclusive(path.with_suffix(".lock"), f"{what} of {source.name}"):
         if path.is_file():
             return path
@@ -65,13 +65,13 @@ def frozen_features(
     return path
 
 
-def features_path(source: Source, making: Mapping[str, Any]) -> pathlib.Path:
-    """Where features of this making belong."""
+def features_path(source: Source, provenance: Mapping[str, Any]) -> pathlib.Path:
+    """Where features of this provenance belong."""
     identity = {
         "name": source.name,
         "version": source.version,
         "split": source.split,
-        "making": making,
+        "making": provenance,
     }
     data = json.dumps(identity, sort_keys=True) + "\n".join(source.ids)
     name = re.sub(r"\W+", "_", source.split).strip("_") or "split"

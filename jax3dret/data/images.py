@@ -40,9 +40,7 @@ def normalise(
     Raises ConfigError for anything but uint8: floats may be in [0, 1] or in [0, 255], and nothing would tell.
     """
     if images.dtype != jnp.uint8:
-        raise ConfigError(
-            f"normalise: images of type {images.dtype}; uint8 in [0, 255] would be right"
-        )
+        raise ConfigError(f"normalise: images of type {images.dtype}; expected uint8 in [0, 255]")
     mean, std = (jnp.asarray(values, jnp.float32) for values in normalisation)
     return (images.astype(jnp.float32) / 255 - mean) / std
 
@@ -59,14 +57,14 @@ def resize_center_crop(
     """
     if filter not in FILTERS:
         raise ConfigError(
-            f"resize_center_crop: filter {filter!r}; one of {', '.join(FILTERS)} would be right"
+            f"resize_center_crop: filter {filter!r}; expected one of {', '.join(FILTERS)}"
         )
     if size < 1:
-        raise ConfigError(f"resize_center_crop: size {size}; at least 1 pixel would be right")
+        raise ConfigError(f"resize_center_crop: size {size}; expected at least 1 pixel")
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DataError(
-            f"image of type {image.dtype} and shape {image.shape}; uint8[H, W, 3] would be right"
+            f"image of type {image.dtype} and shape {image.shape}; expected uint8[H, W, 3]"
         )
     height, width = image.shape[:2]
     short = min(height, width)

@@ -53,7 +53,7 @@ def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     grey = np.asarray(grey)
     if grey.dtype != np.uint8 or grey.ndim != 2 or not grey.size:
         raise DataError(
-            f"a drawing of type {grey.dtype} and shape {grey.shape}; uint8[H, W] would be right"
+            f"a drawing of type {grey.dtype} and shape {grey.shape}; expected uint8[H, W]"
         )
     if grey.min() == grey.max():
         raise DataError(

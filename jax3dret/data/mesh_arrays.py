@@ -42,7 +42,7 @@ class FixedMesh:
 
     def __post_init__(self) -> None:
         if self.num_faces < 64:
-            raise ConfigError(f"FixedMesh: num_faces={self.num_faces}; 64 or more would be right")
+            raise ConfigError(f"FixedMesh: num_faces={self.num_faces}; expected 64 or more")
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         del rng

@@ -83,7 +83,7 @@ def load_drawing(
             if isinstance(error, UnidentifiedImageError)
             else "too many pixels"
         )
-        raise DataError(f"{path}: {reason}; PNG or JPEG would be right") from None
+        raise DataError(f"{path}: {reason}; expected PNG or JPEG") from None
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; make the picture smaller") from None
     except OSError as error:
@@ -282,7 +282,7 @@ def _filled_line(name: str, share: float) -> str:
 def _require_form(drawing: np.ndarray) -> None:
     if drawing.dtype != np.uint8 or drawing.shape != (SKETCH_SIZE, SKETCH_SIZE):
         raise DataError(
-            f"a drawing of type {drawing.dtype} and shape {drawing.shape}; uint8[{SKETCH_SIZE}, {SKETCH_SIZE}] would be right"
+            f"a drawing of type {drawing.dtype} and shape {drawing.shape}; expected uint8[{SKETCH_SIZE}, {SKETCH_SIZE}]"
         )
 
 
@@ -297,7 +297,7 @@ def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
     if image.mode != "L" or image.size != (SKETCH_SIZE, SKETCH_SIZE):
         raise DataError(
             f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels, mode {image.mode}; "
-            f"grey of {SKETCH_SIZE} x {SKETCH_SIZE} would be right"
+            f"expected grey of {SKETCH_SIZE} x {SKETCH_SIZE}"
         )
     return image
 

@@ -66,7 +66,7 @@ class Tokenizer:
                     else "is of symbols that no earlier merge makes"
                 )
                 raise DataError(
-                    f"merge {number}, {' '.join(pair)!r}, {reason}; a list of CLIP's byte pairs would be right"
+                    f"merge {number}, {' '.join(pair)!r}, {reason}; expected a list of CLIP's byte pairs"
                 )
             self._numbers[merged] = len(self._numbers)
         for special in (START, END):
@@ -102,15 +102,13 @@ class Tokenizer:
         string in place of a sequence.
         """
         if truncate not in TRUNCATE:
-            raise ConfigError(
-                f"truncate is {truncate!r}; one of {', '.join(TRUNCATE)} would be right"
-            )
+            raise ConfigError(f"truncate is {truncate!r}; expected one of {', '.join(TRUNCATE)}")
         if context_length < 2:
             raise ConfigError(
-                f"context_length is {context_length}; at least 2 (start and end) would be right"
+                f"context_length is {context_length}; expected at least 2 (start and end)"
             )
         if isinstance(texts, str):
-            raise ConfigError("texts is one string; a list of strings would be right")
+            raise ConfigError("texts is one string; expected a list of strings")
         ids = np.zeros((len(texts), context_length), np.int32)
         truncated = np.zeros(len(texts), bool)
         for row, text in enumerate(texts):
@@ -170,7 +168,7 @@ def read_merges(
     path = pathlib.Path(path)
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file; the list of merges bpe_simple_vocab_16e6.txt.gz would be right"
+            f"{path}: no such file; expected the list of merges bpe_simple_vocab_16e6.txt.gz"
         )
     data = path.read_bytes()
     try:
@@ -191,12 +189,12 @@ def read_merges(
         pair = line.rstrip("\r").split(" ")
         if len(pair) != 2 or not all(pair):
             raise DataError(
-                f"{path}: line {number} is {line[:60]!r}; two symbols with a space between would be right"
+                f"{path}: line {number} is {line[:60]!r}; expected two symbols with a space between"
             )
         pairs.append((pair[0], pair[1]))
     if not pairs or (limit is not None and len(pairs) < limit):
         wanted = f"{limit}" if limit is not None else "at least 1"
-        raise DataError(f"{path}: {len(pairs)} merges after the header; {wanted} would be right")
+        raise DataError(f"{path}: {len(pairs)} merges after the header; expected {wanted}")
     return pairs
 
 

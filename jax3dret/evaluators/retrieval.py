@@ -31,8 +31,8 @@ from jax3dret.core.types import (
 from jax3dret.data.pipeline import eval_batches
 from jax3dret.evaluators import examples, scoring
 from jax3dret.evaluators.embed import embed_split
+from jax3dret.index.index import Index, check_options
 from jax3dret.metrics import classification, ranking
-from jax3dret.search.index import Index, check_options
 
 
 class Evaluated(NamedTuple):

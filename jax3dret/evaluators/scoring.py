@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jax3dret.core.types import DataError
+from jax3dret.index.index import Index
 from jax3dret.metrics import classification, ranking, retrieval
-from jax3dret.search.index import Index
 
 # A full ranking of more pairs than this takes minutes; beyond it average precision stops at the n nearest.
 FULL_RANKING_PAIRS = 500_000_000

@@ -39,7 +39,7 @@ class Mesh(NamedTuple):
 
 
 class MeshError(DataError):
-    """A file that gives no usable triangle mesh: "path: reason; what would be right"."""
+    """A file that gives no usable triangle mesh: "path: reason; what is expected"."""
 
 
 class _Unusable(Exception):

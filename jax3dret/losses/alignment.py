@@ -34,11 +34,11 @@ def semantic_alignment(
     ):
         raise ConfigError(
             f"semantic_alignment: features {p.shape}, labels {labels.shape}, prototypes {prototypes.shape}; "
-            "[B, D], [B] and [C, D] would be right"
+            "expected [B, D], [B] and [C, D]"
         )
     if not temperature > 0:
         raise ConfigError(
-            f"semantic_alignment: temperature={temperature}; a positive number would be right"
+            f"semantic_alignment: temperature={temperature}; expected a positive number"
         )
     if mask is not None:
         # Before anything is computed: a NaN that is not selected afterwards would still reach the prototypes' gradient.

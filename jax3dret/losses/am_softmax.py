@@ -17,7 +17,7 @@ def cosines(f: Float[Array, "B D"], weight: Float[Array, "D C"]) -> Float[Array,
     """
     if f.ndim != 2 or weight.ndim != 2 or f.shape[1] != weight.shape[0]:
         raise ConfigError(
-            f"cosines: rows {f.shape}, weight {weight.shape}; [B, D] and [D, C] would be right"
+            f"cosines: rows {f.shape}, weight {weight.shape}; expected [B, D] and [D, C]"
         )
     return jnp.matmul(_unit(f, 1), _unit(weight, 0), precision="highest")
 
@@ -42,10 +42,10 @@ def am_softmax(
     """
     if cosines.ndim != 2 or labels.shape != cosines.shape[:1]:
         raise ConfigError(
-            f"am_softmax: cosines {cosines.shape}, labels {labels.shape}; [B, C] and [B] would be right"
+            f"am_softmax: cosines {cosines.shape}, labels {labels.shape}; expected [B, C] and [B]"
         )
     if not scale > 0:
-        raise ConfigError(f"am_softmax: scale={scale}; a positive number would be right")
+        raise ConfigError(f"am_softmax: scale={scale}; expected a positive number")
     right = jax.nn.one_hot(labels, cosines.shape[1], dtype=jnp.float32)
     logits = scale * (cosines.astype(jnp.float32) - margin * right)
     return cross_entropy(logits, labels, smoothing=smoothing, mask=mask)

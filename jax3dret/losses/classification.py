@@ -33,10 +33,10 @@ def cross_entropy(
         shapes = f"logits {logits.shape}, labels {labels.shape}" + (
             f", mask {mask.shape}" if mask is not None else ""
         )
-        raise ConfigError(f"cross_entropy: {shapes}; [B, C] and [B] would be right")
+        raise ConfigError(f"cross_entropy: {shapes}; expected [B, C] and [B]")
     if not 0.0 <= smoothing < 1.0:
         raise ConfigError(
-            f"cross_entropy: smoothing={smoothing}; 0 or more and less than 1 would be right"
+            f"cross_entropy: smoothing={smoothing}; expected 0 or more and less than 1"
         )
     valid = jnp.ones(labels.shape, bool) if mask is None else mask
     # Masked before the logarithm: a NaN that is merely not selected afterwards would still reach the gradient.

@@ -44,11 +44,11 @@ def mmcl(
     """
     if cloud.ndim != 2 or not cloud.shape == image.shape == text.shape:
         raise ConfigError(
-            f"mmcl: clouds {cloud.shape}, images {image.shape} and texts {text.shape}; three of the same [B, D] would be right"
+            f"mmcl: clouds {cloud.shape}, images {image.shape} and texts {text.shape}; expected three of the same [B, D]"
         )
     if cloud.shape[0] < 2:
         raise ConfigError(
-            f"mmcl: a batch of shape {cloud.shape} has nothing to tell apart; 2 rows or more would be right"
+            f"mmcl: a batch of shape {cloud.shape} has nothing to tell apart; expected 2 rows or more"
         )
     if form not in ("ulip", "printed"):
         raise ConfigError(f"mmcl: form '{form}' is unknown; it is 'ulip' or 'printed'")

@@ -39,15 +39,15 @@ def quadruplet(
     vectors = (anchor, positive, negative, other_negative)
     if anchor.ndim != 2 or any(x.shape != anchor.shape for x in vectors):
         raise ConfigError(
-            f"quadruplet: {', '.join(str(x.shape) for x in vectors)}; four of the same [B, D] would be right"
+            f"quadruplet: {', '.join(str(x.shape) for x in vectors)}; expected four of the same [B, D]"
         )
     if mask is not None and mask.shape != anchor.shape[:1]:
         raise ConfigError(
-            f"quadruplet: mask {mask.shape} for rows {anchor.shape}; [B] and [B, D] would be right"
+            f"quadruplet: mask {mask.shape} for rows {anchor.shape}; expected [B] and [B, D]"
         )
     if metric not in DISTANCES:
         raise ConfigError(
-            f"quadruplet: metric '{metric}'; one of {', '.join(get_args(Metric))} would be right"
+            f"quadruplet: metric '{metric}'; expected one of {', '.join(get_args(Metric))}"
         )
     valid = jnp.ones(len(anchor), bool) if mask is None else mask
     # Before anything is computed: a NaN that is not selected afterwards would still reach the gradient.

@@ -36,11 +36,11 @@ def vicreg(
     """
     if za.ndim != 2 or za.shape != zb.shape:
         raise ConfigError(
-            f"vicreg: views of shapes {za.shape} and {zb.shape}; two of the same [B, D] would be right"
+            f"vicreg: views of shapes {za.shape} and {zb.shape}; expected two of the same [B, D]"
         )
     if za.shape[0] < 2:
         raise ConfigError(
-            f"vicreg: a batch of shape {za.shape} has no variance; 2 rows or more would be right"
+            f"vicreg: a batch of shape {za.shape} has no variance; expected 2 rows or more"
         )
     za, zb = za.astype(jnp.float32), zb.astype(jnp.float32)
     terms = {

@@ -32,7 +32,7 @@ def view_gcn(
     if not scores or any(s.ndim != 4 or s.shape[0] != logits.shape[0] for s in scores):
         shapes = ", ".join(str(s.shape) for s in scores) or "none"
         raise ConfigError(
-            f"view_gcn: logits {logits.shape}, scores {shapes}; [B, C] and [B, S, k, C] would be right"
+            f"view_gcn: logits {logits.shape}, scores {shapes}; expected [B, C] and [B, S, k, C]"
         )
     flat = jnp.concatenate([s.reshape(s.shape[0], -1, s.shape[-1]) for s in scores], axis=1)
     shape = cross_entropy(logits, labels, smoothing=smoothing, mask=mask)
@@ -57,7 +57,7 @@ def single_view(
         or (mask is not None and mask.shape != labels.shape)
     ):
         raise ConfigError(
-            f"single_view: logits {logits.shape}, labels {labels.shape}; [B, V, C] and [B] would be right"
+            f"single_view: logits {logits.shape}, labels {labels.shape}; expected [B, V, C] and [B]"
         )
     views = logits.shape[1]
     return cross_entropy(

@@ -86,12 +86,12 @@ class VisionTower(nn.Module):
         """
         if self.style not in STYLES:
             raise ConfigError(
-                f"VisionTower: style {self.style!r}; one of {', '.join(STYLES)} would be right"
+                f"VisionTower: style {self.style!r}; expected one of {', '.join(STYLES)}"
             )
         style = STYLES[self.style]
         if image.shape[1:] != (self.image_size, self.image_size, 3):
             raise ConfigError(
-                f"VisionTower: images of shape {image.shape}; [B, {self.image_size}, {self.image_size}, 3] would be right"
+                f"VisionTower: images of shape {image.shape}; expected [B, {self.image_size}, {self.image_size}, 3]"
             )
         patches = _PatchEmbed(
             self.patch_size, self.width, style.patch_bias, self.dtype, name="patch_embed"
@@ -153,7 +153,7 @@ class TextTower(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B D"]:
         if tokens.ndim != 2 or tokens.shape[1] != self.context_length:
             raise ConfigError(
-                f"TextTower: tokens of shape {tokens.shape}; [B, {self.context_length}] would be right (context_length)"
+                f"TextTower: tokens of shape {tokens.shape}; expected [B, {self.context_length}] (context_length)"
             )
         table = self.param(
             "token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width)
@@ -202,16 +202,16 @@ def check_prompts(
 ) -> None:
     """Raises ConfigError where prompts do not fit a transformer of this width and depth, or for an unknown position."""
     if position not in ("append", "prepend"):
-        raise ConfigError(f"prompts: position {position!r}; append or prepend would be right")
+        raise ConfigError(f"prompts: position {position!r}; expected append or prepend")
     if prompts is not None and prompts.shape[-1] != width:
-        raise ConfigError(f"prompts of shape {prompts.shape}; [P, {width}] would be right")
+        raise ConfigError(f"prompts of shape {prompts.shape}; expected [P, {width}]")
     if deep_prompts is None:
         return
     if prompts is None or deep_prompts.shape != (depth - 1, *prompts.shape):
         first = None if prompts is None else prompts.shape
         raise ConfigError(
             f"deep prompts of shape {deep_prompts.shape} with {first} before the first block; "
-            f"[{depth - 1}, P, {width}] with [P, {width}] would be right"
+            f"expected [{depth - 1}, P, {width}] with [P, {width}]"
         )
 
 

@@ -48,7 +48,7 @@ class VicregProjector(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B D"], train: bool = False) -> Float[Array, "B E"]:
         if not self.widths:
-            raise ConfigError("VicregProjector: widths is empty; at least one width would be right")
+            raise ConfigError("VicregProjector: widths is empty; expected at least one width")
         for i, width in enumerate(self.widths[:-1]):
             x = Dense(width, dtype=self.dtype, name=f"linear{i}")(x)
             x = nn.relu(BatchNorm(not train, name=f"norm{i}")(x))

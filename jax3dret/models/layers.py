@@ -166,7 +166,7 @@ class Mlp(nn.Module):
     def __call__(self, x: Float[Array, "*lead D"]) -> Float[Array, "*lead D"]:
         if self.activation not in ACTIVATIONS:
             raise ConfigError(
-                f"Mlp: activation {self.activation!r}; one of {', '.join(ACTIVATIONS)} would be right"
+                f"Mlp: activation {self.activation!r}; expected one of {', '.join(ACTIVATIONS)}"
             )
         hidden = ACTIVATIONS[self.activation](Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
         return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(hidden)

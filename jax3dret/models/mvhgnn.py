@@ -267,7 +267,7 @@ class MVHGNN(nn.Module):
             if getattr(self, field) not in allowed:
                 shown = ", ".join(map(str, allowed))
                 raise ConfigError(
-                    f"MVHGNN: {field}={getattr(self, field)!r}; one of {shown} would be right"
+                    f"MVHGNN: {field}={getattr(self, field)!r}; expected one of {shown}"
                 )
         for field, least in {
             "out_dim": 1,
@@ -278,7 +278,7 @@ class MVHGNN(nn.Module):
         }.items():
             if getattr(self, field) < least:
                 raise ConfigError(
-                    f"MVHGNN: {field}={getattr(self, field)}; {least} or more would be right"
+                    f"MVHGNN: {field}={getattr(self, field)}; expected {least} or more"
                 )
         if self.selector == "viewgcn" and self.selector_classes < 1:
             raise ConfigError(
@@ -286,25 +286,23 @@ class MVHGNN(nn.Module):
             )
         check_rate(self.dropout, "MVHGNN: dropout")
         if features.ndim != 3 or 0 in features.shape[1:]:
-            raise ConfigError(
-                f"MVHGNN: features have shape {features.shape}; [B, V, D] would be right"
-            )
+            raise ConfigError(f"MVHGNN: features have shape {features.shape}; expected [B, V, D]")
         batch, views = features.shape[:2]
         if self.nodes and not (
             len(self.nodes) == 2 and 1 <= self.nodes[1] <= self.nodes[0] <= views
         ):
             raise ConfigError(
-                f"MVHGNN: nodes={self.nodes} of {views} views; two numbers, none larger than the one before, would be right"
+                f"MVHGNN: nodes={self.nodes} of {views} views; expected two numbers, none larger than the one before"
             )
         if positions.shape in ((views, 3), (batch, views, 3)):
             return
         if positions.ndim in (2, 3) and positions.shape[-1] == 3 and positions.shape[-2] != views:
             raise ConfigError(
                 f"MVHGNN: features of {views} views {features.shape}, but {positions.shape[-2]} camera positions "
-                f"{positions.shape}; one position for each view would be right"
+                f"{positions.shape}; expected one position for each view"
             )
         raise ConfigError(
-            f"MVHGNN: positions have shape {positions.shape}; [{views}, 3] or [{batch}, {views}, 3] would be right"
+            f"MVHGNN: positions have shape {positions.shape}; expected [{views}, 3] or [{batch}, {views}, 3]"
         )
 
 

@@ -47,11 +47,9 @@ def base_views(
     Raises ConfigError for another name, and where there is no such arrangement of `num_views`.
     """
     if views not in FIXED + LEARNED:
-        raise ConfigError(
-            f"MVTN: views='{views}'; one of {', '.join(FIXED + LEARNED)} would be right"
-        )
+        raise ConfigError(f"MVTN: views='{views}'; expected one of {', '.join(FIXED + LEARNED)}")
     if num_views < 1:
-        raise ConfigError(f"MVTN: num_views={num_views}; 1 or more would be right")
+        raise ConfigError(f"MVTN: num_views={num_views}; expected 1 or more")
     if views.endswith("spherical") and num_views != 4:
         azimuth, height = cameras.spherical_angles(num_views)
     elif views == "learned_direct":

@@ -79,7 +79,7 @@ class PointNet(nn.Module):
         check_rate(self.dropout, "PointNet: dropout")
         if points.ndim != 3 or points.shape[-1] != 3 or not points.shape[1]:
             raise ConfigError(
-                f"PointNet: points of shape {points.shape}; [B, N, 3] with N of 1 or more would be right"
+                f"PointNet: points of shape {points.shape}; expected [B, N, 3] with N of 1 or more"
             )
         if not self.widths or self.num_classes < 1:
             raise ConfigError(

@@ -193,9 +193,7 @@ class PointNet2(nn.Module):
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ConfigError unless the fields and the shape of the points fit together."""
         if self.feature not in ("fc", "global"):
-            raise ConfigError(
-                f"PointNet2: feature={self.feature!r}; 'fc' or 'global' would be right"
-            )
+            raise ConfigError(f"PointNet2: feature={self.feature!r}; expected 'fc' or 'global'")
         if (
             any(len(field) != 2 for field in (self.npoint, self.radius, self.nsample))
             or len(self.mlp) != 3
@@ -206,7 +204,7 @@ class PointNet2(nn.Module):
         if not all(self.mlp) or (self.feature == "fc" and not self.fc):
             raise ConfigError(f"PointNet2: mlp={self.mlp}, fc={self.fc}; a list of widths is empty")
         if len(shape) != 3 or shape[-1] != 3:
-            raise ConfigError(f"PointNet2: points of shape {shape}; [B, N, 3] would be right")
+            raise ConfigError(f"PointNet2: points of shape {shape}; expected [B, N, 3]")
         if not shape[1] >= self.npoint[0] >= self.npoint[1]:
             raise ConfigError(
                 f"PointNet2: npoint={self.npoint} centres of {shape[1]} points; each level needs no more than the one before"

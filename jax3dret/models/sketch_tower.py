@@ -96,7 +96,7 @@ def with_tower(params: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str
         name = wrong[0]
         raise ConfigError(
             f"sketch tower: the imported weights do not fit, {len(wrong)} parameters differ; {name} is "
-            f"{new.get(name, 'missing')}, {own.get(name, 'nothing')} would be right"
+            f"{new.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
         )
     return {**params, "tower": dict(vision)}
 
@@ -160,7 +160,7 @@ class PromptedVisionTower(nn.Module):
         ):
             raise ConfigError(
                 f"PromptedVisionTower: num_prompts={self.num_prompts}, prompt_projection={self.prompt_projection}, "
-                f"depth={self.depth}; 0 or more would be right, and for deep prompts 1 or more, and 2 blocks or more"
+                f"depth={self.depth}; expected 0 or more, and for deep prompts 1 or more, and 2 blocks or more"
             )
         if self.num_prompts == 0:
             return tower(image)
@@ -255,16 +255,14 @@ class SmallViT(nn.Module):
         side, patch = self.image_size, self.patch_size
         if patch < 4 or patch & (patch - 1) or side < patch or side % patch:
             raise ConfigError(
-                f"SmallViT: patch_size {patch} of image_size {side}; a power of 2 from 4 on that divides the image would be right"
+                f"SmallViT: patch_size {patch} of image_size {side}; expected a power of 2 from 4 on that divides the image"
             )
         if self.width % 8 or not (self.num_heads or self.width >= HEAD_WIDTH):
             raise ConfigError(
-                f"SmallViT: width {self.width}, num_heads {self.num_heads}; a multiple of 8 would be right, and num_heads below 64"
+                f"SmallViT: width {self.width}, num_heads {self.num_heads}; expected a multiple of 8, and num_heads below 64"
             )
         if shape[1:] != (side, side, 3):
-            raise ConfigError(
-                f"SmallViT: images of shape {shape}; [B, {side}, {side}, 3] would be right"
-            )
+            raise ConfigError(f"SmallViT: images of shape {shape}; expected [B, {side}, {side}, 3]")
         check_rate(self.drop_path, "SmallViT: drop_path")
 
 
@@ -326,7 +324,7 @@ class StoredFeatures(nn.Module):
         del train
         if features.shape[-1] != self.dim:
             raise ConfigError(
-                f"StoredFeatures: features are {features.shape[-1]} wide; dim={features.shape[-1]} would be right"
+                f"StoredFeatures: features are {features.shape[-1]} wide; expected dim={features.shape[-1]}"
             )
         return features.astype(jnp.float32)
 
@@ -337,7 +335,7 @@ def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]
         return nn.initializers.normal(1.0)
     if name != "xavier_uniform":
         raise ConfigError(
-            f"PromptedVisionTower: prompt_init '{name}'; xavier_uniform or normal would be right"
+            f"PromptedVisionTower: prompt_init '{name}'; expected xavier_uniform or normal"
         )
     bound = math.sqrt(6 / (3 * patch_size**2 + width))
 

@@ -76,7 +76,7 @@ def adjacency(
     Raises ConfigError for another self_loop.
     """
     if self_loop not in SELF_LOOPS:
-        raise ConfigError(f"self_loop='{self_loop}'; one of {', '.join(SELF_LOOPS)} would be right")
+        raise ConfigError(f"self_loop='{self_loop}'; expected one of {', '.join(SELF_LOOPS)}")
     similar = jnp.einsum("bif,bjf->bij", features, features, precision=EXACT) / math.sqrt(
         features.shape[-1]
     )
@@ -124,7 +124,7 @@ class GlobalAttention(nn.Module):
         width = features.shape[-1]
         half = width // 2
         if not half:
-            raise ConfigError("GlobalAttention: features of width 1; 2 or more would be right")
+            raise ConfigError("GlobalAttention: features of width 1; expected 2 or more")
         query = Linear(half, use_bias=False, name="query")(features)
         key = Linear(half, use_bias=False, name="key")(features)
         value = Linear(width, use_bias=False, name="value")(features)

@@ -57,7 +57,7 @@ class VitPooling(nn.Module):
         batch, views, width = features.shape
         if width % self.heads:
             raise ConfigError(
-                f"MVHGNN: aggregator='vit' has {self.heads} heads, features have width {width}; a multiple would be right, "
+                f"MVHGNN: aggregator='vit' has {self.heads} heads, features have width {width}; expected a multiple, "
                 f"width={max(1, round(width / self.heads)) * self.heads} say"
             )
         check_views(self, ("views",), 0, views, views)
@@ -99,6 +99,6 @@ class MeanViews(nn.Module):
         del positions, train
         if features.shape[-1] != self.dim:
             raise ConfigError(
-                f"MeanViews: features are {features.shape[-1]} wide; dim={features.shape[-1]} would be right"
+                f"MeanViews: features are {features.shape[-1]} wide; expected dim={features.shape[-1]}"
             )
         return MeanOutput(features.mean(1), jnp.full(features.shape[:2], 1 / features.shape[1]))

@@ -57,7 +57,7 @@ def nearest_views(vertices: Float[Array, "B V 3"], k: int) -> Int32[Array, "B V 
     """
     count = vertices.shape[1]
     if not 1 <= k <= count:
-        raise ConfigError(f"nearest_views: k={k} of {count} views; 1 to {count} would be right")
+        raise ConfigError(f"nearest_views: k={k} of {count} views; expected 1 to {count}")
     fixed = lax.stop_gradient(vertices.astype(jnp.float32))
     square = jnp.sum(jnp.square(fixed[:, :, None] - fixed[:, None]), axis=-1)
     square = jnp.where(jnp.isnan(square), jnp.inf, square)
@@ -190,7 +190,7 @@ class ViewSelector(nn.Module):
         """Selected features, scores before the softmax, selected vertices. candidates: of each sampled camera, nearest first."""
         if self.softmax not in ("classes", "views"):
             raise ConfigError(
-                f"ViewSelector: softmax='{self.softmax}'; 'classes' or 'views' would be right"
+                f"ViewSelector: softmax='{self.softmax}'; expected 'classes' or 'views'"
             )
         batch, sampled, k = candidates.shape
         width = features.shape[-1]
@@ -322,7 +322,7 @@ class ViewGCN(nn.Module):
         shape = features.shape
         if len(shape) != 3 or vertices.shape not in ((shape[1], 3), (shape[0], shape[1], 3)):
             raise ConfigError(
-                f"ViewGCN: features {shape} and vertices {vertices.shape}; [B, V, F] and [V, 3] or [B, V, 3] would be right"
+                f"ViewGCN: features {shape} and vertices {vertices.shape}; expected [B, V, F] and [V, 3] or [B, V, 3]"
             )
         if min(self.num_classes, self.width, self.k) < 1 or self.selector_classes < 0:
             raise ConfigError(
@@ -337,7 +337,7 @@ class ViewGCN(nn.Module):
         start = self.fps_start_train if train else self.fps_start_eval
         if start not in ("zero", "random"):
             raise ConfigError(
-                f"ViewGCN: first sampled camera '{start}'; 'zero' or 'random' would be right"
+                f"ViewGCN: first sampled camera '{start}'; expected 'zero' or 'random'"
             )
         drawn = start == "random" and not self.is_initializing()
         key = self.make_rng("fps") if drawn else None

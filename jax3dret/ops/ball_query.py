@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int32
 
 from jax3dret.core.types import ConfigError
 from jax3dret.ops.knn import check_pair, nearest_by_sorting
-from jax3dret.ops.within import first_members, within
+from jax3dret.ops.neighbour_bits import first_members, within
 
 
 @functools.partial(jax.jit, static_argnames=("radius", "k"))
@@ -29,9 +29,7 @@ def ball_query(
     """
     check_pair("ball_query", centers, points)
     if k < 1 or not radius > 0:
-        raise ConfigError(
-            f"ball_query: k={k}, radius={radius}; k >= 1 and a radius > 0 would be right"
-        )
+        raise ConfigError(f"ball_query: k={k}, radius={radius}; expected k >= 1 and a radius > 0")
     centers = lax.stop_gradient(centers).astype(jnp.float32)
     points = lax.stop_gradient(points).astype(jnp.float32)
     members, total = first_members(within(centers, points, jnp.float32(radius**2)), k)

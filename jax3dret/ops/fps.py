@@ -45,12 +45,12 @@ def farthest_point_sample(
     """
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ConfigError(
-            f"farthest_point_sample: points have shape {points.shape}; [B, N, 3] would be right"
+            f"farthest_point_sample: points have shape {points.shape}; expected [B, N, 3]"
         )
     batch, count, _ = points.shape
     if not 1 <= num <= count:
         raise ConfigError(
-            f"farthest_point_sample: num={num} points of a cloud of shape {points.shape}; 1 to {count} would be right"
+            f"farthest_point_sample: num={num} points of a cloud of shape {points.shape}; expected 1 to {count}"
         )
     if start == "random":
         if key is None:
@@ -60,7 +60,7 @@ def farthest_point_sample(
         first = jnp.zeros((batch,), jnp.int32)
     else:
         raise ConfigError(
-            f"farthest_point_sample: start={start!r}; 'zero', 'random' or 'pointnet2_ops' would be right"
+            f"farthest_point_sample: start={start!r}; expected 'zero', 'random' or 'pointnet2_ops'"
         )
 
     xyz = lax.stop_gradient(points).astype(jnp.float32)

@@ -20,7 +20,7 @@ def gather(values: Float[Array, "B N D"], indices: Int[Array, "B ..."]) -> Float
     """
     if values.ndim != 3 or indices.ndim < 1 or values.shape[0] != indices.shape[0]:
         raise ConfigError(
-            f"gather: values {values.shape} and indices {indices.shape}; [B, N, D] and [B, ...] would be right"
+            f"gather: values {values.shape} and indices {indices.shape}; expected [B, N, D] and [B, ...]"
         )
     flat = indices.reshape(indices.shape[0], math.prod(indices.shape[1:]))
     rows = jax.vmap(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int32
 
 from jax3dret.core.types import ConfigError
 from jax3dret.ops.gather import gather
-from jax3dret.ops.within import as_columns, as_rows, first_members, square_distance, within
+from jax3dret.ops.neighbour_bits import as_columns, as_rows, first_members, square_distance, within
 
 # Largest block size of the bound below; clouds with fewer than 4 * 4 * k points are sorted directly.
 ROWS = 64
@@ -40,7 +40,7 @@ def knn(
     count = points.shape[1]
     if not 1 <= k <= count:
         raise ConfigError(
-            f"knn: k={k} neighbours among points of shape {points.shape}; 1 to {count} would be right"
+            f"knn: k={k} neighbours among points of shape {points.shape}; expected 1 to {count}"
         )
     queries, points = queries.astype(jnp.float32), points.astype(jnp.float32)
     index = _nearest(lax.stop_gradient(queries), lax.stop_gradient(points), k)
@@ -59,7 +59,7 @@ def check_pair(name: str, queries: Array, points: Array) -> None:
         or queries.shape[0] != points.shape[0]
     ):
         raise ConfigError(
-            f"{name}: shapes {shapes[0]} and {shapes[1]}; [B, M, 3] and [B, N, 3] would be right"
+            f"{name}: shapes {shapes[0]} and {shapes[1]}; expected [B, M, 3] and [B, N, 3]"
         )
 
 

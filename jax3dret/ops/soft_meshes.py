@@ -76,10 +76,10 @@ def render_meshes(
     if faces.shape != (batch, count, 3) or batch != vertices.shape[0]:
         raise ConfigError(
             f"render_meshes: vertices {vertices.shape}, faces {faces.shape}, face_mask {face_mask.shape}; "
-            "[B, P, 3], [B, F, 3] and [B, F] would be right"
+            "expected [B, P, 3], [B, F, 3] and [B, F]"
         )
     if normals not in ("face", "vertex"):
-        raise ConfigError(f"render_meshes: normals='{normals}'; 'face' or 'vertex' would be right")
+        raise ConfigError(f"render_meshes: normals='{normals}'; expected 'face' or 'vertex'")
     if not (softness > 0 and depth_softness > 0 and faces_per_pixel > 0):
         raise ConfigError(
             "render_meshes: softness, depth_softness and faces_per_pixel are numbers above 0"

@@ -62,10 +62,10 @@ def render_points(
         )
     if radius * size < 1:  # half a pixel: a disc that small reaches no pixel's centre for certain
         raise ConfigError(
-            f"render_points: radius={radius} at size {size}: {1 / size:.4f} or more would be right"
+            f"render_points: radius={radius} at size {size}; expected {1 / size:.4f} or more"
         )
     if slices < 2:
-        raise ConfigError(f"render_points: slices={slices}; 2 or more would be right")
+        raise ConfigError(f"render_points: slices={slices}; expected 2 or more")
     centres = jnp.arange(size, dtype=jnp.float32) + 0.5
     # Of the slices, front to back.
     middles = jnp.linspace(1.0, -1.0, slices)

@@ -49,7 +49,7 @@ def camera_axes(
     Raises ConfigError if `up` is not "y" or "z".
     """
     if up not in ("y", "z"):
-        raise ConfigError(f"soft_render: up='{up}'; 'y' or 'z' would be right")
+        raise ConfigError(f"soft_render: up='{up}'; expected 'y' or 'z'")
     az, el = jnp.deg2rad(azimuth), jnp.deg2rad(elevation)
     upright = jnp.where(jnp.cos(el) < 0, -1.0, 1.0)
     zero = jnp.zeros_like(az)
@@ -89,7 +89,7 @@ def project(
         scale = size / (2 * jnp.tan(jnp.deg2rad(fov) / 2)) * inverse
     else:
         raise ConfigError(
-            f"soft_render: projection='{projection}'; 'perspective' or 'parallel' would be right"
+            f"soft_render: projection='{projection}'; expected 'perspective' or 'parallel'"
         )
     return Projected(size / 2 + x * scale, size / 2 - y * scale, near, inverse, front)
 
@@ -129,13 +129,13 @@ def check_views(
     angles = azimuth.shape
     if shape.ndim != 3 or shape.shape[-1] != 3 or len(angles) != 2 or angles[0] != shape.shape[0]:
         raise ConfigError(
-            f"soft_render: shapes {shape.shape}, azimuth {angles}; [B, N, 3] and [B, V] would be right"
+            f"soft_render: shapes {shape.shape}, azimuth {angles}; expected [B, N, 3] and [B, V]"
         )
     if elevation.shape != angles or jnp.shape(distance) not in ((), angles):
         raise ConfigError(
             f"soft_render: azimuth {angles}, elevation {elevation.shape}, distance {jnp.shape(distance)}; "
-            "[B, V] each, or one distance, would be right"
+            "expected [B, V] each, or one distance"
         )
     if size < 1:
-        raise ConfigError(f"soft_render: size={size}; 1 or more pixels would be right")
+        raise ConfigError(f"soft_render: size={size}; expected 1 or more pixels")
     return jnp.broadcast_to(jnp.asarray(distance, azimuth.dtype), angles)

@@ -32,9 +32,9 @@ from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
-from jax3dret.search.drawings import Drawings
+from jax3dret.inputs.drawing import Drawings
+from jax3dret.inputs.shape_inputs import POINTS_VERSION, Points, Views
 from jax3dret.search.rebuild import portable, rebuild
-from jax3dret.search.shape_inputs import POINTS_VERSION, Points, Views
 
 Inputs = Points | Views | Drawings
 # An index may come from somebody else, and a config names code that is called: only code of this package, then.

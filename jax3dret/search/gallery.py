@@ -24,14 +24,15 @@ import numpy as np
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.clouds import is_cloud
-from jax3dret.search import encode, storage
+from jax3dret.index import storage
+from jax3dret.index.index import Index
+from jax3dret.inputs.shape_inputs import Points
+from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
-from jax3dret.search.index import Index
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import EXTENSIONS, prepare_all
 from jax3dret.search.query import MADE_BY, checked_meta
 from jax3dret.search.scan import File, Scan, scan
-from jax3dret.search.shape_inputs import Points
 
 log = logging.getLogger("jax3dret")
 _ROWS = "rows.partial.npy"

@@ -1,6 +1,6 @@
 """From the files of shapes to what an encoder reads of each, with a key for what a file holds, and in worker processes.
 
-What is made of a file is for `search.shape_inputs` to say. Every draw is seeded by the content of the file, so a file gives the
+What is made of a file is for `inputs.shape_inputs` to say. Every draw is seeded by the content of the file, so a file gives the
 same wherever it lies and whatever it is called.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from jax3dret.core.types import DataError
 from jax3dret.geometry import clouds, meshes
-from jax3dret.search.shape_inputs import Points, Views
+from jax3dret.inputs.shape_inputs import Points, Views
 
 EXTENSIONS = tuple(sorted({*meshes.EXTENSIONS, *clouds.EXTENSIONS}))
 

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.index.index import Index
+from jax3dret.inputs.drawing import EXTENSIONS as PICTURES
+from jax3dret.inputs.drawing import is_picture
+from jax3dret.inputs.shape_inputs import Points
 from jax3dret.search import encode
-from jax3dret.search.drawings import EXTENSIONS as PICTURES
-from jax3dret.search.drawings import is_picture
 from jax3dret.search.encode import Encoder
-from jax3dret.search.index import Index
 from jax3dret.search.prepare import EXTENSIONS, prepare
-from jax3dret.search.shape_inputs import Points
 
 MADE_BY = "jax3dret index"
 _ENCODER = re.compile(r"encoder-[0-9a-f]{12}")

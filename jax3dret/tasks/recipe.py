@@ -49,7 +49,7 @@ def build(
     """The recipe, with what every system says in `meta` and, unless `evaluators` are given, the evaluator "retrieval" of shapes by
     shapes.
 
-    config: as `tasks.ulip.defaults()` has it. open_source: split -> the records to train on. rows: one row of each array of a training batch beside "label" and "mask".
+    config: as `tasks.ulip2.finetune.defaults()` has it. open_source: split -> the records to train on. rows: one row of each array of a training batch beside "label" and "mask".
     features, training, arrays, class_names: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the
     evaluator.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.

@@ -29,18 +29,18 @@ BYTE_VOCABULARY = 514
 
 
 class ImageTower(NamedTuple):
-    """embed: uint8 [B, S, S, 3] -> float32 [B, latent]. making: what its outputs depend on."""
+    """embed: uint8 [B, S, S, 3] -> float32 [B, latent]. provenance: what its outputs depend on."""
 
     embed: Callable[[np.ndarray], jax.Array]
-    making: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 class TextTower(NamedTuple):
-    """tokenize: texts -> token numbers and which were cut. embed: int32 [B, T] -> float32 [B, latent]. making: as above."""
+    """tokenize: texts -> token numbers and which were cut. embed: int32 [B, T] -> float32 [B, latent]. provenance: as above."""
 
     tokenize: Callable[[Sequence[str]], Tokens]
     embed: Callable[[np.ndarray], jax.Array]
-    making: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 def defaults() -> dict[str, Any]:
@@ -84,12 +84,12 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
         else:
             sample = jnp.zeros((1, image_size, image_size, 3))
             variables = jax.jit(module.init)(rng.stream(seed, "image tower"), sample)
-    making = {"model": section, "weights": digest(variables), "normalisation": normalisation}
+    provenance = {"model": section, "weights": digest(variables), "normalisation": normalisation}
     run = frozen(module, variables, NORMALISATIONS[normalisation])
-    embed, making = _to_latent(
-        run, making, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent")
+    embed, provenance = _to_latent(
+        run, provenance, module.embedding_dim, settings["latent"], rng.stream(seed, "image latent")
     )
-    return ImageTower(embed, making)
+    return ImageTower(embed, provenance)
 
 
 def log_scale(settings: Mapping[str, Any], otherwise: float) -> float:
@@ -129,10 +129,10 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
         )
     placed = jax.device_put(variables)
     compiled = jax.jit(module.apply)
-    making = {"model": section, "weights": digest(variables), "truncate": settings["truncate"]}
-    embed, making = _to_latent(
+    provenance = {"model": section, "weights": digest(variables), "truncate": settings["truncate"]}
+    embed, provenance = _to_latent(
         lambda tokens: compiled(placed, tokens),
-        making,
+        provenance,
         module.embedding_dim,
         settings["latent"],
         rng.stream(seed, "text latent"),
@@ -140,7 +140,7 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
     tokenize = functools.partial(
         tokenizer, context_length=module.context_length, truncate=settings["truncate"]
     )
-    return TextTower(tokenize, embed, making)
+    return TextTower(tokenize, embed, provenance)
 
 
 def _pair(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -172,14 +172,14 @@ def _build(section: Mapping[str, Any], where: str) -> Any:
 
 def _to_latent(
     embed: Callable[[Any], jax.Array],
-    making: dict[str, Any],
+    provenance: dict[str, Any],
     width: int,
     latent: int,
     key: jax.Array,
 ) -> tuple[Callable[[np.ndarray], jax.Array], dict[str, Any]]:
     """Adds the fixed random projection (Gaussian, which keeps angles on average) where the widths differ."""
     if width == latent:
-        return embed, making
+        return embed, provenance
     matrix = jax.random.normal(key, (width, latent)) / np.sqrt(latent)
     project = jax.jit(lambda x: x @ matrix)
-    return lambda x: project(embed(x)), {**making, "projected": [width, latent, digest(matrix)]}
+    return lambda x: project(embed(x)), {**provenance, "projected": [width, latent, digest(matrix)]}

@@ -117,13 +117,13 @@ class ViewCnn:
 
         shown: what the pictures depend on, JSON-like.
         """
-        making = {
+        provenance = {
             "model": self.section,
             "weights": digest(self._frozen_variables),
             "normalisation": self._normalisation,
             **shown,
         }
-        return frozen_features(source, pictures, self._embed, making=making, what=what)
+        return frozen_features(source, pictures, self._embed, provenance=provenance, what=what)
 
     def apply(
         self, variables: Mapping[str, PyTree], pictures: jax.Array, train: bool

@@ -85,7 +85,7 @@ def projection_from_torch(
     if name not in state_dict or np.ndim(state_dict[name]) != 2:
         found = f"has shape {np.shape(state_dict[name])}" if name in state_dict else "is missing"
         raise DataError(
-            f"projection weights do not fit: {name} {found}; a matrix [embedding, shared space] would be right"
+            f"projection weights do not fit: {name} {found}; expected a matrix [embedding, shared space]"
         )
     return {"params": {"kernel": np.array(state_dict[name], np.float32, order="C")}}
 

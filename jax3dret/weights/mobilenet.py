@@ -100,7 +100,7 @@ def dequantise(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
             if scale is None or np.shape(scale) != np.shape(value)[-1:]:
                 found = "is missing" if scale is None else f"has shape {np.shape(scale)}"
                 raise DataError(
-                    f"{NETWORK} weights do not fit: {layer}/scale {found}; one factor for each of the {np.shape(value)[-1:]} channels of {name} would be right"
+                    f"{NETWORK} weights do not fit: {layer}/scale {found}; expected one factor for each of the {np.shape(value)[-1:]} channels of {name}"
                 )
             out[f"{layer}/kernel"] = np.asarray(value, np.float32) * np.asarray(scale, np.float32)
         else:

@@ -64,7 +64,7 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     )
     if np.ptp(distance) > 0:
         raise DataError(
-            f"{NETWORK} weights do not fit: its cameras stand at several distances; one would be right"
+            f"{NETWORK} weights do not fit: its cameras stand at several distances; expected one"
         )
     learned = f"{TRANSFORMER}1.0.weight" in shapes
     common = {"num_views": count, "distance": round(float(distance[0]), 4)}
@@ -74,18 +74,18 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     rows = shapes(f"{TRANSFORMER}1.0.weight", 2)[0]
     if rows != 2 * count:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}{TRANSFORMER}1.0.weight has {rows} rows; {2 * count}, azimuth and elevation of "
-            f"{count} views, would be right (cameras that change their distance are not among them)"
+            f"{NETWORK} weights do not fit: {prefix}{TRANSFORMER}1.0.weight has {rows} rows; expected {2 * count}, "
+            f"azimuth and elevation of {count} views (cameras that change their distance are not among them)"
         )
     if f"{POINTNET}classifier.8.weight" not in shapes:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}{POINTNET}classifier.8.weight is missing; a PointNet would be right"
+            f"{NETWORK} weights do not fit: {prefix}{POINTNET}classifier.8.weight is missing; expected a PointNet"
         )
     widths, outs = _pointnet_widths(shapes, POINTNET)
     if outs[2] != features or inputs not in (features, features + 2 * count):
         raise DataError(
             f"{NETWORK} weights do not fit: its view transformer reads {inputs} and has {features} channels, its PointNet has "
-            f"{outs[2]} logits; {outs[2]} channels that read {outs[2]} or {outs[2] + 2 * count} would be right"
+            f"{outs[2]} logits; expected {outs[2]} channels that read {outs[2]} or {outs[2] + 2 * count}"
         )
     names = ("learned_direct",) if inputs == features else LEARNED[:2]
     own = {"features": features, "widths": widths, "fc": outs[:2], "published_logits": True}
@@ -109,7 +109,7 @@ def _arrangement(
             return {"views": name, **({"elevation": height} if name.endswith("circular") else {})}
     raise DataError(
         f"{NETWORK} weights do not fit: its cameras begin at azimuths {azimuth[:3].tolist()} ..., elevations {elevation[:3].tolist()} "
-        f"...; those of {' or '.join(names)} would be right"
+        f"...; expected those of {' or '.join(names)}"
     )
 
 
@@ -195,7 +195,7 @@ def selector_from_torch(
     doubled = shapes("1.0.weight", 2)[0]
     if doubled % 2:
         raise DataError(
-            f"MVTN weights do not fit: {prefix}1.0.weight has {doubled} rows; two for each view would be right"
+            f"MVTN weights do not fit: {prefix}1.0.weight has {doubled} rows; expected two for each view"
         )
     return load(state_dict, selector_entries(inputs, features, doubled // 2), prefix, "MVTN")
 

@@ -47,12 +47,12 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     levels = sorted({level for level, _ in shapes})
     if levels != [1, 2, 3]:
         raise DataError(
-            f"PointNet++ weights do not fit: levels {levels} of {prefix}sa*.mlp_convs; 1, 2, 3 would be right"
+            f"PointNet++ weights do not fit: levels {levels} of {prefix}sa*.mlp_convs; expected 1, 2, 3"
         )
     first = shapes.get((1, 0), ())
     if first[1:2] != (3,):
         raise DataError(
-            f"PointNet++ weights do not fit: {prefix}sa1.mlp_convs.0.weight has shape {first}; positions alone (3 channels) would be right"
+            f"PointNet++ weights do not fit: {prefix}sa1.mlp_convs.0.weight has shape {first}; expected positions alone (3 channels)"
         )
     mlp = tuple(
         tuple(shapes[key][0] for key in sorted(shapes) if key[0] == level) for level in levels

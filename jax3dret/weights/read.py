@@ -20,8 +20,8 @@ import numpy as np
 
 from jax3dret.core.types import DataError
 from jax3dret.weights import safetensors_file, torch_file
+from jax3dret.weights.file_kind import sniff
 from jax3dret.weights.plain_data import Inert, NumpyArray
-from jax3dret.weights.sniff import sniff
 
 # Where checkpoints keep their tensors, in the order of preference where one has several.
 WRAPPERS = (
@@ -66,7 +66,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     Raises:
         DataError: it cannot be read, holds no tensors, or holds several sets of them none of which is meant; or it
         wants to run
-            code (its subclass Refused). One line says what it is and what would be right.
+            code (its subclass Refused). One line says what it is and what is expected.
     """
     path = pathlib.Path(path)
     kind = sniff(path)
@@ -110,7 +110,7 @@ def _unwrap(
         return dict(_script_tensors(value)), (), []
     if isinstance(value, _TENSORS):
         raise DataError(
-            f"{path}: a single tensor without a name; a state_dict (names and tensors) would be right"
+            f"{path}: a single tensor without a name; expected a state_dict (names and tensors)"
         )
     for _ in range(MAX_DEPTH):
         if not isinstance(value, dict):

@@ -76,7 +76,7 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
     if problem or channels not in (3, 6):
         problem = (
             problem
-            or f"its first layer reads {channels} channels; 3 (x y z) or 6 (with colour) would be right"
+            or f"its first layer reads {channels} channels; expected 3 (x y z) or 6 (with colour)"
         )
         return Recognised("pointbert", f"PointBERT ({size})", (encoder,), problem=problem)
     common: dict[str, Any] = {"embedding_dim": 2 * width}
@@ -191,9 +191,7 @@ def _projection(state_dict: State, root: str, embedding_dim: int) -> tuple[Part,
     right = len(shape) == 2 and shape[0] == embedding_dim
     return (
         part,
-        ""
-        if right
-        else f"{name} has shape {shape}; [{embedding_dim}, shared space] would be right",
+        "" if right else f"{name} has shape {shape}; expected [{embedding_dim}, shared space]",
     )
 
 
@@ -395,7 +393,7 @@ def _mobile_net(state_dict: State, file_name: str) -> Recognised | None:
 # In this order: ULIP's files hold SLIP's towers as well.
 _KINDS = (_point_bert, _point_net2, _view_gcn, _mvtn, _clip, _slip, _res_net, _vgg, _mobile_net)
 
-# Names of networks that are near those here, and what would be right.
+# Names of networks that are near those here, and what is expected.
 _NEAR = (
     (
         r"(.*\.)?pc_projection",
@@ -403,20 +401,20 @@ _NEAR = (
     ),
     (
         r"vision_model\.|text_model\.",
-        "a HuggingFace export of CLIP, whose names differ; OpenAI's own file would be right",
+        "a HuggingFace export of CLIP, whose names differ; expected OpenAI's own file",
     ),
-    (r"(.*\.)?visual\.layer1\.", "CLIP with a ResNet; one of the ViT models would be right"),
+    (r"(.*\.)?visual\.layer1\.", "CLIP with a ResNet; expected one of the ViT models"),
     (
         r"(.*\.)?layer1\.0\.conv3\.",
-        "a ResNet of bottleneck blocks (ResNet-50 and larger); ResNet-18 or 34 would be right",
+        "a ResNet of bottleneck blocks (ResNet-50 and larger); expected ResNet-18 or 34",
     ),
     (
         r"(.*\.)?codebook",
-        "Point-BERT's tokenizer (dVAE); its pre-trained transformer would be right",
+        "Point-BERT's tokenizer (dVAE); expected its pre-trained transformer",
     ),
     (
         r"features\.0\.0\.weight",
-        "torchvision's MobileNetV2; the folded Keras export (.npz) would be right",
+        "torchvision's MobileNetV2; expected the folded Keras export (.npz)",
     ),
     (
         r"inception_|conv1_7x7_s2",

@@ -45,7 +45,7 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     shapes = Shapes(state_dict, prefix, NETWORK)
     if "layer1.0.conv3.weight" in shapes:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}layer1.0.conv3.weight belongs to a bottleneck block; basic blocks (ResNet-18, ResNet-34) would be right"
+            f"{NETWORK} weights do not fit: {prefix}layer1.0.conv3.weight belongs to a bottleneck block; expected basic blocks (ResNet-18, ResNet-34)"
         )
     stages = shapes.count(r"layer(\d+)\.")
     return {

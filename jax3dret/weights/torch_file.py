@@ -136,7 +136,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
     Raises:
         Refused: it wants to run code, or refers to what a checkpoint does not hold.
-        DataError: it is no PyTorch file, or broken, or cut short; one line says what it is and what would be right.
+        DataError: it is no PyTorch file, or broken, or cut short; one line says what it is and what is expected.
     """
     path = pathlib.Path(path)
     with path.open("rb") as file:

@@ -6,10 +6,10 @@ from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 
 CONFIG = """
-from jax3dret.tasks import ulip
+from jax3dret.tasks.ulip2 import finetune
 VARIANTS = ("demo", "paper")
 def get_config(variant):
-    config = ulip.defaults()
+    config = finetune.defaults()
     config.model = {"name": "jax3dret.models.pointbert:PointBert", "depth": 3}
     config.train.batch_size = 8 if variant == "demo" else 64
     return config

@@ -29,7 +29,7 @@ def test_computed_once_in_batches_of_one_shape(source):
         return pictures[:, :1] * [1.0, 10.0]
 
     path = features.frozen_features(
-        source, rows_of(source), embed, making={"weights": "a"}, batch_size=4
+        source, rows_of(source), embed, provenance={"weights": "a"}, batch_size=4
     )
     found = np.load(path)
     assert found.dtype == np.float32
@@ -39,7 +39,7 @@ def test_computed_once_in_batches_of_one_shape(source):
     assert calls == [(8, 3)] * 6
     assert (
         features.frozen_features(
-            source, rows_of(source), embed, making={"weights": "a"}, batch_size=5
+            source, rows_of(source), embed, provenance={"weights": "a"}, batch_size=5
         )
         == path
     )
@@ -49,7 +49,7 @@ def test_computed_once_in_batches_of_one_shape(source):
 
 def test_leading_axes(source):
     path = features.frozen_features(
-        source, rows_of(source), lambda x: x, making={}, batch_size=4, lead=(1, 2)
+        source, rows_of(source), lambda x: x, provenance={}, batch_size=4, lead=(1, 2)
     )
     assert np.load(path).shape == (23, 1, 2, 3)
     np.testing.assert_array_equal(np.load(path)[7, 0, 1], [7.5] * 3)
@@ -93,5 +93,5 @@ def test_nothing_half_written(source, fault):
     if fault == "count":
         rows = rows[:-1]
     with pytest.raises(KeyboardInterrupt if fault == "error" else DataError):
-        features.frozen_features(source, rows, embed, making={}, batch_size=4)
+        features.frozen_features(source, rows, embed, provenance={}, batch_size=4)
     assert not list(source.path.glob("features/*.npy*"))

@@ -70,7 +70,7 @@ def test_extreme_shapes():
     ],
 )
 def test_refuses_other_images(image):
-    with pytest.raises(DataError, match=r"uint8\[H, W, 3\] would be right"):
+    with pytest.raises(DataError, match=r"expected uint8\[H, W, 3\]"):
         resize_center_crop(image)
 
 

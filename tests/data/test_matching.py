@@ -94,9 +94,9 @@ def test_batches_and_features(source, tmp_path):
     expected = [found.labels[numbers.index(round(float(x)))] for x in batch["points"][:, 0, 0]]
     assert batch["label"].tolist() == expected
     rows = [np.full((1, 2), i, np.float32) for i in range(len(found))]
-    making = {"of": str(tmp_path)}
-    path = frozen_features(found, rows, lambda block: block, making=making)
-    assert np.load(path).shape == (len(found), 1, 2) and path != features_path(source, making)
+    provenance = {"of": str(tmp_path)}
+    path = frozen_features(found, rows, lambda block: block, provenance=provenance)
+    assert np.load(path).shape == (len(found), 1, 2) and path != features_path(source, provenance)
     joined = DataSpec(
         name="parts",
         split="train",

@@ -181,7 +181,7 @@ def test_reads_plain_and_gzipped(tmp_path, tokenizer):
     ("content", "message"),
     [
         (None, "no such file"),
-        (b"", "0 merges after the header; 48894 would be right"),
+        (b"", "0 merges after the header; expected 48894"),
         (b"#v\nt h\n", "1 merges after the header; 48894"),
         (b"<!DOCTYPE html>\n<html></html>", "web page"),
         (b"\n <html>\n", "web page"),

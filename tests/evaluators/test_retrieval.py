@@ -9,8 +9,8 @@ import pytest
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.evaluators import examples, retrieval, scoring
-from jax3dret.search import backends
-from jax3dret.search.index import Index
+from jax3dret.index import backends
+from jax3dret.index.index import Index
 
 CLASSES = ("bolt", "nut", "washer")
 

@@ -79,7 +79,7 @@ def test_mask_and_adversarial_rows():
 
 
 def test_errors():
-    with pytest.raises(ConfigError, match=r"\[B, D\], \[B\] and \[C, D\] would be right"):
+    with pytest.raises(ConfigError, match=r"expected \[B, D\], \[B\] and \[C, D\]"):
         semantic_alignment(ROWS, LABELS, PROTOTYPES.T)
     with pytest.raises(ConfigError, match="temperature=0"):
         semantic_alignment(ROWS, LABELS, PROTOTYPES, temperature=0.0)

@@ -112,7 +112,7 @@ def test_bfloat16_is_computed_in_float32():
 
 
 def test_errors():
-    with pytest.raises(ConfigError, match=r"\[B, D\] and \[D, C\] would be right"):
+    with pytest.raises(ConfigError, match=r"expected \[B, D\] and \[D, C\]"):
         cosines(ROWS, WEIGHT.T)
     with pytest.raises(ConfigError, match=r"am_softmax: cosines \(6, 4\), labels \(5,\)"):
         am_softmax(np.zeros((6, 4)), LABELS[:5])

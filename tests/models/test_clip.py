@@ -203,7 +203,7 @@ def test_prompt_ensemble():
     ("model", "shape", "message"),
     [
         (VisionTower(**VISION, style="timm"), (1, 8, 8, 3), "'timm'; one of clip, slip"),
-        (VisionTower(**VISION), (1, 8, 12, 3), r"\[B, 8, 8, 3\] would be right"),
+        (VisionTower(**VISION), (1, 8, 12, 3), r"expected \[B, 8, 8, 3\]"),
         (
             VisionTower(**{**VISION, "image_size": 10}),
             (1, 10, 10, 3),
@@ -214,7 +214,7 @@ def test_prompt_ensemble():
             (1, 8, 8, 3),
             "num_heads must be given for width 8",
         ),
-        (TextTower(**TEXT), (1, 7), r"\[B, 6\] would be right"),
+        (TextTower(**TEXT), (1, 7), r"expected \[B, 6\]"),
     ],
 )
 def test_refuses(model, shape, message):

@@ -453,10 +453,10 @@ def test_a_nan_in_training_is_not_hidden(training):
             ((2, 6, WIDTH), (12, 3)),
             r"features of 6 views \(2, 6, 6\), but 12 camera positions \(12, 3\)",
         ),
-        ({}, ((2, 8, WIDTH), (3, 8, 3)), r"\[8, 3\] or \[2, 8, 3\] would be right"),
-        ({}, ((2, 8, WIDTH), (8, 2)), r"\[8, 3\] or \[2, 8, 3\] would be right"),
-        ({}, ((8, WIDTH), (8, 3)), r"\[B, V, D\] would be right"),
-        ({}, ((2, 0, WIDTH), (0, 3)), r"\[B, V, D\] would be right"),
+        ({}, ((2, 8, WIDTH), (3, 8, 3)), r"expected \[8, 3\] or \[2, 8, 3\]"),
+        ({}, ((2, 8, WIDTH), (8, 2)), r"expected \[8, 3\] or \[2, 8, 3\]"),
+        ({}, ((8, WIDTH), (8, 3)), r"expected \[B, V, D\]"),
+        ({}, ((2, 0, WIDTH), (0, 3)), r"expected \[B, V, D\]"),
     ],
 )
 def test_errors(fields, shapes, message):

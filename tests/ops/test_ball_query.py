@@ -7,7 +7,7 @@ import pytest
 
 from jax3dret.core.types import ConfigError
 from jax3dret.ops.ball_query import ball_query
-from jax3dret.ops.within import first_members, within
+from jax3dret.ops.neighbour_bits import first_members, within
 
 
 def literal(centers, points, radius, k):

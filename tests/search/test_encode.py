@@ -10,9 +10,9 @@ from search.toy import tetrahedron
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.points import UpAxis
 from jax3dret.geometry.meshes import normalize_points
+from jax3dret.inputs.shape_inputs import Points
 from jax3dret.search import encode
 from jax3dret.search.prepare import content_key, prepare, prepare_all
-from jax3dret.search.shape_inputs import Points
 
 
 @pytest.fixture(scope="module")

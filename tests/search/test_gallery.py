@@ -9,8 +9,8 @@ import pytest
 from search.toy import tetrahedron, write_obj
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.index.index import Index
 from jax3dret.search import encode, gallery
-from jax3dret.search.index import Index
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import prepare
 from jax3dret.search.query import open_gallery

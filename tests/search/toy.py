@@ -9,7 +9,8 @@ import numpy as np
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.types import TrainState
-from jax3dret.tasks import sketch, ulip
+from jax3dret.tasks.mvhgnn import experiment
+from jax3dret.tasks.ulip2 import finetune
 
 
 class Described:
@@ -27,7 +28,7 @@ class Described:
 
 def make_workdir(folder, seed=0, **model):
     """Writes what a finished run on points leaves, with the weights it would have begun with."""
-    config = ulip.defaults()
+    config = finetune.defaults()
     config.data.num_points = 64
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {
@@ -41,7 +42,7 @@ def make_workdir(folder, seed=0, **model):
         "group_widths": (8, 8, 16),
         **model,
     }
-    embed = _write(folder, ulip, config, seed)
+    embed = _write(folder, finetune, config, seed)
     return types.SimpleNamespace(
         path=folder, embed=lambda points: embed({"points": points})["shape"]
     )
@@ -49,7 +50,7 @@ def make_workdir(folder, seed=0, **model):
 
 def make_sketch_workdir(folder, seed=0, **changes):
     """Likewise of a run on rendered views and drawings. `embed` takes a batch of both. changes: of the config, by dotted key."""
-    config = sketch.defaults()
+    config = experiment.defaults()
     config.stage = "joint"
     config.sketches.update(name="things_sketches", size=32)
     config.views.update(cameras="ring4", size=24)
@@ -70,7 +71,7 @@ def make_sketch_workdir(folder, seed=0, **changes):
         "embedding_dim": 16,
     }
     config.update_from_flattened_dict(changes)
-    return types.SimpleNamespace(path=folder, embed=_write(folder, sketch, config, seed))
+    return types.SimpleNamespace(path=folder, embed=_write(folder, experiment, config, seed))
 
 
 def _write(folder, task, config, seed):

@@ -19,8 +19,9 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.models.mvtn import base_views
 from jax3dret.models.pointbert import PointBert
 from jax3dret.search.encode import open_encoder
-from jax3dret.tasks import imported, ulip
-from jax3dret.tasks import viewgcn as viewgcn_task
+from jax3dret.tasks import imported
+from jax3dret.tasks.ulip2 import finetune
+from jax3dret.tasks.ulip2 import viewgcn as viewgcn_task
 from jax3dret.weights import mobilenet, pointbert
 from jax3dret.weights.importing import export_state_dict, import_weights, inspect, load_imported
 from jax3dret.weights.mvtn import BUFFERS
@@ -398,12 +399,12 @@ def test_a_cloud_without_colours_becomes_grey():
 
 def training_params(meta, **model):
     """The parameters of a fine-tuning run, as shapes."""
-    config = ulip.defaults()
+    config = finetune.defaults()
     config.data.num_points = 8192
     config.train.update(steps=0, batch_size=4)
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {**meta["model"], **model}
-    recipe = ulip.make(configs.Config(config.to_dict()), lambda split: Described())
+    recipe = finetune.make(configs.Config(config.to_dict()), lambda split: Described())
     batch = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
     }

@@ -226,7 +226,7 @@ def test_unknown_tensors_are_named(shapes, says):
         (kinds.ulip(channels=4), "its first layer reads 4 channels"),
         (
             {**kinds.ulip(), "pc_projection": (512, 512)},
-            "pc_projection has shape (512, 512); [768, shared space] would be right",
+            "pc_projection has shape (512, 512); expected [768, shared space]",
         ),
         (
             {**kinds.clip(), "visual.conv1.weight": (768,)},

@@ -1,0 +1,261 @@
+"""What the runs of a table left, as the table: means over seeds, published numbers, protocol, status."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import re
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jax3dret.core import checkpoint
+from jax3dret.core import config as configs
+from jax3dret.experiments.rows import Row, Run, read_json
+
+FILE = "table.json"
+DONE = "done"
+# What the text table shows; the page shows every metric.
+_STATUS = 60  # characters of a status; the list of what is missing was logged, and the page has it
+_SHOWN = (r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map")
+
+
+def result(run: Run, seconds: float | None) -> dict[str, Any]:
+    """What a run left in its folder: {"seed", "workdir", "status", "seconds", "metrics", "protocol"}.
+
+    status: "done", or "missing: ..." with what is lacking. A folder of another config, or of a run that is not finished, has
+    no metrics. seconds: of the process, all of its starts together.
+    """
+    status, report, summary = _state(run)
+    found: dict[str, Any] = {
+        "seed": run.seed,
+        "workdir": run.folder.name,
+        "status": status,
+        "seconds": seconds,
+    }
+    if status == DONE and run.config is not None:
+        found["metrics"] = {
+            k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)
+        }
+        found["protocol"] = _protocol(run.config, report, summary)
+    return found
+
+
+def row_result(
+    row: Row, runs: Sequence[Run], results: Sequence[dict[str, Any]], incomplete: str
+) -> dict[str, Any]:
+    """One line of the table from its runs, one for each seed.
+
+    incomplete: why no published number can stand beside it, other than what the row itself tells; empty if it can.
+    """
+    done = [r for r in results if r["status"] == DONE]
+    metrics = _over_seeds([r["metrics"] for r in done])
+    config = runs[0].config
+    published, difference, notes = {}, {}, [row.note] if row.note else []
+    if config is not None and config.published and not row.stage:
+        if incomplete:
+            notes.append(f"The paper's number is left out: {incomplete}.")
+        else:
+            published = config.published.to_dict()
+            difference = _difference(metrics, published)
+    return {
+        "name": row.name,
+        "status": _status(row, results),
+        "metrics": metrics,
+        "published": published,
+        "difference": difference,
+        "protocol": {**done[0]["protocol"], "seeds": [r["seed"] for r in done]} if done else {},
+        "notes": notes,
+        "chosen": row.chosen,
+        "command": runs[0].command() if config is not None else "",
+        "runs": [{k: v for k, v in r.items() if k != "protocol"} for r in results],
+    }
+
+
+def text(table: Mapping[str, Any]) -> str:
+    """The table for a terminal: shares in per cent, +- the standard deviation where there are several seeds."""
+    rows = table["rows"]
+    keys = shown_metrics(rows)
+    compared = any(r["published"] for r in rows)
+    head = [
+        "row",
+        *(_short_name(k) for k in keys),
+        *(["paper", "diff"] if compared else []),
+        "status",
+    ]
+    lines = [head]
+    for r in rows:
+        cells = [r["name"], *(_share(r["metrics"].get(k)) for k in keys)]
+        if compared:
+            paper = next((v["nn_acc"] for v in r["published"].values() if "nn_acc" in v), None)
+            difference = r["difference"].get("nn_acc")
+            cells += ["-" if paper is None else f"{100 * paper:.1f}"]
+            cells += ["-" if difference is None else f"{100 * difference:+.1f}"]
+        lines.append([*cells, textwrap.shorten(r["status"], _STATUS, placeholder=" ...")])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+    table_lines = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=True)),
+                line[-1],
+            ]
+        )
+        for line in lines
+    ]
+    notes = [table["title"], *table["notes"]]
+    if compared:
+        notes.append(
+            "paper: nearest-neighbour accuracy as published; diff: measured less published, in points"
+        )
+    if any(r["status"] == "left out" for r in rows):
+        notes.append(
+            "left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them"
+        )
+    return "\n".join([notes[0], "", *table_lines, "", *notes[1:]]).rstrip()
+
+
+def shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics that a table of several rows leads with, of those that its rows have."""
+    have = dict.fromkeys(k for r in rows for k in r["metrics"])
+    return [k for pattern in _SHOWN for k in have if re.fullmatch(pattern, k)]
+
+
+def write(folder: pathlib.Path, table: Mapping[str, Any]) -> None:
+    """Writes table.json beside, then renames."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / (FILE + ".partial")
+    beside.write_text(json.dumps(table, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(folder / FILE)
+
+
+def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(status, report/metrics.json, summary.json) of a run's folder."""
+    nothing: dict[str, Any] = {}
+    theirs = read_json(run.folder / "config.json")
+    if run.config is None or run.problem or not theirs:
+        return f"missing: {run.problem or 'not run yet'}", nothing, nothing
+    changed = configs.differences(run.config, theirs)
+    init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
+    if not _same_start(run, init_from):
+        changed.append(
+            f"checkpoint.init_from: '{init_from}' there, '{run.config.checkpoint.init_from}' here"
+        )
+    if changed:
+        return (
+            f"missing: {run.folder} holds a run of another config: {changed[0]}",
+            nothing,
+            nothing,
+        )
+    report, summary = (
+        read_json(run.folder / "report" / "metrics.json"),
+        read_json(run.folder / "summary.json"),
+    )
+    at = saved_step(run.folder)
+    if not report or not summary:
+        return (
+            f"missing: not finished, {f'saved at step {at}' if at is not None else 'nothing saved'}",
+            nothing,
+            nothing,
+        )
+    if summary.get("steps", 0) < summary.get("planned_steps", 0):
+        return f"missing: not finished, saved at step {at}", nothing, nothing
+    return DONE, report, summary
+
+
+def _same_start(run: Run, init_from: str) -> bool:
+    """Whether a run began with the weights that it would begin with now; a whole table may have been moved."""
+    ours = run.config.checkpoint.init_from if run.config is not None else ""
+    if not ours or not init_from:
+        return bool(ours == init_from)
+    here, there = pathlib.Path(ours).resolve(), pathlib.Path(init_from).resolve()
+    return here == there or (bool(run.row.after) and here.name == there.name)
+
+
+def saved_step(folder: pathlib.Path) -> int | None:
+    """The last step that a run saved; None if it saved nothing."""
+    return max(
+        (int(p.name) for p in (folder / checkpoint.FOLDER).glob("*") if p.name.isdigit()),
+        default=None,
+    )
+
+
+def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
+    """Of a row: done if all its seeds are, else the first that failed, else the first that is missing."""
+    others = [r for r in results if r["status"] != DONE]
+    if not others:
+        return DONE
+    first = next((r for r in others if r["status"].startswith("failed")), others[0])
+    kind, _, why = first["status"].partition(": ")
+    if not row.chosen and kind == "missing" and why == "not run yet":
+        return "left out"
+    seeds = f"seed {first['seed']}: " if len(results) > 1 else ""
+    return f"{kind}: {seeds}{why}"
+
+
+def _over_seeds(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """metric -> {"mean", "sd" (of a sample; None for one seed), "values"}, of the metrics that all seeds have."""
+    if not metrics:
+        return {}
+    shared = [k for k in metrics[0] if all(math.isfinite(m.get(k, math.nan)) for m in metrics)]
+    values = {k: [float(m[k]) for m in metrics] for k in shared}
+    return {
+        k: {
+            "mean": statistics.fmean(v),
+            "sd": statistics.stdev(v) if len(v) > 1 else None,
+            "values": v,
+        }
+        for k, v in values.items()
+    }
+
+
+def _difference(
+    metrics: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """Measured less published, of the first published row that has the metric."""
+    paper: dict[str, float] = {}
+    for numbers in published.values():
+        paper = {**numbers, **paper}
+    return {k: metrics[k]["mean"] - v for k, v in paper.items() if k in metrics}
+
+
+def _protocol(
+    config: configs.Config, report: Mapping[str, Any], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a reader must know to compare a row: data, distance, network, weights, training."""
+    encoder, stated = report.get("encoder") or {}, report.get("protocol") or {}
+    dataset, settings = report.get("dataset") or {}, config.optim.to_dict()
+    schedule = {k: v for k, v in settings["schedule"].items() if k != "name"}
+    steps = summary.get("steps")
+    cnn = config.cnn_weights if "cnn_weights" in tuple(config) else ""
+    return {
+        "config": summary.get("config"),
+        "distance": stated.get("distance"),
+        "self_match": stated.get("self_match"),
+        "ties": stated.get("ties"),
+        "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
+        "points": encoder.get("num_points"),
+        "parameters": encoder.get("parameters"),
+        "weights": f"{encoder.get('weights')}{f'; CNN from {cnn}' if cnn else ''}",
+        "steps": steps,
+        "batch": config.train.batch_size if steps else None,
+        "learning_rate": settings["lr"] if steps else None,
+        "schedule": {"name": settings["schedule"]["name"].partition(":")[2], **schedule}
+        if steps
+        else None,
+        "train_s": (report.get("timing") or {}).get("train_s"),
+    }
+
+
+def _share(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    spread = "" if value["sd"] is None else f" +- {100 * value['sd']:.1f}"
+    return f"{100 * value['mean']:.1f}{spread}"
+
+
+def _short_name(key: str) -> str:
+    names = {"nn_acc": "NN acc", "nn_f1": "F1", "map": "mAP"}
+    return names.get(key, key.upper().replace("_", "@"))

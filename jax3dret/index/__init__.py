@@ -1,0 +1,1 @@
+"""Exact and ScaNN search over embeddings, and their storage."""

@@ -1,0 +1,1 @@
+"""What a model reads of a file, one kind of input a file."""

@@ -1,0 +1,1 @@
+"""What a person reads: one page for each run, one for each table."""

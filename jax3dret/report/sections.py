@@ -1,0 +1,481 @@
+"""Sections of the report about the run: results at a glance, protocol, costs, configuration, data."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jax3dret.report.charts import escape, short
+from jax3dret.report.run_files import Evaluation, RunFiles
+
+_TILES = 4
+_MAX_SKIPPED = 500
+_METRICS = {
+    "nn_acc": ("Nearest-neighbour accuracy", "queries whose nearest neighbour has their class"),
+    "nn_f1": ("Macro F1", "F1 of the nearest neighbour's class, mean over classes"),
+    "map": ("Mean average precision", "precision at each relevant item, mean over the ranking"),
+    "first_tier": (
+        "First tier",
+        "relevant items among the first R, R = relevant items in the gallery",
+    ),
+    "index_recall_at_10": (
+        "Recall@10 of the index",
+        "share of the exact ten nearest that the index returns",
+    ),
+    "second_tier": ("Second tier", "relevant items among the first 2 R"),
+    "NN": ("Nearest neighbour", "queries whose nearest item has their class"),
+    "FT": ("First tier", "share of the C relevant items among the first C"),
+    "ST": ("Second tier", "share of the C relevant items among the first 2 C"),
+    "ST_prec": ("Second tier, precision", "relevant among the first 2 C"),
+    "E32": ("E at 32, SHREC code", "F-measure of the first 32"),
+    "E32_comp": ("1 - E at 32", "less is better"),
+    "F2C": ("F at 2 C", "F-measure of the first 2 C"),
+    "E": ("E, 1 - F at 2 C", "less is better"),
+    "nDCG": ("nDCG, SHREC code", "rank-discounted gain of the whole list over the best possible"),
+    "nDCG_C": ("nDCG at C", "the same over the first C alone"),
+    "MRR": ("Mean reciprocal rank", "1 over the rank of the first relevant item"),
+    "mAP": ("Mean average precision", "precision at each relevant item, whole list"),
+}
+_METRIC_PATTERNS = (
+    (r"ndcg_(\d+)", "NDCG@{}", "rank-discounted gain over the best possible"),
+    (
+        r"ndcg_(?:(\d+)_)?published(?:_code)?(?:_(\d+))?",
+        "NDCG{}, published code",
+        "as the published code computes it, no rank discount",
+    ),
+    (r"map_(?:at_)?(\d+)", "mAP@{}", "average precision over the first {} items"),
+    (r"precision_(?:at_)?(\d+)", "Precision@{}", "relevant among the first {}"),
+    (r"recall_(?:at_)?(\d+)", "Recall@{}", "share of all relevant items among the first {}"),
+    (r"hit_rate_(?:at_)?(\d+)", "Hit rate@{}", "queries with a relevant item among the first {}"),
+)
+# The measures of sketch retrieval, first those that every paper defines alike.
+_SKETCH = (
+    "NN",
+    "FT",
+    "mAP",
+    "MRR",
+    "ST",
+    "ST_prec",
+    "E32",
+    "E32_comp",
+    "F2C",
+    "E",
+    "nDCG",
+    "nDCG_C",
+)
+_ORDER = (*_SKETCH, r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map(_\d+)?")
+_PROTOCOL = {
+    "distance": {
+        "cosine": "Items are compared by the cosine of the angle between their embeddings.",
+        "euclidean": "Items are compared by the Euclidean distance of their embeddings, which are not normalised.",
+    },
+    "self_match": {
+        "excluded": "A query never finds itself: its own entry in the gallery is left out.",
+        "excluded by id": "A query never finds itself: a gallery item with its id is left out.",
+        "included": "A query that is also in the gallery may find itself.",
+        "none": "Queries and gallery share no item, so no query can find itself.",
+        "disjoint": "Queries and gallery share no item, so no query can find itself.",
+    },
+    "ties": {
+        "index": "Equal distances keep the order of the gallery.",
+        "lowest gallery row first": "Equal distances keep the order of the gallery.",
+        "pessimistic": "Of equal distances, wrong items are ranked first.",
+        "optimistic": "Of equal distances, right items are ranked first.",
+        "average": "Metrics are averaged over all orders of equal distances.",
+    },
+    "queries_against": {
+        "all other items": "Every item is a query against all others.",
+        "the gallery split": "Queries are searched in the gallery only, not among each other.",
+    },
+    "search": {
+        "exact": "The search is exact.",
+        "approximate": "The search is approximate; how close it comes stands under “Time and index”.",
+    },
+}
+_SETTINGS = {
+    "n": "length of the ranked lists",
+    "ndcg": "NDCG",
+    "recall": "Recall@k",
+    "hit_rate": "Hit rate@k",
+}
+
+
+def metric_name(key: str) -> tuple[str, str]:
+    """The name a reader knows a metric by, and what it measures ("" if that is not known)."""
+    if key in _METRICS:
+        return _METRICS[key]
+    for pattern, name, meaning in _METRIC_PATTERNS:
+        match = re.fullmatch(pattern, key)
+        if match:
+            cut = next((g for g in match.groups() if g), "")
+            return name.format(
+                f"@{cut}" if cut and name.startswith("NDCG{}") else cut
+            ), meaning.format(cut)
+    # A variant of a known metric: nn_acc_euclidean, ndcg_100_average_ties.
+    words = key.split("_")
+    for length in range(len(words) - 1, 0, -1):
+        name, meaning = metric_name("_".join(words[:length]))
+        if meaning:
+            return f"{name} ({' '.join(words[length:])})", meaning
+    return key.replace("_", " "), ""
+
+
+def metric_value(value: object) -> str:
+    """Shares as percent, other numbers as they are; "undefined" for NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "not reported" if value is None else str(value)
+    if not math.isfinite(value):
+        return "undefined"
+    if isinstance(value, float) and 0 <= value <= 1:
+        return f"{100 * value:.1f} %"
+    return f"{value:,}" if isinstance(value, int) else short(value)
+
+
+def ordered_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """Names of the metrics, those that papers lead with first, the others as they were written."""
+    return sorted(
+        metrics,
+        key=lambda k: next((i for i, p in enumerate(_ORDER) if re.fullmatch(p, k)), len(_ORDER)),
+    )
+
+
+def section(anchor: str, title: str, body: str, lead: str = "") -> str:
+    lead = f'<p class="lead">{lead}</p>' if lead else ""
+    head = f'<h2 id="{anchor}-h">{escape(title)}</h2>'
+    return f'<section id="{anchor}" aria-labelledby="{anchor}-h">{head}{lead}{body}</section>'
+
+
+def missing(sentence: str) -> str:
+    return f'<p class="missing">{escape(sentence)}</p>'
+
+
+def definitions(pairs: Iterable[tuple[str, object]]) -> str:
+    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
+    return f'<dl class="facts">{rows}</dl>' if rows else ""
+
+
+def plain(value: object) -> str:
+    """A JSON value on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(v) for v in value)
+    if isinstance(value, float):
+        return short(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        return f"{value:,}"
+    return "not given" if value is None or value == "" else str(value)
+
+
+def duration(seconds: object) -> str:
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return "not recorded"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def header(run: RunFiles) -> str:
+    summary, result = run.summary, run.leading.result
+    dataset = result.get("dataset") or {}
+    facts = [f"system <b>{escape(summary['system'])}</b>"] if summary.get("system") else []
+    if dataset.get("name"):
+        version = f" {dataset['version']}" if dataset.get("version") else ""
+        asked = (result.get("queries") or {}).get("name")
+        against = f"<b>{escape(asked)}</b> against " if asked and asked != dataset["name"] else ""
+        facts.append(f"data {against}<b>{escape(dataset['name'])}{escape(version)}</b>")
+    steps = summary.get("steps")
+    if isinstance(steps, int):
+        trained = (
+            f"<b>{steps:,}</b> training steps"
+            if steps
+            else "<b>not trained</b>: random or imported weights"
+        )
+        facts.append(
+            trained
+            + (
+                f" in <b>{duration(summary['train_s'])}</b>"
+                if steps and summary.get("train_s")
+                else ""
+            )
+        )
+    parameters = (summary.get("meta") or {}).get("parameters")
+    if isinstance(parameters, int):
+        facts.append(f"encoder of <b>{_count(parameters)}</b> parameters")
+    if prototypes := prototypes_of(run):
+        facts.append(f"prototypes <b>{escape(prototypes)}</b>")
+    title = summary.get("config") or run.workdir.resolve().name
+    line = " <span aria-hidden='true'>·</span> ".join(facts)
+    head = f'<p class="overline">jax3dret · retrieval report</p><h1>{escape(title)}</h1>'
+    return f'<header>{head}<p class="about">{line}</p></header>'
+
+
+def prototypes_of(run: RunFiles) -> str:
+    """What stood for the classes in training, by name; empty where nothing did."""
+    given = (run.summary.get("meta") or {}).get("prototypes") or ""
+    name = given.get("name") or "" if isinstance(given, Mapping) else given
+    return str(name).rsplit(":", 1)[-1].replace("_", " ")
+
+
+def _count(value: int) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)
+
+
+def results(run: RunFiles) -> str:
+    """Headline metrics as tiles, each beside the paper's number, and the whole table below."""
+    metrics = run.leading.result.get("metrics") or {}
+    published = run.published
+    body = ""
+    if not set(metrics) - {"index_recall_at_10"}:
+        body = missing(
+            "No retrieval metric was computed: scores need class labels on queries and gallery."
+        )
+    shown = [k for k in ordered_metrics(metrics) if isinstance(metrics[k], int | float)]
+    tiles = []
+    for key in shown[:_TILES]:
+        name, meaning = metric_name(key)
+        papers = "".join(
+            f'<p class="paper"><b>{escape(metric_value(row[key]))}</b> {escape(row_name)}</p>'
+            for row_name, row in published.items()
+            if row.get(key) is not None
+        )
+        undefined = (
+            "" if math.isfinite(metrics[key]) else '<p class="missing">No query allows a value.</p>'
+        )
+        tiles.append(
+            f'<div class="tile"><p class="name">{escape(name)}</p>'
+            f'<p class="value">{escape(metric_value(metrics[key]))}</p>'
+            f'<p class="meaning">{escape(meaning)}</p>{undefined}{papers}</div>'
+        )
+    body += f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    if published:
+        body += (
+            '<p class="note">Published numbers were measured by their authors, on the paper’s data and weights. They '
+            "stand here for orientation; they are a like-for-like comparison only where data, weights and protocol are "
+            "the same.</p>"
+        )
+        if columns := (run.leading.result.get("protocol") or {}).get("paper_columns"):
+            body += f'<p class="note">{escape(columns)}</p>'
+    else:
+        body += (
+            '<p class="note">No published number exists for this data set and configuration.</p>'
+        )
+    listed = list(dict.fromkeys([*shown, *(k for row in published.values() for k in row)]))
+    if listed and (published or len(shown) > _TILES):
+        rows = [metrics, *published.values()]
+        head = "".join(
+            f'<th scope="col" class="num">{escape(name)}</th>' for name in ("this run", *published)
+        )
+        lines = "".join(
+            f'<tr><th scope="row">{escape(metric_name(key)[0])} <code>{escape(key)}</code></th>'
+            + "".join(
+                f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>'
+                for row in rows
+            )
+            + "</tr>"
+            for key in listed
+        )
+        body += (
+            '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>'
+            f"{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        )
+    for other in run.evaluations[1:]:
+        further = other.result.get("metrics") or {}
+        values = definitions(
+            (metric_name(k)[0], metric_value(further[k])) for k in ordered_metrics(further)
+        )
+        body += f"<h3>Evaluation “{escape(other.name)}”</h3>{values}"
+    return section("results", "Results", body)
+
+
+def protocol(run: RunFiles) -> str:
+    """How the numbers came about, in sentences; what has no sentence is listed with its value."""
+    body = _protocol_of(run.leading)
+    if prototypes := prototypes_of(run):
+        body = f"<p>Training drew both modalities towards prototypes of the classes: <b>{escape(prototypes)}</b>.</p>{body}"
+    notes = run.summary.get("protocol_notes") or []
+    if notes:
+        body += "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
+    for other in run.evaluations[1:]:
+        body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{_protocol_of(other)}</details>"
+    return section(
+        "protocol", "Protocol", body, "What was compared with what, and how the scores are defined."
+    )
+
+
+def _protocol_of(evaluation: Evaluation) -> str:
+    result = evaluation.result
+    settings = dict(result.get("protocol") or {})
+    sentences = []
+    dataset = result.get("dataset") or {}
+    splits, items = dataset.get("splits"), dataset.get("items")
+    if isinstance(splits, Mapping) and {"query", "gallery"} <= set(splits):
+        sizes = items if isinstance(items, Mapping) else {}
+        asked = (result.get("queries") or {}).get("name")
+        several = asked and asked != dataset.get("name")
+        of = {"query": f" of {asked}", "gallery": f" of {dataset.get('name')}"} if several else {}
+        query, gallery = (
+            f"{plain(splits[k])}{of.get(k, '')}{f' ({plain(sizes[k])} items)' if sizes.get(k) else ''}"
+            for k in ("query", "gallery")
+        )
+        sentences.append(
+            f"Queries: split {query}. Each is searched among the gallery: split {gallery}."
+        )
+    elif splits:
+        sentences.append(f"Splits: {plain(splits)}{f' ({plain(items)} items)' if items else ''}.")
+    for key, wording in _PROTOCOL.items():
+        sentence = wording.get(str(settings.get(key)))
+        if sentence:
+            sentences.append(sentence)
+            del settings[key]
+    words = "".join(f"<li>{escape(s)}</li>" for s in sentences)
+    if not sentences and not settings:
+        return missing("The evaluation did not record its protocol.")
+    return (f"<ul>{words}</ul>" if words else "") + definitions(
+        (_SETTINGS.get(k) or _defined(k), plain(v)) for k, v in settings.items()
+    )
+
+
+def _defined(key: str) -> str:
+    """The name of a setting; with the short name of a sketch measure, of which several have nearly one name."""
+    return f"{metric_name(key)[0]} ({key})" if key in _SKETCH else metric_name(key)[0]
+
+
+def costs(run: RunFiles) -> str:
+    """Training time and throughput, embedding and search speed, and what the index is."""
+    timing = run.leading.result.get("timing") or {}
+    index = run.leading.result.get("index") or {}
+    rates = [
+        v for e in run.events if e["split"] == "train" for k, v in e.items() if k == "items_per_s"
+    ]
+    finite = [v for v in rates if isinstance(v, int | float) and math.isfinite(v)]
+    facts: list[tuple[str, object]] = [("Training", duration(run.summary.get("train_s")))]
+    if finite:
+        facts.append(("Training throughput", f"{short(float(np.median(finite)))} items/s (median)"))
+    if isinstance(timing.get("embed_items_per_s"), int | float):
+        facts.append(("Embedding", f"{short(timing['embed_items_per_s'])} items/s"))
+    if isinstance(timing.get("search_ms_per_query"), int | float):
+        facts.append(("Search", f"{short(timing['search_ms_per_query'])} ms per query"))
+    facts += [
+        (k.replace("_", " "), plain(v))
+        for k, v in timing.items()
+        if k not in ("embed_items_per_s", "search_ms_per_query")
+    ]
+    body = definitions(facts)
+    if index:
+        kind = {"exact": "exact search", "scann": "ScaNN"}.get(
+            str(index.get("kind")), plain(index.get("kind"))
+        )
+        scoring = {
+            "brute_force": "every item compared",
+            "tree_ah": "tree partitions with quantised scores",
+        }
+        recall = index.get("recall_at_10")
+        pairs = [
+            ("Index", kind),
+            ("Scoring", scoring.get(str(index.get("scoring")), plain(index.get("scoring")))),
+            ("Items", plain(index.get("items"))),
+        ]
+        if isinstance(recall, int | float):
+            pairs.append(
+                (
+                    "Recall@10 of the index",
+                    f"{metric_value(float(recall))} of the true ten nearest are returned",
+                )
+            )
+        known = ("kind", "scoring", "items", "recall_at_10")
+        body += definitions(
+            [*pairs, *((k.replace("_", " "), plain(v)) for k, v in index.items() if k not in known)]
+        )
+    else:
+        body += missing("The evaluation recorded no index.")
+    return section("costs", "Time and index", body)
+
+
+def provenance(run: RunFiles) -> str:
+    """Encoder, resolved config, versions and the data manifest."""
+    meta = run.summary.get("meta") or {}
+    blocks = []
+    encoder = definitions(
+        (k.replace("_", " "), plain(v)) for k, v in meta.items() if not isinstance(v, Mapping)
+    )
+    nested = "".join(
+        f"<h4>{escape(k)}</h4>{definitions((n, plain(v)) for n, v in values.items())}"
+        for k, values in meta.items()
+        if isinstance(values, Mapping)
+    )
+    blocks.append(
+        "<h3>Encoder</h3>"
+        + (encoder + nested or missing("summary.json holds no description of the encoder."))
+    )
+    blocks.append("<h3>Data</h3>" + _manifest(run.manifest))
+    versions = definitions((k, plain(v)) for k, v in run.versions.items())
+    blocks.append("<h3>Versions</h3>" + (versions or missing("versions.json is missing.")))
+    if run.config:
+        text = json.dumps(run.config, indent=2, ensure_ascii=False)
+        blocks.append(
+            f"<details><summary>Resolved configuration</summary><pre tabindex='0'>{escape(text)}</pre></details>"
+        )
+    else:
+        blocks.append(missing("config.json is missing."))
+    return section(
+        "provenance", "Provenance", "".join(blocks), "Everything needed to run this again."
+    )
+
+
+def _manifest(manifest: Mapping[str, Any]) -> str:
+    if not manifest:
+        return missing(
+            "manifest.json is missing: how the data set was made is not recorded in this folder."
+        )
+    source = manifest.get("source")
+    pairs: list[tuple[str, object]] = [
+        (k.replace("_", " "), plain(manifest[k]))
+        for k in ("name", "version", "up_axis")
+        if manifest.get(k)
+    ]
+    pairs += (
+        [(f"source: {k}", plain(v)) for k, v in source.items()]
+        if isinstance(source, Mapping)
+        else []
+    )
+    for split, info in (manifest.get("splits") or {}).items():
+        pairs.append(
+            (
+                f"split {split}",
+                f"{plain(info.get('items'))} items" if isinstance(info, Mapping) else plain(info),
+            )
+        )
+    if manifest.get("class_names"):
+        pairs.append(("classes", len(manifest["class_names"])))
+    skipped = manifest.get("skipped") or []
+    body = definitions(pairs)
+    if not skipped:
+        return body + '<p class="note">No file was skipped.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(s.get('file', ''))}</td><td>{escape(s.get('reason', ''))}</td></tr>"
+        if isinstance(s, Mapping)
+        else f"<tr><td>{escape(s)}</td><td></td></tr>"
+        for s in skipped[:_MAX_SKIPPED]
+    )
+    more = (
+        f'<p class="note">and {len(skipped) - _MAX_SKIPPED:,} more, in the data set’s manifest.</p>'
+        if len(skipped) > _MAX_SKIPPED
+        else ""
+    )
+    return body + (
+        f"<details{' open' if len(skipped) <= 5 else ''}>"
+        f"<summary>{len(skipped):,} file{'s' * (len(skipped) > 1)} skipped</summary>"
+        '<div class="scroll tall" tabindex="0">'
+        f'<table><thead><tr><th scope="col">File</th><th scope="col">Reason</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{more}</details>"
+    )

@@ -1,0 +1,385 @@
+"""The report of a table of runs: one HTML page for people, one JSON file for programs, from table.json and the runs' folders.
+
+As self-contained and repeatable as the report of a run (`report.page`), whose style it shares. Every row links to the report
+of its run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from jax3dret.core.logging import read_metrics
+from jax3dret.core.types import DataError
+from jax3dret.report.charts import Series, escape, line_chart, short
+from jax3dret.report.run_files import strict
+from jax3dret.report.sections import (
+    definitions,
+    duration,
+    metric_name,
+    ordered_metrics,
+    plain,
+    section,
+)
+
+FILE = "table.json"
+_COLUMNS = 4  # metrics in the first table; the last table has all
+_STYLE = """
+.state { white-space: nowrap; font-size: .85rem; } .state.done { color: var(--good); } .state.failed { color: var(--bad); }
+.state.open { color: var(--muted); }
+sup { color: var(--accent); font-size: .72rem; margin-left: 2px; }
+td a, th a { color: var(--accent); } ol.notes { margin: 10px 0; padding-left: 1.4em; color: var(--muted); font-size: .92rem; }
+.sd { color: var(--muted); font-size: .82rem; }
+.why code { margin: 0; overflow-wrap: anywhere; }
+tr.idle th, tr.idle td { color: var(--muted); }
+tbody th { min-width: 13.5rem; } tbody th code { display: block; margin: 0; }
+"""
+
+
+def write_report(workdir: pathlib.Path) -> pathlib.Path:
+    """Writes report/index.html and report/metrics.json of a table's workdir, and returns the path of the page.
+
+    Raises:
+        DataError: the workdir holds no table.json, or it cannot be read.
+    """
+    workdir = pathlib.Path(workdir)
+    try:
+        table = json.loads((workdir / FILE).read_text(encoding="utf-8"))
+        rows = table["rows"]
+    except FileNotFoundError:
+        raise DataError(f"{workdir}: holds no {FILE}; give the --workdir of a table") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{workdir / FILE}: not a table ({error})") from error
+    curves = {row["name"]: _events(workdir, row) for row in rows}
+    numbers = json.dumps(metrics_json(table), indent=2, ensure_ascii=False, allow_nan=False)
+    folder = workdir / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "metrics.json", numbers + "\n")
+    _replace(folder / "index.html", page(table, curves))
+    return folder / "index.html"
+
+
+def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
+    """report/metrics.json: as a run's, where a metric is called "ROW/METRIC" and is the mean over the seeds."""
+    rows = table["rows"]
+    protocol: Mapping[str, Any] = next((row["protocol"] for row in rows if row["protocol"]), {})
+    return strict(
+        {
+            "system": table.get("system"),
+            "config": table.get("config"),
+            "dataset": table.get("data") or {},
+            "encoder": {},
+            "protocol": {k: protocol.get(k) for k in ("distance", "self_match", "ties")},
+            "metrics": {
+                f"{row['name']}/{k}": v["mean"] for row in rows for k, v in row["metrics"].items()
+            },
+            "published": {k: v for row in rows for k, v in row["published"].items()},
+            "index": {},
+            "timing": {"train_s": _total(row["protocol"].get("train_s") for row in rows)},
+            "rows": rows,
+        }
+    )
+
+
+def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -> str:
+    """The whole page as text. curves: row -> metric -> its values over steps, where a row was evaluated as it trained."""
+    package = importlib.resources.files("jax3dret.report")
+    style = (package / "report.css").read_text(encoding="utf-8") + _STYLE
+    script = (package / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    parts = [
+        ("results", "Results", _results(table)),
+        ("curves", "Curves", _curves(curves)),
+        ("open", "Not run", _open(table)),
+        ("protocol", "Protocol", _protocol(table)),
+        ("metrics", "All metrics", _all_metrics(table)),
+    ]
+    parts = [part for part in parts if part[2]]
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in parts)
+    body = "".join(section(anchor, name, text) for anchor, name, text in parts)
+    title = escape(table.get("title") or table.get("config"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{title} · jax3dret report</title><style>{style}</style></head>\n"
+        f'<body><div class="page">{_header(table)}<nav aria-label="Sections">{links}</nav><main>{body}</main>'
+        f"<footer>Written by jax3dret from the files beside this report.</footer></div>\n<script>{script}</script></body></html>\n"
+    )
+
+
+def _header(table: Mapping[str, Any]) -> str:
+    rows, data = table["rows"], table.get("data") or {}
+    done = sum(row["status"] == "done" for row in rows)
+    facts = [
+        f"data <b>{escape(data.get('name'))}</b>",
+        f"<b>{done}</b> of <b>{len(rows)}</b> rows done",
+    ]
+    seeds = table.get("seeds") or []
+    facts.append(f"seed{'s' * (len(seeds) > 1)} <b>{escape(plain(seeds))}</b>")
+    seconds = _total(run.get("seconds") for row in rows for run in row["runs"])
+    facts += [f"<b>{duration(seconds)}</b> in all"] if seconds else []
+    line = " <span aria-hidden='true'>·</span> ".join(facts)
+    head = f'<p class="overline">jax3dret · {escape(table.get("config"))}</p><h1>{escape(table.get("title") or "Table")}</h1>'
+    return f'<header>{head}<p class="about">{line}</p></header>'
+
+
+def _results(table: Mapping[str, Any]) -> str:
+    """Measured, published, difference: a line a row, with footnotes."""
+    rows = table["rows"]
+    keys = _keys(rows)[:_COLUMNS] or ["nn_acc"]
+    compared = any(row["published"] for row in rows)
+    notes: list[str] = []
+    lines = []
+    left_out = [row for row in rows if row["status"] == "left out" and not row["published"]]
+    for row in rows:
+        if row in left_out:
+            continue
+        marks = []
+        for note in row["notes"]:
+            notes += [note] if note not in notes else []
+            marks.append(f"<sup>{notes.index(note) + 1}</sup>")
+        cells = [
+            f'<th scope="row">{_link(row)}{"".join(marks)}</th>',
+            _value(row, keys[0], bar=True),
+        ]
+        if compared:
+            paper = next((v[keys[0]] for v in row["published"].values() if keys[0] in v), None)
+            difference = row["difference"].get(keys[0])
+            cells.append(_number("–" if paper is None else f"{100 * paper:.1f}"))
+            cells.append(_number("–" if difference is None else f"{100 * difference:+.1f}"))
+        cells += [_value(row, key) for key in keys[1:]]
+        cells += [_number(duration(_seconds(row)) if _seconds(row) else "–"), _state(row)]
+        idle = "" if row["metrics"] else ' class="idle"'
+        lines.append(f"<tr{idle}>{''.join(cells)}</tr>")
+    names = [metric_name(keys[0])[0], *(["published", "difference"] if compared else [])]
+    names += [*(metric_name(key)[0] for key in keys[1:]), "time"]
+    head = '<th scope="col">Row</th>' + "".join(
+        f'<th scope="col" class="num">{escape(n)}</th>' for n in names
+    )
+    body = _table(head + '<th scope="col">Status</th>', lines)
+    said = [*table.get("notes", ())]
+    said.append("Values are per cent." + _spread(table))
+    if left_out:
+        said.append(
+            f"{len(left_out)} further rows were left out; they stand below, with the commands that run them."
+        )
+    if compared:
+        said.append(
+            "Published numbers were measured by the paper’s authors on the paper’s data and weights; a difference is measured "
+            "less published, in points."
+        )
+    body += "".join(f'<p class="note">{escape(s)}</p>' for s in said)
+    return body + (
+        f'<ol class="notes">{"".join(f"<li>{escape(n)}</li>" for n in notes)}</ol>' if notes else ""
+    )
+
+
+def _spread(table: Mapping[str, Any]) -> str:
+    seeds = table.get("seeds") or []
+    return f" Of {len(seeds)} seeds: mean ± standard deviation." if len(seeds) > 1 else ""
+
+
+def _curves(curves: Mapping[str, Mapping[str, Series]]) -> str:
+    """One chart a metric, a line a row."""
+    keys = ordered_metrics(dict.fromkeys(k for metrics in curves.values() for k in metrics))
+    panels = []
+    for key in keys[:4]:
+        series = [
+            metrics[key]._replace(name=row) for row, metrics in curves.items() if key in metrics
+        ]
+        panels.append(line_chart(metric_name(key)[0], series, percent=True))
+    return f'<div class="panels">{"".join(panels)}</div>' if panels else ""
+
+
+def _open(table: Mapping[str, Any]) -> str:
+    """Rows without a number: why, and the command that runs each alone."""
+    lines = []
+    for row in table["rows"]:
+        if row["status"] == "done":
+            continue
+        command = f"<code>{escape(row['command'])}</code>" if row["command"] else "–"
+        css = "" if ":" in row["status"] else "state"
+        lines.append(
+            f'<tr><th scope="row">{escape(row["name"])}</th><td class="{css}">{escape(row["status"])}</td>'
+            f'<td class="why">{command}</td></tr>'
+        )
+    if not lines:
+        return ""
+    lead = (
+        '<p class="lead">The table’s own command runs what is missing, and with --config.rows=REGEX what was left out '
+        "(--config.rows=. for all). Each row is also a run of its own, which the table then collects.</p>"
+    )
+    head = '<th scope="col">Row</th><th scope="col">Status</th><th scope="col">Command</th>'
+    return lead + _table(head, lines)
+
+
+def _protocol(table: Mapping[str, Any]) -> str:
+    """What all rows share, then what each row does."""
+    done = [row for row in table["rows"] if row["protocol"]]
+    if not done:
+        return ""
+    facts = [row["protocol"] for row in done]
+    shared = [
+        (key.replace("_", " "), plain(facts[0][key]))
+        for key in ("distance", "self_match", "ties", "points")
+        if all(f[key] == facts[0][key] for f in facts)
+    ]
+    data = facts[0]["data"]
+    if all(f["data"] == data for f in facts):
+        shared += [("data", f"{plain(data['name'])} {plain(data['version'])}")]
+        shared += [(key, plain(data[key])) for key in ("splits", "items")]
+    one_size = all(f["points"] == facts[0]["points"] for f in facts)
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "weights": lambda f: plain(f["weights"]),
+        "steps": lambda f: plain(f["steps"]),
+        "batch": lambda f: "–" if f["batch"] is None else plain(f["batch"]),
+        "learning rate": lambda f: "–" if f["learning_rate"] is None else short(f["learning_rate"]),
+        "schedule": lambda f: "–" if f["schedule"] is None else _schedule(f["schedule"]),
+        **({} if one_size else {"points": lambda f: plain(f["points"])}),
+        "parameters": lambda f: plain(f["parameters"]),
+        "seeds": lambda f: plain(f["seeds"]),
+        "training": lambda f: duration(f["train_s"]) if f["steps"] else "–",
+    }
+    words = ("weights", "schedule")
+    lines = [
+        f'<tr><th scope="row">{_link(row)}<code>{escape(row["protocol"]["config"])}</code></th>'
+        + "".join(
+            f"<td>{escape(show(row['protocol']))}</td>"
+            if name in words
+            else _number(escape(show(row["protocol"])))
+            for name, show in columns.items()
+        )
+        + "</tr>"
+        for row in done
+    ]
+    head = '<th scope="col">Row</th>' + "".join(
+        f'<th scope="col"{"" if name in words else " class=num"}>{name}</th>' for name in columns
+    )
+    return definitions(shared) + _table(head, lines)
+
+
+def _all_metrics(table: Mapping[str, Any]) -> str:
+    rows = [row for row in table["rows"] if row["metrics"]]
+    if not rows:
+        return ""
+    keys = ordered_metrics(dict.fromkeys(k for row in rows for k in row["metrics"]))
+    head = '<th scope="col">Metric</th>' + "".join(
+        f'<th scope="col" class="num">{escape(row["name"])}</th>' for row in rows
+    )
+    lines = [
+        f'<tr><th scope="row">{escape(metric_name(key)[0])}<code>{escape(key)}</code></th>'
+        + "".join(_value(row, key) for row in rows)
+        + "</tr>"
+        for key in keys
+    ]
+    return _table(head, lines)
+
+
+def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Metrics of any row, those that papers lead with first; how well the index does is not one of the rows' results."""
+    keys = ordered_metrics(dict.fromkeys(k for row in rows for k in row["metrics"]))
+    return [key for key in keys if "/" not in key and key != "index_recall_at_10"]
+
+
+def _value(row: Mapping[str, Any], key: str, *, bar: bool = False) -> str:
+    value = row["metrics"].get(key)
+    if value is None:
+        return _number("–")
+    mean, spread = value["mean"], value["sd"]
+    is_share = 0 <= mean <= 1
+    text = f"{100 * mean:.1f}" if is_share else short(mean)
+    if spread is not None:
+        text += f' <span class="sd">± {100 * spread if is_share else spread:.1f}</span>'
+    if bar and is_share:
+        return (
+            f'<td class="num bar" style="--share:{100 * mean:.1f}%" data-v="{mean:.6f}">{text}</td>'
+        )
+    return _number(text)
+
+
+def _link(row: Mapping[str, Any]) -> str:
+    """The row's name, linked to the report of its first finished run, and links to those of further seeds."""
+    name = escape(row["name"])
+    done = [run for run in row["runs"] if run["status"] == "done"]
+    if not done:
+        return name
+    links = [
+        f'<a href="../rows/{escape(quote(run["workdir"]))}/report/index.html">' for run in done
+    ]
+    more = "".join(
+        f" · {link}seed {run['seed']}</a>" for link, run in zip(links[1:], done[1:], strict=True)
+    )
+    return f"{links[0]}{name}</a>{more}"
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    kind = row["status"].partition(":")[0]
+    css = kind if kind in ("done", "failed") else "open"
+    link = kind if kind == "done" else f'<a href="#open">{escape(kind)}</a>'
+    return f'<td class="state {css}">{link}</td>'
+
+
+def _schedule(schedule: Mapping[str, Any]) -> str:
+    settings = plain({k: v for k, v in schedule.items() if k != "name"})
+    return str(schedule["name"]).replace("_", " ") + (
+        f" ({settings.replace('_', ' ')})" if settings else ""
+    )
+
+
+def _seconds(row: Mapping[str, Any]) -> float | None:
+    return _total(run.get("seconds") for run in row["runs"])
+
+
+def _total(values: Any) -> float | None:
+    known = [v for v in values if isinstance(v, int | float)]
+    return round(sum(known), 1) if known else None
+
+
+def _number(text: str) -> str:
+    return f'<td class="num">{text}</td>'
+
+
+def _table(head: str, lines: Sequence[str]) -> str:
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _events(workdir: pathlib.Path, row: Mapping[str, Any]) -> dict[str, Series]:
+    """The retrieval metrics over steps of a row's first finished run; empty where it was evaluated but once."""
+    run = next((run for run in row["runs"] if run["status"] == "done"), None)
+    path = workdir / "rows" / (run["workdir"] if run else "") / "metrics.jsonl"
+    if run is None or not path.is_file():
+        return {}
+    events = {e["step"]: e for e in read_metrics(path) if e["split"] == "retrieval"}
+    steps = sorted(events)
+    if len(steps) < 2:
+        return {}
+    keys = [
+        k for k in events[steps[-1]] if k not in ("step", "split", "time", "index_recall_at_10")
+    ]
+    return {
+        k: Series(
+            k, np.array(steps, float), np.array([float(events[s].get(k, np.nan)) for s in steps])
+        )
+        for k in keys
+    }
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Writes beside, then renames."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_bytes(text.encode("utf-8", "replace"))
+    beside.replace(path)

@@ -1,0 +1,401 @@
+"""One experiment of MV-HGNN: from its config to the stages that it trains and the Recipe of each.
+
+Training has one or two stages. With two, `python -m jax3dret.main` runs the first in WORKDIR/first and the second in WORKDIR,
+which starts from what the first has learned; config.checkpoint.init_from names another run to start from instead, and config.stage
+runs one stage alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from jax3dret.core import config as configs
+from jax3dret.core import optim
+from jax3dret.core.sharding import path_name
+from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
+from jax3dret.data.matching import matched
+from jax3dret.evaluators import sketch as evaluator
+from jax3dret.models.sketch_tower import (
+    BARE,
+    FeatureTower,
+    PromptedVisionTower,
+    Rules,
+    StoredFeatures,
+    check_tuning,
+    tuning_rules,
+)
+from jax3dret.tasks import recipe
+from jax3dret.tasks.mvhgnn.networks import (
+    STAGES,
+    STRATEGIES,
+    Classes,
+    Losses,
+    Networks,
+    Stage,
+    mvhgnn_task,
+)
+from jax3dret.tasks.mvhgnn.prototypes import Prototypes
+from jax3dret.tasks.mvhgnn.training_data import Inputs
+from jax3dret.tasks.towers import NORMALISATIONS
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
+from jax3dret.weights.importing import MARK
+
+# Where the parameters of a side stand, beside those of its head.
+SIDES = {"shape": "graph", "sketch": "sketch"}
+# Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
+SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
+
+
+def defaults() -> ml_collections.ConfigDict:
+    """Typed defaults: the spine's, and what this task adds to them."""
+    config = configs.spine()
+    config.task = "jax3dret.tasks.mvhgnn.experiment"
+    config.setting = "category"
+    config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
+    config.stage = ""  # one of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order
+    config.first = {"epochs": 100.0, "batch_size": 32, "lr": 1e-4}  # of the first of two stages
+    config.sketches = {
+        "name": "",  # prepared data set of drawings, with the class names of config.data.name
+        "size": 224,
+        "copies": 0,  # distorted copies of each that a frozen CNN reads beside the drawing itself
+        "seed": 0,  # of the copies, which are kept beside the data: runs of other seeds find them there
+        "augment": False,  # distort what a tower reads in training: mirrored, turned by up to 15 degrees
+    }
+    config.views = {"cameras": "ring12", "size": 224, "jobs": 1}
+    config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
+    config.cnn_weights = ""  # imported weights; empty: random
+    config.cnn_normalisation = "imagenet"
+    config.model = {"name": "jax3dret.models.mvhgnn:MVHGNN"}
+    config.tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
+    config.tower_weights = ""  # imported CLIP, for PromptedVisionTower
+    config.tower_normalisation = "clip"
+    config.tower_cnn = {}  # a frozen CNN before the tower, which then reads its features; empty: none
+    config.tower_cnn_weights = ""
+    config.tower_cnn_normalisation = "imagenet"
+    # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts where they are trained, unless
+    # config.tower.num_prompts says otherwise.
+    config.tuning = "all"
+    config.layernorm_lr = (
+        1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
+    )
+    config.prototypes = {"name": "jax3dret.tasks.mvhgnn.prototypes:orthogonal"}
+    config.loss = dataclasses.asdict(Losses())
+    config.share_projection = False
+    config.retrieve_with = (
+        "f"  # the features; "p": their projections into the space of the prototypes
+    )
+    config.train.max_steps_per_epoch = (
+        0  # 16 is the paper's other reading: 512 quadruplets in an epoch
+    )
+    config.eval.update(
+        {
+            "batch_size": 32,
+            "gallery_split": "",  # empty: as the setting has it
+            "query_split": "",
+            "distance": "cosine",
+            "neighbours": 100,
+            "rank_lists": False,  # write them as the SHREC tracks exchange them
+            "index": {"kind": "auto", "scoring": "auto"},
+        }
+    )
+    return config
+
+
+def stages(
+    config: configs.Config, workdir: pathlib.Path
+) -> list[tuple[pathlib.Path, configs.Config]]:
+    """The runs of an experiment, in order, each with its workdir; the last one's is `workdir`.
+
+    Raises ConfigError for an unknown strategy, setting or stage.
+    """
+    names = _stage_names(config)
+    if len(names) == 1 or config.checkpoint.init_from:
+        return [(workdir, _resolved(config))]
+    first = config.with_values(
+        {
+            "stage": names[0],
+            "train.epochs": config.first.epochs,
+            "train.steps": -1,
+            "train.batch_size": config.first.batch_size,
+            "optim.lr": config.first.lr,
+        }
+    )
+    last = config.with_values({"stage": names[1], "checkpoint.init_from": str(workdir / "first")})
+    return [(workdir / "first", _resolved(first)), (workdir, _resolved(last))]
+
+
+def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
+    """The recipe of one stage: config.stage, or the last one of the strategy.
+
+    open_source: (split, name of the data set; that of the shapes) -> jax3dret.data.pipeline.Source.
+
+    Raises:
+        ConfigError: an unknown setting, settings that contradict each other or the data, a key that a component does not take.
+        DataError: a class with drawings but no shapes to train with.
+    """
+    config = _resolved(config)
+    configs.check_least(
+        config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0}
+    )
+    stage, losses = STAGES[config.stage], _losses(config)
+    losses.check(config.stage)
+    shapes = open_source(config.train.split)
+    class_names = tuple(shapes.class_names)
+
+    def open_sketches(split: str) -> Any:
+        source = open_source(split, config.sketches.name)
+        if source.manifest.get("kind") == "shapes":
+            raise ConfigError(
+                f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is needed"
+            )
+        return source if tuple(source.class_names) == class_names else matched(source, class_names)
+
+    sketches = open_sketches(config.train.split)
+    _check_batch(config, shapes if stage.anchors == "shape" else sketches)
+    networks = _networks(config)
+    reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
+    prototypes = _prototypes(config, class_names, networks.width, known=bool(len(shapes.labels)))
+    task = mvhgnn_task(
+        networks,
+        losses,
+        stage,
+        Classes(
+            len(class_names),
+            tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names))),
+        ),
+        prototypes,
+        learned_prototypes=_learned(config),
+        frozen=functools.partial(_frozen, config.optim.rules),
+    )
+    defaults_of = dict(zip(("gallery_split", "query_split"), SETTINGS[config.setting], strict=True))
+    splits = {key: config.eval[key] or split for key, split in defaults_of.items()}
+    settings = config.eval
+    return recipe.build(
+        config,
+        lambda split: shapes if stage.anchors == "shape" else sketches,
+        task,
+        rows=reader.rows(stage),
+        features=reader.features(stage.anchors),
+        arrays=reader.arrays(stage.anchors),
+        class_names=class_names if stage.anchors == "sketch" else (),
+        training=reader.training(stage, shapes, sketches),
+        evaluators={
+            "retrieval": evaluator.make(
+                open_source(splits["gallery_split"]),
+                open_sketches(splits["query_split"]),
+                **reader.evaluation(),
+                batch_size=settings.batch_size,
+                num_threads=config.data.num_threads,
+                seed=config.seed,
+                distance=settings.distance,
+                neighbours=settings.neighbours,
+                index=settings.index.to_dict(),
+                rank_lists=settings.rank_lists,
+                views=functools.partial(view_file, config.views.to_dict()),
+            )
+        },
+        meta={
+            "system": "mvhgnn",
+            "modality": "sketch",
+            "model": {
+                "name": "jax3dret.tasks.mvhgnn.experiment",
+                **{key: config[key].to_dict() for key in ("model", "cnn", "tower", "tower_cnn")},
+            },
+            "views": {"cameras": config.views.cameras, "size": config.views.size},
+            "up_axis": "z",
+            "sketches": config.sketches.name,
+            "sketch_size": config.sketches.size,
+            "embedding_dim": networks.width,
+            "retrieve_with": config.retrieve_with,
+            "setting": config.setting,
+            "strategy": config.strategy,
+            "stage": config.stage,
+            "tuning": config.tuning,
+            "prototypes": prototypes().name,
+        },
+    )
+
+
+def _stage_names(config: configs.Config) -> tuple[str, ...]:
+    for key, known in (("setting", SETTINGS), ("strategy", STRATEGIES)):
+        if config[key] not in known:
+            raise ConfigError(
+                f"config.{key} '{config[key]}' is unknown; it is one of: {', '.join(known)}"
+            )
+    if config.stage and config.stage not in STAGES:
+        raise ConfigError(
+            f"config.stage '{config.stage}' is unknown; it is one of: {', '.join(STAGES)}"
+        )
+    return (config.stage,) if config.stage else STRATEGIES[config.strategy]
+
+
+def _resolved(config: configs.Config) -> configs.Config:
+    """The config of one stage: its name, what it freezes as optimizer rules, a tower without prompts where the tuning is of such
+    a one, and CLIP's weights as its start."""
+    name = _stage_names(config)[-1]
+    config = config.with_values({"stage": name})
+    changes: dict[str, Any] = {}
+    tower = config.tower.to_dict()
+    if config.tuning in BARE and tower["name"].endswith(":PromptedVisionTower"):
+        changes["tower"] = {"num_prompts": 0, **tower}
+    rules = (
+        *_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
+        (".*", {}),
+    )
+    if config.optim.rules == ((".*", {}),):
+        changes["optim.rules"] = rules
+    if config.tower_weights and not config.checkpoint.init_from:
+        changes |= {
+            "checkpoint.init_from": config.tower_weights,
+            "checkpoint.rename": (("^vision/", "sketch/tower/"),),
+            "checkpoint.fresh": (
+                "(graph|shape_head|sketch_head)/.*",
+                "sketch/(?!tower/).*",
+                "classifier",
+                "prototypes",
+            ),
+        }
+    return config.with_values(changes)
+
+
+def _check_batch(config: configs.Config, anchors: Any) -> None:
+    """Raises DataError for a batch larger than an epoch, which the second of two stages would otherwise meet after the first."""
+    if len(anchors.labels) and config.train.steps and config.train.batch_size > len(anchors):
+        raise DataError(
+            f"{anchors.name}, split '{anchors.split}': {len(anchors)} items but a batch of {config.train.batch_size}; lower "
+            "config.train.batch_size, or config.first.batch_size in the first of two stages"
+        )
+
+
+def _check_tower_weights(config: configs.Config, tower: Any) -> None:
+    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
+    weights = config.tower_weights
+    if weights and not isinstance(tower, PromptedVisionTower):
+        raise ConfigError(
+            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
+            "jax3dret.models.sketch_tower:PromptedVisionTower does"
+        )
+    if (
+        weights
+        and config.checkpoint.init_from == weights
+        and not (pathlib.Path(weights) / MARK).is_file()
+    ):
+        raise ConfigError(
+            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
+        )
+
+
+def _rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
+    """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
+    idle = [side for side in SIDES if side not in stage.trains]
+    frozen = [f"{SIDES[side]}/.*" for side in idle]
+    if not config.share_projection:
+        frozen += [f"{side}_head/.*" for side in idle]
+    elif is_second:
+        frozen.append("shape_head/.*")
+    losses = _losses(config)
+    if is_second or not any(losses.on("cls", side) for side in stage.trains):
+        frozen.append("classifier")
+    if _learned(config) and (is_second or not any(losses.on("sem", side) for side in stage.trains)):
+        frozen.append("prototypes")
+    tuned: Rules = ()
+    if config.tuning != "all":
+        rules = tuning_rules(config.tuning, SIDES["sketch"], layernorm_lr=config.layernorm_lr)
+        tuned = rules if "sketch" in stage.trains else ()
+    return (*((pattern, {"freeze": True}) for pattern in frozen), *tuned)
+
+
+def _losses(config: configs.Config) -> Losses:
+    """Those of config.stage."""
+    return Losses(**config.loss.to_dict()).of(config.stage)
+
+
+def _frozen(rules: Rules, params: PyTree) -> PyTree:
+    """The tree of parameters, True where the optimizer leaves it alone."""
+    is_frozen = {row.path: row.frozen for row in optim.describe(params, rules)}
+    return jax.tree_util.tree_map_with_path(lambda path, _: is_frozen[path_name(path)], params)
+
+
+def _learned(config: configs.Config) -> bool:
+    return bool(config.prototypes.name.endswith(":learned"))
+
+
+def _prototypes(
+    config: configs.Config, class_names: tuple[str, ...], width: int, *, known: bool
+) -> Callable[[], Prototypes]:
+    """What makes the prototypes, once, when a loss or a report asks for them.
+
+    known: False where the data is only described, as to open a trained model: then nothing is trained, and no file is read.
+    """
+    make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
+    settings = config.prototypes.kwargs()
+    configs.check_kwargs(make, settings, where="config.prototypes")
+    if not known:
+        return lambda: Prototypes(
+            np.zeros((len(class_names), width), np.float32),
+            _learned(config),
+            config.prototypes.name,
+        )
+    return functools.cache(lambda: make(class_names, width, config.seed, **settings))
+
+
+def _networks(config: configs.Config) -> Networks:
+    if config.tower_normalisation not in NORMALISATIONS:
+        raise ConfigError(
+            f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+        )
+    if config.retrieve_with not in ("f", "p"):
+        raise ConfigError(
+            f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'"
+        )
+    size = config.sketches.size
+    graph, tower = config.model.build(), config.tower.build()
+    if graph.embedding_dim != tower.embedding_dim:
+        raise ConfigError(
+            f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in {tower.embedding_dim} (config.tower); "
+            "they must be equal"
+        )
+    if getattr(tower, "image_size", size) != size:
+        raise ConfigError(
+            f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set config.sketches.size={tower.image_size}"
+        )
+    check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
+    _check_tower_weights(config, tower)
+    reads_features = isinstance(tower, FeatureTower | StoredFeatures)
+    if reads_features != bool(config.tower_cnn.to_dict()):
+        raise ConfigError(
+            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN that it names, other towers pictures"
+        )
+    return Networks(
+        cnn=_cnn(config, "cnn", config.views.size),
+        graph=graph,
+        positions=graph_vertices(config.views.cameras),
+        tower=tower,
+        tower_cnn=_cnn(config, "tower_cnn", size) if reads_features else None,
+        normalisation=NORMALISATIONS[config.tower_normalisation],
+        size=size,
+        width=graph.embedding_dim,
+        share_projection=config.share_projection,
+        project=config.retrieve_with == "p",
+    )
+
+
+def _cnn(config: configs.Config, key: str, size: int) -> ViewCnn:
+    return ViewCnn(
+        config[key].build(),
+        config[key].to_dict(),
+        weights=config[f"{key}_weights"],
+        normalisation=config[f"{key}_normalisation"],
+        is_frozen=True,
+        size=size,
+        seed=config.seed,
+        key=key,
+    )

@@ -1,0 +1,142 @@
+"""The layers of the package, and the imports that run against them: `python tests/layers.py` prints both.
+
+A file may import from lower layers, from its own package, and from packages of its own layer as long as
+these form no circle. `core` imports only itself; the lowest layer sees `core.types` alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).resolve().parents[1] / "jax3dret"
+LAYERS = (
+    ("geometry", "ops", "losses", "metrics", "core"),
+    ("models", "weights", "data"),
+    ("inputs", "evaluators", "index"),
+    ("tasks", "report"),
+    ("experiments", "search"),
+    ("bench",),
+    ("entry", "main", "cli"),
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# Packages that one place wraps, by where they may be imported.
+WRAPPED = {
+    "scann": "index/",
+    "trimesh": "geometry/",
+    "torch": ("bench/", "data/captioning.py"),
+    "transformers": "data/captioning.py",
+    "embreex": "geometry/raycast.py",
+    "pyrender": "bench/",
+    "ftfy": "data/text.py",
+    "faiss": "bench/",
+    "fpsample": "bench/",
+    "tensorboardX": "core/logging.py",
+}
+
+
+def files() -> list[str]:
+    """Every file of the package, relative to it, but for its own __init__.py."""
+    found = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+    return [name for name in found if name != "__init__.py"]
+
+
+def imports(name: str) -> Iterator[str]:
+    """The modules that a file names, at its top or inside a function."""
+    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: import by full name"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def package_of(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+def targets(name: str) -> set[str]:
+    """The files of the package that a file imports."""
+    found = set()
+    for module in imports(name):
+        parts = module.split(".")
+        if parts[0] != "jax3dret":
+            continue
+        for depth in range(len(parts), 1, -1):
+            path = "/".join(parts[1:depth])
+            if (ROOT / f"{path}.py").is_file():
+                found.add(f"{path}.py")
+                break
+            if (ROOT / path / "__init__.py").is_file():
+                found.add(f"{path}/__init__.py")
+                break
+    # A package's own file says nothing by itself: what is taken from the package was found too.
+    return {target for target in found if target.count("/") > 1 or "__init__" not in target} - {
+        name
+    }
+
+
+def wrong_arrows() -> list[str]:
+    """A line for each import that runs up or sideways in a circle, or that a layer may not have."""
+    wrong = []
+    beside: dict[str, set[str]] = {}  # packages of one layer that import each other
+    for name in files():
+        package = package_of(name)
+        for target in sorted(targets(name)):
+            other = package_of(target)
+            if other == package:
+                continue
+            if package == "core":
+                wrong.append(f"{name} imports {target}: core imports only itself")
+            elif LEVEL[package] == 0 and other == "core" and target != "core/types.py":
+                wrong.append(f"{name} imports {target}: the lowest layer sees core/types.py alone")
+            elif LEVEL[other] > LEVEL[package]:
+                wrong.append(f"{name} imports {target}, which stands above it")
+            elif LEVEL[other] == LEVEL[package]:
+                beside.setdefault(package, set()).add(other)
+    for package, others in beside.items():
+        wrong += [
+            f"{package} and {other} import each other"
+            for other in others
+            if package in beside.get(other, set()) and package < other
+        ]
+    return wrong
+
+
+def wrong_packages() -> list[str]:
+    """A line for each import of an outside package where it does not belong."""
+    wrong = []
+    for name in files():
+        for module in imports(name):
+            top = module.split(".")[0]
+            if top == "tensorflow" or (
+                top == "data_pipelines" and package_of(name) not in LAYERS[-1]
+            ):
+                wrong.append(f"{name} imports {module}")
+            elif top in WRAPPED and not name.startswith(WRAPPED[top]):
+                wrong.append(f"{name} imports {top}; only {WRAPPED[top]} wraps it")
+    return sorted(set(wrong))
+
+
+def picture() -> str:
+    """The layers from the top, each package with those that it imports."""
+    below: dict[str, set[str]] = {}
+    for name in files():
+        package = package_of(name)
+        below.setdefault(package, set()).update(package_of(t) for t in targets(name))
+    lines = []
+    for level in reversed(range(len(LAYERS))):
+        for package in LAYERS[level]:
+            used = sorted(below.get(package, set()) - {package}, key=lambda p: (-LEVEL[p], p))
+            lines.append(f"{level}  {package:12} -> {', '.join(used) or '-'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    against = wrong_arrows() + wrong_packages()
+    sys.stdout.write(f"{picture()}\n{len(against)} imports against the layers\n")
+    sys.stdout.writelines(f"  {line}\n" for line in against)
+    sys.exit(bool(against))
