@@ -73,10 +73,13 @@ def targets(name: str) -> set[str]:
             if (ROOT / path / "__init__.py").is_file():
                 found.add(f"{path}/__init__.py")
                 break
-    # A package's own file says nothing by itself: what is taken from the package was found too.
-    return {target for target in found if target.count("/") > 1 or "__init__" not in target} - {
-        name
-    }
+
+    # A package's own file counts where nothing is taken out of the package.
+    def stands_for_another(target: str) -> bool:
+        folder = target.removesuffix("__init__.py")
+        return folder != target and any(t != target and t.startswith(folder) for t in found)
+
+    return {target for target in found if not stands_for_another(target)} - {name}
 
 
 def wrong_arrows() -> list[str]:
