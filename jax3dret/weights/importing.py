@@ -255,14 +255,10 @@ def _write(
     finally:
         checkpoints.close()
     if meta["modality"] == "shape":
-        head = next((part.fields for part in found.parts if part.name == "head"), {})
         config = {
             "task": "jax3dret.tasks.imported",
             "model": meta["model"],
             "data": {"name": meta["import"]["file"], "num_points": meta["num_points"]},
-            "latent_dim": found.latent_dim,
-            "classes": found.classes,
-            "hidden": list(head.get("hidden", ())),
         }
         names = [f"class {i}" for i in range(found.classes)]
         manifest = {
