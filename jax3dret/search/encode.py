@@ -32,7 +32,7 @@ from jax3dret.core import config as configs
 from jax3dret.core.files import read_json_object
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
-from jax3dret.inputs.drawing import Drawings
+from jax3dret.inputs.old_drawings import Drawings
 from jax3dret.inputs.shape_inputs import POINTS_VERSION, Points, Views
 from jax3dret.search.rebuild import portable, rebuild
 
