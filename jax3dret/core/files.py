@@ -97,7 +97,7 @@ def writing_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_bytes(path: pathlib.Path, data: bytes, *, sync: bool = False) -> None:
-    """Writes a file that is whole or absent. Raises OSError as `replacing`; sync as in `writing`."""
+    """Writes a file whole or not at all. sync: as in `writing`. Raises OSError as `replacing`."""
     with writing(path, sync=sync) as file:
         file.write(data)
 
