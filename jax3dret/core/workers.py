@@ -33,8 +33,8 @@ def ordered_map(
     """work(item) of every item, in order, by `jobs` processes (1: in this one, nothing is started).
 
     work: a function of a module, or an object that can be pickled; sent once to each process.
-    threads: threads instead, which start at once and need nothing that can be pickled; for work that
-        leaves Python most of its time, such as drawing and decoding pictures.
+    threads: threads instead, which start at once and need nothing that can be pickled; for work
+        that leaves Python most of its time, such as drawing and decoding pictures.
     state: makes what a process keeps for all its items, such as open files, before its first one;
         then work(item, state). Picklable too: a function, or functools.partial of one.
     name: what to call an item in an error.
