@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax3dret import __version__
+from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError, nearest
 
@@ -205,7 +206,7 @@ def _data_build(args: argparse.Namespace) -> int:
     path = build.build(
         args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs
     )
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = read_json_object(path / "manifest.json")
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
     _out(
         f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, {len(manifest['skipped'])} files skipped"

@@ -507,13 +507,13 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
     links = [link for link in page.links if not link.startswith("#")]
     assert links and all((seeded.workdir / "report" / link).resolve().is_file() for link in links)
     evil = "<script>alert('x')</script>"
-    table = json.loads((seeded.workdir / "table.json").read_text())
-    table["title"], table["notes"], table["config"] = evil, [evil], evil
-    for row in table["rows"]:
+    facts = json.loads((seeded.workdir / "table.json").read_text())
+    facts["title"], facts["notes"], facts["config"] = evil, [evil], evil
+    for row in facts["rows"]:
         row.update({"name": evil, "notes": [evil], "status": f"failed: {evil}", "command": evil})
         row["protocol"] = row["protocol"] and {**row["protocol"], "weights": evil, "config": evil}
         row["published"] = {evil: {"nn_acc": 0.5}}
-    write(tmp_path / "table.json", table)
+    write(tmp_path / "table.json", facts)
     text = table.write_report(tmp_path).read_text()
     assert Page(text).scripts == 1 and evil not in text and "&lt;script&gt;" in text
     assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", text)
