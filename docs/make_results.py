@@ -19,7 +19,7 @@ Numbers of an earlier version, which have no such file: {"remade": false, "reaso
                         have a "command" and a "seed" (a number, or several as a list)
     date, device        of all its numbers
     command, seed       optional: of all its rows. A row's own command is then what it adds
-    notes               optional: sentences that belong to the numbers
+    notes               optional: lines of Markdown that belong to the numbers
 
 Every number needs a command, its row's or its table's: "not kept" where nobody knows it any more.
 No two rows may be alike.
@@ -52,13 +52,13 @@ LEADING = (
 )
 INTRODUCTION = f"""# Results
 
-`{COMMAND}` makes this page from the files of [docs/{FOLDER}/]({FOLDER}/): do not edit it.
+Made by `{COMMAND}` from the files of [{FOLDER}/]({FOLDER}/): do not edit it.
 What was tried and did not become the default stands in [trials.md](trials.md).
 
 Shares are fractions of 1 unless a column says otherwise. A line whose name is a link was written by
 a run; the file behind it holds its other metrics, its protocol and its encoder too. Tables that say
-"{MARK}" hold numbers that were taken down when they
-were measured. RAW stands for the folder of the raw data, DIR for a folder of imported weights.
+"{MARK}" hold numbers that were taken down when they were
+measured. RAW stands for the folder of the raw data, DIR for a folder of imported weights.
 """
 
 
@@ -188,7 +188,7 @@ def _published(path: pathlib.Path, content: Mapping[str, Any], differs: str) -> 
     for name in sorted(rows):
         numbers = _mapping(path, rows, name, "published.")
         told = [f"{k} {_number(path, numbers, k, f'published.{name}.'):.4f}" for k in numbers]
-        lines.append(f"Published, {name}: {', '.join(told)}. What differs: {differs}")
+        lines.append(f"- Published, {name}: {', '.join(told)}. What differs: {differs}")
     return lines
 
 
@@ -218,7 +218,7 @@ def _earlier(
         topic = "topic" in table
         section = _text(path, table, "topic" if topic else "dataset", f"{title}: ")
         text = _earlier_table(path, table, f"{title}: ")
-        head = f"### {title}\n\n**{MARK}** {reason}\n\n"
+        head = f"### {title}\n\n**{MARK}**\n{reason}\n\n"
         yield (topic, section), Part((1, path.name, number), title, head + text)
 
 
@@ -239,12 +239,13 @@ def _earlier_table(path: pathlib.Path, table: Mapping[str, Any], where: str) -> 
         marks.append((name, own, seed))
     _no_two_alike(marks, path, f"rows of '{table['title']}'")
     head = ["", *map(_cell, columns), "seed", "added to it" if common else "command"]
-    facts = f"{_date(path, table, where)}; {_text(path, table, 'device', where)}.\n\n"
-    facts += f"Command: {_code(common)}\n\n" if common else ""
+    facts = f"- date: {_date(path, table, where)}\n"
+    facts += f"- device: {_text(path, table, 'device', where)}\n"
+    facts += f"- command: {_code(common)}\n" if common else ""
     # Seed and command have no column where it would be empty.
     kept = [i for i in range(len(head)) if i <= len(columns) or any(line[i] for line in body)]
     lines = [[line[i] for i in kept] for line in body]
-    return facts + _table([head[i] for i in kept], lines) + _notes(notes)
+    return f"{facts}\n{_table([head[i] for i in kept], lines)}" + _notes(notes)
 
 
 def _value(path: pathlib.Path, value: Any, where: str) -> str:
@@ -371,7 +372,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _notes(notes: Sequence[str]) -> str:
-    return ("\n" if notes else "") + "".join(f"- {note}\n" for note in notes)
+    return "".join(f"{line}\n" for line in ["", *notes]) if notes else ""
 
 
 def main(arguments: Sequence[str] | None = None, docs: pathlib.Path = HERE) -> int:

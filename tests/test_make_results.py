@@ -44,7 +44,7 @@ EARLIER = {
             "date": "2026-01-01",
             "device": "a laptop",
             "command": "run it",
-            "notes": ["A note."],
+            "notes": ["- A note,", "  wrapped."],
         }
     ],
 }
@@ -122,10 +122,10 @@ def test_earlier_numbers_stand_as_they_were_written_and_are_marked(tmp_path):
     earlier = json.dumps(EARLIER).replace("0.918,", "0.9180,")
     text = shown(written(tmp_path, old=earlier, one=RUN))
     assert text.index("## modelnet/10") < text.index("## Speed")
-    assert "**Measured on an earlier version; not made again.** Nobody kept the files." in text
-    assert "2026-01-01; a laptop.\n\nCommand: `run it`\n" in text
+    assert "**Measured on an earlier version; not made again.**\nNobody kept the files.\n" in text
+    assert "- date: 2026-01-01\n- device: a laptop\n- command: `run it`\n\n|" in text
     assert "| full | 0.9180 / 0.5 | 3 to 4 | 0, 1 |  |\n" in text
-    assert "| less | 1,451 |  |  | `--config.k=1` |\n\n- A note.\n" in text
+    assert "| less | 1,451 |  |  | `--config.k=1` |\n\n- A note,\n  wrapped.\n" in text
 
 
 def test_check_tells_a_stale_page_and_writes_nothing(tmp_path, capsys):
