@@ -12,7 +12,6 @@ from jax3dret import entry  # isort: split
 import argparse
 import functools
 import importlib.metadata
-import json
 import logging
 import pathlib
 import platform
@@ -24,10 +23,10 @@ import jax
 from jax.experimental import multihost_utils
 
 from data_pipelines import build
-from jax3dret.core import checkpoint, optim, processes, sharding, train
+from jax3dret.core import checkpoint, files, optim, processes, sharding, train
 from jax3dret.core import config as configs
 from jax3dret.core.logging import MetricWriter, log_parameters, setup_console
-from jax3dret.core.types import ConfigError, DataSpec, Recipe
+from jax3dret.core.types import ConfigError, DataError, DataSpec, Recipe
 from jax3dret.data import pipeline
 from jax3dret.report import page, table
 
@@ -202,15 +201,17 @@ def _run_one(
         chief
     ):  # the last thing before the work, so that a command that is refused leaves nothing behind
         workdir.mkdir(parents=True, exist_ok=True)
-        _replace(workdir / "config.json", configs.dump(config))
-        write_json(workdir / "versions.json", _versions(mesh.size))
+        files.write_text(workdir / "config.json", configs.dump(config))
+        files.write_json(workdir / "versions.json", _versions(mesh.size), indent=2, sort_keys=True)
         manifest = open_source(config.train.split).manifest
-        write_json(
+        files.write_json(
             workdir / "manifest.json",
             {
                 **manifest,
                 "splits": {k: {"items": v["items"]} for k, v in manifest["splits"].items()},
             },
+            indent=2,
+            sort_keys=True,
         )
         if not done and mode != "eval":
             log_parameters(
@@ -256,7 +257,7 @@ def _run_several(
     )
     _refuse_unused(config, overrides)
     workdir.mkdir(parents=True, exist_ok=True)
-    _replace(workdir / "config.json", configs.dump(config))
+    files.write_text(workdir / "config.json", configs.dump(config))
     return int(work())
 
 
@@ -321,7 +322,7 @@ def _evaluate(
             "meta": meta,
             "published": published,
         }
-        write_json(workdir / "summary.json", summary)
+        files.write_json(workdir / "summary.json", summary, indent=2, sort_keys=True)
     embed = train.make_embed(recipe.task, params, model_state, mesh)
     train.evaluate(recipe, embed, meta["step"], writer, workdir / "evaluation")
 
@@ -344,7 +345,7 @@ def _prepare_data(config: configs.Config, name: str = "") -> str:
         path = build.build(
             name, data_dir=data_dir, manual_dir=manual_dir, jobs=max(1, config.data.num_threads)
         )
-    return json.loads((path / "manifest.json").read_text())["name"]
+    return files.read_json_object(path / "manifest.json")["name"]
 
 
 def _loop_options(config: configs.Config) -> train.LoopOptions:
@@ -374,12 +375,10 @@ def _check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     if not path.is_file():
         return
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"{path}: not readable as JSON ({error}); give another --workdir"
-        ) from error
-    if not isinstance(theirs, dict) or not set(configs.spine()) <= theirs.keys():
+        theirs = files.read_json_object(path)
+    except DataError as error:
+        raise ConfigError(f"{error}; give another --workdir") from error
+    if not set(configs.spine()) <= theirs.keys():
         raise ConfigError(f"{path}: not the config of a run; give another --workdir")
     changed = configs.differences(config, theirs)
     metrics = workdir / "metrics.jsonl"
@@ -415,23 +414,6 @@ def _versions(devices: int) -> dict[str, str]:
         "platform": platform.platform(),
         "devices": f"{devices} x {jax.devices()[0].device_kind}",
     }
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes beside, then renames, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(text)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        error.filename = str(path)  # a failed write knows no name
-        raise
-    beside.replace(path)
 
 
 if __name__ == "__main__":

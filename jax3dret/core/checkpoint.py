@@ -16,7 +16,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import orbax.checkpoint as ocp
@@ -139,6 +139,40 @@ class Checkpoints:
             )
         return out.model["params"], out.model["model_state"]
 
+    def restore_subset(self, wanted: PyTree, step: int | None = None) -> PyTree:
+        """Of the `model` item the leaves of `wanted` alone, {"params", "model_state"} as shapes, on one device.
+
+        The rest, such as heads and projectors, is not read.
+
+        Raises:
+            ConfigError: a leaf is absent or of another shape; names the first.
+            DataError: there is no checkpoint, or it cannot be read.
+        """
+        step = self._existing(step)
+        with self._reading(step):
+            there = self._manager.item_metadata(step)["model"].tree
+        ours = {path_name(p): leaf for p, leaf in jax.tree_util.tree_flatten_with_path(wanted)[0]}
+        theirs = {path_name(p): m for p, m in jax.tree_util.tree_flatten_with_path(there)[0]}
+        for name in sorted(ours):
+            a, b = tuple(theirs[name].shape) if name in theirs else None, tuple(ours[name].shape)
+            if a != b:
+                self._refuse(step, "architecture", name, a, b)
+
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_one_device()),
+            wanted,
+        )
+        with (
+            self._reading(step),
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
+        ):
+            args = ocp.args.PyTreeRestore(
+                item=target,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+                partial_restore=True,
+            )
+            return reader.restore(self.directory / str(step) / "model", args=args)
+
     def raw_model(self, step: int | None = None) -> dict[str, PyTree]:
         """The `model` item as NumPy arrays under its own names, whatever the architecture."""
         step = self._existing(step)
@@ -206,10 +240,21 @@ class Checkpoints:
         for name in sorted(ours.keys() | theirs.keys()):
             a, b = theirs.get(name), ours.get(name)
             if a != b:
-                raise ConfigError(
-                    f"{self.directory / str(step)}: a checkpoint of another {'architecture' if item == 'model' else 'optimizer'}: "
-                    f"{name} is {a or 'absent'} there and {b or 'absent'} here; use the config it was trained with, or another --workdir"
-                )
+                what = "architecture" if item == "model" else "optimizer"
+                self._refuse(step, what, name, a, b)
+
+    def _refuse(
+        self,
+        step: int,
+        what: str,
+        name: str,
+        theirs: tuple[int, ...] | None,
+        ours: tuple[int, ...] | None,
+    ) -> NoReturn:
+        raise ConfigError(
+            f"{self.directory / str(step)}: a checkpoint of another {what}: {name} is {theirs or 'absent'} "
+            f"there and {ours or 'absent'} here; use the config it was trained with, or another --workdir"
+        )
 
 
 def abstract_like(state: PyTree, shardings: PyTree) -> PyTree:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import flax.struct
 import jax
 import numpy as np
 import optax
+
+if TYPE_CHECKING:
+    from jax3dret.core.config import Config
 
 Array = jax.Array
 PyTree = Any
@@ -75,10 +78,112 @@ class Task:
     batch_coupled: bool = False
 
 
+# What a loaded object can be; `Input.accepts` names those that an input reads.
+KINDS = ("mesh", "cloud", "image", "text", "field")
+# What an input makes of one object: arrays by name, as they stand in a row of a batch.
+Row = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """An object in memory, read once from its file: what size, thumbnail and every input's row are made of.
+
+    kind: one of KINDS. value: a geometry.meshes.Mesh, float64[N, 3] points, a decoded PIL image, a text, or a field. name: the path,
+    or what else a message calls it. up_axis: "y" or "z", the axis that is up in `value`; empty where it is not known. unit: of
+    its lengths; empty where it is not known.
+    """
+
+    kind: str
+    value: Any
+    name: str
+    up_axis: str = ""
+    unit: str = ""
+
+
+class Input(Protocol):
+    """What a model reads of an object: a frozen dataclass whose fields, with its name and version, say all that a row depends on.
+
+    Two methods are optional. bucket(row): rows of one bucket go into one batch; without it, rows of equal shapes do. lift(loaded
+    objects) -> loaded objects: run in batches in the process that holds the device, before `row`, such as fitting a field to a mesh.
+    """
+
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """The kinds of loaded objects that it reads."""
+
+    @property
+    def version(self) -> int:
+        """Counts up when the same object gives another row."""
+
+    def row(self, loaded: Loaded, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Host only; sizes may differ from row to row. rng: a constant stream of the input, the same for every object.
+
+        Raises DataError for an object that cannot be used: one line, its name first.
+        """
+
+    def batch(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        """Rows of one bucket as the model takes them, stacked or padded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Enough to embed and to search: no optimizer and no data set.
+
+    init: key -> {"params", "model_state"}, only what `embed` reads, under the names that a checkpoint has: it is restored by subset,
+        so that heads and projectors stay behind.
+    embed: (variables, batch) -> {modality: float32[B, width]}, of the modalities whose rows the batch holds.
+    inputs: by modality ("shape", "sketch", "image", "text", "inr"), those alone that the weights were trained for. The first is what an
+        index is made of unless another is asked for.
+    distance: "cosine" or "euclidean". batch_size: rows that are embedded at a time.
+    """
+
+    init: Callable[[Array], PyTree]
+    embed: Callable[[PyTree, Batch], Mapping[str, Array]]
+    inputs: Mapping[str, Input]
+    width: int
+    distance: str
+    batch_size: int = 16
+
+
+class Source(Protocol):
+    """The records of one split of a prepared data set, in a fixed order, as `data.source.open_source` opens them."""
+
+    name: str
+    version: str
+    split: str
+    path: Any  # folder of the prepared data set, pathlib.Path
+    manifest: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    ids: Sequence[str]
+    labels: np.ndarray  # int32[N]
+    features: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Record: ...
+
+    def select(self, *features: str) -> Any:
+        """The same records with only these features (and "id" and "label") decoded."""
+
+
+class OpenSource(Protocol):
+    """Opens a split of a data set; without a name, of the run's own. Prepared on first use, opened once."""
+
+    def __call__(self, split: str, name: str | None = None, /) -> Source: ...
+
+
 # A host batch in, the rows of the whole global batch out (NumPy, float32, the same on every process).
 EmbedFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 # Named metrics out; anything larger (embeddings, neighbour lists) is written below the folder it is given.
 Evaluator = Callable[[EmbedFn, Any], Mapping[str, float]]
+# (modality, split) -> how the records of a split are read for it: what a task gives to evaluators.
+EvaluationData = Callable[[str, str], "DataSpec"]
+# (group of each record int[N], seed, epoch) -> rows of each batch of the epoch, int[batches, batch_size].
+Sampler = Callable[[np.ndarray, int, int], np.ndarray]
+# (embed, step) -> arrays with one row per training record, the same on every process; they join the records.
+Refresh = Callable[[EmbedFn, int], Mapping[str, np.ndarray]]
+# embed -> {modality: {"matrix": float32[D, E], "offset": float32[E]}}, fitted after training: `model_state["map"]`.
+Calibrate = Callable[[EmbedFn], PyTree]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +203,7 @@ class DataSpec:
     seed: fixes the order of the records and every random draw of the transforms.
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
     num_threads: reader threads.
+    sampler: the rows of each batch of an epoch from the records' labels; None shuffles every epoch anew.
     """
 
     name: str
@@ -110,17 +216,21 @@ class DataSpec:
     seed: int = 0
     data_dir: str | None = None
     num_threads: int = 2
+    sampler: Sampler | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A whole experiment, as `core.train.fit` takes it.
 
-    tx: the optimizer. steps: optimizer updates in all. example: a global training batch as shapes and dtypes.
-    learning_rate: step -> value, for the log. evaluators: by name, run at the evaluation cadence.
+    model: what of it embeds; an index is made with this alone. tx: the optimizer. steps: optimizer updates in all.
+    example: a global training batch as shapes and dtypes. learning_rate: step -> value, for the log.
+    evaluators: by name, run at the evaluation cadence; the first gives the run's metrics.
     sharding: (regex over the parameter path, PartitionSpec axes), first match wins; unmatched means replicated.
-    refresh: optional re-mining, (embed_fn, step) -> the next DataSpec.
-    meta: JSON-like; travels with every checkpoint and on into an index: network, preprocessing, provenance.
+    refresh: re-mining, at step 0 and every `refresh_every` steps (0: at step 0 alone). The batches are a function of its arrays;
+        they stand in the checkpoint, and the data position restarts with them.
+    calibrate: what is fitted after training, an affine map of each modality's embedding.
+    meta: JSON-like; travels with every checkpoint and on into an index: network, inputs, preprocessing, provenance.
     """
 
     task: Task
@@ -128,8 +238,23 @@ class Recipe:
     train: DataSpec
     steps: int
     example: Mapping[str, jax.ShapeDtypeStruct]
+    model: Model | None = None
     learning_rate: Callable[[int], Any] | None = None
     evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
     sharding: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
-    refresh: Callable[[EmbedFn, int], DataSpec] | None = None
+    refresh: Refresh | None = None
+    refresh_every: int = 0
+    calibrate: Calibrate | None = None
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One of several runs that belong together: a stage of an experiment, or what a row of a table runs.
+
+    name: of its folder. config: resolved. starts_from: the name of an earlier run of the list, whose parameters it begins with.
+    """
+
+    name: str
+    config: Config
+    starts_from: str = ""

@@ -17,35 +17,25 @@ import io
 import logging
 import os
 import pathlib
-import warnings
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
 
 from jax3dret.core.types import ConfigError, DataError, Record
 from jax3dret.data.ink import find_ink, fit_strokes
+from jax3dret.data.pictures import MAX_PIXELS, ORIENTATIONS, Picture, load_picture, one_line
 
 logger = logging.getLogger("jax3dret")
 
 SKETCH_SIZE = 448
-MAX_PIXELS = 64_000_000
 _FILL = 0.84  # of the side is the ink's longer side
 # Strokes come out at least about this wide, in pixels of the drawing: a shrink to 64 pixels leaves them 40 % of ink.
 _STROKE = 3.0
 _WIDE = 20  # pixels of the drawing: what is wider is an area, not a stroke
 _FILLED = 0.1  # of the ink in such areas: more is hardly a drawing (strokes: 0; photos and filled shapes: 0.2 to 1)
 _TURN = 15.0  # degrees
-_ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def load_drawing(
@@ -60,43 +50,20 @@ def load_drawing(
     Raises:
         DataError: the file is missing, empty, cut off, no picture, larger than max_pixels, or all of one colour.
     """
-    path = pathlib.Path(path)
-    try:
-        if not path.stat().st_size:
-            raise DataError(f"{path}: the file is empty; a picture of a drawing is needed")
-        with warnings.catch_warnings():
-            # Our own limit applies; other warnings are about metadata.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise DataError(
-                        f"{path}: {width} x {height} pixels, more than the {max_pixels:,} that are read; make the picture smaller"
-                    )
-                turn = _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
-                grey = _grey(image)
-    except DataError:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = (
-            "no picture that can be read"
-            if isinstance(error, UnidentifiedImageError)
-            else "too many pixels"
-        )
-        raise DataError(f"{path}: {reason}; expected PNG or JPEG") from None
-    except MemoryError:
-        raise DataError(f"{path}: does not fit into memory; make the picture smaller") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # whatever a decoder throws at a damaged file
-        first = (str(error).strip().splitlines() or [""])[0][:160]
-        raise DataError(
-            f"{path}: a damaged picture ({type(error).__name__}: {first}); save it again"
-        ) from None
+    return grey_drawing(load_picture(pathlib.Path(path), max_pixels=max_pixels))
+
+
+def grey_drawing(picture: Picture) -> UInt8[np.ndarray, "H W"]:
+    """`load_drawing` of a picture that is in memory."""
+    image = picture.decoded("L")  # JPEG: the luminance alone
+    turn = ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+    with one_line(picture.name):
+        grey = _grey(image)
     low, high = int(grey.min()), int(grey.max())
     if low == high:
         raise DataError(
-            f"{path}: all of its {width} x {height} pixels have one colour; a drawing is needed"
+            f"{picture.name}: all of its {image.width} x {image.height} pixels have one colour; "
+            "a drawing is needed"
         )
     return np.asarray(Image.fromarray(grey).transpose(turn)) if turn is not None else grey
 
@@ -122,13 +89,18 @@ def read_drawing(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "S S"]:
     """`prepare_drawing` of `load_drawing`: the file's path stands in every error and warning."""
-    grey = load_drawing(path, max_pixels=max_pixels)
+    return drawing_of(load_picture(pathlib.Path(path), max_pixels=max_pixels))
+
+
+def drawing_of(picture: Picture) -> UInt8[np.ndarray, "S S"]:
+    """`read_drawing` of a picture that is in memory."""
+    grey = grey_drawing(picture)
     try:
         drawing, filled = _prepare(grey)
     except DataError as error:
-        raise DataError(f"{os.fspath(path)}: {error}") from None
+        raise DataError(f"{picture.name}: {error}") from None
     if filled > _FILLED:
-        logger.warning("%s", _filled_line(os.fspath(path), filled))
+        logger.warning("%s", _filled_line(picture.name, filled))
     return drawing
 
 
@@ -193,8 +165,7 @@ class Drawing:
 
 
 def _grey(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
-    """Decodes; luminance of ITU-R 601."""
-    image.draft("L", None)  # JPEG: the luminance alone is decoded
+    """Luminance of ITU-R 601."""
     if image.mode in ("P", "PA") or (
         image.mode in ("1", "L", "RGB") and "transparency" in image.info
     ):

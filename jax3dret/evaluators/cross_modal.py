@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax3dret.core import logging
+from jax3dret.core import files, logging
 from jax3dret.core.types import Arrays, ConfigError, DataSpec, EmbedFn, Evaluator, Transform
 from jax3dret.data.pipeline import eval_batches
 from jax3dret.evaluators.embed import embed_split
@@ -117,7 +116,4 @@ def _write(
             "items": {"gallery": len(source), "query": len(source)},
         },
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / "result.json")
+    files.write_json(folder / "result.json", result, allow_nan=False)

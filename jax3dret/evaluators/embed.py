@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.types import ConfigError, DataError, EmbedFn
 
 
@@ -34,12 +33,9 @@ def embed_split(
     """
     if items < 1:
         raise DataError(f"{path.name}: no items to embed")
-    partial = path.with_name(path.name + ".partial")
-    out: io.BufferedWriter | None = (
-        None  # a file, not a memory map: where a map runs out of disk the process is killed
-    )
     width = done = 0
-    try:
+    # Not a memory map: where one runs out of disk the process is killed.
+    with files.writing(path) as out:
         for batch in batches:
             embedded = embed_fn(batch)
             if key not in embedded:
@@ -57,8 +53,8 @@ def embed_split(
             rows = rows[np.asarray(mask, bool)] if whole else rows[: items - done]
             if done + len(rows) > items:
                 raise DataError(f"the batches hold more than the {items} items of the split")
-            if out is None:
-                out, width = partial.open("wb"), rows.shape[1]
+            if not width:
+                width = rows.shape[1]
                 header = {
                     "descr": np.dtype(np.float32).str,
                     "fortran_order": False,
@@ -78,16 +74,6 @@ def embed_split(
             done += len(rows)
             if progress is not None:
                 progress(done)
-        if done != items or out is None:
+        if done != items:
             raise DataError(f"the batches held {done} items; the split has {items}")
-        out.close()
-    except BaseException as error:
-        if out is not None:
-            with contextlib.suppress(OSError):
-                out.close()
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a failed write knows no name
-        raise
-    partial.replace(path)
     return np.load(path, mmap_mode="r")

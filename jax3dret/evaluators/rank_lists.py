@@ -9,11 +9,11 @@ last parts are not unique.
 from __future__ import annotations
 
 import pathlib
-import shutil
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.types import DataError
 
 
@@ -30,28 +30,23 @@ def write(
     Raises DataError for ids that give two queries, or two items, one name, and where the disk does not take a file.
     """
     queries, items = names(query_ids, "query"), names(gallery_ids, "gallery")
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for first, rows, distances in ranked:
-            for query, (order, away) in enumerate(
-                zip(rows.tolist(), distances.tolist(), strict=True), first
-            ):
-                lines = (
-                    f"{items[row]} {value:.9g}\n"
-                    for row, value in zip(order, away, strict=True)
-                    if row >= 0
-                )
-                (partial / queries[query]).write_text(
-                    f"{queries[query]}\n{''.join(lines)}", encoding="utf-8"
-                )
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        with files.writing_folder(folder) as beside:
+            for first, rows, distances in ranked:
+                for query, (order, away) in enumerate(
+                    zip(rows.tolist(), distances.tolist(), strict=True), first
+                ):
+                    lines = (
+                        f"{items[row]} {value:.9g}\n"
+                        for row, value in zip(order, away, strict=True)
+                        if row >= 0
+                    )
+                    (beside / queries[query]).write_text(
+                        f"{queries[query]}\n{''.join(lines)}", encoding="utf-8"
+                    )
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise DataError(
-            f"{error.filename or folder}: {error.strerror or error} while writing rank lists"
+            f"{error.filename}: {error.strerror or error} while writing rank lists"
         ) from error
 
 

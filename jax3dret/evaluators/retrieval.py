@@ -7,7 +7,6 @@ look during training.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jax3dret.core import logging
+from jax3dret.core import files, logging
 from jax3dret.core.types import (
     Arrays,
     ConfigError,
@@ -371,9 +370,7 @@ def _write(
         show=picture,
     )
     more(folder)
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(folder / "result.json")
+    files.write_json(folder / "result.json", result, allow_nan=False)
 
 
 def _labelled(source: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 import re
@@ -11,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax3dret.core import checkpoint
+from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
 from jax3dret.experiments.rows import Row, Run, read_json
 
@@ -124,11 +123,8 @@ def shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def write(folder: pathlib.Path, table: Mapping[str, Any]) -> None:
-    """Writes table.json beside, then renames."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / (FILE + ".partial")
-    beside.write_text(json.dumps(table, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(folder / FILE)
+    """Writes table.json."""
+    files.write_json(folder / FILE, table, indent=2, allow_nan=False)
 
 
 def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import re
 import shlex
@@ -13,7 +12,8 @@ from typing import Any, NamedTuple
 
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
-from jax3dret.core.types import ConfigError
+from jax3dret.core.files import read_json_object
+from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.source import find_prepared
 
 
@@ -216,10 +216,9 @@ def other_classes(run: Run, manifest: Mapping[str, Any]) -> str:
 def read_json(path: pathlib.Path) -> dict[str, Any]:
     """A JSON object; empty where the file is not there or holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(path)
+    except DataError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _lacking(name: str, given: str) -> str:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +27,12 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from jax3dret import __version__
-from jax3dret.core import checkpoint
+from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
+from jax3dret.core.files import read_json_object
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe
-from jax3dret.inputs.drawing import Drawings
+from jax3dret.inputs.old_drawings import Drawings
 from jax3dret.inputs.shape_inputs import POINTS_VERSION, Points, Views
 from jax3dret.search.rebuild import portable, rebuild
 
@@ -140,24 +140,17 @@ class Encoder:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the encoder into `folder`, which is complete or absent."""
-        beside = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        np.savez(beside / "model.npz", **self.arrays)  # type: ignore[arg-type]
-        for name, value in (
-            ("config", self.config),
-            ("manifest", self.described),
-            ("meta", self.meta),
-        ):
-            (beside / f"{name}.json").write_text(json.dumps(value, indent=1) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.replace(folder)
+        described = {"config": self.config, "manifest": self.described, "meta": self.meta}
+        with files.writing_folder(folder) as beside:
+            np.savez(beside / "model.npz", **self.arrays)  # type: ignore[arg-type]
+            for name, value in described.items():
+                files.write_json(beside / f"{name}.json", value)
 
     def is_saved(self, folder: pathlib.Path) -> bool:
         """Whether `folder` holds what `save` writes, with all arrays as they are here."""
         try:
             for name in ("config", "manifest", "meta"):
-                _read_json(folder / f"{name}.json")
+                read_json_object(folder / f"{name}.json")
             with np.load(folder / "model.npz", allow_pickle=False) as stored:
                 return all(
                     name in stored and np.array_equal(stored[name], leaf)
@@ -182,7 +175,10 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
         raise ConfigError(
             f"--weights {workdir}: not a trained workdir (it has no {missing[0]}); {TRAIN}"
         )
-    config, manifest = _read_json(workdir / "config.json"), _read_json(workdir / "manifest.json")
+    config, manifest = (
+        read_json_object(workdir / "config.json"),
+        read_json_object(workdir / "manifest.json"),
+    )
     described: dict[str, Any] = {
         key: manifest[key]
         for key in ("name", "version", "class_names", "up_axis")
@@ -216,7 +212,7 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         DataError: a file is missing or broken.
     """
     config, described, meta = (
-        _read_json(folder / f"{name}.json") for name in ("config", "manifest", "meta")
+        read_json_object(folder / f"{name}.json") for name in ("config", "manifest", "meta")
     )
     for key, value in configs.flatten(config):
         names_code = key == "task" or (key.endswith(".name") and ":" in str(value))
@@ -318,15 +314,3 @@ def _used(
 
 def _named(tree: PyTree) -> Iterator[tuple[str, Any]]:
     return ((path_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0])
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: not a JSON object")
-    return value

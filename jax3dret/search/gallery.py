@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.clouds import is_cloud
@@ -132,7 +132,7 @@ def _update(
         stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
     keys, unusable, embedded = _embed_new(found, out, encoder, journal, stored, jobs, up_axis)
     items = [file for file in found.files if file.path in keys]
-    _write_json(out / "skipped.json", found.skipped + unusable)
+    files.write_json(out / "skipped.json", found.skipped + unusable)
     if not items:
         raise DataError(
             f"none of the {len(found.files)} files could be indexed, the first is {unusable[0]['path']}: "
@@ -268,8 +268,8 @@ class _Hashes:
         self._path, self._up_axis = path, up_axis
         self._known: dict[str, list[Any]] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            value = json.loads(path.read_text())
+        with contextlib.suppress(DataError, KeyError):
+            value = files.read_json_object(path)
             self._known = value["files"] if value.get("up_axis") == up_axis else {}
 
     def get(self, path: str) -> str | None:
@@ -286,7 +286,7 @@ class _Hashes:
         # A file written moments ago could change once more within the resolution of its time.
         latest = time.time_ns() - _RECENT_NS
         settled = {p: [*s, keys[p]] for p, s in self._stamps.items() if p in keys and s[1] < latest}
-        _write_json(self._path, {"up_axis": self._up_axis, "files": settled})
+        files.write_json(self._path, {"up_axis": self._up_axis, "files": settled})
 
 
 def _check_out(out: pathlib.Path) -> None:
@@ -308,9 +308,3 @@ def _read_old(out: pathlib.Path) -> _Old | None:
         log.warning("%s: it is made anew", error)
         return None
     return _Old(checked_meta(out, entry["meta"], len(ids)), vectors, ids)
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(value, indent=1) + "\n")
-    beside.replace(path)

@@ -6,24 +6,19 @@ same wherever it lies and whatever it is called.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import contextlib
+import functools
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pathlib
-import signal
 import stat
-import threading
-from collections.abc import Callable, Generator, Iterable, Set
+from collections.abc import Generator, Iterable, Set
 from typing import NamedTuple
 
 import numpy as np
 
 from jax3dret.core.types import DataError
+from jax3dret.core.workers import ordered_map
 from jax3dret.geometry import clouds, meshes
 from jax3dret.inputs.shape_inputs import Points, Views
 
@@ -85,38 +80,14 @@ def prepare_all(
 ) -> Generator[Prepared, None, None]:
     """`prepare` of each path, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
 
-    known: keys whose rows are not needed. Only a window of files is under way at a time, so memory does not grow with
-    their number.
+    known: keys whose rows are not needed. Only a window of files is under way at a time, so memory
+    does not grow with their number.
 
     Raises:
         DataError: a worker process was ended from outside; names the files that were under way.
     """
-    if jobs == 1:
-        for path in paths:
-            yield _attempt(path, inputs, up_axis, known)
-        return
-    waiting: collections.deque[tuple[str, concurrent.futures.Future[Prepared]]] = (
-        collections.deque()
-    )
-    with concurrent.futures.ProcessPoolExecutor(
-        jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(inputs, up_axis, known),
-    ) as pool:
-        try:
-            for path in paths:
-                waiting.append((path, pool.submit(_work, path)))
-                if len(waiting) >= 4 * jobs:
-                    yield waiting.popleft()[1].result()
-            while waiting:
-                yield waiting.popleft()[1].result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise DataError(
-                f"a worker process ended at one of: {', '.join(path for path, _ in waiting)}; out of memory? try fewer --jobs"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    work = functools.partial(_attempt, inputs=inputs, up_axis=up_axis, known=known)
+    return ordered_map(work, paths, jobs=jobs)
 
 
 def _attempt(path: str, inputs: Points | Views, up_axis: str | None, known: Set[str]) -> Prepared:
@@ -153,32 +124,3 @@ def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
         return []
     parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]
     return [part for part in parts if part.is_file()]
-
-
-# What a worker process was started with.
-_worker: Callable[[str], Prepared] | None = None
-
-
-def _start_worker(inputs: Points | Views, up_axis: str | None, known: Set[str]) -> None:
-    global _worker
-    # Ctrl-C reaches the whole group; the parent ends the workers. And a worker must not outlive a parent that was killed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-    def work(path: str) -> Prepared:
-        return _attempt(path, inputs, up_axis, known)
-
-    _worker = work
-
-
-def _end_with(sentinel: int) -> None:
-    with contextlib.suppress(OSError):
-        multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _work(path: str) -> Prepared:
-    assert _worker is not None
-    return _worker(path)

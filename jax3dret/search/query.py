@@ -14,8 +14,8 @@ from jaxtyping import Float32
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.index.index import Index
-from jax3dret.inputs.drawing import EXTENSIONS as PICTURES
-from jax3dret.inputs.drawing import is_picture
+from jax3dret.inputs.old_drawings import EXTENSIONS as PICTURES
+from jax3dret.inputs.old_drawings import is_picture
 from jax3dret.inputs.shape_inputs import Points
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder

@@ -15,7 +15,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data import sketches
 from jax3dret.data.views import build_views, open_views
 from jax3dret.geometry.cameras import by_name
-from jax3dret.inputs.drawing import Drawings, is_picture
+from jax3dret.inputs.old_drawings import Drawings, is_picture
 from jax3dret.inputs.shape_inputs import Views
 from jax3dret.search import encode, gallery
 from jax3dret.search.prepare import prepare

@@ -1,0 +1,100 @@
+"""What is asked about, before it is loaded: a file, a text or an array."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import stat
+from collections.abc import Iterator
+
+import numpy as np
+
+from jax3dret.core.types import ConfigError, DataError
+
+UP_AXES = ("y", "z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One of a path, a text and an array (float[N, 3], a cloud), with what is known beside it.
+
+    up_axis: "y" or "z", the axis that is up; empty: as the format has it (y in glTF by its
+    specification, z elsewhere as in CAD). unit: of its lengths, such as "mm"; empty where it is not
+    known.
+    """
+
+    path: str = ""
+    text: str | None = None
+    array: np.ndarray | None = None
+    up_axis: str = ""
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if sum((bool(self.path), self.text is not None, self.array is not None)) != 1:
+            raise ConfigError("an item is a path, a text or an array; give one of them")
+        if self.up_axis not in ("", *UP_AXES):
+            raise ConfigError(f"up axis '{self.up_axis}'; it is one of {', '.join(UP_AXES)}")
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], up_axis: str | None = None) -> Item:
+        """A file; up_axis: None or empty where its format says it."""
+        return cls(os.fspath(path), up_axis=up_axis or "")
+
+    @property
+    def suffix(self) -> str:
+        """The extension of its path in small letters; empty for what is no file."""
+        return pathlib.PurePath(self.path).suffix.lower()
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        if self.path:
+            return self.path
+        return f"text '{self.text[:60]}'" if self.text is not None else "array"
+
+    @property
+    def axis(self) -> str:
+        """The axis that is up: as given, else as the format has it."""
+        return self.up_axis or ("y" if self.suffix in (".glb", ".gltf") else "z")
+
+    def digest(self) -> str:
+        """SHA-256 over the bytes, the kind, the axis that is up, the unit, and the files that a glTF keeps its numbers in.
+
+        Equal where the content is, wherever the file lies and whatever it is called.
+
+        Raises:
+            DataError: a path that is no file. OSError: it cannot be read.
+        """
+        total = hashlib.sha256(f"{self.suffix} {self.axis} {self.unit}\n".encode())
+        if self.text is not None:
+            total.update(b"text\n" + self.text.encode("utf-8", "surrogatepass"))
+        elif self.array is not None:
+            array = np.ascontiguousarray(self.array)
+            total.update(f"array {array.dtype} {array.shape}\n".encode() + array.tobytes())
+        else:
+            for part in self._files():
+                with part.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def _files(self) -> Iterator[pathlib.Path]:
+        path = pathlib.Path(self.path)
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise DataError(f"{path}: is not a file; a mesh, a point cloud or a picture is needed")
+        yield path
+        if self.suffix == ".gltf":
+            yield from _gltf_buffers(path)
+
+
+def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
+    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh loader to complain about."""
+    try:
+        buffers = json.loads(path.read_bytes()).get("buffers", [])
+        uris = [buffer.get("uri", "data:") for buffer in buffers]
+    except (ValueError, AttributeError):
+        return []
+    parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]
+    return [part for part in parts if part.is_file()]

@@ -1,0 +1,64 @@
+"""From an item to an object in memory, once a file: a mesh, a cloud, a picture or a text.
+
+Loading knows files and no model; what a model reads of the object is for an `Input` to say.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from jax3dret.core.types import DataError, Loaded
+from jax3dret.data import pictures
+from jax3dret.geometry import clouds, meshes
+from jax3dret.inputs.item import Item
+
+# The extensions of each kind of object; what a .ply holds is told by its header.
+EXTENSIONS = {
+    "mesh": meshes.EXTENSIONS,
+    "cloud": clouds.EXTENSIONS,
+    "image": pictures.EXTENSIONS,
+}
+
+
+def kind_of(item: Item) -> str:
+    """The kind of object that an item is, by its extension and, for a PLY, its header; empty for a file of no known kind."""
+    if item.text is not None:
+        return "text"
+    if item.array is not None:
+        return "cloud"
+    if item.suffix in pictures.EXTENSIONS:
+        return "image"
+    if clouds.is_cloud(item.path):
+        return "cloud"
+    return "mesh" if item.suffix in meshes.EXTENSIONS else ""
+
+
+def extensions_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The extensions of files of these kinds, sorted."""
+    return tuple(sorted({suffix for kind in kinds for suffix in EXTENSIONS.get(kind, ())}))
+
+
+def load(item: Item) -> Loaded:
+    """The object of an item, with the axis that is up in it.
+
+    Raises:
+        DataError: the file cannot be used, or is of no known kind: one line, its path first.
+    """
+    kind = kind_of(item)
+    if item.text is not None:
+        value: object = item.text
+    elif item.array is not None:
+        value = np.asarray(item.array, np.float64)
+    elif kind == "mesh":
+        value = meshes.load_mesh(item.path)
+    elif kind == "cloud":
+        value = clouds.load_points(item.path)
+    elif kind == "image":
+        value = pictures.load_picture(pathlib.Path(item.path))
+    else:
+        known = extensions_of(tuple(EXTENSIONS))
+        raise DataError(f"{item.path}: a file of another kind; known are {', '.join(known)}")
+    spatial = kind in ("mesh", "cloud")
+    return Loaded(kind, value, item.name, item.axis if spatial else "", item.unit)
