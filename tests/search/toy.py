@@ -10,7 +10,7 @@ from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.types import TrainState
 from jax3dret.tasks.mvhgnn import experiment
-from jax3dret.tasks.ulip2 import finetune
+from jax3dret.tasks.ulip2 import finetune, viewgcn
 
 
 class Described:
@@ -26,8 +26,7 @@ class Described:
         return 48
 
 
-def make_workdir(folder, seed=0, **model):
-    """Writes what a finished run on points leaves, with the weights it would have begun with."""
+def config_of_points(**model):
     config = finetune.defaults()
     config.data.num_points = 64
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
@@ -42,14 +41,11 @@ def make_workdir(folder, seed=0, **model):
         "group_widths": (8, 8, 16),
         **model,
     }
-    embed = _write(folder, finetune, config, seed)
-    return types.SimpleNamespace(
-        path=folder, embed=lambda points: embed({"points": points})["shape"]
-    )
+    return config
 
 
-def make_sketch_workdir(folder, seed=0, **changes):
-    """Likewise of a run on rendered views and drawings. `embed` takes a batch of both. changes: of the config, by dotted key."""
+def config_of_sketches(**changes):
+    """changes: by dotted key."""
     config = experiment.defaults()
     config.stage = "joint"
     config.sketches.update(name="things_sketches", size=32)
@@ -71,17 +67,69 @@ def make_sketch_workdir(folder, seed=0, **changes):
         "embedding_dim": 16,
     }
     config.update_from_flattened_dict(changes)
-    return types.SimpleNamespace(path=folder, embed=_write(folder, experiment, config, seed))
+    return config
+
+
+def config_of_views(**changes):
+    """View-GCN on six views of a small CNN that is trained with it."""
+    config = viewgcn.defaults()
+    config.views.update(cameras="ring6", size=16)
+    config.cnn = {"name": "jax3dret.models.resnet:ResNet", "stage_sizes": (1,), "width": 8}
+    config.model = {
+        "name": "jax3dret.models.viewgcn:ViewGCN",
+        "width": 16,
+        "sampled": (4, 2),
+        "k": 3,
+    }
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def recipe_of_points(*, batch, objective="classification"):
+    config = config_of_points()
+    config.objective = objective
+    if objective == "two_view":
+        config.head = {"name": "jax3dret.models.heads:VicregProjector", "widths": (16, 16)}
+        config.loss = {"name": "jax3dret.losses.vicreg:vicreg"}
+    return _recipe(finetune, config, batch, steps=4)[1]
+
+
+def recipe_of_sketches(*, batch):
+    return _recipe(experiment, config_of_sketches(), batch, steps=4)[1]
+
+
+def make_workdir(folder, seed=0, **model):
+    """Writes what a finished run on points leaves, with the weights it would have begun with."""
+    embed = _write(folder, finetune, config_of_points(**model), seed)
+    return types.SimpleNamespace(
+        path=folder, embed=lambda points: embed({"points": points})["shape"]
+    )
+
+
+def make_sketch_workdir(folder, seed=0, **changes):
+    """Likewise of a run on rendered views and drawings. `embed` takes a batch of both."""
+    embed = _write(folder, experiment, config_of_sketches(**changes), seed)
+    return types.SimpleNamespace(path=folder, embed=embed)
+
+
+def make_view_workdir(folder, seed=0, **changes):
+    """Likewise of View-GCN. `embed` takes a batch of "views"."""
+    embed = _write(folder, viewgcn, config_of_views(**changes), seed)
+    return types.SimpleNamespace(path=folder, embed=lambda views: embed({"views": views})["shape"])
+
+
+def _recipe(task, config, batch, *, steps, seed=0):
+    config.data.name = "things"
+    config.data.data_dir = "/somewhere/private"
+    config.seed = seed
+    config.train.update(steps=steps, batch_size=batch)
+    frozen = configs.Config(config.to_dict())
+    return frozen, task.make(frozen, lambda split, name=None: Described())
 
 
 def _write(folder, task, config, seed):
     """Writes the workdir and returns what its evaluation would embed a batch with."""
-    config.data.name = "things"
-    config.data.data_dir = "/somewhere/private"
-    config.seed = seed
-    config.train.update(steps=0, batch_size=4)
-    frozen = configs.Config(config.to_dict())
-    recipe = task.make(frozen, lambda split, name=None: Described())
+    frozen, recipe = _recipe(task, config, 4, steps=0, seed=seed)
     batch = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
     }

@@ -1,0 +1,73 @@
+"""The first steps of a small task of each system, on this process's devices or on those of several processes.
+
+As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON. The batch is
+drawn from the recipe's own example, so that every process has the rows that are its own of the same batch.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
+
+from search import toy
+
+from jax3dret.core import processes, sharding, train
+
+BATCH = 8
+
+
+def recipes():
+    """By system: ULIP-2 with two augmented views, MV-HGNN with both sides and quadruplets; both couple their batches."""
+    return {
+        "ulip2": toy.recipe_of_points(batch=BATCH, objective="two_view"),
+        "mvhgnn": toy.recipe_of_sketches(batch=BATCH),
+    }
+
+
+def global_batch(recipe, step):
+    """Arrays as the recipe's example has them."""
+    rng = np.random.default_rng(step)
+
+    def draw(name, leaf):
+        if leaf.dtype == np.bool_:
+            return np.ones(leaf.shape, bool)
+        if "label" in name:
+            return rng.integers(0, 2, leaf.shape).astype(leaf.dtype)
+        if np.issubdtype(leaf.dtype, np.integer):
+            return rng.integers(0, 255, leaf.shape).astype(leaf.dtype)
+        return rng.normal(size=leaf.shape).astype(leaf.dtype)
+
+    return {name: draw(name, leaf) for name, leaf in sorted(recipe.example.items())}
+
+
+def first_steps(devices, steps=1):
+    """{system: [[loss, gradient norm] of each step]}, the same on every process."""
+    mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1), ("data", "fsdp"))
+    found = {}
+    for name, recipe in recipes().items():
+        state, shardings = train.make_state(recipe, mesh, seed=0)
+        step_fn = jax.jit(
+            train.make_step(recipe, seed=0), out_shardings=(shardings, sharding.replicated(mesh))
+        )
+        rows = BATCH // jax.process_count()
+        own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+        found[name] = []
+        for step in range(steps):
+            batch = {key: value[own] for key, value in global_batch(recipe, step).items()}
+            state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
+            found[name].append([float(metrics["loss"]), float(metrics["grad_norm"])])
+    return found
+
+
+if __name__ == "__main__":
+    steps, *place = sys.argv[1:]
+    if place:
+        processes.join(place[0], int(place[1]), int(place[2]))
+    sys.stdout.write(json.dumps(first_steps(jax.devices(), int(steps))) + "\n")
