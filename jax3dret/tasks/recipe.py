@@ -21,12 +21,14 @@ from jax3dret.core.types import (
     DataError,
     DataSpec,
     Evaluator,
+    Model,
     PyTree,
     Recipe,
     Task,
     Transform,
 )
 from jax3dret.evaluators import retrieval
+from jax3dret.inputs.describe import describe
 
 LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
 
@@ -45,12 +47,13 @@ def build(
     evaluation_arrays: Arrays = (),
     evaluators: Mapping[str, Evaluator] | None = None,
     class_names: tuple[str, ...] = (),
+    model: Model | None = None,
 ) -> Recipe:
     """The recipe, with what every system says in `meta` and, unless `evaluators` are given, the evaluator "retrieval" of shapes by
     shapes.
 
     config: as `tasks.ulip2.finetune.defaults()` has it. open_source: split -> the records to train on. rows: one row of each array of a training batch beside "label" and "mask".
-    features, training, arrays, class_names: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the
+    model: what of the task embeds. features, training, arrays, class_names: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the
     evaluator.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
 
@@ -112,12 +115,13 @@ def build(
         ),
         steps=steps,
         example=example,
+        model=model,
         evaluators=evaluators,
         sharding=config.sharding,
         meta={
-            "modality": "shape",
             "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
             "distance": config.eval.distance,
+            "inputs": {key: describe(each) for key, each in model.inputs.items()} if model else {},
             "weights": weights_of(config, steps),
             **meta,
         },

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from evaluators.sketch_toy import VIEWS, Keep, embed, sides
-from search.test_report import EVIL, Page
+from report.test_page import EVIL, Page
 
 from jax3dret.core.types import DataError
 from jax3dret.evaluators import sketch

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +20,11 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, DataError, PyTree, Recipe, Run
+from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Recipe, Run
 from jax3dret.data.matching import matched
 from jax3dret.evaluators import sketch as evaluator
+from jax3dret.inputs.drawing import Drawing
+from jax3dret.inputs.views import Views
 from jax3dret.models.sketch_tower import (
     BARE,
     FeatureTower,
@@ -33,6 +35,7 @@ from jax3dret.models.sketch_tower import (
     tuning_rules,
 )
 from jax3dret.tasks import recipe
+from jax3dret.tasks.encoder import from_variables
 from jax3dret.tasks.mvhgnn.networks import (
     STAGES,
     STRATEGIES,
@@ -40,12 +43,13 @@ from jax3dret.tasks.mvhgnn.networks import (
     Losses,
     Networks,
     Stage,
+    embedded_part,
     mvhgnn_task,
 )
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.training_data import Inputs
 from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file, views_at_a_time
 from jax3dret.weights.importing import MARK
 
 # Where the parameters of a side stand, beside those of its head.
@@ -134,6 +138,43 @@ def stages(config: configs.Config) -> tuple[Run, ...]:
     return Run("first", _resolved(first)), Run(names[1], last, starts_from="first")
 
 
+def model(config: configs.Config, class_names: Sequence[str]) -> Model:
+    """Of a stage that leaves one side as it began: the other one alone."""
+    del class_names
+    config = _resolved(config)
+    return _model(config, _networks(config))
+
+
+def _model(config: configs.Config, networks: Networks) -> Model:
+    sides = [side for side in SIDES if side not in STAGES[config.stage].untrained]
+    classes = Classes(1, (0,))
+    task = mvhgnn_task(
+        networks,
+        _losses(config),
+        STAGES[config.stage],
+        classes,
+        lambda: Prototypes(np.zeros((1, networks.width), np.float32), False, ""),
+        learned_prototypes=False,
+        frozen=lambda params: params,
+    )
+
+    def init(key: jax.Array) -> PyTree:
+        return embedded_part(networks, *task.init(key, {}), sides)
+
+    reads: dict[str, Input] = {
+        "shape": Views(config.views.cameras, config.views.size),
+        "sketch": Drawing(config.sketches.size),
+    }
+    return Model(
+        init=init,
+        embed=from_variables(task.embed),
+        inputs={side: reads[side] for side in sides},
+        width=networks.width,
+        distance=config.eval.distance,
+        batch_size=views_at_a_time(len(networks.positions)),
+    )
+
+
 def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
     """The recipe of one stage: config.stage, or the last one of the strategy.
 
@@ -189,6 +230,7 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
         arrays=reader.arrays(stage.anchors),
         class_names=class_names if stage.anchors == "sketch" else (),
         training=reader.training(stage, shapes, sketches),
+        model=_model(config, networks),
         evaluators={
             "retrieval": evaluator.make(
                 open_source(splits["gallery_split"]),
@@ -206,7 +248,6 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
         },
         meta={
             "system": "mvhgnn",
-            "modality": "sketch",
             "model": {
                 "name": "jax3dret.tasks.mvhgnn.experiment",
                 **{key: config[key].to_dict() for key in ("model", "cnn", "tower", "tower_cnn")},

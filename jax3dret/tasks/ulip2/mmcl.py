@@ -38,6 +38,7 @@ from jax3dret.data.rows import Rows, open_rows
 from jax3dret.data.views import build_views
 from jax3dret.evaluators import cross_modal
 from jax3dret.geometry import cameras
+from jax3dret.inputs.points import Points
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE
 from jax3dret.tasks import recipe, towers
 from jax3dret.tasks.encoder import embedder, initializer, train_pass
@@ -67,6 +68,10 @@ def defaults() -> ml_collections.ConfigDict:
     # The paper's text; False: frozen at what the imported towers bring, as in ULIP's code.
     config.learn_log_scale = True
     return config
+
+
+# The towers and the projection are of the training alone.
+model = finetune.model
 
 
 def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
@@ -121,7 +126,8 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             PickTriplet(config.pick),
             points.Keep(("points", "image", "text", "label")),
         ),
-        evaluation=finetune.evaluation_transforms(up_axis, num_points),
+        evaluation=Points(num_points).transforms(up_axis),
+        model=model(config, ()),
         meta={
             **finetune.point_meta(config, encoder),
             "objective": "mmcl",
