@@ -14,9 +14,9 @@ numbers. A row that lacks something says what. The same command again goes on.
     --config.rows=REGEX           only these rows; `.` for all, those that the demo leaves out too
     --config.seeds=(0,1,2)        several runs of each row: mean and standard deviation
     --config.collect=true         only what is finished
-    --config.weights=DIR          imported ULIP-2 PointBERT, weights/ulip2_pointbert unless given: the rows ULIP2/...
-    --config.slip=DIR --config.merges=FILE --config.captions=FILE       the rows .../mmcl at their published size
-    --config.cnn_weights=DIR      imported ImageNet ResNet-18: View-GCN and MVTN at their published size
+    --config.needs.weights=DIR        imported ULIP-2 PointBERT, weights/ulip2_pointbert unless given: the rows ULIP2/...
+    --config.needs.slip=DIR --config.needs.merges=FILE --config.needs.captions=FILE     the rows .../mmcl at their published size
+    --config.needs.cnn_weights=DIR    imported ImageNet ResNet-18: View-GCN and MVTN at their published size
     --config.every_row="('eval.batch_size=8',)"                         settings for all rows
 
 DIR comes from `jax3dret weights import FILE --out DIR`. Expected NN accuracy of the demo, one seed, four minutes of CPU time:
@@ -24,11 +24,29 @@ PointNet++ random 80.6 %, 16 epochs 87.5 %; PointBERT random 79.7 %, 8 epochs 87
 """
 
 from jax3dret.experiments import tables
-from jax3dret.experiments.rows import row
+from jax3dret.experiments.rows import need, row, stage
 from jax3dret.tasks.ulip2 import presets
 
 VARIANTS = (*presets.SMALL, *presets.DATASETS)
-TOWERS = ("slip", "merges", "captions")
+CNN = need("cnn_weights", "cnn_weights", "a ResNet-18 with ImageNet weights")
+TOWERS = (
+    need("slip", "towers.weights", "SLIP's image and text towers"),
+    need(
+        "merges",
+        "towers.merges",
+        "CLIP's file of merges",
+        "bpe_simple_vocab_16e6.txt.gz of the CLIP project",
+        is_folder=False,
+    ),
+    need(
+        "captions",
+        "captions.path",
+        "captions of the data set's views, a JSON Lines file",
+        "see jax3dret.data.captions:from_jsonl",
+        is_folder=False,
+        settings=("captions.name=jax3dret.data.captions:from_jsonl",),
+    ),
+)
 # Epochs of the demo's classification rows, where the row's own demo has 40 and 30.
 QUICK = {"small PointNet++/classification": 16, "small PointBERT/classification": 8}
 
@@ -50,7 +68,7 @@ def get_config(variant):
         "A published number is the mean of five evaluations of one training, which differ in how points are sampled. Here "
         "each seed is a whole run: initial weights, order, augmentation, and the sampling of the evaluation.",
     )
-    config.weights = presets.WEIGHTS
+    config.needs = {"weights": presets.WEIGHTS}
     config.table = _full(variant)
     return config
 
@@ -90,6 +108,10 @@ def _quick(rows):
 
 def _full(variant):
     views = "paper" if variant == "modelnet40" else variant
+    weights = need("weights", "checkpoint.init_from", "ULIP-2's PointBERT")
+    single_views = stage(
+        "View-GCN/single views", f"viewgcn_classify.py:{views}_single_view", needs=(CNN,)
+    )
     return (
         row("PointNet++/random", f"pointnet2_vicreg.py:{variant}_random"),
         row("PointNet++/classification", f"pointnet2_classify.py:{variant}"),
@@ -98,25 +120,16 @@ def _full(variant):
         row("PointBERT/classification", f"ulip2_classify.py:{variant}_scratch"),
         row("PointBERT/vicreg", f"ulip2_vicreg.py:{variant}_scratch"),
         row("PointBERT/mmcl", f"ulip2_mmcl.py:{variant}_scratch", needs=TOWERS),
-        row("ULIP2/pretrained", f"ulip2_vicreg.py:{variant}_pretrained", needs=("weights",)),
+        row("ULIP2/pretrained", f"ulip2_vicreg.py:{variant}_pretrained", needs=(weights,)),
         row(
             "ULIP2/classification",
             f"ulip2_classify.py:{variant}",
-            needs=("weights",),
+            needs=(weights,),
             note="Trained and compared as the published code does it, which is not what the paper's text says: one cycle of the "
             "learning rate, an epoch of at most 100 batches, another head, Euclidean distances.",
         ),
-        row("ULIP2/vicreg", f"ulip2_vicreg.py:{variant}", needs=("weights",)),
-        row("ULIP2/mmcl", f"ulip2_mmcl.py:{variant}", needs=("weights", *TOWERS)),
-        row(
-            "View-GCN/single views",
-            f"viewgcn_classify.py:{views}_single_view",
-            needs=("cnn_weights",),
-            note="The first stage of View-GCN; it is no row of the paper.",
-            stage=True,
-        ),
-        row(
-            "View-GCN/classification", f"viewgcn_classify.py:{views}", after="View-GCN/single views"
-        ),
-        row("MVTN/classification", f"mvtn_classify.py:{views}", needs=("cnn_weights",)),
+        row("ULIP2/vicreg", f"ulip2_vicreg.py:{variant}", needs=(weights,)),
+        row("ULIP2/mmcl", f"ulip2_mmcl.py:{variant}", needs=(weights, *TOWERS)),
+        row("View-GCN/classification", f"viewgcn_classify.py:{views}", starts_from=single_views),
+        row("MVTN/classification", f"mvtn_classify.py:{views}", needs=(CNN,)),
     )

@@ -10,7 +10,7 @@ the steps, then a cosine. Both are evaluated as they go (config.eval.every), so 
 |---|---|---|
 | demo | parametric_shapes/demo, embedded | a small PointBERT, pre-trained by VICReg, then classification with both schedules, in one table |
 | demo_pretraining, demo_classification_cosine, ... | the same | the runs of that table, one by one |
-| paper | modelnet/40 (--config.data.manual_dir=RAW), ULIP-2 weights (--config.weights=DIR) | the four runs below, in one table |
+| paper | modelnet/40 (--config.data.manual_dir=RAW), ULIP-2 weights (--config.needs.weights=DIR) | the four runs below, in one table |
 | classification_cosine, classification_warmup_cosine | modelnet/40, ULIP-2 weights (--config.checkpoint.init_from=DIR) | figure 5a |
 | vicreg_cosine, vicreg_warmup_cosine | the same | figure 5c |
 
@@ -21,7 +21,7 @@ minutes of CPU time. The full-size variants have not been run.
 """
 
 from jax3dret.experiments import tables
-from jax3dret.experiments.rows import row
+from jax3dret.experiments.rows import need, row, stage
 from jax3dret.tasks.ulip2 import finetune, presets
 
 SCHEDULES = ("cosine", "warmup_cosine")
@@ -90,12 +90,13 @@ def _table(variant):
     config.title = "Fine-tuning with the usual schedule and with a careful one (paper, section 4.4)"
     if variant == "paper":
         config.data.name = presets.DATASETS["modelnet40"].name
-        config.weights = presets.WEIGHTS
+        config.needs = {"weights": presets.WEIGHTS}
+        weights = need("weights", "checkpoint.init_from", "ULIP-2's PointBERT")
         config.table = tuple(
             row(
                 _words(run),
                 f"ulip2_schedules.py:{run}",
-                needs=("weights",),
+                needs=(weights,),
                 note=_note(run, COMMON, CAREFUL),
             )
             for run in RUNS
@@ -106,18 +107,16 @@ def _table(variant):
         "A small network, pre-trained for a minute on the shapes that it is fine-tuned on: this shows what the paper compares, "
         "not the paper's effect.",
     )
-    config.table = (
-        row("pre-training (VICReg)", "ulip2_schedules.py:demo_pretraining", stage=True),
-        *(
-            row(
-                _words(run),
-                f"ulip2_schedules.py:demo_{run}",
-                after="pre-training (VICReg)",
-                note=_note(run, SMALL_COMMON, SMALL_COMMON * CAREFUL / COMMON),
-                extra=run.startswith("vicreg"),
-            )
-            for run in RUNS
-        ),
+    pretraining = stage("pre-training (VICReg)", "ulip2_schedules.py:demo_pretraining")
+    config.table = tuple(
+        row(
+            _words(run),
+            f"ulip2_schedules.py:demo_{run}",
+            starts_from=pretraining,
+            note=_note(run, SMALL_COMMON, SMALL_COMMON * CAREFUL / COMMON),
+            extra=run.startswith("vicreg"),
+        )
+        for run in RUNS
     )
     return config
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from jax3dret import entry  # isort: split
-
 import argparse
 import importlib.metadata
 import json
@@ -15,10 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jax3dret import __version__
-from jax3dret.core.files import read_json_object
-from jax3dret.core.logging import setup_console
-from jax3dret.core.types import ConfigError, nearest
+from jax3dret import __version__, entry
 
 BENCHES = ("pointbert", "point_ops", "render", "mvhgnn", "index")
 # Arguments that are lists, at most one of a command.
@@ -31,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    from jax3dret.core.logging import setup_console
+
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     # argparse closes a list at the first flag: of `query INDEX -k 5 FILE` it leaves FILE over.
@@ -186,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_list(args: argparse.Namespace) -> int:
     from data_pipelines import build
+    from jax3dret.core.types import ConfigError
     from jax3dret.data.source import data_root
 
     _out(f"prepared data sets lie in {data_root(args.data_dir)}\n")
@@ -202,6 +200,7 @@ def _data_list(args: argparse.Namespace) -> int:
 
 def _data_build(args: argparse.Namespace) -> int:
     from data_pipelines import build
+    from jax3dret.core.files import read_json_object
 
     path = build.build(
         args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs
@@ -259,6 +258,7 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _query(args: argparse.Namespace) -> int:
+    from jax3dret.core.types import ConfigError
     from jax3dret.inputs.item import Item
     from jax3dret.search.query import open_gallery
 
@@ -289,6 +289,8 @@ def _report(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     import importlib
+
+    from jax3dret.core.types import ConfigError, nearest
 
     if args.repeats < 1:
         raise ConfigError(f"--repeats={args.repeats}: give 1 or more")

@@ -1,6 +1,7 @@
 """What a command does with an error: one line on stderr and an exit code, never a traceback for bad input.
 
-A command's file imports this one first. It imports nothing slow itself, so a Ctrl-C while the libraries load is one line too.
+Neither this file nor a command's own imports anything slow: the libraries load within `run`, so that a Ctrl-C meanwhile is one
+line too.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn
 
 DONE, FAILED, WRONG = 0, 1, 2
+# The attribute of an error that names the folder for its traceback.
+_FOLDER = "_jax3dret_folder"
+# What `run` found as sys.unraisablehook.
+_PREVIOUS_HOOK: list[Callable[[sys.UnraisableHookArgs], object]] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,36 +40,51 @@ class ArgumentParser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
-def run(
-    command: Callable[[], int], *, where: Callable[[], pathlib.Path | None] = lambda: None
-) -> int:
-    """Runs `command` and turns what it raises into an exit code.
+def run(command: Callable[[], int]) -> int:
+    """Runs `command` as what this process is for, and turns what it raises into an exit code.
 
-    where: the folder that an unexpected error's traceback is kept in; None means the system's temporary folder.
+    The traceback of an unexpected error is kept where `traceback_in` says, else in the system's temporary folder.
     """
-    from jax3dret.core.types import ConfigError, DataError
-
+    if sys.unraisablehook is not _in_a_callback:
+        _PREVIOUS_HOOK.append(sys.unraisablehook)
+        sys.unraisablehook = _in_a_callback
     try:
-        return command()
-    except ConfigError as error:
-        return _say(error, WRONG)
-    except DataError as error:
-        return _say(error, FAILED)
+        try:
+            return command()
+        except Exception as error:
+            return _code_of(error)
     except KeyboardInterrupt as error:
         return _interrupted(type(error))
-    except BrokenPipeError:
+
+
+def _code_of(error: Exception) -> int:
+    """Says what an error is in one line, and gives its exit code."""
+    from jax3dret.core.types import ConfigError, DataError
+
+    folder: pathlib.Path | None = getattr(error, _FOLDER, None)
+    if isinstance(error, ConfigError):
+        return _say(error, WRONG)
+    if isinstance(error, DataError):
+        return _say(error, FAILED)
+    if isinstance(error, BrokenPipeError):
         return FAILED
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _say(
-                f"{error.filename or where() or 'output'}: the disk is full; what was complete before is untouched",
-                FAILED,
-            )
-        if error.filename is not None:
-            return _say(f"{error.filename}: {(error.strerror or str(error)).lower()}", FAILED)
-        return _unexpected(error, where())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or folder or "output"
+        return _say(f"{where}: the disk is full; what was complete before is untouched", FAILED)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _say(f"{error.filename}: {(error.strerror or str(error)).lower()}", FAILED)
+    return _unexpected(error, folder)
+
+
+@contextlib.contextmanager
+def traceback_in(folder: pathlib.Path) -> Iterator[None]:
+    """While it is open, the traceback of an unexpected error is kept in `folder`, if there is such a folder by then."""
+    try:
+        yield
     except Exception as error:
-        return _unexpected(error, where())
+        with contextlib.suppress(AttributeError):  # an error that takes no attribute
+            setattr(error, _FOLDER, folder)
+        raise
 
 
 def unknown_argument(argument: str, known: list[str]) -> Exception:
@@ -101,26 +121,13 @@ def _interrupted(kind: type[BaseException] = KeyboardInterrupt) -> int:
     return _say("interrupted; the same command goes on from what was complete", FAILED)
 
 
-def _while_importing(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """The excepthook: what leaves a command's file before `run` has begun."""
-    if issubclass(kind, KeyboardInterrupt):
-        raise SystemExit(_interrupted())
-    _PREVIOUS_HOOKS[0](kind, error, trace)
-
-
 def _in_a_callback(event: sys.UnraisableHookArgs) -> None:
     """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there would do nothing."""
     if issubclass(event.exc_type, KeyboardInterrupt):
         os._exit(_interrupted(event.exc_type))
     if event.object is None and threading.get_ident() != threading.main_thread().ident:
         return  # from a library's compiled thread; what counts of it, the library raises in the main thread too
-    _PREVIOUS_HOOKS[1](event)
-
-
-_PREVIOUS_HOOKS = (sys.excepthook, sys.unraisablehook)
-sys.excepthook, sys.unraisablehook = _while_importing, _in_a_callback
+    _PREVIOUS_HOOK[-1](event)
 
 
 def _unexpected(error: BaseException, folder: pathlib.Path | None) -> int:

@@ -14,7 +14,7 @@ import sys
 import pytest
 from test_configs import FakeSource
 
-from jax3dret import entry, main
+from jax3dret import cli, entry, main, run
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.tasks.ulip2 import finetune
@@ -26,8 +26,8 @@ CONFIG = "configs/ulip2_vicreg.py"
 def no_data(monkeypatch):
     """No data set is built here: a recipe sees a fake one."""
     monkeypatch.chdir(pathlib.Path(__file__).parents[1])
-    monkeypatch.setattr(main, "_prepare_data", lambda config, name="": "fake")
-    monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
+    monkeypatch.setattr(run, "prepare_data", lambda config, name="": "fake")
+    monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
 
 
 def command(capsys, workdir, *flags, config=CONFIG):
@@ -72,7 +72,7 @@ OFF = tuple(f"--config.loss.{term}=false" for term in ("cls_ske", "sem_ske", "qu
 def test_what_the_second_stage_refuses_is_said_before_the_first_begins(
     capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(main, "_run_one", lambda *args: pytest.fail("a stage has begun"))
+    monkeypatch.setattr(run, "_carry_out", lambda *args: pytest.fail("a stage has begun"))
     code, line = command(capsys, tmp_path / "run", *SKETCH[1:], *OFF, config=SKETCH[0])
     assert (
         code == 2
@@ -89,7 +89,7 @@ def test_what_the_second_stage_refuses_is_said_before_the_first_begins(
 def test_drawings_are_no_shapes(capsys, tmp_path, monkeypatch):
     drawings = FakeSource(10)
     drawings.manifest = {"kind": "sketches"}
-    monkeypatch.setattr(main.pipeline, "open_source", lambda name, split, data_dir: drawings)
+    monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: drawings)
     code, line = command(capsys, tmp_path / "run")
     assert (
         code == 2
@@ -103,16 +103,59 @@ def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
     wrong, _ = configs.load(CONFIG, [("train.batch_size", "4096")])
     (tmp_path / "config.json").write_text(configs.dump(wrong))
     (tmp_path / "metrics.jsonl").touch()
-    main._check_workdir(tmp_path, config)
+    run.check_workdir(tmp_path, config)
     (tmp_path / "metrics.jsonl").write_text("{}")
     with pytest.raises(
         ConfigError, match="was written by another config: train.batch_size: 4096 there, 64 here"
     ):
-        main._check_workdir(tmp_path, config)
+        run.check_workdir(tmp_path, config)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "checkpoints" / "200").mkdir(parents=True)
     with pytest.raises(ConfigError, match="was written by another config"):
-        main._check_workdir(tmp_path, config)
+        run.check_workdir(tmp_path, config)
+
+
+def old_workdir(tmp_path, **changes):
+    """A finished run whose config.json has other values; None: lacks the key."""
+    values = json.loads(configs.dump(configs.load(CONFIG)[0]))
+    values = {k: v for k, v in {**values, **changes}.items() if v is not None}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    (tmp_path / "checkpoints" / "200").mkdir(parents=True)
+    (tmp_path / "evaluation" / "retrieval").mkdir(parents=True)
+    (tmp_path / "evaluation" / "retrieval" / "result.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"task": "jax3dret.tasks.gone"}, "config.task names jax3dret.tasks.gone, which is gone"),
+        (
+            {"task": "jax3dret.tasks.ulip2", "objective": None},
+            "config.task names jax3dret.tasks.ulip2, which is no task",
+        ),
+        (
+            {"model": {"name": "jax3dret.models.older:PointBert"}},
+            "config.model.name names jax3dret.models.older, which is gone",
+        ),
+        ({"eval": None}, "config.eval is not there"),
+        ({"evaluation": {}}, "config.evaluation is no key any more"),
+    ],
+)
+def test_a_workdir_of_an_earlier_version_says_so(capsys, tmp_path, changes, says):
+    workdir = old_workdir(tmp_path, **changes)
+    wanted = f"error: {workdir} was written by an earlier version: {says}; run it again in another"
+    code, line = command(capsys, workdir)
+    assert code == 2 and line.startswith(wanted)
+    assert cli.main(["report", str(workdir)]) == 2
+    assert capsys.readouterr().err.startswith(wanted)
+
+
+def test_a_module_of_somebody_else_is_no_matter_of_versions(capsys, tmp_path):
+    workdir = old_workdir(tmp_path, task="somebody.elses")
+    code, line = command(capsys, workdir)
+    assert code == 2 and "was written by another config: task" in line
+    assert cli.main(["report", str(workdir)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -159,13 +202,6 @@ def test_values_that_give_no_network(key, value, says):
     assert "\n" not in str(error.value)
 
 
-def raising(error):
-    def command():
-        raise error
-
-    return command
-
-
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
@@ -195,7 +231,11 @@ def raising(error):
     ],
 )
 def test_an_error_is_one_line_and_a_code(capsys, tmp_path, error, code, says):
-    assert entry.run(raising(error), where=lambda: tmp_path) == code
+    def command():
+        with entry.traceback_in(tmp_path):
+            raise error
+
+    assert entry.run(command) == code
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
     assert (tmp_path / "traceback.txt").exists() == ("unexpected" in said)
@@ -206,13 +246,18 @@ def test_an_error_is_one_line_and_a_code(capsys, tmp_path, error, code, says):
 @pytest.mark.parametrize(
     "moment",
     [
-        "stop()",  # while a command's file imports
-        "gc.callbacks.append(stop); gc.collect()",  # Python drops what such a callback raises
-        "sys.exit(entry.run(stop))",
+        "stop()",
+        # Python drops what such a callback raises.
+        "gc.callbacks.append(stop); gc.collect()",
+        # While an error is being told, for which the libraries load.
+        "sys.meta_path.insert(0, type('', (), {'find_spec': stop})); 1 / 0",
     ],
 )
 def test_ctrl_c_is_one_line_at_any_moment(moment):
-    text = f"import gc, sys\nfrom jax3dret import entry\ndef stop(*_):\n    raise KeyboardInterrupt\n{moment}"
+    text = (
+        "import gc, sys\nfrom jax3dret import entry\ndef stop(*_):\n    raise KeyboardInterrupt\n"
+        f"def command():\n    {moment}\nsys.exit(entry.run(command))"
+    )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
     assert done.stderr == "error: interrupted; the same command goes on from what was complete\n"
     assert done.returncode == 1
@@ -220,14 +265,18 @@ def test_ctrl_c_is_one_line_at_any_moment(moment):
 
 def test_sigterm_outside_of_training_ends_in_order_with_code_0(capsys, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(main, "_run_one", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(run, "_carry_out", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
     code = main.main([f"--config={CONFIG}", f"--workdir={tmp_path}", "--config.train.steps=1"])
     assert code == 0 and "SIGTERM: ended; the same command goes on" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before and not (tmp_path / "traceback.txt").exists()
 
 
-def test_the_file_of_errors_imports_nothing_slow():
-    text = "import sys; from jax3dret import entry; print([m for m in ('jax', 'numpy', 'ml_collections') if m in sys.modules])"
+def test_a_command_s_file_imports_nothing_slow_and_hooks_into_nothing():
+    text = (
+        "import sys; hooks = sys.excepthook, sys.unraisablehook; from jax3dret import cli, entry, main; "
+        "assert hooks == (sys.excepthook, sys.unraisablehook); "
+        "print([m for m in ('jax', 'numpy', 'ml_collections') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True
     )

@@ -1,6 +1,7 @@
 """Orbax checkpoints of a train state, the position in the data, and `meta`; and where a run starts from.
 
-A checkpoint has four items: `model` (params, model_state), `optimizer` (step, opt_state), `data` (iterator state), `meta`.
+A checkpoint has four items: `model` (params, model_state), `optimizer` (step, opt_state), `data` (iterator state), `meta`;
+that of a run that refreshes its data has a fifth, `refreshed` (the step of the last refresh, and its arrays).
 The model can be restored without the optimizer, on any number of devices.
 
 A run starts, in this order, from: its own last checkpoint; `checkpoint.resume`, another run's state, step and data position;
@@ -16,9 +17,10 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jax3dret.core.config import check_rules
@@ -40,6 +42,13 @@ class MatchRow:
     status: str  # "loaded" | "initial" | "unused"
 
 
+class Refreshed(NamedTuple):
+    """What `Recipe.refresh` gave: at which step, and arrays by name with a row per training record."""
+
+    step: int
+    arrays: Mapping[str, np.ndarray]
+
+
 class Checkpoints:
     """The checkpoints of one workdir; a save is complete or absent.
 
@@ -57,6 +66,7 @@ class Checkpoints:
                     "optimizer": ocp.StandardCheckpointHandler(),
                     "data": ocp.JsonCheckpointHandler(),
                     "meta": ocp.JsonCheckpointHandler(),
+                    "refreshed": ocp.StandardCheckpointHandler(),
                 },
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=keep,
@@ -69,7 +79,13 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, data: Any, meta: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        state: TrainState,
+        data: Any,
+        meta: Mapping[str, Any],
+        refreshed: Refreshed | None = None,
+    ) -> None:
         """Saves in the background; an error of the previous save is raised here or by `wait`.
 
         Raises:
@@ -79,7 +95,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         self.wait()
-        needed = _ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        arrays = {} if refreshed is None else dict(refreshed.arrays)
+        needed = _ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves((state, arrays)))
         free = shutil.disk_usage(self.directory).free
         if (
             free < needed
@@ -88,6 +105,10 @@ class Checkpoints:
                 f"{self.directory}: the disk is full: {free:,} bytes are free, the checkpoint of step {step} takes "
                 f"{needed:,}; the last complete checkpoint is untouched"
             )
+        extra: dict[str, Any] = {}
+        if refreshed is not None:
+            item = {"step": np.int64(refreshed.step), "arrays": arrays}
+            extra["refreshed"] = ocp.args.StandardSave(item)
         with _one_line(self.directory):
             self._manager.save(
                 step,
@@ -100,6 +121,7 @@ class Checkpoints:
                     ),
                     data=ocp.args.JsonSave({"state": data}),
                     meta=ocp.args.JsonSave(dict(meta)),
+                    **extra,
                 ),
             )
 
@@ -125,6 +147,23 @@ class Checkpoints:
                 ),
             )
         return TrainState(**out.optimizer, **out.model), out.data["state"]
+
+    def refreshed(self, step: int | None = None) -> Refreshed | None:
+        """The arrays of the last refresh, as they were; None where there was none.
+
+        Raises DataError: there is no checkpoint, or it cannot be read.
+        """
+        step = self._existing(step)
+        with self._reading(step):
+            found = self._manager.item_metadata(step).get("refreshed")
+            if found is None:
+                return None
+            # NumPy, not JAX: a JAX array would lose 64 bits.
+            target = jax.tree.map(lambda m: np.empty(m.shape, m.dtype), found.tree)
+            out = self._manager.restore(
+                step, args=ocp.args.Composite(refreshed=ocp.args.StandardRestore(target))
+            )
+        return Refreshed(int(out.refreshed["step"]), out.refreshed["arrays"])
 
     def restore_model(
         self, abstract_params: PyTree, abstract_model_state: PyTree, step: int | None = None

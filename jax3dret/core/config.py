@@ -24,10 +24,11 @@ import ml_collections
 from jax3dret.core import config_file
 from jax3dret.core.types import ConfigError, nearest
 
-# Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed.
+# Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed. A task's
+# module adds its own as PLACE_KEYS, beside its defaults().
 PLACE_KEYS = (
     *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
-    *("eval.every", "eval.batch_size", "views.jobs"),
+    *("eval.every", "eval.batch_size"),
 )
 
 # The least value of numbers that count or divide.
@@ -269,12 +270,14 @@ def dump(config: Config) -> str:
 
 def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:
     """What makes two resolved configs different experiments, as "key: theirs there, ours here" lines."""
+    task = resolve_module(ours["task"], where="config.task")
+    places = (*PLACE_KEYS, *getattr(task, "PLACE_KEYS", ()))
     mine = dict(flatten(json.loads(dump(ours))))
     other = dict(flatten(theirs))
     return [
         f"{key}: {json.dumps(other.get(key))} there, {json.dumps(mine.get(key))} here"
         for key in sorted(mine.keys() | other.keys())
-        if mine.get(key) != other.get(key) and not key.startswith(PLACE_KEYS)
+        if mine.get(key) != other.get(key) and not key.startswith(places)
     ]
 
 

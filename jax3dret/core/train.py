@@ -1,7 +1,8 @@
 """The only training loop: a sharded step, checkpoints with the data position inside, evaluation, a stop at the first NaN.
 
 The step's randomness is `stream(seed key, "train", step)`, the data's is fixed by (seed, position), and both positions are in
-the checkpoint, so an interrupted run goes on as if nothing had happened.
+the checkpoint, so an interrupted run goes on as if nothing had happened. Where the data is a function of what the model made of
+it (`Recipe.refresh`), so are these arrays. What is fitted after the last step (`Recipe.calibrate`) is saved with it.
 """
 
 from __future__ import annotations
@@ -13,41 +14,42 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jax3dret.core import checkpoint, rng, sharding
+from jax3dret.core import checkpoint, sharding
+from jax3dret.core.batches import Batches, DataIterator, OpenData
 from jax3dret.core.logging import MetricWriter, progress
+from jax3dret.core.step import abstract_state, make_embed, make_state, make_step
 from jax3dret.core.types import (
-    Batch,
     ConfigError,
     DataError,
-    DataSpec,
     EmbedFn,
     Metrics,
     PyTree,
     Recipe,
-    Task,
     TrainState,
 )
 
+__all__ = [
+    "DataIterator",
+    "LoopOptions",
+    "Outcome",
+    "abstract_state",
+    "evaluate",
+    "fit",
+    "make_embed",
+    "make_state",
+    "make_step",
+    "start",
+]
+
 log = logging.getLogger("jax3dret")
 RUN_AHEAD = 2
-
-
-class DataIterator(Protocol):
-    """Host-local batches whose position can be saved."""
-
-    def __next__(self) -> Mapping[str, np.ndarray]: ...
-
-    def get_state(self) -> Any: ...
-
-    def set_state(self, state: Any) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,151 +76,76 @@ class Outcome:
     interrupted: str | None = None
 
 
-def abstract_state(recipe: Recipe, seed: int) -> PyTree:
-    """The TrainState of a recipe as shapes and dtypes; costs no memory."""
-    return jax.eval_shape(lambda: _initial_state(recipe, rng.stream(seed, "init")))
+class Start(NamedTuple):
+    """What a run begins with. position: in the data; None: its beginning. rows: the table of an `init_from`."""
 
-
-def make_state(recipe: Recipe, mesh: Mesh, seed: int) -> tuple[TrainState, PyTree]:
-    """Initial state, born sharded, and its shardings."""
-    shardings = sharding.state_shardings(abstract_state(recipe, seed), recipe.sharding, mesh)
-    init = jax.jit(
-        lambda: _initial_state(recipe, rng.stream(seed, "init")), out_shardings=shardings
-    )
-    return init(), shardings
-
-
-def make_step(
-    recipe: Recipe, seed: int, accumulate: int = 1
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The train step, a pure function (state, global batch) -> (state, metrics), not yet jitted.
-
-    Raises:
-        ConfigError: accumulation is asked of a task whose loss couples the items of a batch.
-    """
-    task = recipe.task
-    if accumulate > 1 and task.batch_coupled:
-        raise ConfigError(
-            f"config.train.accumulate={accumulate}: this task's loss couples the items of a batch (BatchNorm, VICReg, contrastive "
-            "terms), so the mean over micro-batches is a different objective; use more devices, a smaller batch_size, "
-            "config.model.remat=true or config.model.dtype=bfloat16"
-        )
-
-    def loss_and_grads(
-        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> Any:
-        (loss, (model_state, metrics)), grads = jax.value_and_grad(task.loss, has_aux=True)(
-            params, model_state, batch, key, step
-        )
-        return grads, model_state, {"loss": loss, **metrics}
-
-    def accumulated(
-        params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> Any:
-        parts = {
-            k: v.reshape(accumulate, v.shape[0] // accumulate, *v.shape[1:])
-            for k, v in batch.items()
-        }
-
-        def one(carry: tuple[PyTree, PyTree], part: tuple[jax.Array, Batch]) -> Any:
-            total, model_state = carry
-            index, micro = part
-            grads, model_state, metrics = loss_and_grads(
-                params, model_state, micro, jax.random.fold_in(key, index), step
-            )
-            return (jax.tree.map(jnp.add, total, grads), model_state), metrics
-
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        (total, model_state), metrics = jax.lax.scan(
-            one, (zeros, model_state), (jnp.arange(accumulate), parts)
-        )
-        mean = jax.tree.map(lambda g: g / accumulate, total)
-        return mean, model_state, jax.tree.map(lambda m: m.mean(0), metrics)
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = rng.stream(seed, "train", state.step)
-        compute = accumulated if accumulate > 1 else loss_and_grads
-        grads, model_state, metrics = compute(
-            state.params, state.model_state, batch, key, state.step
-        )
-        updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
-        norm = jnp.sqrt(
-            sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in jax.tree.leaves(grads))
-        )
-        return TrainState(state.step + 1, params, model_state, opt_state), {
-            **metrics,
-            "grad_norm": norm,
-        }
-
-    return step
-
-
-def make_embed(task: Task, params: PyTree, model_state: PyTree, mesh: Mesh) -> EmbedFn:
-    """Closes `task.embed` over a model: a host batch in, the embeddings of the whole global batch out as NumPy float32.
-
-    Any number of rows will do: each process fills its own up to a multiple of its devices, and the filling is dropped again.
-    """
-    compiled = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
-
-    def embed(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        rows = len(next(iter(batch.values())))
-        spare = -rows % len(mesh.local_devices)
-        filled = {
-            k: np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1), mode="edge")
-            for k, v in batch.items()
-        }
-        out = compiled(params, model_state, sharding.put_batch(filled, mesh))
-        return {key: of_batch(np.asarray(value, np.float32), rows) for key, value in out.items()}
-
-    def of_batch(values: np.ndarray, rows: int) -> np.ndarray:
-        by_process = values.reshape(jax.process_count(), -1, *values.shape[1:])
-        return by_process[:, :rows].reshape(-1, *values.shape[1:])
-
-    return embed
+    state: TrainState
+    shardings: PyTree
+    position: Any = None
+    refreshed: checkpoint.Refreshed | None = None
+    rows: Sequence[checkpoint.MatchRow] = ()
 
 
 def start(
     recipe: Recipe, checkpoints: checkpoint.Checkpoints, mesh: Mesh, options: LoopOptions
-) -> tuple[TrainState, PyTree, Any, list[checkpoint.MatchRow]]:
-    """The state a run begins with, by the fixed order of precedence; its shardings; the data position (None: the beginning);
-    and the table of an `init_from`."""
+) -> Start:
+    """The state a run begins with, by the fixed order of precedence, and what goes with it.
+
+    The map of a recipe that calibrates is the initial one, unless this run is finished: another run's, or that of a shorter
+    training, is none of the weights that this one will have.
+    """
     state, shardings = make_state(recipe, mesh, options.seed)
+    initial_map = _map_of(recipe, state)
+    done = checkpoints.latest()
+    begun = _begun(recipe, checkpoints, state, shardings, options)
+    if recipe.calibrate is not None and (done is None or done < recipe.steps):
+        begun = begun._replace(state=_with_map(begun.state, initial_map))
+    return begun
+
+
+def _begun(
+    recipe: Recipe,
+    checkpoints: checkpoint.Checkpoints,
+    state: TrainState,
+    shardings: PyTree,
+    options: LoopOptions,
+) -> Start:
     abstract = checkpoint.abstract_like(state, shardings)
     if checkpoints.latest() is not None:
-        state, data = checkpoints.restore(abstract)
+        state, position = checkpoints.restore(abstract)
         log.info("resumed from step %d of this workdir", int(state.step))
-        return state, shardings, data, []
+        return Start(state, shardings, position, checkpoints.refreshed())
     if options.resume:
         other = checkpoint.Checkpoints(_workdir_of(options.resume, "resume"))
-        state, data = other.restore(abstract)
+        state, position = other.restore(abstract)
+        refreshed = other.refreshed()
         other.close()
         log.info("resumed from step %d of %s", int(state.step), options.resume)
-        return state, shardings, data, []
-    if options.init_from:
-        other = checkpoint.Checkpoints(_workdir_of(options.init_from, "init_from"))
-        source = other.raw_model()
-        weights = other.meta().get("weights", "")
-        other.close()
-        label = f"{options.init_from} ({weights})" if weights else options.init_from
-        params, rows = checkpoint.match_params(
-            state.params, source["params"], rename=options.rename, fresh=options.fresh, source=label
-        )
-        # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start anew where they do not.
-        model_state, state_rows = checkpoint.match_params(
-            state.model_state,
-            source["model_state"],
-            rename=options.rename,
-            fresh=(".*",),
-            source=label,
-        )
-        state = dataclasses.replace(
-            state,
-            params=_place(params, shardings.params),
-            model_state=_place(model_state, shardings.model_state),
-        )
-        return state, shardings, None, rows + state_rows
-    return state, shardings, None, []
+        return Start(state, shardings, position, refreshed)
+    if not options.init_from:
+        return Start(state, shardings)
+    other = checkpoint.Checkpoints(_workdir_of(options.init_from, "init_from"))
+    source = other.raw_model()
+    weights = other.meta().get("weights", "")
+    other.close()
+    label = f"{options.init_from} ({weights})" if weights else options.init_from
+    params, rows = checkpoint.match_params(
+        state.params, source["params"], rename=options.rename, fresh=options.fresh, source=label
+    )
+    # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start anew where they do not.
+    model_state, state_rows = checkpoint.match_params(
+        state.model_state,
+        source["model_state"],
+        rename=options.rename,
+        fresh=(".*",),
+        source=label,
+    )
+    state = dataclasses.replace(
+        state,
+        params=_place(params, shardings.params),
+        model_state=_place(model_state, shardings.model_state),
+    )
+    return Start(state, shardings, rows=(*rows, *state_rows))
 
 
 def fit(
@@ -226,12 +153,13 @@ def fit(
     *,
     workdir: pathlib.Path,
     mesh: Mesh,
-    open_data: Callable[[DataSpec], DataIterator],
+    open_data: OpenData,
     options: LoopOptions,
     open_writer: Callable[..., MetricWriter],
 ) -> Outcome:
     """Trains `recipe` in `workdir` until its last step, or until a signal asks to stop.
 
+    open_data: (spec, arrays of the last refresh; {} without one) -> batches from the first on.
     open_writer: (resume_step) -> MetricWriter; it is opened once it is known from which step the run goes on.
 
     Raises:
@@ -239,13 +167,12 @@ def fit(
         ConfigError: from the step, the shardings or the checkpoint.
     """
     checkpoints = checkpoint.Checkpoints(workdir, keep=options.keep)
-    state, shardings, position, rows = start(recipe, checkpoints, mesh, options)
+    state, shardings, position, refreshed, rows = start(recipe, checkpoints, mesh, options)
     if rows:
         log.info("parameters taken from %s\n%s", options.init_from, checkpoint.format_matches(rows))
     first = int(state.step)
-    earlier_s = (
-        float(checkpoints.meta().get("train_s", 0.0)) if checkpoints.latest() is not None else 0.0
-    )
+    goes_on = checkpoints.latest() is not None
+    earlier_s = float(checkpoints.meta().get("train_s", 0.0)) if goes_on else 0.0
     began = time.perf_counter()
     batch_size = recipe.train.batch_size
     step_fn = jax.jit(
@@ -253,9 +180,7 @@ def fit(
         donate_argnums=0,
         out_shardings=(shardings, sharding.replicated(mesh)),
     )
-    data = open_data(recipe.train) if first < recipe.steps else None
-    if data is not None and position is not None:
-        data.set_state(position)
+    data = Batches(recipe, open_data, first, position=position, refreshed=refreshed)
     pending: list[tuple[int, Metrics]] = []  # metrics not yet looked at
     last_log = (time.perf_counter(), first)
 
@@ -276,9 +201,12 @@ def fit(
     def save() -> None:
         settle()
         train_s = earlier_s + time.perf_counter() - began
-        checkpoints.save(
-            state, position, {**recipe.meta, "step": int(state.step), "train_s": round(train_s, 1)}
-        )
+        meta = {**recipe.meta, "step": int(state.step), "train_s": round(train_s, 1)}
+        checkpoints.save(state, data.position, meta, data.refreshed)
+
+    def embed() -> EmbedFn:
+        settle()
+        return make_embed(recipe.task, state.params, state.model_state, mesh)
 
     try:
         with (
@@ -289,14 +217,13 @@ def fit(
             ) as show,
         ):
 
-            def evaluate_at(step: int) -> None:
-                settle()
-                evaluate(
-                    recipe,
-                    make_embed(recipe.task, state.params, state.model_state, mesh),
-                    step,
-                    writer,
-                )
+            @contextlib.contextmanager
+            def uncounted() -> Iterator[None]:
+                """Outside of the time that `items_per_s` is of."""
+                nonlocal last_log
+                before = time.perf_counter()
+                yield
+                last_log = (last_log[0] + time.perf_counter() - before, last_log[1])
 
             due = (
                 options.eval_every
@@ -305,18 +232,14 @@ def fit(
                 and first < recipe.steps
             )
             if due and not all(writer.recorded(first, name) for name in recipe.evaluators):
-                evaluate_at(
-                    first
-                )  # the run was cut between this step's checkpoint and its evaluation
+                # The run was cut between this step's checkpoint and its evaluation.
+                evaluate(recipe, embed(), first, writer)
             for index in range(first, recipe.steps):
-                assert data is not None
-                try:
-                    batch = next(data)
-                except StopIteration:
-                    raise DataError(
-                        f"step {index}: the data '{recipe.train.name}' ended before the last step {recipe.steps}"
-                    ) from None
-                position = data.get_state()
+                if data.is_due(index):
+                    with uncounted():
+                        names = data.refresh(index, embed())
+                    log.info("step %d: refreshed %s", index, ", ".join(names))
+                batch = data.next(index)
                 state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
                 done = index + 1
                 pending.append((done, metrics))
@@ -346,16 +269,19 @@ def fit(
                 interrupted = stop.get("signal")
                 if jax.process_count() > 1 and checkpoints.reached_preemption(done):
                     interrupted = "SIGTERM"
+                if last and recipe.calibrate is not None:
+                    state = _calibrated(recipe, state, shardings, embed())
                 if done % options.checkpoint_every == 0 or last or interrupted:
                     save()
                 if interrupted:
                     checkpoints.wait()
                     return Outcome(state, interrupted)
                 if options.eval_every and done % options.eval_every == 0 and not last:
-                    before = time.perf_counter()
-                    evaluate_at(done)
-                    last_log = (last_log[0] + time.perf_counter() - before, last_log[1])
-            if first >= recipe.steps:
+                    with uncounted():
+                        evaluate(recipe, embed(), done, writer)
+            if first >= recipe.steps and not goes_on:
+                if recipe.calibrate is not None:
+                    state = _calibrated(recipe, state, shardings, embed())
                 save()
             checkpoints.wait()
             return Outcome(
@@ -365,8 +291,7 @@ def fit(
         # Reader threads must not outlive the loop, and a failed save must not hide the error that ended it.
         with contextlib.suppress(DataError):
             checkpoints.close()
-        if data is not None and hasattr(data, "close"):
-            data.close()
+        data.close()
 
 
 def evaluate(
@@ -385,10 +310,41 @@ def evaluate(
     return results
 
 
-def _initial_state(recipe: Recipe, key: jax.Array) -> TrainState:
-    batch = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()}
-    params, model_state = recipe.task.init(key, batch)
-    return TrainState(jnp.zeros((), jnp.int32), params, model_state, recipe.tx.init(params))
+def _calibrated(recipe: Recipe, state: TrainState, shardings: PyTree, embed: EmbedFn) -> TrainState:
+    """The state with the map that the recipe fits to its embeddings.
+
+    Raises ConfigError for a map of another form than the initial one, DataError for one that is not finite.
+    """
+    assert recipe.calibrate is not None
+    initial, fitted = _map_of(recipe, state), recipe.calibrate(embed)
+    forms = [
+        {sharding.path_name(p): np.shape(x) for p, x in jax.tree_util.tree_flatten_with_path(m)[0]}
+        for m in (fitted, initial)
+    ]
+    if forms[0] != forms[1]:
+        raise ConfigError(
+            f"the recipe's calibrate gives the arrays {forms[0]}, its model_state['map'] holds {forms[1]}; make them equal"
+        )
+    for name, values in fitted.items():
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(values)):
+            raise DataError(f"step {int(state.step)}: the map fitted to '{name}' is not finite")
+    fitted = jax.tree.map(lambda new, old: np.asarray(new, old.dtype), fitted, initial)
+    return _with_map(state, _place(fitted, shardings.model_state["map"]))
+
+
+def _map_of(recipe: Recipe, state: TrainState) -> PyTree:
+    """Raises ConfigError where a recipe that calibrates has no map to put the result in."""
+    if recipe.calibrate is None:
+        return None
+    if "map" not in state.model_state:
+        raise ConfigError(
+            "the recipe has calibrate, so its task's init must put an identity map into model_state['map']"
+        )
+    return state.model_state["map"]
+
+
+def _with_map(state: TrainState, fitted: PyTree) -> TrainState:
+    return dataclasses.replace(state, model_state={**state.model_state, "map": fitted})
 
 
 def _place(tree: PyTree, shardings: PyTree) -> PyTree:

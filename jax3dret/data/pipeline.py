@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain.python as grain
@@ -18,7 +18,7 @@ import numpy as np
 
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Record, Transform
 from jax3dret.data.matching import matched
-from jax3dret.data.rows import WithRows, open_rows
+from jax3dret.data.rows import Rows, WithRows, open_rows
 from jax3dret.data.source import Source, open_source
 
 __all__ = ["Source", "TrainIterator", "eval_batches", "open_source", "train_iterator"]
@@ -27,12 +27,20 @@ HostBatch = dict[str, np.ndarray]
 
 
 def train_iterator(
-    source: Source, spec: DataSpec, *, process_index: int = 0, process_count: int = 1
+    source: Source,
+    spec: DataSpec,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> TrainIterator:
     """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B rows.
 
     A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all True; "id" is dropped. The
     records are shuffled anew in every epoch; within an epoch each is seen exactly once.
+
+    arrays: further ones by name, with a row per record (what `Recipe.refresh` gave); they join the
+    records as those of `spec.arrays` do.
 
     Raises DataError if there are fewer records than rows in a batch, ConfigError if B cannot be split evenly over the
     processes. While iterating: DataError for a record that cannot be read or rows that do not stack.
@@ -47,7 +55,7 @@ def train_iterator(
         )
     order_seed, draw_seed, _ = _seeds(spec.seed)
     elements = (
-        grain.MapDataset.source(_records(source, spec))
+        grain.MapDataset.source(_records(source, spec, arrays))
         .shuffle(seed=order_seed)
         .repeat()
         .random_map(_Apply(spec.transforms), seed=draw_seed)
@@ -121,15 +129,20 @@ class TrainIterator:
         self._iterator.close()
 
 
-def _records(source: Source, spec: DataSpec) -> Source | WithRows:
+def _records(
+    source: Source, spec: DataSpec, arrays: Mapping[str, np.ndarray] | None = None
+) -> Source | WithRows:
     """The source as the specification wants it: the features it names, and the rows of its arrays."""
     chosen = source.select(*spec.features) if spec.features else source
-    if not spec.arrays:
-        return chosen
-    return WithRows(
-        chosen,
-        {key: open_rows(path(source) if callable(path) else path) for key, path in spec.arrays},
-    )
+    rows: dict[str, Rows] = dict(arrays or {})
+    for key, path in spec.arrays:
+        if key in rows:
+            raise DataError(
+                f"{source.name}: two arrays are called '{key}', one of a file and one that was refreshed; "
+                "give one another name"
+            )
+        rows[key] = open_rows(path(source) if callable(path) else path)
+    return WithRows(chosen, rows) if rows else chosen
 
 
 class _Apply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pathlib
-import re
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,17 @@ from typing import Any
 
 from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
-from jax3dret.experiments.rows import Row, Run, read_json
+from jax3dret.experiments.rows import Row, TableRun, read_json
+from jax3dret.report.table import compared_metric, leading_metrics
 
 FILE = "table.json"
 DONE = "done"
-# What the text table shows; the page shows every metric.
-_STATUS = 60  # characters of a status; the list of what is missing was logged, and the page has it
-_SHOWN = (r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map")
+# Characters of a status; the list of what is missing was logged, and the page has it.
+_STATUS = 60
 
 
-def result(run: Run, seconds: float | None) -> dict[str, Any]:
-    """What a run left in its folder: {"seed", "workdir", "status", "seconds", "metrics", "protocol"}.
+def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
+    """What a run left in its folder: {"seed", "workdir", "status", "seconds", "metrics", "protocol", "system", "run"}.
 
     status: "done", or "missing: ..." with what is lacking. A folder of another config, or of a run that is not finished, has
     no metrics. seconds: of the process, all of its starts together.
@@ -38,14 +37,20 @@ def result(run: Run, seconds: float | None) -> dict[str, Any]:
         found["metrics"] = {
             k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)
         }
-        found["protocol"] = _protocol(run.config, report, summary)
+        found["protocol"] = _protocol(run, report, summary)
+        found["system"] = report.get("system")
+        found["run"] = report.get("run") or {}
     return found
 
 
 def row_result(
-    row: Row, runs: Sequence[Run], results: Sequence[dict[str, Any]], incomplete: str
+    row: Row,
+    runs: Sequence[TableRun],
+    results: Sequence[dict[str, Any]],
+    stages: Sequence[TableRun],
+    incomplete: str,
 ) -> dict[str, Any]:
-    """One line of the table from its runs, one for each seed.
+    """One line of the table from its runs, one for each seed, and the stages of the first of them.
 
     incomplete: why no published number can stand beside it, other than what the row itself tells; empty if it can.
     """
@@ -53,7 +58,7 @@ def row_result(
     metrics = _over_seeds([r["metrics"] for r in done])
     config = runs[0].config
     published, difference, notes = {}, {}, [row.note] if row.note else []
-    if config is not None and config.published and not row.stage:
+    if config is not None and config.published:
         if incomplete:
             notes.append(f"The paper's number is left out: {incomplete}.")
         else:
@@ -68,7 +73,10 @@ def row_result(
         "protocol": {**done[0]["protocol"], "seeds": [r["seed"] for r in done]} if done else {},
         "notes": notes,
         "chosen": row.chosen,
-        "command": runs[0].command() if config is not None else "",
+        "command": " && ".join(r.command() for r in (*stages, runs[0]))
+        if config is not None
+        else "",
+        "stages": list(row.stages),
         "runs": [{k: v for k, v in r.items() if k != "protocol"} for r in results],
     }
 
@@ -76,24 +84,17 @@ def row_result(
 def text(table: Mapping[str, Any]) -> str:
     """The table for a terminal: shares in per cent, +- the standard deviation where there are several seeds."""
     rows = table["rows"]
-    keys = shown_metrics(rows)
-    compared = any(r["published"] for r in rows)
-    head = [
-        "row",
-        *(_short_name(k) for k in keys),
-        *(["paper", "diff"] if compared else []),
-        "status",
-    ]
-    lines = [head]
+    keys, compared = leading_metrics(rows), compared_metric(rows)
+    lines = [["row", *keys, *(["paper", "diff"] if compared else []), "status"]]
     for r in rows:
         cells = [r["name"], *(_share(r["metrics"].get(k)) for k in keys)]
         if compared:
-            paper = next((v["nn_acc"] for v in r["published"].values() if "nn_acc" in v), None)
-            difference = r["difference"].get("nn_acc")
+            paper = next((v[compared] for v in r["published"].values() if compared in v), None)
+            difference = r["difference"].get(compared)
             cells += ["-" if paper is None else f"{100 * paper:.1f}"]
             cells += ["-" if difference is None else f"{100 * difference:+.1f}"]
         lines.append([*cells, textwrap.shorten(r["status"], _STATUS, placeholder=" ...")])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
     table_lines = [
         "  ".join(
             [
@@ -106,9 +107,7 @@ def text(table: Mapping[str, Any]) -> str:
     ]
     notes = [table["title"], *table["notes"]]
     if compared:
-        notes.append(
-            "paper: nearest-neighbour accuracy as published; diff: measured less published, in points"
-        )
+        notes.append(f"paper: {compared} as published; diff: measured less published, in points")
     if any(r["status"] == "left out" for r in rows):
         notes.append(
             "left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them"
@@ -116,18 +115,12 @@ def text(table: Mapping[str, Any]) -> str:
     return "\n".join([notes[0], "", *table_lines, "", *notes[1:]]).rstrip()
 
 
-def shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics that a table of several rows leads with, of those that its rows have."""
-    have = dict.fromkeys(k for r in rows for k in r["metrics"])
-    return [k for pattern in _SHOWN for k in have if re.fullmatch(pattern, k)]
-
-
 def write(folder: pathlib.Path, table: Mapping[str, Any]) -> None:
     """Writes table.json."""
     files.write_json(folder / FILE, table, indent=2, allow_nan=False)
 
 
-def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _state(run: TableRun) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """(status, report/metrics.json, summary.json) of a run's folder."""
     nothing: dict[str, Any] = {}
     theirs = read_json(run.folder / "config.json")
@@ -161,13 +154,15 @@ def _state(run: Run) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return DONE, report, summary
 
 
-def _same_start(run: Run, init_from: str) -> bool:
+def _same_start(run: TableRun, init_from: str) -> bool:
     """Whether a run began with the weights that it would begin with now; a whole table may have been moved."""
     ours = run.config.checkpoint.init_from if run.config is not None else ""
     if not ours or not init_from:
         return bool(ours == init_from)
     here, there = pathlib.Path(ours).resolve(), pathlib.Path(init_from).resolve()
-    return here == there or (bool(run.row.after) and here.name == there.name)
+    # The first of two stages of one process lies in the run's own folder.
+    moves = bool(run.starts_from) or here.parent == run.folder.resolve()
+    return here == there or (moves and here.name == there.name)
 
 
 def saved_step(folder: pathlib.Path) -> int | None:
@@ -218,14 +213,17 @@ def _difference(
 
 
 def _protocol(
-    config: configs.Config, report: Mapping[str, Any], summary: Mapping[str, Any]
+    run: TableRun, report: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a reader must know to compare a row: data, distance, network, weights, training."""
+    assert run.config is not None
+    config = run.config
     encoder, stated = report.get("encoder") or {}, report.get("protocol") or {}
     dataset, settings = report.get("dataset") or {}, config.optim.to_dict()
     schedule = {k: v for k, v in settings["schedule"].items() if k != "name"}
     steps = summary.get("steps")
-    cnn = config.cnn_weights if "cnn_weights" in tuple(config) else ""
+    # Where the parameters begin is told by the run itself.
+    others = [f"{key} {value}" for key, value in run.given if key != "checkpoint.init_from"]
     return {
         "config": summary.get("config"),
         "distance": stated.get("distance"),
@@ -234,7 +232,7 @@ def _protocol(
         "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
         "points": encoder.get("num_points"),
         "parameters": encoder.get("parameters"),
-        "weights": f"{encoder.get('weights')}{f'; CNN from {cnn}' if cnn else ''}",
+        "weights": "; ".join([str(encoder.get("weights")), *others]),
         "steps": steps,
         "batch": config.train.batch_size if steps else None,
         "learning_rate": settings["lr"] if steps else None,
@@ -250,8 +248,3 @@ def _share(value: Mapping[str, Any] | None) -> str:
         return "-"
     spread = "" if value["sd"] is None else f" +- {100 * value['sd']:.1f}"
     return f"{100 * value['mean']:.1f}{spread}"
-
-
-def _short_name(key: str) -> str:
-    names = {"nn_acc": "NN acc", "nn_f1": "F1", "map": "mAP"}
-    return names.get(key, key.upper().replace("_", "@"))

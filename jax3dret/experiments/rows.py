@@ -8,44 +8,61 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from jax3dret import run as runs_of
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.files import read_json_object
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, Run, nearest
 from jax3dret.data.source import find_prepared
 
 
-class Need(NamedTuple):
-    """Something that the user has to bring. key: where a row's own config takes it. settings: what it takes beside."""
+def need(
+    name: str,
+    key: str,
+    what: str,
+    how: str = "import it with `jax3dret weights import FILE --out DIR`",
+    *,
+    is_folder: bool = True,
+    settings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Something that the user has to bring, as config.needs.NAME.
 
-    key: str
-    what: str
-    how: str
-    is_folder: bool
-    settings: tuple[str, ...] = ()
+    key: where a row's own config takes it. what, how: for the message. is_folder: a workdir or
+    imported weights, else a file. settings: "KEY=VALUE", what the row's config takes beside.
+    """
+    return {
+        "name": name,
+        "key": key,
+        "what": what,
+        "how": how,
+        "is_folder": is_folder,
+        "settings": tuple(settings),
+    }
 
 
-_IMPORT = "import it with `jax3dret weights import FILE --out DIR`"
-NEEDS = {
-    "weights": Need("checkpoint.init_from", "ULIP-2's PointBERT", _IMPORT, True),
-    "slip": Need("towers.weights", "SLIP's image and text towers", _IMPORT, True),
-    "cnn_weights": Need("cnn_weights", "a ResNet-18 with ImageNet weights", _IMPORT, True),
-    "merges": Need(
-        "towers.merges",
-        "CLIP's file of merges",
-        "bpe_simple_vocab_16e6.txt.gz of the CLIP project",
-        False,
-    ),
-    "captions": Need(
-        "captions.path",
-        "captions of the data set's views, a JSON Lines file",
-        "see jax3dret.data.captions:from_jsonl",
-        False,
-        ("captions.name=jax3dret.data.captions:from_jsonl",),
-    ),
-}
+def stage(
+    name: str,
+    config: str,
+    *,
+    settings: Sequence[str] = (),
+    needs: Sequence[Mapping[str, Any]] = (),
+    starts_from: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A run that rows start from, by checkpoint.init_from; several may start from one.
+
+    name: of its folder. config: "FILE.py:VARIANT" in the folder of the table's own config; empty
+    where there is none. settings: "KEY=VALUE", as on the command line. needs: see `need`.
+    starts_from: a stage before it.
+    """
+    return {
+        "name": name,
+        "config": config,
+        "settings": tuple(settings),
+        "needs": tuple(dict(n) for n in needs),
+        "starts_from": dict(starts_from or {}),
+    }
 
 
 def row(
@@ -53,61 +70,46 @@ def row(
     config: str,
     *,
     settings: Sequence[str] = (),
-    needs: Sequence[str] = (),
-    after: str = "",
+    needs: Sequence[Mapping[str, Any]] = (),
+    starts_from: Mapping[str, Any] | None = None,
     note: str = "",
-    stage: bool = False,
     extra: bool = False,
 ) -> dict[str, Any]:
-    """A row as `config.table` holds it.
+    """A row as `config.table` holds it: the fields of `stage`, which is what its run is.
 
-    name: shown, and the name of its folder. config: "FILE.py:VARIANT" in the folder of the table's own config; empty where
-    there is none. settings: "KEY=VALUE", as on the command line. needs: keys of `NEEDS`. after: the row that it starts
-    from, by checkpoint.init_from. note: a footnote. stage: run for another row's sake, so no published number belongs to
-    it. extra: run only where `config.rows` asks for it.
+    name: shown too. note: a footnote. extra: run only where `config.rows` asks for it.
     """
-    return {
-        "name": name,
-        "config": config,
-        "settings": tuple(settings),
-        "needs": tuple(needs),
-        "after": after,
-        "note": note,
-        "stage": stage,
-        "extra": extra,
-    }
+    own = stage(name, config, settings=settings, needs=needs, starts_from=starts_from)
+    return {**own, "note": note, "extra": extra}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table; the fields of `row`, and whether this command runs it."""
+    """One line of the table. stages: the names of the runs before its own; chosen: whether this command runs it."""
 
     name: str
-    config: str
-    settings: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    after: str = ""
+    stages: tuple[str, ...] = ()
     note: str = ""
-    stage: bool = False
     extra: bool = False
     chosen: bool = True
 
-    @property
-    def slug(self) -> str:
-        """The name as a folder."""
-        return re.sub(r"[^a-z0-9+]+", "_", self.name.lower()).replace("+", "p").strip("_")
-
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A row with one seed: an ordinary run. config: resolved; None where `problem` says why it cannot run."""
+class TableRun:
+    """A run of the table with one seed: a command, and a process, of its own.
 
-    row: Row
+    name: a row's, or that of a stage. starts_from: the name of a stage. config: as the run's folder
+    has it; None where `problem` says why it cannot run. given: what the user brought for it, by key.
+    """
+
+    name: str
     seed: int
     folder: pathlib.Path
     spec: str
     overrides: tuple[tuple[str, str], ...]
+    starts_from: str = ""
     config: configs.Config | None = None
+    given: tuple[tuple[str, str], ...] = ()
     problem: str = ""
 
     def arguments(self, mode: str) -> list[str]:
@@ -124,13 +126,20 @@ class Run:
         return [sys.executable, "-m", "jax3dret.main", *self.arguments(mode)]
 
 
+def slug(name: str) -> str:
+    """The name of a run as a folder."""
+    return re.sub(r"[^a-z0-9+]+", "_", name.lower()).replace("+", "p").strip("_")
+
+
 def read_rows(config: configs.Config) -> list[Row]:
-    """The rows in order, those chosen marked: all but the extra ones, or what the regular expression config.rows finds, with
-    the rows that these start from.
+    """The rows in order, those chosen marked: all but the extra ones, or what the regular expression config.rows finds.
 
     Raises ConfigError for an expression that is none or finds nothing.
     """
-    rows = [Row(**entry) for entry in config.table]
+    rows = [
+        Row(r["name"], tuple(s["name"] for s in _chain(r)[:-1]), r["note"], r["extra"])
+        for r in config.table
+    ]
     pattern = config.rows
     try:
         chosen = {r.name for r in rows if (re.search(pattern, r.name) if pattern else not r.extra)}
@@ -140,9 +149,6 @@ def read_rows(config: configs.Config) -> list[Row]:
         raise ConfigError(
             f"--config.rows={pattern}: finds none of the rows: {', '.join(r.name for r in rows)}"
         )
-    for r in reversed(rows):  # a row stands below the one that it starts from
-        if r.name in chosen and r.after:
-            chosen.add(r.after)
     return [dataclasses.replace(r, chosen=r.name in chosen) for r in rows]
 
 
@@ -156,44 +162,24 @@ def read_seeds(config: configs.Config) -> tuple[int, ...]:
 
 
 def plan_runs(
-    config: configs.Config, rows: Sequence[Row], folder: pathlib.Path, configs_at: pathlib.Path
-) -> list[Run]:
-    """Every run of every row, rows in order, with the problem of each that lacks something other than the data.
+    config: configs.Config, folder: pathlib.Path, configs_at: pathlib.Path
+) -> list[TableRun]:
+    """Every run of every row, the stages of a row before it and each of them once, with the problem of each that lacks something
+    other than the data.
 
-    Raises ConfigError for settings that a row's config does not take.
+    Raises ConfigError for settings that a row's config does not take, what is brought for no row, and two runs of one name.
     """
-    given = {name: config[name] for name in NEEDS}
-    every = (
-        *config.every_row,
-        *((f"data.data_dir={config.data.data_dir}",) if config.data.data_dir else ()),
-    )
-    runs: dict[tuple[str, int], Run] = {}
-    for r in rows:
-        for seed in read_seeds(config):
-            at = folder / (r.slug if seed == 0 else f"{r.slug}-seed{seed}")
-            problems = [p for p in (_lacking(name, given[name]) for name in r.needs) if p]
-            settings: list[tuple[str, str]] = []
-            for name in r.needs:
-                if given[name]:  # a component's name comes before its keys
-                    settings += [*map(_split, NEEDS[name].settings), (NEEDS[name].key, given[name])]
-            if r.after:
-                before = runs[r.after, seed]
-                settings.append(("checkpoint.init_from", str(before.folder)))
-                problems += (
-                    [f"{r.after}, from which it starts ({before.problem})"]
-                    if before.problem
-                    else []
-                )
-            settings = [("seed", str(seed)), *settings, *map(_split, (*r.settings, *every))]
-            spec = str(configs_at / r.config) if r.config else ""
-            resolved = _load(spec, settings) if r.config else None
-            problem = (
-                f"{spec or r.name}: no variant for this data set"
-                if resolved is None
-                else "; ".join(problems)
-            )
-            runs[r.name, seed] = Run(r, seed, at, spec, tuple(settings), resolved, problem)
-    return list(runs.values())
+    entries: dict[str, Mapping[str, Any]] = {}
+    for r in config.table:
+        for entry in _chain(r):
+            if entries.setdefault(entry["name"], entry) != entry:
+                raise ConfigError(f"config.table: two runs are called '{entry['name']}'")
+    given = _given(config, list(entries.values()))
+    by_seed = [
+        _with_seed(config, list(entries.values()), given, seed, folder, configs_at)
+        for seed in read_seeds(config)
+    ]
+    return [run for of_one_entry in zip(*by_seed, strict=True) for run in of_one_entry]
 
 
 def manifest_of(config: configs.Config) -> Mapping[str, Any]:
@@ -202,9 +188,9 @@ def manifest_of(config: configs.Config) -> Mapping[str, Any]:
     return read_json(folder / "manifest.json") if folder is not None else {}
 
 
-def other_classes(run: Run, manifest: Mapping[str, Any]) -> str:
+def other_classes(run: TableRun, manifest: Mapping[str, Any]) -> str:
     """What is wrong where the prepared data has another number of classes than the row is made for."""
-    if run.config is None or not manifest:
+    if run.config is None or not manifest or "num_classes" not in run.config.data:
         return ""
     wanted, found = int(run.config.data.num_classes), len(manifest.get("class_names") or ())
     if wanted in (0, found):
@@ -221,16 +207,86 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         return {}
 
 
-def _lacking(name: str, given: str) -> str:
-    need = NEEDS[name]
-    wanted = (
-        f"{name}: {need.what} ({need.how}): --config.{name}={'DIR' if need.is_folder else 'FILE'}"
-    )
+def _chain(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The runs of a row, or of a stage: those that it starts from, the first first, and its own."""
+    own = {k: v for k, v in entry.items() if k not in ("note", "extra")}
+    return [*(_chain(entry["starts_from"]) if entry["starts_from"] else ()), own]
+
+
+def _given(config: configs.Config, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the user brought, by the name of the need; empty where nothing."""
+    names = dict.fromkeys(n["name"] for entry in entries for n in entry["needs"])
+    brought = config.needs.to_dict()
+    for name in brought:
+        if name not in names:
+            known = f"there are: {', '.join(names)}" if names else "they need nothing"
+            raise ConfigError(
+                f"config.needs.{name}: no row needs it{nearest(name, names)}; {known}"
+            )
+    return {name: str(brought.get(name, "")) for name in names}
+
+
+def _with_seed(
+    config: configs.Config,
+    entries: Sequence[Mapping[str, Any]],
+    given: Mapping[str, str],
+    seed: int,
+    folder: pathlib.Path,
+    configs_at: pathlib.Path,
+) -> list[TableRun]:
+    """The runs of one seed: loaded, joined by where they start, and as their folders will have them."""
+    places = [
+        f"data.{key}={config.data[key]}" for key in ("data_dir", "manual_dir") if config.data[key]
+    ]
+    every = [_split(text) for text in (*config.every_row, *places)]
+    found: dict[str, TableRun] = {}
+    loaded: list[Run] = []
+    for entry in entries:
+        name, before = entry["name"], entry["starts_from"].get("name", "")
+        problems = [_lacking(n, given[n["name"]]) for n in entry["needs"]]
+        brought = [n for n in entry["needs"] if given[n["name"]]]
+        settings = [("seed", str(seed))]
+        for n in brought:  # a component's name comes before its keys
+            settings += [*map(_split, n["settings"]), (n["key"], given[n["name"]])]
+        settings += [*map(_split, entry["settings"]), *every]
+        spec = str(configs_at / entry["config"]) if entry["config"] else ""
+        resolved = _load(spec, settings) if spec else None
+        if before:
+            settings.append(("checkpoint.init_from", str(found[before].folder)))
+            if found[before].problem:
+                problems.append(f"{before}, from which it starts ({found[before].problem})")
+        if resolved is None or (before and found[before].config is None):
+            resolved = None
+            problems.insert(0, f"{spec or name}: no variant for this data set")
+        else:
+            loaded.append(Run(name, resolved, before))
+        found[name] = TableRun(
+            name=name,
+            seed=seed,
+            folder=folder / (slug(name) if seed == 0 else f"{slug(name)}-seed{seed}"),
+            spec=spec,
+            overrides=tuple(settings),
+            starts_from=before,
+            config=resolved,
+            given=tuple((n["key"], given[n["name"]]) for n in brought),
+            problem="; ".join(p for p in problems if p),
+        )
+    placed = runs_of.place(loaded, {name: run.folder for name, run in found.items()})
+    for folder, name, whole in placed:
+        # What trains in stages leaves the config of its last stage in its folder.
+        config = runs_of.stages(whole, folder)[-1].config
+        found[name] = dataclasses.replace(found[name], config=config)
+    return list(found.values())
+
+
+def _lacking(need: Mapping[str, Any], given: str) -> str:
+    wanted = "DIR" if need["is_folder"] else "FILE"
+    said = f"{need['name']}: {need['what']} ({need['how']}): --config.needs.{need['name']}={wanted}"
     path = pathlib.Path(given)
-    found = (path / checkpoint.FOLDER).is_dir() if need.is_folder else path.is_file()
+    found = (path / checkpoint.FOLDER).is_dir() if need["is_folder"] else path.is_file()
     if given and found:
         return ""
-    return f"{wanted}; not found in {given}" if given else wanted
+    return f"{said}; not found in {given}" if given else said
 
 
 def _load(spec: str, settings: Sequence[tuple[str, str]]) -> configs.Config | None:

@@ -1,6 +1,6 @@
 """A table of experiments as one command: every row an ordinary run, collected beside the published numbers.
 
-`config.table` lists the rows (`experiments.rows.row`). Each is run as `python -m jax3dret.main` runs it, in
+`config.table` lists the rows (`experiments.rows.row`), of any system; rows may start from one run. Each is run as `python -m jax3dret.main` runs it, in
 WORKDIR/rows/ROW[-seedN]/ with a report of its own, and in a process of its own, so that memory comes back and a run that
 crashes is one failed row. What is missing is found out before anything is trained. Then WORKDIR has
 
@@ -19,21 +19,23 @@ import logging
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 
+from jax3dret import run as runs_of
 from jax3dret.core import config as configs
+from jax3dret.core import files, processes
 from jax3dret.core.types import ConfigError
 from jax3dret.experiments import results
 from jax3dret.experiments import rows as rows_of
 from jax3dret.experiments.children import Children
-from jax3dret.experiments.rows import Row, Run
+from jax3dret.experiments.rows import Row, TableRun
+from jax3dret.report import table as report
 
 log = logging.getLogger("jax3dret")
-SAVED, FAILED = 0, 1
 # Share of a data set that may be lacking before a published number no longer stands beside it.
 _LACKING = 0.02
 # Settings that change no result.
@@ -52,115 +54,145 @@ def defaults() -> ml_collections.ConfigDict:
     """Typed defaults: the spine's (a table reads its data section alone), and what makes a table."""
     config = configs.spine()
     config.task = "jax3dret.experiments.tables"
-    config.system = "ulip2"
     config.title = ""
     config.notes = ()  # sentences under the table
     config.table = ()  # the rows, see experiments.rows:row
     config.rows = ""  # regular expression over row names; empty: all but the extra ones
-    config.seeds = (
-        0,
-    )  # each row is a run for each seed: initial weights, order, augmentation and evaluation sampling
+    # Each row is a run for each seed: initial weights, order, augmentation and evaluation sampling.
+    config.seeds = (0,)
     config.collect = False  # only what is finished: no run is started
     config.every_row = ()  # "KEY=VALUE" settings for every row; no published number stands beside such rows
-    for name in rows_of.NEEDS:
-        config[name] = ""  # what the user brings, see experiments.rows.NEEDS
+    config.needs = {}  # what the user brings, by the names that the rows' needs have
     return config
 
 
-def plan(
-    config: configs.Config,
+def start(
+    command: runs_of.Command,
     *,
-    full_name: str,
-    workdir: pathlib.Path,
-    mode: str,
-    configs_at: pathlib.Path,
-    prepare_data: Callable[[configs.Config], str],
-    write_report: Callable[[pathlib.Path], pathlib.Path],
+    prepare_data: Callable[[configs.Config], str] = runs_of.prepare_data,
     children: Callable[[], Children] = Children,
-) -> Callable[[], int]:
-    """Reads the whole config and returns the work, which returns the exit code.
+) -> int:
+    """Runs the table, each of its runs a process of its own, and returns the exit code. Claims no device.
 
-    full_name: "file:variant". mode: of every row. configs_at: the folder in which the rows' configs lie. prepare_data: builds
-    the data set of a config, raising ConfigError for raw files that were not given. write_report: writes the page of a workdir.
+    prepare_data: builds the data set of a config, raising ConfigError for raw files that were not given.
 
     Raises:
-        ConfigError: rows, seeds or settings are wrong, or the workdir is another table's.
+        ConfigError: rows, seeds or settings are wrong, no row can be run, the workdir is another table's, or one of several
+            hosts was asked.
     """
-    other = rows_of.read_json(workdir / results.FILE).get("config", full_name)
-    if other != full_name:
+    config, workdir = command.config, command.workdir
+    if processes.several(*command.hosts):
         raise ConfigError(
-            f"{workdir} holds another table: {other} there, {full_name} here; give another --workdir"
+            f"{command.full_name} starts its runs itself, on one host; start it as one process"
         )
-    rows = rows_of.read_rows(config)
+    runs_of.check_workdir(workdir, config)
+    other = rows_of.read_json(workdir / results.FILE).get("config", command.full_name)
+    if other != command.full_name:
+        raise ConfigError(
+            f"{workdir} holds another table: {other} there, {command.full_name} here; give another --workdir"
+        )
+    configs_at = pathlib.Path(command.spec.partition(":")[0]).parent
     table = _Table(
-        config=config,
-        about={
-            "system": config.system,
-            "config": full_name,
-            "title": config.title,
-            "notes": list(config.notes),
-            "seeds": list(rows_of.read_seeds(config)),
-        },
-        workdir=workdir,
-        rows=rows,
-        runs=rows_of.plan_runs(config, rows, workdir / "rows", configs_at),
-        write_report=write_report,
+        command,
+        rows_of.read_rows(config),
+        rows_of.plan_runs(config, workdir / "rows", configs_at),
     )
     for key in ("name", "data_dir", "manual_dir"):
         config.data[key]  # read, so that what a finished table no longer needs may still be given
-    steps = "collect" if config.collect else mode
-    return lambda: _work(table, steps, prepare_data, children)
+    steps = "collect" if config.collect else command.mode
+    runs_of.refuse_unused(config, command.overrides)
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_text(workdir / "config.json", configs.dump(config))
+    return _work(table, steps, prepare_data, children)
 
 
 class _Table:
     """The runs, what stopped each in this command, and the files of the table."""
 
     def __init__(
-        self,
-        *,
-        config: configs.Config,
-        about: dict[str, Any],
-        workdir: pathlib.Path,
-        rows: list[Row],
-        runs: list[Run],
-        write_report: Callable[[pathlib.Path], pathlib.Path],
+        self, command: runs_of.Command, rows: Sequence[Row], runs: Sequence[TableRun]
     ) -> None:
-        self.config, self.workdir, self.rows, self.runs = config, workdir, rows, runs
-        self.chosen = [run for run in runs if run.row.chosen]
+        self.config, self.workdir, self.rows, self.runs = (
+            command.config,
+            command.workdir,
+            rows,
+            runs,
+        )
         self.stopped: dict[pathlib.Path, str] = {
             run.folder: f"missing: {run.problem}" for run in runs if run.problem
         }
-        self._about, self._write_report = about, write_report
-        earlier = [run for row in self._earlier() for run in row.get("runs", ())]
-        self.seconds = {run["workdir"]: run.get("seconds") for run in earlier}
+        self._about = {
+            "config": command.full_name,
+            "command": command.text(),
+            "title": self.config.title,
+            "notes": list(self.config.notes),
+            "seeds": list(rows_of.read_seeds(self.config)),
+        }
+        earlier = rows_of.read_json(self.workdir / results.FILE)
+        lines = [*earlier.get("rows", ()), *earlier.get("stages", ())]
+        self.seconds = {
+            run["workdir"]: run.get("seconds") for line in lines for run in line.get("runs", ())
+        }
 
-    def _earlier(self) -> list[dict[str, Any]]:
-        return rows_of.read_json(self.workdir / results.FILE).get("rows", [])
+    def of(self, names: Iterable[str]) -> list[TableRun]:
+        """The runs of these names, every seed of each."""
+        wanted = set(names)
+        return [run for run in self.runs if run.name in wanted]
 
-    def result(self, run: Run) -> dict[str, Any]:
+    def chosen(self) -> list[TableRun]:
+        """The rows' own runs that this command is asked for."""
+        return self.of(row.name for row in self.rows if row.chosen)
+
+    def todo(self) -> list[TableRun]:
+        """Those that are not done, and of the stages before them those that are not."""
+        open_runs = [run for run in self.chosen() if not self.is_done(run)]
+        wanted = {
+            (name, run.seed)
+            for run in open_runs
+            for row in self.rows
+            if row.name == run.name
+            for name in (*row.stages, row.name)
+        }
+        return [
+            run for run in self.runs if (run.name, run.seed) in wanted and not self.is_done(run)
+        ]
+
+    def result(self, run: TableRun) -> dict[str, Any]:
         """What the run left; why it is not there, where this command knows."""
         found = results.result(run, self.seconds.get(run.folder.name))
         if found["status"] != results.DONE and run.folder in self.stopped:
             found["status"] = self.stopped[run.folder]
         return found
 
-    def is_done(self, run: Run) -> bool:
+    def is_done(self, run: TableRun) -> bool:
         return bool(self.result(run)["status"] == results.DONE)
 
     def save(self) -> dict[str, Any]:
         """Writes table.json and the report as things stand."""
         lines = []
         for row in self.rows:
-            runs = [run for run in self.runs if run.row.name == row.name]
+            runs = self.of([row.name])
             found = [self.result(run) for run in runs]
-            manifest = rows_of.read_json(runs[0].folder / "manifest.json")
-            lines.append(results.row_result(row, runs, found, self._not_comparable(manifest)))
+            stages = [self.of([name])[0] for name in row.stages]
+            why = self._not_comparable(rows_of.read_json(runs[0].folder / "manifest.json"))
+            lines.append(results.row_result(row, runs, found, stages, why))
+        before = dict.fromkeys(name for row in self.rows for name in row.stages)
+        done = [run for line in lines for run in line["runs"] if run.get("system")]
         data = next(
             (r["protocol"]["data"] for r in lines if r["protocol"]), {"name": self.config.data.name}
         )
-        table = {**self._about, "data": data, "rows": lines}
+        table = {
+            "system": ", ".join(dict.fromkeys(str(run["system"]) for run in done)),
+            **self._about,
+            "data": data,
+            "rows": lines,
+            "stages": [
+                {"name": name, "runs": [self.result(run) for run in self.of([name])]}
+                for name in before
+            ],
+        }
         results.write(self.workdir, table)
-        self._write_report(self.workdir)
+        report.write_report(self.workdir)
         return table
 
     def _not_comparable(self, manifest: Mapping[str, Any]) -> str:
@@ -189,7 +221,7 @@ def _work(
 ) -> int:
     # Accelerators belong to the rows: this process must not hold their memory.
     jax.config.update("jax_platforms", "cpu")
-    todo = [run for run in table.chosen if not table.is_done(run)]
+    todo = table.todo()
     if mode == "eval":
         todo = [run for run in todo if results.saved_step(run.folder) is not None]
     finished = not todo
@@ -208,24 +240,24 @@ def _work(
     page = table.workdir / "report" / "index.html"
     if interrupted:
         log.info("%s: the runs are saved; the same command goes on from there", interrupted)
-        return SAVED if interrupted == "SIGTERM" else FAILED
+        return runs_of.DONE if interrupted == "SIGTERM" else runs_of.FAILED
     log.info("this table is finished: %s" if finished else "report: %s", page)
     states = [row["status"] for row in shown["rows"] if row["chosen"]]
     if any(state.startswith("failed") for state in states):
-        return FAILED
+        return runs_of.FAILED
     if mode != "train" and results.DONE not in states:
         first = next(state for state in states if state != results.DONE)
-        if mode != "collect" and all(run.folder in table.stopped for run in table.chosen):
+        if mode != "collect" and all(run.folder in table.stopped for run in table.chosen()):
             raise ConfigError(
                 f"no row can be run; the first lacks: {first.removeprefix('missing: ')}"
             )
         log.error("no row is done; the first is %s", first)
-        return FAILED
-    return SAVED
+        return runs_of.FAILED
+    return runs_of.DONE
 
 
 def _find_missing(
-    table: _Table, todo: list[Run], prepare_data: Callable[[configs.Config], str]
+    table: _Table, todo: list[TableRun], prepare_data: Callable[[configs.Config], str]
 ) -> None:
     """Notes what keeps runs from being started, and lists it; builds the data set where it is the only thing to do."""
     waiting = [run for run in todo if run.folder not in table.stopped]
@@ -244,31 +276,28 @@ def _find_missing(
     for run in todo:
         if run.folder in table.stopped:
             names = reasons.setdefault(table.stopped[run.folder].removeprefix("missing: "), [])
-            names += [run.row.name] if run.row.name not in names else []
+            names += [run.name] if run.name not in names else []
     if reasons:
         listed = [f"  {', '.join(names)}\n    lacks {why}" for why, names in reasons.items()]
         log.warning("these rows cannot be run:\n%s", "\n".join(listed))
 
 
-def _run(table: _Table, todo: list[Run], mode: str, children: Children) -> None:
+def _run(table: _Table, todo: list[TableRun], mode: str, children: Children) -> None:
     """Starts one run after the other, until all have ended or a signal came."""
     for number, run in enumerate(todo, start=1):
         if children.signal:  # it came between two runs
             return
-        before = next(
-            (b for b in table.runs if b.row.name == run.row.after and b.seed == run.seed), None
-        )
+        before = next((b for b in table.of([run.starts_from]) if b.seed == run.seed), None)
         if before is not None and before.folder in table.stopped:
-            table.stopped[run.folder] = f"missing: {before.row.name}, from which it starts, failed"
+            kind, _, why = table.stopped[before.folder].partition(": ")
+            table.stopped[run.folder] = f"{kind}: {before.name}, from which it starts ({why})"
             continue
-        log.info(
-            "row %d of %d: %s, seed %d (%s)", number, len(todo), run.row.name, run.seed, run.spec
-        )
+        log.info("run %d of %d: %s, seed %d (%s)", number, len(todo), run.name, run.seed, run.spec)
         began = time.perf_counter()
         ended = children.run(run.child(mode), table.workdir / "logs" / f"{run.folder.name}.txt")
         known = table.seconds.get(run.folder.name) or 0.0
         table.seconds[run.folder.name] = round(known + time.perf_counter() - began, 1)
         if ended.code and not children.signal:
             table.stopped[run.folder] = f"failed: {ended.error}"
-            log.error("%s, seed %d: %s", run.row.name, run.seed, ended.error)
+            log.error("%s, seed %d: %s", run.name, run.seed, ended.error)
         table.save()

@@ -46,6 +46,7 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     undefined metric) are replaced by a sentence that says so.
 
     Raises:
+        ConfigError: an earlier version wrote the workdir.
         DataError: the workdir holds no evaluation, or one of its files is damaged.
     """
     run = read_run(pathlib.Path(workdir))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jax3dret.core.config_version import require_current
 from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
@@ -64,11 +65,13 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     """Reads what the report needs from a workdir.
 
     Raises:
+        ConfigError: an earlier version wrote it.
         DataError: no folder, no evaluation in it, or a file that is not what its name says.
     """
     workdir = pathlib.Path(workdir)
     if not workdir.is_dir():
         raise DataError(f"{workdir}: no such folder; give the --workdir of a run")
+    config = read_config(workdir)
     found = sorted(workdir.glob("evaluation/*/result.json"), key=lambda p: p.parent.name)
     if not found:
         raise DataError(f"{workdir}: no evaluation found; run with --mode=eval first")
@@ -78,12 +81,23 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     return RunFiles(
         workdir=workdir,
         summary=_read_object(workdir / "summary.json"),
-        config=_read_object(workdir / "config.json"),
+        config=config,
         versions=_read_object(workdir / "versions.json"),
         manifest=_read_object(workdir / "manifest.json"),
         events=read_metrics(log) if log.is_file() else (),
         evaluations=evaluations,
     )
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The config of a workdir; empty where it has none.
+
+    Raises ConfigError where an earlier version wrote it, DataError where it cannot be read.
+    """
+    config = _read_object(workdir / "config.json")
+    if config:
+        require_current(config, workdir)
+    return config
 
 
 def _read_evaluation(path: pathlib.Path) -> Evaluation:
@@ -194,5 +208,6 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
                 "embed_items_per_s": timing.get("embed_items_per_s"),
                 "search_ms_per_query": timing.get("search_ms_per_query"),
             },
+            "run": run.summary.get("run") or {},
         }
     )

@@ -21,7 +21,7 @@ from jax3dret.core import files
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
 from jax3dret.report.charts import Series, escape, line_chart, short
-from jax3dret.report.run_files import strict
+from jax3dret.report.run_files import read_config, strict
 from jax3dret.report.sections import (
     definitions,
     duration,
@@ -49,9 +49,11 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     """Writes report/index.html and report/metrics.json of a table's workdir, and returns the path of the page.
 
     Raises:
+        ConfigError: an earlier version wrote it.
         DataError: the workdir holds no table.json, or it cannot be read.
     """
     workdir = pathlib.Path(workdir)
+    read_config(workdir)
     try:
         table = json.loads((workdir / FILE).read_text(encoding="utf-8"))
         rows = table["rows"]
@@ -84,9 +86,26 @@ def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
             "published": {k: v for row in rows for k, v in row["published"].items()},
             "index": {},
             "timing": {"train_s": _total(row["protocol"].get("train_s") for row in rows)},
+            "run": _run(table),
             "rows": rows,
         }
     )
+
+
+def _run(table: Mapping[str, Any]) -> dict[str, Any]:
+    """As the `run` of a report of one run: the table's own command, the last day, every device and version."""
+    runs = [run.get("run") or {} for row in table["rows"] for run in row["runs"]]
+
+    def every(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(run[key]) for run in runs if run.get(key)))
+
+    return {
+        "command": table.get("command"),
+        "seed": table.get("seeds"),
+        "date": max((run["date"] for run in runs if run.get("date")), default=None),
+        "device": every("device"),
+        "version": every("version"),
+    }
 
 
 def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -> str:
@@ -127,7 +146,8 @@ def _header(table: Mapping[str, Any]) -> str:
     ]
     seeds = table.get("seeds") or []
     facts.append(f"seed{'s' * (len(seeds) > 1)} <b>{escape(plain(seeds))}</b>")
-    seconds = _total(run.get("seconds") for row in rows for run in row["runs"])
+    timed = [*rows, *table.get("stages", ())]
+    seconds = _total(run.get("seconds") for row in timed for run in row["runs"])
     facts += [f"<b>{duration(seconds)}</b> in all"] if seconds else []
     line = " <span aria-hidden='true'>·</span> ".join(facts)
     head = f'<p class="overline">jax3dret · {escape(table.get("config"))}</p><h1>{escape(table.get("title") or "Table")}</h1>'
@@ -137,8 +157,7 @@ def _header(table: Mapping[str, Any]) -> str:
 def _results(table: Mapping[str, Any]) -> str:
     """Measured, published, difference: a line a row, with footnotes."""
     rows = table["rows"]
-    keys = _keys(rows)[:_COLUMNS] or ["nn_acc"]
-    compared = any(row["published"] for row in rows)
+    keys, compared = leading_metrics(rows), compared_metric(rows)
     notes: list[str] = []
     lines = []
     left_out = [row for row in rows if row["status"] == "left out" and not row["published"]]
@@ -149,21 +168,20 @@ def _results(table: Mapping[str, Any]) -> str:
         for note in row["notes"]:
             notes += [note] if note not in notes else []
             marks.append(f"<sup>{notes.index(note) + 1}</sup>")
-        cells = [
-            f'<th scope="row">{_link(row)}{"".join(marks)}</th>',
-            _value(row, keys[0], bar=True),
-        ]
+        cells = [f'<th scope="row">{_link(row)}{"".join(marks)}</th>']
+        cells += [_value(row, key, bar=True) for key in keys[:1]]
         if compared:
-            paper = next((v[keys[0]] for v in row["published"].values() if keys[0] in v), None)
-            difference = row["difference"].get(keys[0])
+            paper = next((v[compared] for v in row["published"].values() if compared in v), None)
+            difference = row["difference"].get(compared)
             cells.append(_number("–" if paper is None else f"{100 * paper:.1f}"))
             cells.append(_number("–" if difference is None else f"{100 * difference:+.1f}"))
         cells += [_value(row, key) for key in keys[1:]]
         cells += [_number(duration(_seconds(row)) if _seconds(row) else "–"), _state(row)]
         idle = "" if row["metrics"] else ' class="idle"'
         lines.append(f"<tr{idle}>{''.join(cells)}</tr>")
-    names = [metric_name(keys[0])[0], *(["published", "difference"] if compared else [])]
-    names += [*(metric_name(key)[0] for key in keys[1:]), "time"]
+    names = [metric_name(key)[0] for key in keys]
+    names[1:1] = ["published", "difference"] if compared else []
+    names.append("time")
     head = '<th scope="col">Row</th>' + "".join(
         f'<th scope="col" class="num">{escape(n)}</th>' for n in names
     )
@@ -179,10 +197,16 @@ def _results(table: Mapping[str, Any]) -> str:
             "Published numbers were measured by the paper’s authors on the paper’s data and weights; a difference is measured "
             "less published, in points."
         )
-    body += "".join(f'<p class="note">{escape(s)}</p>' for s in said)
+    body += "".join(f'<p class="note">{escape(s)}</p>' for s in said) + _stages(table)
     return body + (
         f'<ol class="notes">{"".join(f"<li>{escape(n)}</li>" for n in notes)}</ol>' if notes else ""
     )
+
+
+def _stages(table: Mapping[str, Any]) -> str:
+    """Links to the runs that rows start from."""
+    links = [_link(stage) for stage in table.get("stages", ())]
+    return f'<p class="note">Runs that rows start from: {", ".join(links)}.</p>' if links else ""
 
 
 def _spread(table: Mapping[str, Any]) -> str:
@@ -233,7 +257,7 @@ def _protocol(table: Mapping[str, Any]) -> str:
     shared = [
         (key.replace("_", " "), plain(facts[0][key]))
         for key in ("distance", "self_match", "ties", "points")
-        if all(f[key] == facts[0][key] for f in facts)
+        if facts[0][key] is not None and all(f[key] == facts[0][key] for f in facts)
     ]
     data = facts[0]["data"]
     if all(f["data"] == data for f in facts):
@@ -286,10 +310,20 @@ def _all_metrics(table: Mapping[str, Any]) -> str:
     return _table(head, lines)
 
 
-def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Metrics of any row, those that papers lead with first; how well the index does is not one of the rows' results."""
+def compared_metric(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The metric that stands beside the paper's: the first of the first published numbers; empty where there are none."""
+    return next((key for row in rows for v in row["published"].values() for key in v), "")
+
+
+def leading_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics that a table of several rows leads with, of those that its rows have: the compared one, then as papers do.
+
+    How well the index does is not one of the rows' results.
+    """
     keys = ordered_metrics(dict.fromkeys(k for row in rows for k in row["metrics"]))
-    return [key for key in keys if "/" not in key and key != "index_recall_at_10"]
+    keys = [key for key in keys if "/" not in key and key != "index_recall_at_10"]
+    first = compared_metric(rows)
+    return [*([first] if first else []), *(key for key in keys if key != first)][:_COLUMNS]
 
 
 def _value(row: Mapping[str, Any], key: str, *, bar: bool = False) -> str:

@@ -150,6 +150,10 @@ def test_differences_ignore_places_and_survive_json(path):
     ]
     moved, _ = configs.load(path, places)
     assert configs.differences(moved, theirs) == []
+    for task, same in (("viewgcn", True), ("finetune", False)):  # a task's own places
+        values = {"task": f"jax3dret.tasks.ulip2.{task}", "views": {"jobs": 1}}
+        more = configs.Config({**values, "views": {"jobs": 2}})
+        assert (configs.differences(more, values) == []) is same
     other, _ = configs.load(path, [("optim.lr", "0.5")])
     assert configs.differences(other, theirs) == ["optim.lr: 0.0003 there, 0.5 here"]
 

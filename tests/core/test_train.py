@@ -20,7 +20,7 @@ def run(workdir, recipe=None, *, devices=4, data=None, **options):
     mesh = Mesh(np.asarray(jax.devices()[:devices]).reshape(shape), ("data", "fsdp"))
     options = train.LoopOptions(**{"checkpoint_every": 5, "log_every": 1, **options})
     writer = functools.partial(MetricWriter, workdir, tensorboard=False, console=False)
-    open_data = lambda spec: data if data is not None else ToyData()  # noqa: E731
+    open_data = lambda spec, arrays: data if data is not None else ToyData()  # noqa: E731
     return train.fit(
         recipe, workdir=workdir, mesh=mesh, open_data=open_data, options=options, open_writer=writer
     )

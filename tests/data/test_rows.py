@@ -1,5 +1,7 @@
 """Arrays that were computed from the records find their records again, in every order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,17 @@ def test_refuses_rows_of_other_data(source, tmp_path):
     (tmp_path / "page.npy").write_text("<html>")
     with pytest.raises(DataError, match=r"page\.npy: cannot be read"):
         train_iterator(source, spec((("feature", str(tmp_path / "page.npy")),)))
+
+
+def test_arrays_in_memory_join_as_those_of_files_do(source, rows, tmp_path):
+    made = np.array([[source[i]["scale"], 7] for i in range(len(source))])
+    both = spec(rows)
+    both = dataclasses.replace(both, transforms=(Keep(("scale", "feature", "made")),))
+    batches = train_iterator(source, both, {"made": made})
+    for batch in [next(batches) for _ in range(12)]:
+        np.testing.assert_array_equal(batch["made"][:, 0], batch["scale"])
+        np.testing.assert_array_equal(batch["feature"][:, 0], batch["scale"])
+    with pytest.raises(DataError, match="two arrays are called 'feature'"):
+        train_iterator(source, both, {"feature": made})
+    with pytest.raises(DataError, match="'made' has 22 rows for 23 records"):
+        train_iterator(source, both, {"made": made[1:]})

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from jax3dret import main
+from jax3dret import main, run
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.experiments import results, rows, tables
@@ -79,6 +79,14 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
     write(
         folder / "report" / "metrics.json",
         {
+            "system": "mvhgnn" if "mvhgnn" in name else "ulip2",
+            "run": {
+                "command": "c",
+                "seed": 0,
+                "date": "2001-02-03",
+                "device": "1 x cpu",
+                "version": "0",
+            },
             "metrics": {
                 "nn_acc": accuracy,
                 "nn_f1": accuracy / 2,
@@ -105,7 +113,7 @@ def write(path, value):
 
 
 class Table:
-    """plan and work as main does them, without data sets and without processes."""
+    """A table's command, without data sets and without processes."""
 
     def __init__(
         self,
@@ -118,22 +126,15 @@ class Table:
         **given,
     ):
         overrides = [(key, str(value)) for key, value in given.items()]
-        self.config, self.name = configs.load(f"{spec}:{variant}", overrides)
+        spec = f"{spec}:{variant}"
+        self.config, name = configs.load(spec, overrides)
+        self.command = run.Command(spec, name, self.config, tuple(overrides), workdir, mode)
         self.workdir, self.children, self.prepared = workdir, children or Fake(), []
-        self.work = tables.plan(
-            self.config,
-            full_name=self.name,
-            workdir=workdir,
-            mode=mode,
-            configs_at=CONFIGS,
-            prepare_data=prepare or (lambda config: self.prepared.append(config.data.name)),
-            write_report=table.write_report,
-            children=self.children,
-        )
+        self.prepare = prepare or (lambda config: self.prepared.append(config.data.name))
         self.code = None
 
     def run(self):
-        self.code = self.work()
+        self.code = tables.start(self.command, prepare_data=self.prepare, children=self.children)
         return self
 
     @property
@@ -269,7 +270,7 @@ def test_missing_weights_are_listed_before_anything_runs(tmp_path, caplog):
     assert (
         state.startswith("missing: weights: ") and "jax3dret weights import FILE --out DIR" in state
     )
-    assert "--config.merges=FILE" in table.rows["PointBERT/mmcl"]["status"]
+    assert "--config.needs.merges=FILE" in table.rows["PointBERT/mmcl"]["status"]
     assert (
         "View-GCN/single views, from which it starts"
         in table.rows["View-GCN/classification"]["status"]
@@ -282,9 +283,10 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
     given = dict.fromkeys(("weights", "slip"), tmp_path / "w") | dict.fromkeys(
         ("merges", "captions"), tmp_path / "c.jsonl"
     )
+    given = {f"needs.{name}": path for name, path in given.items()}
     table = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **given)
-    runs = rows.plan_runs(table.config, rows.read_rows(table.config), tmp_path, CONFIGS)
-    mmcl = next(run for run in runs if run.row.name == "ULIP2/mmcl")
+    runs = rows.plan_runs(table.config, tmp_path, CONFIGS)
+    mmcl = next(run for run in runs if run.name == "ULIP2/mmcl")
     assert mmcl.config.checkpoint.init_from == str(tmp_path / "w") == mmcl.config.towers.weights
     assert mmcl.config.captions.to_dict() == {
         "name": "jax3dret.data.captions:from_jsonl",
@@ -292,10 +294,18 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
     }
     table.run()
     assert {r["status"] for r in table.rows.values() if r["name"].startswith("ULIP2/")} == {"done"}
+    assert table.rows["ULIP2/mmcl"]["protocol"]["weights"].endswith(
+        f"; towers.weights {tmp_path / 'w'}; "
+        f"towers.merges {tmp_path / 'c.jsonl'}; captions.path {tmp_path / 'c.jsonl'}"
+    )
     protocol = table.rows["ULIP2/classification"]["protocol"]
     assert protocol["schedule"]["name"] == "one_cycle"
     moved = Table(
-        tmp_path / "t", "modelnet40", rows="ULIP2/", **{**given, "weights": tmp_path}, collect=True
+        tmp_path / "t",
+        "modelnet40",
+        rows="ULIP2/",
+        **{**given, "needs.weights": tmp_path},
+        collect=True,
     )
     assert f"; not found in {tmp_path}" in moved.run().rows["ULIP2/pretrained"]["status"]
     (tmp_path / "other" / "checkpoints").mkdir(parents=True)
@@ -303,7 +313,7 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
         tmp_path / "t",
         "modelnet40",
         rows="ULIP2/",
-        **{**given, "weights": tmp_path / "other"},
+        **{**given, "needs.weights": tmp_path / "other"},
         collect=True,
     )
     assert (
@@ -403,29 +413,29 @@ def test_a_published_number_needs_the_published_data_and_settings(tmp_path, sour
 
 def test_a_stage_has_no_published_number(tmp_path):
     (tmp_path / "w" / "checkpoints").mkdir(parents=True)
-    table = Table(
-        tmp_path / "t", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w"
-    ).run()
+    given = {"rows": "View-GCN/class", "needs.cnn_weights": tmp_path / "w"}
+    table = Table(tmp_path / "t", "modelnet40", **given).run()
     assert table.children.started == ["view_gcn_single_views", "view_gcn_classification"]
-    assert table.rows["View-GCN/single views"]["published"] == {}
+    assert "View-GCN/single views" not in table.rows  # a run that it starts from, no row
+    page = (tmp_path / "t" / "report" / "index.html").read_text()
+    assert "rows/view_gcn_single_views/report/index.html" in page
+    assert table.rows["View-GCN/classification"]["command"].count("python -m") == 2
     assert list(table.rows["View-GCN/classification"]["published"].values()) == [
         {"nn_acc": pytest.approx(0.931)}
     ]
     (tmp_path / "t").rename(tmp_path / "moved")
-    moved = Table(
-        tmp_path / "moved", "modelnet40", rows="View-GCN/class", cnn_weights=tmp_path / "w"
-    ).run()
+    moved = Table(tmp_path / "moved", "modelnet40", **given).run()
     assert moved.code == 0 and moved.children.started == []
 
 
 def test_a_row_is_not_started_where_the_one_before_it_failed(tmp_path):
     (tmp_path / "w" / "checkpoints").mkdir(parents=True)
     children = Fake(ends={"view_gcn_single_views": Ended(-9, "ended by SIGKILL")})
-    table = Table(
-        tmp_path / "t", "modelnet40", children, rows="View-GCN", cnn_weights=tmp_path / "w"
-    ).run()
+    given = {"rows": "View-GCN", "needs.cnn_weights": tmp_path / "w"}
+    table = Table(tmp_path / "t", "modelnet40", children, **given).run()
     assert table.code == 1 and children.started == ["view_gcn_single_views"]
-    assert "from which it starts, failed" in table.rows["View-GCN/classification"]["status"]
+    status = table.rows["View-GCN/classification"]["status"]
+    assert status == "failed: View-GCN/single views, from which it starts (ended by SIGKILL)"
 
 
 def test_collect_takes_what_is_finished_and_runs_nothing(tmp_path):
@@ -469,11 +479,12 @@ def test_a_run_of_another_config_or_one_evaluated_too_early_is_no_row(tmp_path):
         ({"seeds": (-1,)}, "give distinct whole numbers"),
         ({"every_row": ("train.steps",)}, "not of the form KEY=VALUE"),
         ({"every_row": ("train.stesp=8",)}, "did you mean 'train.steps'"),
+        ({"needs.cnn_weights": "x"}, "config.needs.cnn_weights: no row needs it"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, given, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
-        Table(tmp_path / "t", **given)
+        Table(tmp_path / "t", **given).run()
     assert not (tmp_path / "t").exists()
 
 
@@ -482,7 +493,7 @@ def test_another_table_s_folder_is_refused(tmp_path):
     with pytest.raises(
         ConfigError, match="holds another table: tables_ulip2:demo there, tables_ulip2:psb here"
     ):
-        Table(tmp_path, "psb")
+        Table(tmp_path, "psb").run()
 
 
 class Page(html.parser.HTMLParser):
@@ -507,13 +518,13 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
     links = [link for link in page.links if not link.startswith("#")]
     assert links and all((seeded.workdir / "report" / link).resolve().is_file() for link in links)
     evil = "<script>alert('x')</script>"
-    facts = json.loads((seeded.workdir / "table.json").read_text())
-    facts["title"], facts["notes"], facts["config"] = evil, [evil], evil
-    for row in facts["rows"]:
+    values = json.loads((seeded.workdir / "table.json").read_text())
+    values["title"], values["notes"], values["config"] = evil, [evil], evil
+    for row in values["rows"]:
         row.update({"name": evil, "notes": [evil], "status": f"failed: {evil}", "command": evil})
         row["protocol"] = row["protocol"] and {**row["protocol"], "weights": evil, "config": evil}
         row["published"] = {evil: {"nn_acc": 0.5}}
-    write(tmp_path / "table.json", facts)
+    write(tmp_path / "table.json", values)
     text = table.write_report(tmp_path).read_text()
     assert Page(text).scripts == 1 and evil not in text and "&lt;script&gt;" in text
     assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", text)
@@ -521,9 +532,11 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
 
 def test_metrics_json_has_the_form_of_every_report(seeded):
     report = json.loads((seeded.workdir / "report" / "metrics.json").read_text())
-    keys = "system config dataset encoder protocol metrics published index timing rows"
+    keys = "system config dataset encoder protocol metrics published index timing run rows"
     assert report.keys() == set(keys.split()) and report["system"] == "ulip2"
     assert report["metrics"]["small PointBERT/random/nn_acc"] == pytest.approx(0.6)
+    assert report["run"]["date"] == "2001-02-03" and report["run"]["seed"] == [0, 1, 2]
+    assert "--config=" in report["run"]["command"] and report["run"]["device"] == "1 x cpu"
     assert report["published"] == {} and report["dataset"]["name"] == "parametric_shapes/demo"
 
 
@@ -646,5 +659,81 @@ def test_the_schedules_share_one_pretraining(tmp_path):
 
 
 def test_slugs_are_folder_names():
-    slugs = [rows.Row(name, "").slug for name in ("PointNet++/random", "a, b (C)", "../x")]
+    slugs = [rows.slug(name) for name in ("PointNet++/random", "a, b (C)", "../x")]
     assert slugs == ["pointnetpp_random", "a_b_c", "x"]
+
+
+SKETCHES = """
+from jax3dret.experiments import tables
+from jax3dret.experiments.rows import row, stage
+VARIANTS = ("demo",)
+def get_config(variant):
+    config = tables.defaults()
+    config.data.name = "parametric_shapes/sbr_demo"
+    config.title = "Ablations"
+    both, one = "mvhgnn_shrec13.py:demo", "mvhgnn_shrec13.py:demo_zeroshot"
+    config.table = (
+        row("whole", both),
+        row("mean of the views", both, settings=("model.aggregator=mean",)),
+        row("from the whole", one, starts_from=stage("whole once", both)),
+        row("published", one, settings=("published.paper={'mAP': 0.4, 'nn_acc': 0.2}",)),
+    )
+    return config
+"""
+
+
+def test_a_table_of_the_sketch_system(tmp_path, capsys):
+    """Of runs with two stages each, whose numbers and metrics are others than the point encoders'."""
+    spec = tmp_path / "tables_sketch.py"
+    spec.write_text(SKETCHES)
+    (tmp_path / "mvhgnn_shrec13.py").symlink_to(CONFIGS / "mvhgnn_shrec13.py")
+
+    class Stages(Fake):
+        def run(self, command, log):
+            ended = super().run(command, log)
+            folder = pathlib.Path(command[4].removeprefix("--workdir="))
+            overrides = [
+                word.removeprefix("--config.").split("=", 1)
+                for word in command
+                if word.startswith("--config.")
+            ]
+            config, _ = configs.load(command[3].removeprefix("--config="), overrides)
+            # What a run leaves: the config of its last stage.
+            last = run.stages(config, folder)[-1].config
+            write(folder / "config.json", json.loads(configs.dump(last)))
+            report = json.loads((folder / "report" / "metrics.json").read_text())
+            report["metrics"] = {"nn_acc": 0.5, "mAP": 0.3, "NN": 0.5}
+            write(folder / "report" / "metrics.json", report)
+            return ended
+
+    table = Table(tmp_path / "t", spec=spec, children=Stages()).run()
+    assert table.code == 0 and {row["status"] for row in table.rows.values()} == {"done"}
+    assert table.children.started == [
+        "whole",
+        "mean_of_the_views",
+        "whole_once",
+        "from_the_whole",
+        "published",
+    ]
+    kept = json.loads((tmp_path / "t" / "rows" / "whole" / "config.json").read_text())
+    assert kept["stage"] == "sketch"
+    assert kept["checkpoint"]["init_from"] == str(tmp_path / "t" / "rows" / "whole" / "first")
+    begun = json.loads((tmp_path / "t" / "rows" / "from_the_whole" / "config.json").read_text())
+    assert begun["checkpoint"]["init_from"] == str(tmp_path / "t" / "rows" / "whole_once")
+    assert table.rows["published"]["difference"] == {"mAP": pytest.approx(-0.1), "nn_acc": 0.3}
+    said = capsys.readouterr().out
+    assert "paper: mAP as published" in said and "40.0  -10.0" in said
+    assert said.splitlines()[2].split()[:2] == ["row", "mAP"]
+    report = json.loads((tmp_path / "t" / "report" / "metrics.json").read_text())
+    assert report["system"] == "mvhgnn"
+    (tmp_path / "t").rename(tmp_path / "moved")
+    moved = Table(tmp_path / "moved", spec=spec).run()
+    assert moved.code == 0 and moved.children.started == []
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path):
+    spec = tmp_path / "t.py"
+    spec.write_text(SKETCHES.replace('stage("whole once", both)', 'stage("whole", one)'))
+    (tmp_path / "mvhgnn_shrec13.py").symlink_to(CONFIGS / "mvhgnn_shrec13.py")
+    with pytest.raises(ConfigError, match="two runs are called 'whole'"):
+        Table(tmp_path / "w", spec=spec).run()

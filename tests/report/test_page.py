@@ -17,11 +17,21 @@ from jax3dret.core.types import DataError
 from jax3dret.report.charts import Series, line_chart, thin, ticks
 from jax3dret.report.embedding_map import embedding_map, principal_components, tsne
 from jax3dret.report.page import write_report
+from jax3dret.tasks.ulip2 import finetune
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 EVIL = "<script>alert('x')</script>"
+CONFIG = finetune.defaults().to_dict()
+CONFIG["optim"]["lr"] = 0.001
+RUN = {
+    "command": "python -m jax3dret.main --config=configs/ulip2_vicreg.py:demo",
+    "seed": 0,
+    "date": "2001-02-03",
+    "device": "1 x cpu",
+    "version": "0.1.0",
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -151,7 +161,7 @@ def make(
         events.append({"step": 40, "split": "retrieval", "time": 41, "nn_acc": 0.95, "map": 0.85})
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     files = {
-        "config.json": {"task": "jax3dret.tasks.ulip2.finetune", "optim": {"lr": 0.001}},
+        "config.json": CONFIG,
         "versions.json": {"jax": "0.10.2"},
         "manifest.json": {
             "name": "toy/demo",
@@ -169,6 +179,7 @@ def make(
             "train_s": 100.5 if train else None,
             "meta": {"embedding_dim": 16, "parameters": 3_120_448, "model": {"depth": 6}},
             "published": {"ULIP2/vicreg (paper, table 1)": {"nn_acc": 0.907}},
+            "run": RUN,
             "protocol_notes": ["The demo data are generated shapes."],
         },
     }
@@ -272,7 +283,8 @@ def test_names_from_outside_stay_text(tmp_path):
         "meta": {EVIL: {EVIL: EVIL}},
     }
     (workdir / "summary.json").write_text(json.dumps(summary))
-    (workdir / "config.json").write_text(json.dumps({EVIL: "</pre>" + EVIL}))
+    values = {**CONFIG, "data": {**CONFIG["data"], EVIL: "</pre>" + EVIL}}
+    (workdir / "config.json").write_text(json.dumps(values))
     (workdir / "versions.json").write_text(json.dumps({EVIL: EVIL}))
     (workdir / "metrics.jsonl").write_text(
         json.dumps({"step": 1, "split": "train", "time": 0, EVIL: 1.0}) + "\n"
@@ -302,7 +314,9 @@ def test_metrics_json_has_the_promised_shape(tmp_path):
         "published",
         "index",
         "timing",
+        "run",
     ]
+    assert numbers["run"] == RUN
     assert numbers["system"] == "ulip2" and numbers["config"] == "ulip2_vicreg:demo"
     assert numbers["dataset"] == {
         "name": "toy/demo",

@@ -20,7 +20,7 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Recipe
+from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Recipe, Run
 from jax3dret.data.matching import matched
 from jax3dret.evaluators import sketch as evaluator
 from jax3dret.inputs.drawing import Drawing
@@ -56,6 +56,10 @@ from jax3dret.weights.importing import MARK
 SIDES = {"shape": "graph", "sketch": "sketch"}
 # Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
+
+
+# Beside those of every task: the number of processes that render views.
+PLACE_KEYS = ("views.jobs",)
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -113,16 +117,14 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
-def stages(
-    config: configs.Config, workdir: pathlib.Path
-) -> list[tuple[pathlib.Path, configs.Config]]:
-    """The runs of an experiment, in order, each with its workdir; the last one's is `workdir`.
+def stages(config: configs.Config) -> tuple[Run, ...]:
+    """The runs of an experiment, in order.
 
     Raises ConfigError for an unknown strategy, setting or stage.
     """
     names = _stage_names(config)
     if len(names) == 1 or config.checkpoint.init_from:
-        return [(workdir, _resolved(config))]
+        return (Run(names[-1], _resolved(config)),)
     first = config.with_values(
         {
             "stage": names[0],
@@ -132,8 +134,8 @@ def stages(
             "optim.lr": config.first.lr,
         }
     )
-    last = config.with_values({"stage": names[1], "checkpoint.init_from": str(workdir / "first")})
-    return [(workdir / "first", _resolved(first)), (workdir, _resolved(last))]
+    last = _resolved(config.with_values({"stage": names[1]}), begins=False)
+    return Run("first", _resolved(first)), Run(names[1], last, starts_from="first")
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
@@ -278,9 +280,9 @@ def _stage_names(config: configs.Config) -> tuple[str, ...]:
     return (config.stage,) if config.stage else STRATEGIES[config.strategy]
 
 
-def _resolved(config: configs.Config) -> configs.Config:
+def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
     """The config of one stage: its name, what it freezes as optimizer rules, a tower without prompts where the tuning is of such
-    a one, and CLIP's weights as its start."""
+    a one, and CLIP's weights as its start if it `begins` and no run stands before it."""
     name = _stage_names(config)[-1]
     config = config.with_values({"stage": name})
     changes: dict[str, Any] = {}
@@ -293,7 +295,7 @@ def _resolved(config: configs.Config) -> configs.Config:
     )
     if config.optim.rules == ((".*", {}),):
         changes["optim.rules"] = rules
-    if config.tower_weights and not config.checkpoint.init_from:
+    if begins and config.tower_weights and not config.checkpoint.init_from:
         changes |= {
             "checkpoint.init_from": config.tower_weights,
             "checkpoint.rename": (("^vision/", "sketch/tower/"),),

@@ -48,6 +48,10 @@ log = logging.getLogger("jax3dret")
 PICKS = ("one", "mean")
 
 
+# Beside those of every task: the number of processes that render views.
+PLACE_KEYS = ("views.jobs",)
+
+
 def defaults() -> ml_collections.ConfigDict:
     """Typed defaults: those of the other objectives of the paper, and what this one adds."""
     config = finetune.defaults()

@@ -56,6 +56,10 @@ log = logging.getLogger("jax3dret")
 OBJECTIVES = ("view_gcn", "single_view")
 
 
+# Beside those of every task: the number of processes that render views.
+PLACE_KEYS = ("views.jobs",)
+
+
 def defaults() -> ml_collections.ConfigDict:
     """Typed defaults: those of the paper's other experiments, and what this task adds."""
     config = finetune.defaults()

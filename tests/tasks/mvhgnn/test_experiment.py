@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax3dret import run
 from jax3dret.core import config as configs
 from jax3dret.core import sharding, train
 from jax3dret.core.types import ConfigError, DataError
@@ -307,9 +308,9 @@ def test_rate_of_the_layer_norms():
 
 
 def test_two_stages_are_two_runs_of_one_command(tmp_path):
-    runs = experiment.stages(config(first__epochs=7.0, first__batch_size=3), tmp_path)
-    assert [place for place, _ in runs] == [tmp_path / "first", tmp_path]
-    first, last = (stage for _, stage in runs)
+    runs = run.stages(config(first__epochs=7.0, first__batch_size=3), tmp_path)
+    assert [placed.folder for placed in runs] == [tmp_path / "first", tmp_path]
+    first, last = (placed.config for placed in runs)
     assert (first.stage, last.stage) == ("shape", "sketch")
     assert (first.train.epochs, first.train.batch_size, first.checkpoint.init_from) == (7.0, 3, "")
     assert last.checkpoint.init_from == str(tmp_path / "first") and last.train.batch_size == BATCH
@@ -318,16 +319,16 @@ def test_two_stages_are_two_runs_of_one_command(tmp_path):
         jax.tree.map(
             lambda leaf: leaf.shape, train.abstract_state(experiment.make(s, open_source), 0).params
         )
-        for _, s in runs
+        for s in (first, last)
     ]
     assert shapes[0] == shapes[1]
-    assert len(experiment.stages(config(strategy="one_stage"), tmp_path)) == 1
-    (only,) = experiment.stages(config(checkpoint__init_from="elsewhere"), tmp_path)
-    assert only[1].stage == "sketch" and only[1].checkpoint.init_from == "elsewhere"
+    assert len(experiment.stages(config(strategy="one_stage"))) == 1
+    (only,) = experiment.stages(config(checkpoint__init_from="elsewhere"))
+    assert only.config.stage == "sketch" and only.config.checkpoint.init_from == "elsewhere"
 
 
 def test_imported_clip_weights_are_where_the_first_stage_starts(tmp_path):
-    (_, first), (_, last) = experiment.stages(config(tower_weights="clip"), tmp_path)
+    first, last = (r.config for r in run.stages(config(tower_weights="clip"), tmp_path))
     assert first.checkpoint.init_from == "clip" and first.checkpoint.rename == (
         ("^vision/", "sketch/tower/"),
     )

@@ -62,12 +62,12 @@ def stages_of(table, method, setting):
     key = KEYS[table, method]
     config, _ = configs.load(f"{CONFIG}:{setting}", [tuple(key.split("="))] if key else [])
     found = {}
-    for _, run in experiment.stages(config, pathlib.Path("run")):
-        losses = dataclasses.asdict(experiment._losses(run))
-        found[run.stage] = (
-            experiment._networks(run),
+    for run in experiment.stages(config):
+        losses = dataclasses.asdict(experiment._losses(run.config))
+        found[run.config.stage] = (
+            experiment._networks(run.config),
             {name for name in TERMS if losses[name]},
-            run.tuning,
+            run.config.tuning,
         )
     return found
 

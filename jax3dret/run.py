@@ -1,0 +1,401 @@
+"""A run in its workdir: config, recipe, training, evaluation, report; and a list of runs where one starts from another.
+
+An experiment is one run, or the stages that its task names (`stages(config) -> tuple[Run, ...]`): the last one in WORKDIR itself,
+each of the others in WORKDIR/NAME. They go one after the other, in one process, on all hosts. A table is a list of the same kind,
+whose runs are processes of their own (`experiments.tables`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import logging
+import pathlib
+import platform
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from data_pipelines import build
+from jax3dret import __version__
+from jax3dret.core import checkpoint, files, optim, processes, sharding, train
+from jax3dret.core import config as configs
+from jax3dret.core.config_version import require_current
+from jax3dret.core.logging import MetricWriter, log_parameters
+from jax3dret.core.types import ConfigError, DataError, DataSpec, Recipe, Run
+from jax3dret.data import pipeline
+from jax3dret.report import page
+
+log = logging.getLogger("jax3dret")
+# Exit codes.
+DONE, FAILED = 0, 1
+PACKAGES = (
+    "jax3dret jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets numpy scann trimesh"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What the command line asks for.
+
+    spec: the config as typed, "configs/NAME.py[:VARIANT]". full_name: "NAME:VARIANT". overrides: keys and values of
+    --config.KEY=VALUE, in order. hosts: coordinator, number of processes, number of this one; None where it was not given.
+    """
+
+    spec: str
+    full_name: str
+    config: configs.Config
+    overrides: tuple[tuple[str, str], ...]
+    workdir: pathlib.Path
+    mode: str = "train_and_eval"
+    hosts: tuple[str | None, int | None, int | None] = (None, None, None)
+
+    def text(self) -> str:
+        """One that a person can run again from the same folder: without the places of this machine where it does without."""
+        path, variant = self.spec.partition(":")[0], self.full_name.partition(":")[2]
+        flags = [f"--config={_from_here(path)}:{variant}"]
+        workdir = _from_here(str(self.workdir))
+        if not pathlib.Path(workdir).is_absolute():
+            flags.append(f"--workdir={workdir}")
+        for key, value in self.overrides:
+            value = _from_here(value)
+            is_place = key in ("data.data_dir", "data.manual_dir")
+            if not (is_place and pathlib.Path(value).is_absolute()):
+                flags.append(f"--config.{key}={value}")
+        return shlex.join(["python", "-m", "jax3dret.main", *flags])
+
+
+class Placed(NamedTuple):
+    """A run and the folder it runs in."""
+
+    folder: pathlib.Path
+    name: str
+    config: configs.Config
+
+
+def place(runs: Sequence[Run], folders: Mapping[str, pathlib.Path]) -> list[Placed]:
+    """The runs in their folders, by name; one that starts from another has that one's folder as config.checkpoint.init_from.
+
+    Raises:
+        ConfigError: two runs have one name, or a run starts from one that does not stand before it.
+    """
+    placed: dict[str, Placed] = {}
+    for run in runs:
+        config = run.config
+        if run.name in placed:
+            raise ConfigError(f"two runs are called '{run.name}'; give each a name of its own")
+        if run.starts_from:
+            if run.starts_from not in placed:
+                raise ConfigError(
+                    f"the run '{run.name}' starts from '{run.starts_from}', which does not stand before it"
+                )
+            begun = str(placed[run.starts_from].folder)
+            config = config.with_values({"checkpoint.init_from": begun})
+        placed[run.name] = Placed(folders[run.name], run.name, config)
+    return list(placed.values())
+
+
+def stages(config: configs.Config, workdir: pathlib.Path) -> list[Placed]:
+    """The runs of an experiment, in order, the last one in `workdir`. Raises ConfigError as its task does."""
+    task = configs.resolve_module(config.task, where="config.task")
+    runs = task.stages(config) if hasattr(task, "stages") else (Run(workdir.name, config),)
+    folders = {run.name: workdir / run.name for run in runs[:-1]}
+    return place(runs, {**folders, runs[-1].name: workdir})
+
+
+def start(command: Command) -> int:
+    """Carries out an experiment, and returns the exit code. What any of its runs refuses is said before the first begins.
+
+    Raises ConfigError and DataError, each one line.
+    """
+    processes.join(*command.hosts)
+    runs = stages(command.config, command.workdir)
+    if command.mode == "eval":
+        runs = runs[-1:]
+    for run in runs:
+        check_workdir(run.folder, run.config)
+    ready = [_ready(run, command.mode if run is runs[-1] else "train") for run in runs]
+    refuse_unused(command.config, command.overrides)
+    if jax.process_count() > 1:  # all have looked at the folders before any of them writes there
+        multihost_utils.sync_global_devices("workdirs seen")
+    for one in ready:
+        if one is not ready[-1]:
+            log.info("stage '%s', in %s", one.run.name, one.run.folder)
+        interrupted = _carry_out(one, command)
+        if interrupted:
+            log.info("%s: saved a checkpoint; the same command goes on from there", interrupted)
+            return DONE if interrupted == "SIGTERM" else FAILED
+    return DONE
+
+
+def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
+    """Refuses a workdir that another config or an earlier version has computed something in, or that is no workdir.
+
+    A run that failed before its first result leaves a config.json too; the corrected command may use the folder.
+
+    Raises ConfigError.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; give a folder")
+    path = workdir / "config.json"
+    if not path.is_file():
+        return
+    try:
+        theirs = files.read_json_object(path)
+    except DataError as error:
+        raise ConfigError(f"{error}; give another --workdir") from error
+    require_current(theirs, workdir)
+    changed = configs.differences(config, theirs)
+    metrics = workdir / "metrics.jsonl"
+    saved = any(step.name.isdigit() for step in (workdir / checkpoint.FOLDER).glob("*"))
+    # A table compares its rows itself: it may grow.
+    saved = saved or (theirs.get("task") != config.task and (workdir / "table.json").is_file())
+    if changed and (saved or (metrics.is_file() and metrics.stat().st_size)):
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise ConfigError(
+            f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir"
+        )
+
+
+def refuse_unused(config: configs.Config, overrides: Sequence[tuple[str, str]]) -> None:
+    """Raises ConfigError for a key of the command line that nothing has read."""
+    unused = configs.unused_overrides(config, overrides)
+    if unused:
+        raise ConfigError(
+            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
+        )
+
+
+def prepare_data(config: configs.Config, name: str = "") -> str:
+    """Builds a data set, the config's own or a second one, if it is not prepared yet; returns its full name.
+
+    The raw files of the config's own are also those of another configuration of its builder.
+    """
+    name = name or config.data.name
+    same = name.partition("/")[0] == config.data.name.partition("/")[0]
+    data_dir = config.data.data_dir or None
+    manual_dir = (config.data.manual_dir if same else "") or None
+    # With raw files given, the builder checks that the prepared data was made from these.
+    path = None if manual_dir else build.find(name, data_dir)
+    if path is None:
+        jobs = max(1, config.data.num_threads)
+        path = build.build(name, data_dir=data_dir, manual_dir=manual_dir, jobs=jobs)
+    return str(files.read_json_object(path / "manifest.json")["name"])
+
+
+class _Ready(NamedTuple):
+    """A run that can begin. done: the last step that is saved already; None if there is none."""
+
+    run: Placed
+    mode: str
+    recipe: Recipe
+    open_source: Callable[..., pipeline.Source]
+    mesh: Mesh
+    options: train.LoopOptions
+    open_writer: Callable[..., MetricWriter]
+    published: Mapping[str, Mapping[str, float]]
+    done: int | None
+
+    @property
+    def is_finished(self) -> bool:
+        page_there = (self.run.folder / "report" / "index.html").is_file()
+        shown = self.mode == "train" or (self.mode == "train_and_eval" and page_there)
+        return shown and self.done is not None and self.done >= self.recipe.steps
+
+
+def _ready(run: Placed, mode: str) -> _Ready:
+    """Opens the data of a run and makes its recipe; writes nothing into its folder."""
+    config = run.config
+    make = configs.resolve(f"{config.task}:make", where="config.task")
+    open_source = _opener(config)
+    open_source(config.train.split)
+    ready = _Ready(
+        run=run,
+        mode=mode,
+        recipe=make(config, open_source),
+        open_source=open_source,
+        mesh=sharding.make_mesh(**config.mesh.to_dict()),
+        options=_loop_options(config),
+        open_writer=functools.partial(
+            MetricWriter,
+            run.folder,
+            tensorboard=config.log.tensorboard,
+            active=jax.process_index() == 0,
+        ),
+        published=config.published.to_dict(),
+        done=_saved_step(run.folder),
+    )
+    if mode == "eval" and ready.done is None:
+        raise ConfigError(
+            f"--mode=eval: {run.folder} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
+        )
+    return ready
+
+
+def _opener(config: configs.Config) -> Callable[..., pipeline.Source]:
+    """What opens the data of a run: prepared on first use, opened once."""
+    sources: dict[tuple[str, str], pipeline.Source] = {}
+    prepared: dict[str, str] = {}  # full names by the names asked for
+
+    def open_source(split: str, name: str | None = None, /) -> pipeline.Source:
+        nonlocal prepared
+        name = name or config.data.name
+        if name not in prepared:
+            full = prepare_data(config, name)
+            prepared |= {name: full, full: full}
+        if (key := (prepared[name], split)) not in sources:
+            sources[key] = pipeline.open_source(prepared[name], split, config.data.data_dir or None)
+        if name == config.data.name and sources[key].manifest.get("kind") == "sketches":
+            raise ConfigError(
+                f"config.data.name={name} holds drawings; a data set of shapes is needed"
+            )
+        return sources[key]
+
+    return open_source
+
+
+def _carry_out(ready: _Ready, command: Command) -> str | None:
+    """Trains, evaluates and reports as the mode says; returns the signal that cut it short, or None."""
+    folder = ready.run.folder
+    if ready.is_finished:
+        at = folder if ready.mode == "train" else folder / "report" / "index.html"
+        log.info("this run is finished (step %d): %s", ready.done, at)
+        return None
+    chief = jax.process_index() == 0
+    if chief:  # only now, so that a command that is refused leaves nothing behind
+        _describe(ready)
+    if ready.mode != "eval":
+        interrupted = train.fit(
+            ready.recipe,
+            workdir=folder,
+            mesh=ready.mesh,
+            open_data=functools.partial(_training_data, ready.open_source),
+            options=ready.options,
+            open_writer=ready.open_writer,
+        ).interrupted
+        if interrupted:
+            return interrupted
+    if ready.mode != "train":
+        with ready.open_writer() as writer:
+            _evaluate(ready, command, writer)
+        if chief:
+            log.info("report: %s", page.write_report(folder))
+    return None
+
+
+def _training_data(
+    open_source: Callable[..., pipeline.Source], spec: DataSpec, arrays: Mapping[str, np.ndarray]
+) -> pipeline.TrainIterator:
+    return pipeline.train_iterator(
+        open_source(spec.split, spec.name),
+        spec,
+        arrays,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _describe(ready: _Ready) -> None:
+    """Writes what the run is: config.json, versions.json, manifest.json; and logs its parameters before the first step."""
+    folder, config = ready.run.folder, ready.run.config
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "config.json", configs.dump(config))
+    files.write_json(folder / "versions.json", _versions(ready.mesh), indent=2, sort_keys=True)
+    manifest = ready.open_source(config.train.split).manifest
+    counts = {k: {"items": v["items"]} for k, v in manifest["splits"].items()}
+    files.write_json(
+        folder / "manifest.json", {**manifest, "splits": counts}, indent=2, sort_keys=True
+    )
+    if not ready.done and ready.mode != "eval":
+        params = train.abstract_state(ready.recipe, config.seed).params
+        log_parameters(optim.describe(params, config.optim.rules))
+
+
+def _evaluate(ready: _Ready, command: Command, writer: MetricWriter) -> None:
+    """Embeds and scores with the last checkpoint, and leaves what the report shows in the run's folder."""
+    folder, config, recipe = ready.run.folder, ready.run.config, ready.recipe
+    checkpoints = checkpoint.Checkpoints(folder)
+    abstract = train.abstract_state(recipe, ready.options.seed)
+    shardings = sharding.state_shardings(abstract, recipe.sharding, ready.mesh)
+    wanted = checkpoint.abstract_like(abstract, shardings)
+    params, model_state = checkpoints.restore_model(wanted.params, wanted.model_state)
+    meta = checkpoints.meta()
+    checkpoints.close()
+    if jax.process_index() == 0:
+        summary = {
+            "system": meta["system"],
+            "config": command.full_name,
+            "steps": meta["step"],
+            "planned_steps": recipe.steps,
+            "train_s": meta["train_s"],
+            "meta": meta,
+            "published": ready.published,
+            "run": {
+                "command": command.text(),
+                "seed": config.seed,
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "device": _devices(ready.mesh),
+                "version": __version__,
+            },
+        }
+        files.write_json(folder / "summary.json", summary, indent=2, sort_keys=True)
+    embed = train.make_embed(recipe.task, params, model_state, ready.mesh)
+    train.evaluate(recipe, embed, meta["step"], writer, folder / "evaluation")
+
+
+def _loop_options(config: configs.Config) -> train.LoopOptions:
+    kept = config.checkpoint
+    return train.LoopOptions(
+        seed=config.seed,
+        accumulate=config.train.accumulate,
+        log_every=config.log.every,
+        eval_every=config.eval.every,
+        checkpoint_every=kept.every,
+        keep=kept.keep,
+        resume=kept.resume,
+        init_from=kept.init_from,
+        rename=kept.rename,
+        fresh=kept.fresh,
+    )
+
+
+def _saved_step(workdir: pathlib.Path) -> int | None:
+    if not (workdir / checkpoint.FOLDER).is_dir():
+        return None
+    checkpoints = checkpoint.Checkpoints(workdir)
+    step = checkpoints.latest()
+    checkpoints.close()
+    return step
+
+
+def _versions(mesh: Mesh) -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES.split():
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": _devices(mesh),
+    }
+
+
+def _devices(mesh: Mesh) -> str:
+    return f"{mesh.size} x {jax.devices()[0].device_kind}"
+
+
+def _from_here(text: str) -> str:
+    """A path below the working directory as one from there; any other text as it is."""
+    path = pathlib.Path(text)
+    here = pathlib.Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else text

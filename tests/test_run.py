@@ -1,0 +1,79 @@
+"""Lists of runs where one starts from another, and what a command says of itself."""
+
+import pathlib
+
+import pytest
+
+from jax3dret import run
+from jax3dret.core import config as configs
+from jax3dret.core.types import ConfigError, Run
+
+CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ulip2_classify.py"
+
+
+def runs(*names_and_starts):
+    config, _ = configs.load(str(CONFIG))
+    return [Run(name, config, starts_from) for name, starts_from in names_and_starts]
+
+
+def folders(*names):
+    return {name: pathlib.Path("at") / name for name in names}
+
+
+def test_a_run_begins_with_the_parameters_of_the_one_it_starts_from():
+    listed = runs(("a", ""), ("b", "a"), ("c", "a"), ("d", "c"))
+    placed = run.place(listed, folders("a", "b", "c", "d"))
+    assert [p.config.checkpoint.init_from for p in placed] == ["", "at/a", "at/a", "at/c"]
+    assert [p.folder for p in placed] == [pathlib.Path("at") / name for name in "abcd"]
+    assert listed[1].config.checkpoint.init_from == ""  # data: it stays as it was
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        ([("b", "a"), ("a", "")], "'b' starts from 'a', which does not stand before it"),
+        ([("a", "a")], "'a' starts from 'a'"),
+        ([("a", ""), ("a", "")], "two runs are called 'a'"),
+    ],
+)
+def test_a_list_that_cannot_be_run_is_refused(listed, says):
+    with pytest.raises(ConfigError, match=says):
+        run.place(runs(*listed), folders("a", "b"))
+
+
+def test_an_experiment_without_stages_is_one_run(tmp_path):
+    config, _ = configs.load(str(CONFIG))
+    (only,) = run.stages(config, tmp_path)
+    assert only.folder == tmp_path and configs.dump(only.config) == configs.dump(config)
+
+
+def command(monkeypatch, *overrides, workdir="runs/x", spec="configs/ulip2_classify.py"):
+    monkeypatch.chdir(CONFIG.parents[1])
+    config, name = configs.load(spec, overrides)
+    return run.Command(spec, name, config, tuple(overrides), pathlib.Path(workdir), "eval")
+
+
+def test_a_command_can_be_given_again(monkeypatch):
+    given = command(monkeypatch, ("train.steps", "3"), ("optim.rules", "(('.*', {}),)"))
+    assert given.text() == (
+        "python -m jax3dret.main --config=configs/ulip2_classify.py:demo --workdir=runs/x "
+        """--config.train.steps=3 '--config.optim.rules=(('"'"'.*'"'"', {}),)'"""
+    )
+
+
+def test_a_command_tells_no_place_of_the_machine_that_it_does_without(monkeypatch, tmp_path):
+    root = CONFIG.parents[1]
+    given = command(
+        monkeypatch,
+        ("data.data_dir", str(tmp_path)),
+        ("data.manual_dir", "RAW"),
+        ("checkpoint.init_from", str(root / "runs" / "a")),
+        ("checkpoint.resume", str(tmp_path)),
+        workdir=tmp_path / "w",
+        spec=f"{CONFIG}:modelnet10",
+    )
+    assert given.text() == (
+        "python -m jax3dret.main --config=configs/ulip2_classify.py:modelnet10 "
+        "--config.data.manual_dir=RAW --config.checkpoint.init_from=runs/a "
+        f"--config.checkpoint.resume={tmp_path}"  # without it the run would be another
+    )
