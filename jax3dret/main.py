@@ -321,6 +321,7 @@ def _evaluate(
             "train_s": meta["train_s"],
             "meta": meta,
             "published": published,
+            "evaluators": list(recipe.evaluators),
         }
         files.write_json(workdir / "summary.json", summary, indent=2, sort_keys=True)
     embed = train.make_embed(recipe.task, params, model_state, mesh)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pathlib
-import re
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from jax3dret.experiments.rows import Row, Run, read_json
 
 FILE = "table.json"
 DONE = "done"
-# What the text table shows; the page shows every metric.
 _STATUS = 60  # characters of a status; the list of what is missing was logged, and the page has it
-_SHOWN = (r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map")
+_OF_A_ROW = ("protocol", "about", "evaluator")
+_SHOWN = 4  # metrics of the text table; the page shows every one
 
 
 def result(run: Run, seconds: float | None) -> dict[str, Any]:
@@ -35,9 +34,12 @@ def result(run: Run, seconds: float | None) -> dict[str, Any]:
         "seconds": seconds,
     }
     if status == DONE and run.config is not None:
-        found["metrics"] = {
-            k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)
-        }
+        metrics = dict(report.get("metrics") or {})
+        for name, further in (report.get("evaluators") or {}).items():
+            metrics |= {f"{name}/{k}": v for k, v in further.items()}
+        found["metrics"] = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        found["about"] = report.get("about") or {}
+        found["evaluator"] = next(iter(summary.get("evaluators") or ()), "retrieval")
         found["protocol"] = _protocol(run.config, report, summary)
     return found
 
@@ -63,13 +65,15 @@ def row_result(
         "name": row.name,
         "status": _status(row, results),
         "metrics": metrics,
+        "about": done[0]["about"] if done else {},
+        "evaluator": done[0]["evaluator"] if done else "",
         "published": published,
         "difference": difference,
         "protocol": {**done[0]["protocol"], "seeds": [r["seed"] for r in done]} if done else {},
         "notes": notes,
         "chosen": row.chosen,
         "command": runs[0].command() if config is not None else "",
-        "runs": [{k: v for k, v in r.items() if k != "protocol"} for r in results],
+        "runs": [{k: v for k, v in r.items() if k not in _OF_A_ROW} for r in results],
     }
 
 
@@ -78,9 +82,10 @@ def text(table: Mapping[str, Any]) -> str:
     rows = table["rows"]
     keys = shown_metrics(rows)
     compared = any(r["published"] for r in rows)
+    first = keys[0] if keys else ""
     head = [
         "row",
-        *(_short_name(k) for k in keys),
+        *keys,
         *(["paper", "diff"] if compared else []),
         "status",
     ]
@@ -88,8 +93,8 @@ def text(table: Mapping[str, Any]) -> str:
     for r in rows:
         cells = [r["name"], *(_share(r["metrics"].get(k)) for k in keys)]
         if compared:
-            paper = next((v["nn_acc"] for v in r["published"].values() if "nn_acc" in v), None)
-            difference = r["difference"].get("nn_acc")
+            paper = next((v[first] for v in r["published"].values() if first in v), None)
+            difference = r["difference"].get(first)
             cells += ["-" if paper is None else f"{100 * paper:.1f}"]
             cells += ["-" if difference is None else f"{100 * difference:+.1f}"]
         lines.append([*cells, textwrap.shorten(r["status"], _STATUS, placeholder=" ...")])
@@ -106,9 +111,7 @@ def text(table: Mapping[str, Any]) -> str:
     ]
     notes = [table["title"], *table["notes"]]
     if compared:
-        notes.append(
-            "paper: nearest-neighbour accuracy as published; diff: measured less published, in points"
-        )
+        notes.append(f"paper: {first} as published; diff: measured less published, in points")
     if any(r["status"] == "left out" for r in rows):
         notes.append(
             "left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them"
@@ -118,8 +121,8 @@ def text(table: Mapping[str, Any]) -> str:
 
 def shown_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The metrics that a table of several rows leads with, of those that its rows have."""
-    have = dict.fromkeys(k for r in rows for k in r["metrics"])
-    return [k for pattern in _SHOWN for k in have if re.fullmatch(pattern, k)]
+    have = {k for r in rows for k in r["metrics"]}
+    return [k for k in dict.fromkeys(k for r in rows for k in r["about"]) if k in have][:_SHOWN]
 
 
 def write(folder: pathlib.Path, table: Mapping[str, Any]) -> None:
@@ -250,8 +253,3 @@ def _share(value: Mapping[str, Any] | None) -> str:
         return "-"
     spread = "" if value["sd"] is None else f" +- {100 * value['sd']:.1f}"
     return f"{100 * value['mean']:.1f}{spread}"
-
-
-def _short_name(key: str) -> str:
-    names = {"nn_acc": "NN acc", "nn_f1": "F1", "map": "mAP"}
-    return names.get(key, key.upper().replace("_", "@"))

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import ml_collections
 
 from jax3dret.core import config as configs
-from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    Metrics,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Task,
+    Transform,
+)
 from jax3dret.data import points
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import embedder, initializer, train_pass
@@ -43,23 +52,21 @@ def defaults() -> ml_collections.ConfigDict:
     config.train.max_steps_per_epoch = (
         0  # the published code stops an epoch after 100 batches; 0: no limit
     )
-    config.eval.update(
-        {
-            "batch_size": 32,
-            "gallery_split": "train",
-            "query_split": "test",
-            "distance": "cosine",  # the paper; the published code used "euclidean"
-            "neighbours": 100,
-            "index": {"kind": "auto", "scoring": "auto"},
-        }
-    )
+    config.eval.batch_size = 32
+    config.evals.retrieval = {
+        "name": "jax3dret.evaluators.retrieval:make",
+        "gallery_split": "train",
+        "query_split": "test",
+        "neighbours": 100,
+        "index": {"kind": "auto", "scoring": "auto"},
+    }
     return config
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown objective, a class count that contradicts the data, a key that a component does not take.
@@ -88,7 +95,7 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         training=training_transforms(
             up_axis, num_points, config.data.augment.build(), two_view=two_view
         ),
-        evaluation=evaluation_transforms(up_axis, num_points),
+        data=recipe.shape_data(config, evaluation_transforms(up_axis, num_points), ("points",)),
         meta={**point_meta(config, encoder), "objective": config.objective},
     )
 

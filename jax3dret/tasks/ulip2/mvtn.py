@@ -33,7 +33,16 @@ import ml_collections
 
 from jax3dret.core import checkpoint, optim, rng
 from jax3dret.core import config as configs
-from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    Metrics,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Task,
+    Transform,
+)
 from jax3dret.data import points
 from jax3dret.data.images import IMAGENET, Normalisation
 from jax3dret.data.mesh_arrays import FixedMesh
@@ -88,10 +97,10 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown network or kind of picture, settings that contradict each other or the data, a key that a
@@ -113,14 +122,15 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         rows["vertices"] = jax.ShapeDtypeStruct((3 * num_faces, 3), jnp.float32)
         rows["faces"] = jax.ShapeDtypeStruct((num_faces, 3), jnp.int32)
         rows["face_mask"] = jax.ShapeDtypeStruct((num_faces,), jnp.bool_)
+    features = tuple(key for key in ARRAYS[kind] if key != "face_mask")
     return recipe.build(
         config,
         open_source,
         mvtn_task(network, frozen=_frozen(config.optim.rules)),
         rows=rows,
-        features=tuple(key for key in ARRAYS[kind] if key != "face_mask"),
+        features=features,
         training=transforms(up_axis, num_points, augment, num_faces),
-        evaluation=transforms(up_axis, num_points, (), num_faces),
+        data=recipe.shape_data(config, transforms(up_axis, num_points, (), num_faces), features),
         meta={
             "system": "ulip2",
             # The search commands hand an encoder points, and no mesh.

@@ -33,7 +33,17 @@ import numpy as np
 
 from jax3dret.core import config as configs
 from jax3dret.core import rng
-from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Recipe, Record, Task, Transform
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    Metrics,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Record,
+    Task,
+    Transform,
+)
 from jax3dret.data.points import Keep
 from jax3dret.models.pool import max_pool
 from jax3dret.tasks import recipe
@@ -71,10 +81,10 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run. Nothing is rendered or embedded before the first batch is asked for.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown objective, camera set or normalisation, settings that contradict each other or the data, a key
@@ -100,19 +110,18 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             ),
         ),
     )
+    # Of the record itself nothing is used, and its scale is the least there is to read.
+    features = ("scale",)
     mirror: tuple[Transform, ...] = () if graph else _mirror(config.flip, network.cnn.frozen)
     return recipe.build(
         config,
         open_source,
         viewgcn_task(network),
         rows={key: jax.ShapeDtypeStruct(row, jnp.float32 if network.cnn.frozen else jnp.uint8)},
-        features=(
-            "scale",
-        ),  # of the record itself nothing is used, and its scale is the least there is to read
+        features=features,
         training=(*mirror, Keep((key, "label"))),
-        evaluation=(Keep((key, "label")),),
+        data=recipe.shape_data(config, (Keep((key, "label")),), features, arrays),
         arrays=arrays,
-        evaluation_arrays=arrays,
         meta={
             "system": "ulip2",
             "modality": "views",
