@@ -4,6 +4,8 @@ import pathlib
 
 import numpy as np
 
+from jax3dret.core.types import DataSpec
+
 
 class FakeSource:
     """Records in memory, or a split that is only described.
@@ -15,7 +17,7 @@ class FakeSource:
     def __init__(
         self,
         labels=(),
-        record=lambda row: {},
+        record=None,
         *,
         name="things/demo",
         split="train",
@@ -30,15 +32,18 @@ class FakeSource:
         self.ids = tuple(ids if ids is not None else (f"{split}/{i}" for i in range(len(labels))))
         self.class_names, self.path = tuple(class_names), path and pathlib.Path(path)
         self.manifest = {"up_axis": "z", **manifest}
-        self.features = tuple(sorted({"id", "label", *(record(0) if len(self.ids) else ())}))
-        self._record, self._items = record, items
+        self.record, self._items = record, items
 
     def __len__(self):
         return len(self.ids) if self._items is None else self._items
 
     def __getitem__(self, row):
         label = int(self.labels[row]) if len(self.labels) else 0
-        return {"id": self.ids[row], "label": label, **self._record(row)}
+        return {"id": self.ids[row], "label": label, **(self.record(row) if self.record else {})}
+
+    @property
+    def features(self):
+        return tuple(sorted(self[0] if len(self.ids) else ("id", "label")))
 
     def select(self, *features):
         assert set(features) <= set(self.features), f"{self.name} has {', '.join(self.features)}"
@@ -54,3 +59,12 @@ def opener(*sources):
         return next((s for s in found if s.name == name), found[0])
 
     return open_source
+
+
+def reading(batch_size=8, **transforms):
+    """An EvaluationData: by modality the last transform of its records, from the data set called as the modality is."""
+
+    def data(modality, split):
+        return DataSpec(modality, split, batch_size, transforms=(transforms[modality],))
+
+    return data

@@ -125,6 +125,9 @@ class Config(Mapping[str, Any]):
             raise AttributeError(key)
         return self[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
