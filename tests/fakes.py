@@ -1,4 +1,5 @@
-"""A stand-in for a split of a prepared data set, for whatever reads one by the protocol `core.types.Source`."""
+"""A stand-in for a split of a prepared data set, for whatever reads one by the protocol
+`core.types.Source`."""
 
 import pathlib
 
@@ -10,8 +11,9 @@ from jax3dret.core.types import DataSpec
 class FakeSource:
     """Records in memory, or a split that is only described.
 
-    labels: a class number for each record; without them there are `items` records that nobody may read. record: row -> what it
-    holds beside "id" and "label". Any attribute may be changed afterwards.
+    labels: a class number for each record; without them there are `items` records that nobody may
+    read. record: row -> what it holds beside "id" and "label". Any attribute may be changed
+    afterwards.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class FakeSource:
 
 
 def opener(*sources):
-    """An OpenSource over these: by split, and by name where it is given; a name that none has means the first of the split."""
+    """An OpenSource over these: by split, and by name where it is given; a name that none has means
+    the first of the split."""
 
     def open_source(split, name=None):
         found = [s for s in sources if s.split == split]
@@ -62,7 +65,8 @@ def opener(*sources):
 
 
 def reading(batch_size=8, **transforms):
-    """An EvaluationData: by modality the last transform of its records, from the data set called as the modality is."""
+    """An EvaluationData: by modality the last transform of its records, from the data set called as
+    the modality is."""
 
     def data(modality, split):
         return DataSpec(modality, split, batch_size, transforms=(transforms[modality],))

@@ -1,4 +1,4 @@
-"""What a config names: "module:attribute", and whether it takes the keys that stand beside the name."""
+"""What a config names: "module:attribute", and whether it takes the keys beside the name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def resolve_module(name: str, *, where: str) -> Any:
 
 
 def _modules(name: str) -> list[str]:
-    """The modules of the package that a name begins with, or of this one where there is no such package; none is imported."""
+    """The modules of the package that a name begins with, or of this one where there is no such
+    package; none is imported."""
     package = name.partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)

@@ -30,7 +30,8 @@ PLACE_KEYS = (
     *("eval.every", "eval.batch_size", "views.jobs"),
 )
 
-# Tables of components that a config or a command may add to, as in --config.evals.NAME.name=module:attribute.
+# Tables of components that a config or a command may add to, as in
+# --config.evals.NAME.name=module:attribute.
 OPEN = ("evals",)
 
 # The least value of numbers that count or divide.
@@ -92,8 +93,9 @@ def spine() -> ml_collections.ConfigDict:
             },
             "eval": {"every": 0},  # steps between evaluations while training; 0: only at the end
             "distance": "cosine",  # that embeddings are compared by, or "euclidean"
-            # Evaluators by name: config.evals.NAME = {"name": "module:attribute", ...}. The first gives the run's metrics. They
-            # stand in the order in which they are added; a whole table that is assigned at once is sorted.
+            # Evaluators by name: config.evals.NAME = {"name": "module:attribute", ...}. The first
+            # gives the run's metrics. They stand in the order in which they are added; a whole
+            # table that is assigned at once is sorted.
             "evals": ml_collections.ConfigDict(sort_keys=False),
             "log": {"every": 50, "tensorboard": True},
             "published": {},  # row name -> {metric: value}, shown beside the measured ones

@@ -5,8 +5,8 @@ drawn from (seed, epoch), and its transforms draw from a generator keyed by (see
 step * B ... step * B + B - 1, so a batch may straddle two epochs and no record is left out of one. Each process takes a
 contiguous range of the rows of every global batch. A position in the run is therefore one number, the same on every process.
 
-With a sampler (`DataSpec.sampler`) the records of an epoch are those of the batches that it gives, one after another; all else is
-the same.
+With a sampler (`DataSpec.sampler`) the records of an epoch are those of the batches that it gives,
+one after another; all else is the same.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def train_iterator(
     """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B rows.
 
     A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all True; "id" is dropped. The
-    records are shuffled anew in every epoch; within an epoch each is seen exactly once. With a sampler it decides.
+    records are shuffled anew in every epoch; within an epoch each is seen exactly once. With a
+    sampler it decides.
 
     Raises DataError if there are fewer records than rows in a batch, ConfigError if B cannot be split evenly over the
-    processes or the sampler gives no batches of B rows. While iterating: DataError for a record that cannot be read or rows that
-    do not stack.
+    processes or the sampler gives no batches of B rows. While iterating: DataError for a record
+    that cannot be read or rows that do not stack.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
     if spec.class_names and spec.class_names != source.class_names:
@@ -105,7 +106,8 @@ class TrainIterator:
     """An endless iterator over host-local batches whose position can be saved and restored.
 
     The state is a small JSON-like dict, equal on all processes and valid for any number of them: the number of batches taken,
-    and what the position belongs to (data, items, batch size, seed, and the sampler where there is one).
+    and what the position belongs to (data, items, batch size, seed, and the sampler where there is
+    one).
     """
 
     def __init__(self, batches: grain.IterDataset, identity: dict[str, Any]) -> None:
@@ -128,8 +130,8 @@ class TrainIterator:
             saved, ours = state.get(key), self._identity.get(key)
             if saved != ours:
                 raise ConfigError(
-                    f"the saved position in the training data is for {key} = {saved!r}, this run has {ours!r}: "
-                    "continue with the same setting or start in a new workdir"
+                    f"the saved position in the training data is for {key} = {saved!r}, this run "
+                    f"has {ours!r}: continue with the same setting or start in a new workdir"
                 )
         self._iterator.set_state({"next_index": int(state["step"])})
 
@@ -150,9 +152,11 @@ def _records(source: Source, spec: DataSpec) -> Source | WithRows:
 
 
 class _Epochs:
-    """The rows of every batch of every epoch, as a sampler gives them; those of the last few epochs are kept.
+    """The rows of every batch of every epoch, as a sampler gives them; those of the last few epochs
+    are kept.
 
-    How many batches an epoch has is the sampler's choice: to find the place of a batch, all epochs before it are asked for once.
+    How many batches an epoch has is the sampler's choice: to find the place of a batch, all epochs
+    before it are asked for once.
     """
 
     _KEPT = 3
@@ -219,7 +223,8 @@ class _Sampled(grain.MapDataset):
 
 
 def _name(sampler: Any) -> str:
-    """What a sampler is called, whether it is a function, one with settings bound to it, or an object."""
+    """What a sampler is called, whether it is a function, one with settings bound to it, or an
+    object."""
     sampler = getattr(sampler, "func", sampler)
     return str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
 

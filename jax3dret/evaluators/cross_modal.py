@@ -1,6 +1,10 @@
-"""Finds an object's own picture (or text) from its point cloud: do the two modalities share a space?
+"""Finds an object's own picture (or text) from its point cloud: do both share a space?
 
-config.evals.cloud_to_image = {"name": "jax3dret.evaluators.cross_modal:make", "query": "latent", "gallery": "image"}
+    config.evals.cloud_to_image = {
+        "name": "jax3dret.evaluators.cross_modal:make",
+        "query": "latent",
+        "gallery": "image",
+    }
 """
 
 from __future__ import annotations
@@ -33,8 +37,9 @@ def make(
 ) -> Evaluator:
     """An evaluator (embed_fn, folder or None) -> metrics of `metrics.instances.rank_metrics`.
 
-    Every record of `split` is embedded as both `query` and `gallery`, by one pass over what the task gives for the gallery; query
-    i's one right answer is gallery row i. With a folder, process 0 writes `result.json` there.
+    Every record of `split` is embedded as both `query` and `gallery`, by one pass over what the
+    task gives for the gallery; query i's one right answer is gallery row i. With a folder, process
+    0 writes `result.json` there.
     """
     side = open_side(data, open_source, gallery, split)
     joint = side._replace(modality=f"{query} and {gallery}")

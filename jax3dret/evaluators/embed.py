@@ -17,9 +17,11 @@ from jax3dret.evaluators.sides import Side, Sides
 
 
 class Embedded(NamedTuple):
-    """The embeddings of one side, float32[N, D] in data-set order, and the .npy file that they lie in.
+    """The embeddings of one side, float32[N, D] in data-set order, and the .npy file that they lie
+    in.
 
-    outputs: what else the model gave for the records, by name, [N, ...]. items_per_s: of the embedding, its compilation left out.
+    outputs: what else the model gave for the records, by name, [N, ...]. items_per_s: of the
+    embedding, its compilation left out.
     """
 
     vectors: np.ndarray
@@ -45,7 +47,8 @@ def embed_sides(
 ) -> Pair:
     """Embeds both sides into files below `scratch`; every process must call it.
 
-    outputs: names of what the model may give for the gallery beside its embedding, [B, ...] each, to be kept. show: a progress bar.
+    outputs: names of what the model may give for the gallery beside its embedding, [B, ...] each,
+    to be kept. show: a progress bar.
 
     Raises what `embed_split` does, and DataError for embeddings of two widths.
     """

@@ -20,8 +20,8 @@ SIZE = 160
 
 
 def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | None:
-    """The record's mesh, else its point cloud, else its drawing, else its image: uint8[SIZE, SIZE, 3]; None where it has none of
-    them. up: of its data set."""
+    """The record's mesh, else its point cloud, else its drawing, else its image, uint8[SIZE,
+    SIZE, 3]; None where it has none of them. up: of its data set."""
     if len(record.get("faces", ())):
         mesh = Mesh(
             np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32)
@@ -59,7 +59,8 @@ def choose(
 
 
 class Lists(NamedTuple):
-    """Ranked lists as pictures need them: queries, gallery, gallery rows nearest first and their scores.
+    """Ranked lists as pictures need them: queries, gallery, gallery rows nearest first and their
+    scores.
 
     correct: whether each query's first result has its class; None without labels.
     """

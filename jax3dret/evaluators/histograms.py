@@ -1,4 +1,5 @@
-"""The distances of all pairs of queries and gallery items, within a class and between classes, as two histograms."""
+"""The distances of all pairs of queries and gallery items, within a class and between classes, as
+two histograms."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Histograms:
         self._sums += [distances[relevant].sum(), distances[~relevant].sum()]
 
     def describe(self) -> dict[str, Any]:
-        """Over the range where there is anything, in at most _BARS bars: edges, shares of the pairs, means, overlap."""
+        """Over the range where there is anything, in at most _BARS bars: edges, shares of the
+        pairs, means, overlap."""
         within, between = self._counts
         used = np.flatnonzero(within + between)
         first, last = int(used[0]), int(used[-1]) + 1
@@ -52,7 +54,8 @@ class Histograms:
 
 
 def farthest(queries: np.ndarray, gallery: np.ndarray, distance: Distance) -> float:
-    """A bound of all distances: 2 for 1 - cosine, the sum of the largest norms for the Euclidean one."""
+    """A bound of all distances: 2 for 1 - cosine, the sum of the largest norms for the Euclidean
+    one."""
     if distance == "cosine":
         return 2.0
     norms = [

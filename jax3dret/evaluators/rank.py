@@ -16,7 +16,8 @@ from jax3dret.evaluators.sides import Sides
 from jax3dret.index.index import Index, check_options
 from jax3dret.metrics import ranking
 
-# A full ranking of more pairs than this takes minutes; beyond it average precision stops at the n nearest.
+# A full ranking of more pairs than this takes minutes; beyond it average precision stops at the n
+# nearest.
 FULL_RANKING_PAIRS = 500_000_000
 CUTS = (1, 5, 10)
 OPTIONS = ("kind", "scoring", "target_recall")
@@ -26,8 +27,9 @@ OPTIONS = ("kind", "scoring", "target_recall")
 class Search:
     """How gallery and queries are compared.
 
-    neighbours: n, the length of the ranked lists; a smaller gallery cuts it. ties: of every metric but mean average precision, see
-    `ranking.resolve_ties`. self_match: "exclude" leaves out the gallery item with the query's own id, "include" keeps it.
+    neighbours: n, the length of the ranked lists; a smaller gallery cuts it. ties: of every metric
+    but mean average precision, see `ranking.resolve_ties`. self_match: "exclude" leaves out the
+    gallery item with the query's own id, "include" keeps it.
     index: of OPTIONS, as `Index.build` takes them.
     """
 
@@ -53,8 +55,10 @@ class Search:
 
 
 class Neighbours(NamedTuple):
-    """rows: gallery rows, nearest first, the query itself left out. squared: their squared distances, float64.
-    own: each query's own gallery row, -1 for none. cut: whether the end of the list cuts a run of equal distances.
+    """rows: gallery rows, nearest first, the query itself left out. squared: their squared
+    distances, float64.
+    own: each query's own gallery row, -1 for none. cut: whether the end of the list cuts a run of
+    equal distances.
     ms: search time for one query."""
 
     rows: Int[np.ndarray, "Q K"]
@@ -74,7 +78,8 @@ class Neighbours(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """The gallery's index, the queries, and the lists of both lengths: `found` serves every cut, `lists` are n long."""
+    """The gallery's index, the queries, and the lists of both lengths: `found` serves every cut,
+    `lists` are n long."""
 
     index: Index
     queries: np.ndarray
@@ -85,7 +90,8 @@ class Ranked:
 def rank(pair: Pair, sides: Sides, search: Search) -> Ranked:
     """Builds the index of the gallery and asks it for every query.
 
-    Raises DataError for embeddings that cannot be compared, or a gallery that holds the query alone.
+    Raises DataError for embeddings that cannot be compared, or a gallery that holds the query
+    alone.
     """
     index = Index.build(
         pair.gallery.vectors, sides.gallery.source.ids, distance=search.distance, **search.index

@@ -1,6 +1,11 @@
-"""The retrieval evaluator: embed gallery and queries, build the index, rank, score, write what the report shows.
+"""The retrieval evaluator: embed gallery and queries, build the index, rank, score, write what the
+report shows.
 
-    config.evals.retrieval = {"name": "jax3dret.evaluators.retrieval:make", "gallery_split": "train", "query_split": "test"}
+    config.evals.retrieval = {
+        "name": "jax3dret.evaluators.retrieval:make",
+        "gallery_split": "train",
+        "query_split": "test",
+    }
 
 Files, below the folder that the evaluator is given: `embeddings.npy` (queries, float32[Q, D]), `labels.npy` (int32[Q]),
 `thumbnails/*.png` and, last and by rename, `result.json`. Without a folder nothing is written: the cheap mode for a
@@ -28,7 +33,8 @@ INDEX = MappingProxyType({"kind": "auto", "scoring": "auto"})
 
 
 class Measured(NamedTuple):
-    """Ranked lists and what they score. scores: None where there are no labels; then the index alone is measured."""
+    """Ranked lists and what they score. scores: None where there are no labels; then the index
+    alone is measured."""
 
     ranked: rank.Ranked
     scores: score.Scores | None
@@ -53,11 +59,11 @@ def make(
 ) -> Evaluator:
     """An evaluator (embed_fn, folder or None) -> the metrics of `score.score`.
 
-    Every process calls it, embeds, and gets the same metrics; process 0 alone writes. A data set whose manifest says
-    "labelled": false has only `index_recall_at_10`.
+    Every process calls it, embeds, and gets the same metrics; process 0 alone writes. A data set
+    whose manifest says "labelled": false has only `index_recall_at_10`.
 
-    gallery, query: modalities. Where they and the splits are equal, every item is a query against all others.
-    The other settings are those of `rank.Search`.
+    gallery, query: modalities. Where they and the splits are equal, every item is a query against
+    all others. The other settings are those of `rank.Search`.
 
     Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that cannot be used.
     """

@@ -28,8 +28,9 @@ class Labels(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """metrics: by name, those that papers lead with first. about: what each of them is, in the same order. average_precision: of
-    each query, NaN where undefined. predicted: class of the nearest neighbour. notes: what the protocol must say about these numbers."""
+    """metrics: by name, those that papers lead with first. about: what each of them is, in the same
+    order. average_precision: of each query, NaN where undefined. predicted: class of the nearest
+    neighbour. notes: what the protocol must say about these numbers."""
 
     metrics: dict[str, float]
     about: list[Metric]
@@ -39,14 +40,16 @@ class Scores(NamedTuple):
 
 
 def score(ranked: Ranked, labels: Labels, search: Search) -> Scores:
-    """nn_acc, nn_f1, ndcg_n, map_pessimistic (or map_pessimistic_n where a full ranking would take more than
-    search.full_ranking_pairs), recall_k, hit_rate_k (k = 1, 5, 10), precision_10, ndcg_n_published_code.
+    """nn_acc, nn_f1, ndcg_n, map_pessimistic (or map_pessimistic_n where a full ranking would take
+    more than search.full_ranking_pairs), recall_k, hit_rate_k (k = 1, 5, 10), precision_10,
+    ndcg_n_published_code.
 
     n is cut to the length of the lists, and the names say the n that was used.
 
-    A query whose class is not in the gallery counts as wrong in nn_acc, nn_f1, hit_rate and precision; it has no ndcg, average
-    precision or recall and is left out of their means. If that is every query, those metrics are absent. search.ties: for all but
-    average precision, which is pessimistic, and nn_f1, which takes the first of the list.
+    A query whose class is not in the gallery counts as wrong in nn_acc, nn_f1, hit_rate and
+    precision; it has no ndcg, average precision or recall and is left out of their means. If that
+    is every query, those metrics are absent. search.ties: for all but average precision, which is
+    pessimistic, and nn_f1, which takes the first of the list.
     """
     found, length = ranked.found, ranked.found.rows.shape[1]
     labels = Labels(np.asarray(labels.queries), np.asarray(labels.gallery))
@@ -97,7 +100,8 @@ def _by_query(
     n: int,
     ties: ranking.Ties,
 ) -> dict[Metric, Float[np.ndarray, " Q"]]:
-    """The metrics of each query that a ranked list of at least n entries can give, at the CUTS that it is long enough for."""
+    """The metrics of each query that a ranked list of at least n entries can give, at the CUTS that
+    it is long enough for."""
     how: dict[str, Any] = {"scores": distances, "ties": ties}
     worst = ranking.resolve_ties(relevant, distances, "pessimistic")[:, :n]
     cuts = [k for k in CUTS if k <= relevant.shape[1]]
@@ -125,8 +129,8 @@ def _rank_the_tied_again(
     n: int,
     ties: ranking.Ties,
 ) -> None:
-    """A tie policy must see the whole of a run of equal distances: queries whose list cuts one are ranked against the whole
-    gallery, and their values replaced."""
+    """A tie policy must see the whole of a run of equal distances: queries whose list cuts one are
+    ranked against the whole gallery, and their values replaced."""
     cut = np.flatnonzero(ranked.found.cut)
     lists = ranking.rank(
         ranked.queries[cut],

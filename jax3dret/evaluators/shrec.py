@@ -1,11 +1,13 @@
-"""Two modalities, such as sketches against shapes: the retrieval evaluator with the measures of the SHREC tracks.
+"""Two modalities, such as sketches against shapes: the retrieval evaluator with the measures of the
+SHREC tracks.
 
-    config.evals.retrieval = {"name": "jax3dret.evaluators.shrec:make", "neighbours": 100, "rank_lists": False}
+    config.evals.retrieval = {"name": "jax3dret.evaluators.shrec:make", "rank_lists": False}
 
-Files beside those of `evaluators.retrieval`, below the folder that the evaluator is given: `gallery_embeddings.npy` (float32[G, D]),
-`gallery_labels.npy` (int32[G]), `view_scores.npy` (float32[G, V], where the model tells how much it makes of each view) and, on
-request, `rank_lists/`. result.json has more entries too: "queries" (the data set they come from), "precision_recall", "distances"
-(histograms within and between classes) and "views".
+Files beside those of `evaluators.retrieval`, below the folder that the evaluator is given:
+`gallery_embeddings.npy` (float32[G, D]), `gallery_labels.npy` (int32[G]), `view_scores.npy`
+(float32[G, V], where the model tells how much it makes of each view) and, on request,
+`rank_lists/`. result.json has more entries too: "queries" (the data set they come from),
+"precision_recall", "distances" (histograms within and between classes) and "views".
 """
 
 from __future__ import annotations
@@ -45,16 +47,20 @@ def make(
     show_views: bool = False,
     rank_lists: bool = False,
 ) -> Evaluator:
-    """An evaluator (embed_fn, folder or None) -> the measures of `metrics.shrec` and the metrics of `evaluators.retrieval`.
+    """An evaluator (embed_fn, folder or None) -> the measures of `metrics.shrec` and the metrics of
+    `evaluators.retrieval`.
 
-    gallery, query: modalities; of an empty split the task chooses. No id of one side is compared with an id of the other: no gallery
-    item is left out of a list.
-    ties: of every metric but map_pessimistic. index, neighbours: of the lists behind the usual metrics; those of `metrics.shrec`
-    rank the whole gallery, exactly.
-    show_views: the report shows the views that the model has scored: the array "views" of the task's data of that name.
-    rank_lists: write the ranked lists of all queries too, in the SHREC format. That is a line for each pair.
+    gallery, query: modalities; of an empty split the task chooses. No id of one side is compared
+    with an id of the other: no gallery item is left out of a list.
+    ties: of every metric but map_pessimistic. index, neighbours: of the lists behind the usual
+    metrics; those of `metrics.shrec` rank the whole gallery, exactly.
+    show_views: the report shows the views that the model has scored: the array "views" of the
+    task's data of that name.
+    rank_lists: write the ranked lists of all queries too, in the SHREC format. That is a line for
+    each pair.
 
-    Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that cannot be used.
+    Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that
+    cannot be used.
     """
     ranking.check_choice("ties", ties, shrec.TIES)
     sides = open_sides(
@@ -92,7 +98,8 @@ def make(
 
 
 class Measured(NamedTuple):
-    """metrics: by name, in the order of `shrec.METRICS`; protocol, result: entries of result.json."""
+    """metrics: by name, in the order of `shrec.METRICS`; protocol, result: entries of
+    result.json."""
 
     metrics: dict[str, float]
     protocol: dict[str, Any]
@@ -100,7 +107,8 @@ class Measured(NamedTuple):
 
 
 class _Collected(NamedTuple):
-    """What one pass over the exact ranking of the whole gallery tells of each query, and the distances of all pairs."""
+    """What one pass over the exact ranking of the whole gallery tells of each query, and the
+    distances of all pairs."""
 
     by_query: dict[str, Float[np.ndarray, " Q"]]
     precisions: Float[np.ndarray, "Q 20"]
@@ -108,7 +116,8 @@ class _Collected(NamedTuple):
 
 
 def measure(pair: Pair, sides: Sides, search: rank.Search) -> Measured:
-    """The measures of `metrics.shrec`, the precision-recall curve and the distances within and between classes."""
+    """The measures of `metrics.shrec`, the precision-recall curve and the distances within and
+    between classes."""
     asked, there = np.asarray(sides.queries.source.labels), np.asarray(sides.gallery.source.labels)
     total = ranking.count_relevant(asked, there)
     seen = _collect(pair, asked, there, search)
@@ -123,13 +132,15 @@ def measure(pair: Pair, sides: Sides, search: rank.Search) -> Measured:
     }
     protocol = {
         "mean": "over queries",
-        "queries_with_nothing_relevant": "wrong in nn_acc, nn_f1, hit_rate, precision, NN (0) and MRR (0); left out of the others",
+        "queries_with_nothing_relevant": "wrong in nn_acc, nn_f1, hit_rate, precision, NN (0) and "
+        "MRR (0); left out of the others",
         "classes": _classes(asked, there),
     }
     num = len(there)
     if short := int(((2 * total > num) | ((num < shrec.CUT) & (total > 0))).sum()):
         protocol["tiers_longer_than_the_gallery"] = (
-            f"{short} queries ask for more than the {num} items: k = {num} for them, precision is over those"
+            f"{short} queries ask for more than the {num} items: k = {num} for them, precision is "
+            "over those"
         )
     return Measured(metrics, protocol, result)
 
@@ -157,7 +168,8 @@ def _curve(seen: _Collected, total: np.ndarray) -> dict[str, Any]:
         "recall": recall.tolist(),
         "precision": [float(v) if np.isfinite(v) else None for v in precision],
         "queries": counted.tolist(),
-        # Averages over rows that are padded with zeros to the largest C, see `shrec.average_precision`.
+        # Averages over rows that are padded with zeros to the largest C, see
+        # `shrec.average_precision`.
         "map_of_2013_script": _mean(seen.by_query["mAP"] * total / max(int(total.max()), 1)),
         "map_of_2013_quick_script": _mean(precision),
     }
@@ -166,8 +178,8 @@ def _curve(seen: _Collected, total: np.ndarray) -> dict[str, Any]:
 def _classes(query_labels: np.ndarray, gallery_labels: np.ndarray) -> str:
     asked, there = set(query_labels.tolist()), set(gallery_labels.tolist())
     return (
-        f"{len(asked & there)} with queries and gallery items, {len(asked - there)} with queries alone, "
-        f"{len(there - asked)} with gallery items alone"
+        f"{len(asked & there)} with queries and gallery items, "
+        f"{len(asked - there)} with queries alone, {len(there - asked)} with gallery items alone"
     )
 
 

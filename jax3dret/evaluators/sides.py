@@ -23,7 +23,8 @@ class Side(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """Gallery and queries; one and the same where every item of a split is asked for among the others."""
+    """Gallery and queries; one and the same where every item of a split is asked for among the
+    others."""
 
     gallery: Side
     queries: Side

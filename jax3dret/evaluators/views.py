@@ -1,4 +1,5 @@
-"""How much a model makes of each view of a shape: over a gallery, and for some shapes of it with their pictures."""
+"""How much a model makes of each view of a shape: over a gallery, and for some shapes of it with
+their pictures."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _SHOWN_SHAPES = 6
 
 
 class Preferences(NamedTuple):
-    """scores: of each view of each shape. shown: rows of the shapes that are shown one by one. pictures: where their views come
-    from, if they are to be shown."""
+    """scores: of each view of each shape. shown: rows of the shapes that are shown one by one.
+    pictures: where their views come from, if they are to be shown."""
 
     scores: Float[np.ndarray, "G V"]
     shown: list[int]
@@ -39,7 +40,8 @@ def open_pictures(data: EvaluationData, open_source: OpenSource, split: str) -> 
 
 
 def preferences(gallery: Side, scores: np.ndarray, pictures: Side | None) -> Preferences:
-    """scores: what the model gave for the gallery. Raises DataError where they are not [shapes, views]."""
+    """scores: what the model gave for the gallery. Raises DataError where they are not [shapes,
+    views]."""
     if scores.ndim != 2:
         raise DataError(f"view_scores have shape {scores.shape}; they must be [shapes, views]")
     shown = examples.choose(None, np.asarray(gallery.source.labels), each=_SHOWN_SHAPES // 2)
@@ -72,7 +74,8 @@ def describe(found: Preferences, gallery: Side) -> dict[str, Any]:
 
 
 def write(folder: pathlib.Path, found: Preferences) -> None:
-    """Writes `view_scores.npy` (float32[G, V]) and, where there are pictures, those of the shown shapes into `thumbnails/`.
+    """Writes `view_scores.npy` (float32[G, V]) and, where there are pictures, those of the shown
+    shapes into `thumbnails/`.
 
     Raises DataError for a store of other shapes or views.
     """

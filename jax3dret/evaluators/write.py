@@ -28,7 +28,8 @@ def describe(
     meanings: Iterable[Metric],
     protocol: Mapping[str, Any],
 ) -> Result:
-    """The part of result.json that every evaluator writes: metrics and what they are, protocol, data set."""
+    """The part of result.json that every evaluator writes: metrics and what they are, protocol,
+    data set."""
     gallery, queries = sides.gallery.source, sides.queries.source
     return {
         "name": name,
@@ -71,7 +72,8 @@ def protocol(ranked: Ranked, sides: Sides, search: Search, scores: Scores | None
 
 
 def ranking_result(ranked: Ranked, pair: Pair, sides: Sides, scores: Scores | None) -> Result:
-    """What result.json says of ranked lists beside the numbers: index, timing, classes, per class, confusion."""
+    """What result.json says of ranked lists beside the numbers: index, timing, classes, per class,
+    confusion."""
     names = list(sides.gallery.source.class_names)
     result: Result = {
         "index": ranked.index.report(),
@@ -97,8 +99,9 @@ def ranking_result(ranked: Ranked, pair: Pair, sides: Sides, scores: Scores | No
 def write_lists(
     folder: pathlib.Path, ranked: Ranked, pair: Pair, sides: Sides, scores: Scores | None
 ) -> Result:
-    """Writes `embeddings.npy` (queries, float32[Q, D]), `labels.npy` (int32[Q]) and `thumbnails/*.png`; what is there of an
-    earlier evaluation is no longer complete, so its result.json goes first.
+    """Writes `embeddings.npy` (queries, float32[Q, D]), `labels.npy` (int32[Q]) and
+    `thumbnails/*.png`; what is there of an earlier evaluation is no longer complete, so its
+    result.json goes first.
 
     Returns the entry "examples" of result.json.
     """

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """key: its name in files; {k} or {n} in it stands for the cut of the ranked lists. title: its name for a reader. meaning: what
-    it measures, with the conventions that its value depends on, in one line."""
+    """key: its name in files; {k} or {n} in it stands for the cut of the ranked lists. title: its
+    name for a reader. meaning: what it measures, with the conventions that its value depends on, in
+    one line."""
 
     key: str
     title: str

@@ -41,7 +41,8 @@ Ties = Literal["index", "pessimistic", "optimistic"]
 TIES = ("index", "pessimistic", "optimistic")
 CUT = 32
 RECALL_POINTS = 20
-# First those that every paper defines alike. C: items of the query's class; h(k): those among the k nearest.
+# First those that every paper defines alike. C: items of the query's class; h(k): those among the k
+# nearest.
 METRICS = (
     Metric("NN", "Nearest neighbour", "queries whose nearest item is of their class"),
     Metric(

@@ -1,7 +1,9 @@
-"""Metrics for a reader: titles, meanings and order as an evaluation states them, and their values in words.
+"""Metrics for a reader: titles, meanings and order as an evaluation states them, and their values
+in words.
 
-`about`: {key: {"title", "meaning"}} in the order to show them in, from result.json or report/metrics.json. A metric that it
-lacks, such as one that only a paper has, is called by its key.
+`about`: {key: {"title", "meaning"}} in the order to show them in, from result.json or
+report/metrics.json. A metric that it lacks, such as one that only a paper has, is called by its
+key.
 """
 
 from __future__ import annotations

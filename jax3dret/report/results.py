@@ -39,7 +39,8 @@ def per_class(evaluation: Evaluation) -> str:
         dict.fromkeys(k for r in rows for k in r if k not in ("class", "items")), about
     )
     head = "".join(
-        f'<th scope="col" class="num" aria-sort="none" title="{escape(metric_text.meaning(k, about))}">'
+        '<th scope="col" class="num" aria-sort="none" '
+        f'title="{escape(metric_text.meaning(k, about))}">'
         f"{escape(metric_text.title(k, about))}</th>"
         for k in scores
     )

@@ -41,8 +41,8 @@ class Evaluation(NamedTuple):
 
 
 class RunFiles(NamedTuple):
-    """A workdir as the report sees it: files that a run may lack are empty; `evaluations` has at least one entry, in the order
-    that summary.json states, others after them by name."""
+    """A workdir as the report sees it: files that a run may lack are empty; `evaluations` has at
+    least one entry, in the order that summary.json states, others after them by name."""
 
     workdir: pathlib.Path
     summary: Mapping[str, Any]
@@ -182,8 +182,8 @@ def strict(value: Any) -> Any:
 
 
 def metrics_json(run: RunFiles) -> dict[str, Any]:
-    """report/metrics.json: the numbers for programs. "metrics" and "about" are those of the first evaluation, "evaluators" has
-    the metrics of the others by name."""
+    """report/metrics.json: the numbers for programs. "metrics" and "about" are those of the first
+    evaluation, "evaluators" has the metrics of the others by name."""
     result = run.leading.result
     others = {e.name: e.result.get("metrics") or {} for e in run.evaluations[1:]}
     dataset, index, timing = (result.get(k) or {} for k in ("dataset", "index", "timing"))

@@ -196,7 +196,8 @@ def _metric_table(
     """A line a metric, a column a row of numbers."""
     head = "".join(f'<th scope="col" class="num">{escape(name)}</th>' for name in columns)
     lines = "".join(
-        f'<tr><th scope="row">{escape(metric_text.title(key, about))} <code>{escape(key)}</code></th>'
+        f'<tr><th scope="row">{escape(metric_text.title(key, about))} '
+        f"<code>{escape(key)}</code></th>"
         + "".join(
             f'<td class="num">{escape(metric_text.value(row[key]) if key in row else "–")}</td>'
             for row in columns.values()

@@ -274,9 +274,8 @@ def _all_metrics(table: Mapping[str, Any]) -> str:
         f'<th scope="col" class="num">{escape(row["name"])}</th>' for row in rows
     )
     lines = [
-        f'<tr><th scope="row">{escape(metric_text.title(key, about))}<code>{escape(key)}</code></th>'
-        + "".join(_value(row, key) for row in rows)
-        + "</tr>"
+        f'<tr><th scope="row">{escape(metric_text.title(key, about))}'
+        f"<code>{escape(key)}</code></th>" + "".join(_value(row, key) for row in rows) + "</tr>"
         for key in keys
     ]
     return _table(head, lines)
@@ -360,7 +359,8 @@ def _table(head: str, lines: Sequence[str]) -> str:
 
 
 def _events(workdir: pathlib.Path, row: Mapping[str, Any]) -> dict[str, Series]:
-    """The run's metrics over steps of a row's first finished run; empty where it was evaluated but once."""
+    """The run's metrics over steps of a row's first finished run; empty where it was evaluated but
+    once."""
     run = next((run for run in row["runs"] if run["status"] == "done"), None)
     path = workdir / "rows" / (run["workdir"] if run else "") / "metrics.jsonl"
     if run is None or not path.is_file():

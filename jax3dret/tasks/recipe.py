@@ -50,9 +50,10 @@ def build(
 ) -> Recipe:
     """The recipe, with what every system says in `meta` and the evaluators that config.evals names.
 
-    config: as `tasks.ulip2.finetune.defaults()` has it. anchors: the records to train on, unless they are those of the run's own
-    data set. rows: one row of each array of a training batch beside "label" and "mask".
-    features, training, arrays, class_names: of the training `DataSpec`. data: how evaluators read a modality of a split.
+    config: as `tasks.ulip2.finetune.defaults()` has it. anchors: the records to train on, unless
+    they are those of the run's own data set. rows: one row of each array of a training batch beside
+    "label" and "mask". features, training, arrays, class_names: of the training `DataSpec`. data:
+    how evaluators read a modality of a split.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
 
     Raises ConfigError for values out of range and components that give no network.
@@ -111,7 +112,8 @@ def build(
 def evaluators(
     config: configs.Config, data: EvaluationData, open_source: OpenSource
 ) -> dict[str, Evaluator]:
-    """Those of config.evals, in their order: each section names make(data, open_source, distance=..., **settings) -> Evaluator.
+    """Those of config.evals, in their order: each section names make(data, open_source,
+    distance=..., **settings) -> Evaluator.
 
     Raises ConfigError for a name, a module or a setting that does not exist.
     """

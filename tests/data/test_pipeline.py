@@ -298,7 +298,8 @@ def test_batches_that_cannot_be_made(source):
 
 
 def one_class_a_batch(groups, seed, epoch):
-    """Each batch of six from one class; of classes with fewer records left, nothing. Epochs differ in their number of batches."""
+    """Each batch of six from one class; of classes with fewer records left, nothing. Epochs differ
+    in their number of batches."""
     rng = np.random.default_rng([seed, epoch])
     rows = [rng.permutation(np.flatnonzero(groups == group)) for group in np.unique(groups)]
     batches = [row[:BATCH] for row in rows if len(row) >= BATCH]

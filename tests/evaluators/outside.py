@@ -1,4 +1,5 @@
-"""An evaluator that lives outside the package, found by its name: how far apart the embeddings of a split lie."""
+"""An evaluator that lives outside the package, found by its name: how far apart the embeddings of a
+split lie."""
 
 import numpy as np
 

@@ -16,7 +16,8 @@ VIEWS = 12
 
 
 def split_of(vectors, labels, *, drawings, name="toys/shapes", classes=CLASSES):
-    """Drawings ("png") or shapes ("points"), with "vector" to embed; `vectors` may be changed afterwards."""
+    """Drawings ("png") or shapes ("points"), with "vector" to embed; `vectors` may be changed
+    afterwards."""
 
     def record(row):
         label, vector = int(made.labels[row]), made.vectors[row]

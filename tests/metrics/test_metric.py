@@ -37,7 +37,8 @@ def test_every_record_says_what_it_is_in_one_line():
 
 
 def test_two_names_are_never_one_but_for_their_case():
-    """mAP of the SHREC tracks and the mean average precision of pessimistic ties are two numbers."""
+    """mAP of the SHREC tracks and the mean average precision of pessimistic ties are two
+    numbers."""
     keys = [
         r.at(k=1, n=1).key.lower() for m in (retrieval, classification, shrec) for r in records(m)
     ]

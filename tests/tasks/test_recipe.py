@@ -1,4 +1,5 @@
-"""Evaluators from the config: named, ordered, given the task's data; what is wrong names what is right."""
+"""Evaluators from the config: named, ordered, given the task's data; what is wrong names what is
+right."""
 
 import numpy as np
 import pytest

@@ -217,7 +217,8 @@ def _open_sketches(
     source = open_source(config.train.split, config.sketches.name)
     if source.manifest.get("kind") == "shapes":
         raise ConfigError(
-            f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is needed"
+            f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is "
+            "needed"
         )
     return source if tuple(source.class_names) == class_names else matched(source, class_names)
 

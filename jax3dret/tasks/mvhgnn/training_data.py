@@ -88,7 +88,8 @@ class Inputs:
         return (*chain, Keep((*self.rows(stage), "label")))
 
     def evaluation(self, modality: str) -> dict[str, Any]:
-        """How the records of a split are read for evaluation, as fields of a `DataSpec`; "views": the pictures of the shapes."""
+        """How the records of a split are read for evaluation, as fields of a `DataSpec`; "views":
+        the pictures of the shapes."""
         if modality == "views":
             views = functools.partial(view_file, self._views)
             return {"features": ("label",), "arrays": (("views", views),)}

@@ -122,7 +122,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         if modality == "shape":
             chain = finetune.evaluation_transforms(up_axis, num_points)
             return recipe.evaluation_spec(config, split, chain, ("points",))
-        # The cloud and its pictures in one record: the projection of one is compared with the mean of the other.
+        # The cloud and its pictures in one record: the projection of one is compared with the mean
+        # of the other.
         chain = (*prepare, points.Keep(("points", "image", "label")))
         return recipe.evaluation_spec(config, split, chain, ("points",), (("image", rows.image),))
 
