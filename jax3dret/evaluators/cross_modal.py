@@ -1,10 +1,10 @@
 """Finds an object's own picture (or text) from its point cloud: do both share a space?
 
-    config.evals.cloud_to_image = {
-        "name": "jax3dret.evaluators.cross_modal:make",
-        "query": "latent",
-        "gallery": "image",
-    }
+config.evals.cloud_to_image = {
+    "name": "jax3dret.evaluators.cross_modal:make",
+    "query": "latent",
+    "gallery": "image",
+}
 """
 
 from __future__ import annotations
