@@ -6,18 +6,17 @@ with one process or with several.
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
+import functools
 import hashlib
-import multiprocessing
+import operator
 import pathlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jax3dret.core.types import DataError
+from jax3dret.core.workers import ordered_map
 from jax3dret.geometry.meshes import Mesh, load_mesh, normalize_points
 from jax3dret.geometry.sampling import sample_surface
 
@@ -89,55 +88,21 @@ def mesh_examples(
     num_points: None means NUM_POINTS. jobs: processes that read and sample; the records do not depend on it.
 
     Raises:
-        DataError: a process died, as happens when memory runs out.
+        DataError: a process died, as happens when memory runs out; names the files it was at.
     """
     num_points = NUM_POINTS if num_points is None else num_points
-    for item, outcome in _outcomes(items, num_points, jobs):
+    read = functools.partial(_read, num_points=num_points)
+    outcomes = ordered_map(read, items, jobs=jobs, name=operator.attrgetter("path"), ahead=_AHEAD)
+    for item, outcome in outcomes:
         if isinstance(outcome, str):
             skipped.append({"file": item.name, "reason": outcome})
         else:
             yield item.identity, {**outcome, "label": item.label}
 
 
-def _outcomes(
-    items: Iterable[MeshItem], num_points: int, jobs: int
-) -> Iterator[tuple[MeshItem, dict[str, Any] | str]]:
-    if jobs <= 1:
-        for item in items:
-            yield item, _read(item, num_points)
-        return
-    waiting: collections.deque[tuple[MeshItem, concurrent.futures.Future[dict[str, Any] | str]]] = (
-        collections.deque()
-    )
-    # Spawned, not forked: the parent may have threads of JAX and of the record writer.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(_read, item, num_points)))
-                if len(waiting) >= _AHEAD * jobs:
-                    yield _taken(waiting)
-            while waiting:
-                yield _taken(waiting)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _taken(
-    waiting: collections.deque[tuple[MeshItem, concurrent.futures.Future[dict[str, Any] | str]]],
-) -> tuple[MeshItem, dict[str, Any] | str]:
-    item, future = waiting.popleft()
-    try:
-        return item, future.result()
-    except BrokenProcessPool:
-        raise DataError(
-            f"{item.path}: a process died while reading it or a file near it (out of memory?); use fewer jobs"
-        ) from None
-
-
-def _read(item: MeshItem, num_points: int) -> dict[str, Any] | str:
+def _read(item: MeshItem, num_points: int) -> tuple[MeshItem, dict[str, Any] | str]:
     """The record, or why there is none."""
     try:
-        return mesh_record(load_mesh(item.path), item.identity, num_points)
+        return item, mesh_record(load_mesh(item.path), item.identity, num_points)
     except DataError as error:
-        return str(error).removeprefix(f"{item.path}: ")
+        return item, str(error).removeprefix(f"{item.path}: ")

@@ -22,6 +22,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import naming
 from tensorflow_datasets.core import splits as tfds_splits
 
+from jax3dret.core.files import write_text
 from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
@@ -108,10 +109,8 @@ def write_splits(
 
 
 def write_manifest(folder: pathlib.Path, manifest: dict[str, Any]) -> None:
-    """Writes manifest.json beside the records: first under another name, then renamed."""
-    temporary = folder / "manifest.json.part"
-    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(folder / "manifest.json")
+    """Writes manifest.json beside the records."""
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import io
 import logging
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,6 @@ import tensorflow_datasets as tfds
 
 from data_pipelines import shrec_files
 from data_pipelines.cla import read_cla
-from data_pipelines.in_order import in_order
 from data_pipelines.mesh_records import NUM_POINTS, MeshItem, mesh_examples
 from data_pipelines.raw_builder import raw_folder, record_info
 from data_pipelines.raw_files import not_the_file, packed, sizes
@@ -34,7 +34,9 @@ from data_pipelines.shrec_splits import (
     unseen_classes,
 )
 from data_pipelines.sketch_records import sketch_example, sketch_features
+from jax3dret.core.files import write_text
 from jax3dret.core.types import DataError
+from jax3dret.core.workers import ordered_map
 from jax3dret.data.matching import folded
 from jax3dret.data.sketches import read_drawing
 
@@ -378,7 +380,7 @@ def _require_published(
 def _sketch_examples(
     items: Iterable[_Sketch], skipped: list[dict[str, str]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for item, drawing in in_order(_read, items, jobs=jobs):
+    for item, drawing in ordered_map(_read, items, jobs=jobs, threads=True):
         if isinstance(drawing, str):
             skipped.append({"file": item.name, "reason": drawing})
         else:
@@ -395,14 +397,13 @@ def _read(item: _Sketch) -> tuple[_Sketch, np.ndarray | str]:
 
 def _write_split(path: pathlib.Path, splits: Mapping[str, Iterable[MeshItem]]) -> None:
     """id, class, split of every model, also of those that then cannot be read."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("id", "class", "split"))
-        table.writerows(
-            (item.identity, item.label, split) for split, part in splits.items() for item in part
-        )
-    temporary.replace(path)
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("id", "class", "split"))
+    table.writerows(
+        (item.identity, item.label, split) for split, part in splits.items() for item in part
+    )
+    write_text(path, text.getvalue())
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

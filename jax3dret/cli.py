@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax3dret import __version__
+from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import setup_console
 from jax3dret.core.types import ConfigError, nearest
 
@@ -122,6 +123,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("y", "z"),
         help="axis that is up in the files; default: what INDEX has, else y in glTF and z elsewhere",
     )
+    index.add_argument(
+        "--as",
+        dest="modality",
+        metavar="INPUT",
+        help="which of the model's inputs reads the files, such as shape or sketch; default: what INDEX has, else the first",
+    )
     index.set_defaults(run=_index)
 
     query = commands.add_parser(
@@ -145,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="DIR",
         help="the workdir that INDEX was made with; for models of your own code",
+    )
+    query.add_argument(
+        "--as",
+        dest="modality",
+        metavar="INPUT",
+        help="which of the model's inputs reads FILE: shape, sketch or image; needed where several do",
     )
     query.set_defaults(run=_query)
 
@@ -193,7 +206,7 @@ def _data_build(args: argparse.Namespace) -> int:
     path = build.build(
         args.name, data_dir=args.data_dir, manual_dir=args.manual_dir, jobs=args.jobs
     )
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = read_json_object(path / "manifest.json")
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
     _out(
         f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, {len(manifest['skipped'])} files skipped"
@@ -228,7 +241,12 @@ def _index(args: argparse.Namespace) -> int:
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         done = gallery.build(
-            args.sources, args.out, weights=args.weights, jobs=args.jobs, up_axis=args.up_axis
+            args.sources,
+            args.out,
+            weights=args.weights,
+            jobs=args.jobs,
+            up_axis=args.up_axis,
+            modality=args.modality,
         )
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -241,6 +259,7 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _query(args: argparse.Namespace) -> int:
+    from jax3dret.inputs.item import Item
     from jax3dret.search.query import open_gallery
 
     if args.k < 1:
@@ -248,13 +267,8 @@ def _query(args: argparse.Namespace) -> int:
     if (args.text is None) == (not args.files):
         raise ConfigError("give FILE... or --text, one of them")
     opened = open_gallery(args.index, weights=args.weights)
-    if args.text is not None:
-        drawn = opened.encoder.drawings is not None
-        raise ConfigError(
-            f"--text: the model in {args.index} embeds shapes{' and drawings' if drawn else ''} and has no text; give a "
-            f"{'drawing, a ' if drawn else ''}mesh or point cloud"
-        )
-    for answer in opened.query(args.files, args.k):
+    items = [Item(text=args.text)] if args.text is not None else [Item.of(f) for f in args.files]
+    for answer in opened.query(items, args.k, modality=args.modality):
         if args.json:
             _out(json.dumps(answer))
             continue

@@ -123,7 +123,7 @@ def test_a_run_without_a_result_does_not_hold_its_workdir(tmp_path):
     ("text", "says"),
     [
         ("{", "not readable as JSON"),
-        ("[1]", "not the config of a run"),
+        ("[1]", "holds a list; it must be a JSON object"),
         ("{}", "not the config of a run"),
     ],
 )

@@ -75,7 +75,11 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
             "parts/index.json: not found; parts is not an index",
         ),
         (["query", "parts.index", "parts/broken.stl", "--json"], 1, "parts/broken.stl: "),
-        (["query", "parts.index", "--text", "a bolt"], 2, "embeds shapes and has no text"),
+        (
+            ["query", "parts.index", "--text", "a bolt"],
+            2,
+            "text 'a bolt': a text, which the model does not read",
+        ),
         (["query", "parts.index"], 2, "give FILE... or --text"),
         (["query", "parts.index", "parts/part_0.obj", "-k", "0"], 2, "-k 0: give 1 or more"),
         (

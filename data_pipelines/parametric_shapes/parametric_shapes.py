@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.parametric_shapes.drawings import drawing
-from data_pipelines.parametric_shapes.made import made
 from data_pipelines.parametric_shapes.programs import CLASS_NAMES, shape
 from data_pipelines.records import shape_features
 from data_pipelines.sketch_records import sketch_example, sketch_features
 from jax3dret.core.types import DataError
+from jax3dret.core.workers import ordered_map
 from jax3dret.geometry.meshes import normalize_points
 from jax3dret.geometry.sampling import sample_surface
 from jax3dret.geometry.views import choose_renderer
@@ -159,9 +160,14 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
         numbers = [(CLASS_NAMES.index(name), config.seed, first + i) for name, i in items]
         arguments = numbers if sketches else [(*each, config.num_points) for each in numbers]
         key = 0
-        for (name, i), outcome in zip(
-            items, made(drawing if sketches else record, arguments, self._jobs), strict=True
-        ):
+        outcomes = ordered_map(
+            functools.partial(_outcome, drawing if sketches else record),
+            arguments,
+            jobs=self._jobs,
+            name=lambda numbers: f"{CLASS_NAMES[numbers[0]]} {numbers[2]}",
+            ahead=8,
+        )
+        for (name, i), outcome in zip(items, outcomes, strict=True):
             identity = f"{name}/{split}_{i:04d}"
             if isinstance(outcome, DataError):
                 self.skipped.append({"file": identity, "reason": str(outcome)})
@@ -174,6 +180,14 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
                 else {"id": identity, "label": name, **outcome},
             )
             key += 1
+
+
+def _outcome(function: Callable[..., Any], numbers: tuple[int, ...]) -> Any:
+    """function(*numbers), or the DataError that it raised."""
+    try:
+        return function(*numbers)
+    except DataError as error:
+        return error
 
 
 def record(label: int, seed: int, index: int, num_points: int) -> dict[str, np.ndarray]:

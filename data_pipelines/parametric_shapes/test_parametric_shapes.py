@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 import sys
 
 import numpy as np
@@ -15,7 +14,6 @@ from manifold3d import Manifold
 from data_pipelines.parametric_shapes import parametric_shapes as builder_module
 from data_pipelines.parametric_shapes import programs, solids
 from data_pipelines.parametric_shapes.drawings import chosen_view, drawing
-from data_pipelines.parametric_shapes.made import made
 from data_pipelines.parametric_shapes.parametric_shapes import (
     FIRST_DRAWN,
     FIRST_INDEX,
@@ -282,20 +280,3 @@ def test_views_show_the_object():
     facing = [abs(chosen_view(board, rng).axes[2][1]) for _ in range(60)]
     assert np.mean(np.array(facing) > 0.5) > 0.75
     assert {chosen_view(tall, rng).fov > 0 for _ in range(20)} == {True, False}
-
-
-def test_items_are_made_in_order_by_any_number_of_processes():
-    pairs = [(i, 1) for i in range(30)]
-    assert (
-        list(made(operator.add, pairs, 1))
-        == list(made(operator.add, pairs, 2))
-        == list(range(1, 31))
-    )
-
-    def some(number):
-        if number == 1:
-            raise DataError("no shape")
-        return number
-
-    outcomes = list(made(some, [(0,), (1,), (2,)], 1))
-    assert outcomes[::2] == [0, 2] and isinstance(outcomes[1], DataError)

@@ -13,15 +13,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.folders import walk
-from data_pipelines.in_order import in_order
 from data_pipelines.quickdraw.strokes import STROKE, Line, rasterise, read_lines, require_kind
 from data_pipelines.raw_builder import raw_folder, record_info
 from data_pipelines.raw_files import packed, sizes
 from data_pipelines.sketch_records import sketch_example, sketch_features
 from jax3dret.core.types import DataError
+from jax3dret.core.workers import ordered_map
 
 CATEGORIES = 345
 _TEST_OF_TEN = 2  # tenths of the drawings that are test
@@ -114,9 +115,7 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for category, path in sorted(self._layout.files.items()):
             lines = self._usable(category, path, split)
-            drawings = in_order(
-                lambda line: (line, rasterise(line.strokes or ())), lines, jobs=self._jobs
-            )
+            drawings = ordered_map(_drawn, lines, jobs=self._jobs, threads=True)
             for line, drawing in drawings:
                 identity = f"{category}/{line.key}"
                 yield identity, sketch_example(identity, category, drawing)
@@ -143,6 +142,10 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
                 if _split_of(line.key) == split:
                     yield line
             keys.add(line.key)
+
+
+def _drawn(line: Line) -> tuple[Line, np.ndarray]:
+    return line, rasterise(line.strokes or ())
 
 
 def _split_of(key: str) -> str:

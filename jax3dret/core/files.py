@@ -97,14 +97,20 @@ def writing_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_bytes(path: pathlib.Path, data: bytes, *, sync: bool = False) -> None:
-    """Writes a file that is whole or absent. Raises OSError as `replacing`; sync as in `writing`."""
+    """Writes a file whole or not at all. sync: as in `writing`. Raises OSError as `replacing`."""
     with writing(path, sync=sync) as file:
         file.write(data)
 
 
-def write_text(path: pathlib.Path, text: str, *, sync: bool = False) -> None:
-    """Likewise of text, as UTF-8 with the line ends that it has."""
-    write_bytes(path, text.encode("utf-8"), sync=sync)
+def write_text(
+    path: pathlib.Path, text: str, *, errors: str = "strict", sync: bool = False
+) -> None:
+    """Likewise of text, as UTF-8 with the line ends that it has.
+
+    errors: as in `str.encode`; "replace" writes a question mark for what is no text, such as the
+        lone surrogates of a strange file name.
+    """
+    write_bytes(path, text.encode("utf-8", errors), sync=sync)
 
 
 def write_json(

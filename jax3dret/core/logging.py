@@ -24,6 +24,7 @@ import rich.logging
 import rich.progress
 import rich.table
 
+from jax3dret.core import files
 from jax3dret.core.types import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -319,12 +320,7 @@ def _restore(path: pathlib.Path, resume_step: int | None) -> set[tuple[int, str]
         )
     content = b"".join(line + b"\n" for line, _ in kept)
     if content != path.read_bytes():
-        beside = path.with_name(path.name + ".tmp")
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        files.write_bytes(path, content, sync=True)
     return {(event["step"], event["split"]) for _, event in kept}
 
 

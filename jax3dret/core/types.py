@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import flax.struct
 import jax
@@ -141,7 +141,7 @@ class Model:
     embed: Callable[[PyTree, Batch], Mapping[str, Array]]
     inputs: Mapping[str, Input]
     width: int
-    distance: str
+    distance: Literal["cosine", "euclidean"]
     batch_size: int = 16
 
 

@@ -1,4 +1,4 @@
-"""A function over many items by several processes, its results in the order of the items."""
+"""A function over many items by several processes or threads, its results in their order."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def ordered_map(
     items: Iterable[_Item],
     *,
     jobs: int,
+    threads: bool = False,
     state: Callable[[], Any] | None = None,
     name: Callable[[_Item], object] = str,
     ahead: int = 4,
@@ -32,6 +33,8 @@ def ordered_map(
     """work(item) of every item, in order, by `jobs` processes (1: in this one, nothing is started).
 
     work: a function of a module, or an object that can be pickled; sent once to each process.
+    threads: threads instead, which start at once and need nothing that can be pickled; for work
+        that leaves Python most of its time, such as drawing and decoding pictures.
     state: makes what a process keeps for all its items, such as open files, before its first one;
         then work(item, state). Picklable too: a function, or functools.partial of one.
     name: what to call an item in an error.
@@ -46,15 +49,20 @@ def ordered_map(
         DataError: a process was ended from outside, as happens where memory runs out; names the
             items that were under way.
     """
-    call = _Call(work, state)
     if jobs <= 1:
-        yield from map(call, items)
+        yield from map(_Call(work, state), items)
         return
     waiting: collections.deque[tuple[_Item, concurrent.futures.Future[Any]]] = collections.deque()
     # Spawned, not forked: threads of JAX and of readers do not survive a fork.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _start, (call,)
-    )
+    pool: concurrent.futures.Executor
+    if threads:
+        pool = concurrent.futures.ThreadPoolExecutor(
+            jobs, initializer=_take_up, initargs=(work, state)
+        )
+    else:
+        pool = concurrent.futures.ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("spawn"), _start_process, (work, state)
+        )
     try:
         for item in items:
             waiting.append((item, pool.submit(_run, item)))
@@ -98,13 +106,16 @@ def _lost(future: concurrent.futures.Future[Any]) -> bool:
     return not future.done() or isinstance(future.exception(), BrokenProcessPool)
 
 
-# What this worker process was started with.
-_call: _Call | None = None
+# .call: what this worker, a thread or the main thread of a process, was started with.
+_worker = threading.local()
 
 
-def _start(call: _Call) -> None:
-    global _call
-    _call = call
+def _take_up(work: Callable[..., Any], state: Callable[[], Any] | None) -> None:
+    _worker.call = _Call(work, state)
+
+
+def _start_process(work: Callable[..., Any], state: Callable[[], Any] | None) -> None:
+    _take_up(work, state)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -118,5 +129,4 @@ def _end_with(sentinel: int) -> None:
 
 
 def _run(item: Any) -> Any:
-    assert _call is not None
-    return _call(item)
+    return _worker.call(item)

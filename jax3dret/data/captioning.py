@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.captions import Captions, CaptionSource, read_jsonl
@@ -91,7 +92,7 @@ def captions_path(
 
 
 def _write(path: pathlib.Path, source: Source, views: Rows, captioner: _Captioner) -> None:
-    partial = path.with_name(path.name + ".partial")
+    partial = files.partial_of(path)
     done = _resume(partial, source)
     with (
         progress(len(source), f"caption {source.split}", done=done) as update,

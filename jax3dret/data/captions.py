@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jax3dret.core import files
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.points import UpAxis
 from jax3dret.data.rows import Rows
@@ -120,13 +121,11 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
 
 
 def write_jsonl(path: pathlib.Path, ids: Sequence[str], captions: Sequence[Captions]) -> None:
-    """The reverse of `read_jsonl`; written beside, then renamed."""
-    beside = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with beside.open("w", encoding="utf-8") as file:
+    """The reverse of `read_jsonl`."""
+    with files.writing(path) as file:
         for name, entry in zip(ids, captions, strict=True):
-            file.write(json.dumps({"id": name, "captions": entry}, ensure_ascii=False) + "\n")
-    beside.replace(path)
+            line = json.dumps({"id": name, "captions": entry}, ensure_ascii=False)
+            file.write(f"{line}\n".encode())
 
 
 def describe(points: Float[np.ndarray, "N 3"], count: int, name: str) -> list[str]:

@@ -9,7 +9,6 @@ file is either of exactly this or is not found.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import pathlib
@@ -20,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import DataError
 from jax3dret.data.lock import exclusive
@@ -107,12 +107,14 @@ def _write(
     what: str,
     lead: tuple[int, ...],
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    out: io.BufferedWriter | None = None
+    if not len(source):
+        raise DataError(f"{source!r}: has no records")
     shape: tuple[int, ...] | None = None
     try:
-        with progress(len(source), f"{what} {source.split}") as update:
+        with (
+            files.writing(path) as out,
+            progress(len(source), f"{what} {source.split}") as update,
+        ):
             for first in range(0, len(source), batch_size):
                 last = min(first + batch_size, len(source))
                 block = []
@@ -133,8 +135,7 @@ def _write(
                     raise DataError(
                         f"{source.ids[first + int(bad.argmax())]}: its {what} are not finite"
                     )
-                if out is None:
-                    out = partial.open("wb")
+                if first == 0:
                     header = {
                         "descr": np.dtype(np.float32).str,
                         "fortran_order": False,
@@ -143,13 +144,5 @@ def _write(
                     np.lib.format.write_array_header_1_0(out, header)
                 out.write(features.tobytes())
                 update(last)
-        if out is None:
-            raise DataError(f"{source!r}: has no records")
-        out.close()
-        partial.replace(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    finally:
-        if out is not None:
-            out.close()
-        partial.unlink(missing_ok=True)

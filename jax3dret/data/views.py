@@ -9,29 +9,25 @@ not found. It does not cover the renderer, which the .json names: "embree" and "
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import hashlib
 import json
 import logging
-import multiprocessing
-import multiprocessing.connection
 import operator
 import os
 import pathlib
 import re
-import signal
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Literal
 
 import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 from jaxtyping import UInt8
 
+from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.workers import ordered_map
 from jax3dret.data.lock import exclusive
 from jax3dret.data.source import Source
 from jax3dret.geometry import views as rendering
@@ -174,7 +170,9 @@ def build_views(
                 shown,
                 path,
             )
-            _write(path, meta, _ordered(work, len(source), jobs), name)
+            jobs = max(1, min(jobs, len(source) // _PER_JOB))  # one takes some seconds to start
+            rows = ordered_map(work, range(len(source)), jobs=jobs, name=source.ids.__getitem__)
+            _write(path, meta, rows, name)
     except OSError as error:
         raise DataError(
             f"{error.filename or path}: {error.strerror or error} while rendering {name}"
@@ -267,10 +265,15 @@ def _identity(
 
 def _meta_of(path: pathlib.Path) -> dict[str, Any] | None:
     try:
-        meta = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
-        return meta if {"cameras", "size", "source"} <= set(meta) else None
-    except (OSError, ValueError, TypeError):
+        meta = files.read_json_object(_beside(path))
+    except DataError:
         return None
+    return meta if {"cameras", "size", "source"} <= set(meta) else None
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """The file that says what a store shows."""
+    return path.with_name(path.name + ".json")
 
 
 def _same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
@@ -281,79 +284,21 @@ def _same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
 def _write(
     path: pathlib.Path, meta: dict[str, Any], rows: Generator[bytes, None, None], name: str
 ) -> None:
-    """Both files beside their places, then renamed: the .json first, for the other one makes the store."""
-    partial, description = (
-        path.with_name(path.name + ".partial"),
-        path.with_name(path.name + ".json"),
-    )
-    total = meta["source"]["items"]
-    partial.unlink(missing_ok=True)
+    """Both files: the .json takes its place first, for the other one makes the store."""
     path.unlink(missing_ok=True)
     try:
-        writer = array_record_module.ArrayRecordWriter(os.fspath(partial), _OPTIONS)
-        try:
-            with contextlib.closing(rows), progress(total, name) as update:
-                for done, row in enumerate(rows, start=1):
-                    writer.write(row)
-                    update(done)
-        finally:
-            writer.close()
-        beside = description.with_name(description.name + ".partial")
-        beside.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        beside.replace(description)
-        partial.replace(path)
+        with files.replacing(path) as partial:
+            partial.unlink(missing_ok=True)
+            writer = array_record_module.ArrayRecordWriter(os.fspath(partial), _OPTIONS)
+            try:
+                with contextlib.closing(rows), progress(meta["source"]["items"], name) as update:
+                    for done, row in enumerate(rows, start=1):
+                        writer.write(row)
+                        update(done)
+            finally:
+                writer.close()
+            files.write_json(_beside(path), meta)
     except RuntimeError as error:  # what the ArrayRecord writer makes of a full disk
         raise DataError(
-            f"{partial}: cannot be written ({str(error).splitlines()[0][:200]})"
+            f"{path}: cannot be written ({str(error).splitlines()[0][:200]})"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _ordered(work: Callable[[int], bytes], total: int, jobs: int) -> Generator[bytes, None, None]:
-    """work(0), work(1), ... in order, by `jobs` processes; only a few are under way at a time."""
-    jobs = min(jobs, total // _PER_JOB)  # a process takes some seconds to start
-    if jobs <= 1:
-        yield from map(work, range(total))
-        return
-    waiting: collections.deque[concurrent.futures.Future[bytes]] = collections.deque()
-    # Spawned: the parent may hold threads of JAX and of readers, which a fork does not survive.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (work,)) as pool:
-        try:
-            for index in range(total):
-                waiting.append(pool.submit(_work, index))
-                if len(waiting) >= 4 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise DataError(
-                "a process that renders views was ended from outside; out of memory? try fewer jobs"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-_worker: Callable[[int], bytes] | None = None
-
-
-def _start_worker(work: Callable[[int], bytes]) -> None:
-    global _worker
-    _worker = work
-    # Ctrl-C reaches the whole group; the parent ends the workers. And a worker must not outlive a parent that was killed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    with contextlib.suppress(OSError):
-        multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _work(index: int) -> bytes:
-    assert _worker is not None
-    return _worker(index)

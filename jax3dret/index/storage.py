@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jax3dret.core.files import read_json_object, write_json
 from jax3dret.core.types import DataError
 
 FORMAT = 1
@@ -55,22 +56,15 @@ def write(
             np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
         if write_tree is not None:
             write_tree(data / "scann")
-        files = {
+        sizes = {
             path.relative_to(data).as_posix(): path.stat().st_size
             for path in sorted(data.rglob("*"))
             if path.is_file()
         }
-        for name in files:
+        for name in sizes:
             _sync(data / name)
-        partial = folder / "index.json.partial"
-        text = json.dumps(
-            {"format": FORMAT, "data": data.name, "files": files, **entry},
-            indent=1,
-            allow_nan=False,
-        )
-        partial.write_text(text + "\n", encoding="utf-8")
-        _sync(partial)
-        partial.replace(folder / "index.json")
+        described = {"format": FORMAT, "data": data.name, "files": sizes, **entry}
+        write_json(folder / "index.json", described, allow_nan=False, sync=True)
     except BaseException:
         shutil.rmtree(data, ignore_errors=True)
         raise
@@ -89,13 +83,11 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], p
     if not path.is_file():
         raise DataError(f"{path}: not found; {folder} is not an index")
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); build the index again") from None
-    if not isinstance(entry, dict) or entry.get("format") != FORMAT:
-        raise DataError(
-            f"{path}: format {entry.get('format') if isinstance(entry, dict) else None}; this version reads {FORMAT}"
-        )
+        entry = read_json_object(path)
+    except DataError as error:
+        raise DataError(f"{error}; build the index again") from None
+    if entry.get("format") != FORMAT:
+        raise DataError(f"{path}: format {entry.get('format')}; this version reads {FORMAT}")
     if missing := sorted(({"data", "files"} | _KEYS) - entry.keys()):
         raise DataError(f"{path}: lacks {', '.join(missing)}; build the index again")
     if not _DATA.fullmatch(str(entry["data"])):

@@ -55,7 +55,7 @@ def restore(described: Mapping[str, Any], *, where: str, foreign: bool = False) 
     return reads
 
 
-def check_own(name: str, *, where: str, foreign: bool) -> None:
+def check_own(name: str, *, where: str, foreign: bool = False) -> None:
     """Raises ConfigError for a name of code outside this package, unless `foreign` code is wanted."""
     if not foreign and not name.startswith(OWN):
         raise ConfigError(

@@ -80,10 +80,15 @@ class Item:
                     total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
-    def _files(self) -> Iterator[pathlib.Path]:
+    def check_file(self) -> None:
+        """Raises DataError for a path that is there and no file, such as a folder; opening a pipe would wait for a writer."""
         path = pathlib.Path(self.path)
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+        if self.path and path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file; a mesh, a point cloud or a picture is needed")
+
+    def _files(self) -> Iterator[pathlib.Path]:
+        self.check_file()
+        path = pathlib.Path(self.path)
         yield path
         if self.suffix == ".gltf":
             yield from _gltf_buffers(path)

@@ -19,6 +19,7 @@ import importlib.resources
 import json
 import pathlib
 
+from jax3dret.core import files
 from jax3dret.report import curves, results, sections, two_sides
 from jax3dret.report.charts import escape, markers
 from jax3dret.report.run_files import RunFiles, metrics_json, read_run
@@ -51,9 +52,8 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     text = page(run)
     numbers = json.dumps(metrics_json(run), indent=2, ensure_ascii=False, allow_nan=False)
     folder = run.workdir / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "metrics.json", numbers + "\n")
-    _replace(folder / "index.html", text)
+    files.write_text(folder / "metrics.json", numbers + "\n", errors="replace")
+    files.write_text(folder / "index.html", text, errors="replace")
     return folder / "index.html"
 
 
@@ -96,18 +96,3 @@ def page(run: RunFiles) -> str:
         f"<title>{escape(title)} · jax3dret report</title><style>{style}</style></head>\n"
         f'<body>{markers()}<div class="page">{"".join(body)}</div>\n<script>{script}</script></body></html>\n'
     )
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Writes beside, then renames: a reader meets the old file or the new one, never a part.
-
-    A file name that is not text (a lone surrogate) is shown with question marks.
-    """
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_bytes(text.encode("utf-8", "replace"))
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        error.filename = str(path)  # a failed write knows no name
-        raise
-    beside.replace(path)

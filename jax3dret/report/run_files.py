@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
 from jax3dret.report import metric_text
@@ -130,15 +130,8 @@ def _embeddings_of(
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds a {type(value).__name__}; it must be a JSON object")
-    return value
+    """The JSON object of a file; empty where there is none."""
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _read_array(path: pathlib.Path, ndim: int) -> np.ndarray | None:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
 from jax3dret.report import metric_text
@@ -55,9 +56,8 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
     curves = {row["name"]: _events(workdir, row) for row in rows}
     numbers = json.dumps(metrics_json(table), indent=2, ensure_ascii=False, allow_nan=False)
     folder = workdir / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "metrics.json", numbers + "\n")
-    _replace(folder / "index.html", page(table, curves))
+    files.write_text(folder / "metrics.json", numbers + "\n", errors="replace")
+    files.write_text(folder / "index.html", page(table, curves), errors="replace")
     return folder / "index.html"
 
 
@@ -380,10 +380,3 @@ def _events(workdir: pathlib.Path, row: Mapping[str, Any]) -> dict[str, Series]:
         )
         for k in keys
     }
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Writes beside, then renames."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_bytes(text.encode("utf-8", "replace"))
-    beside.replace(path)

@@ -8,6 +8,7 @@ embedded by a run that was cut short, is not embedded again.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import logging
@@ -22,17 +23,17 @@ import numpy as np
 
 from jax3dret.core import files
 from jax3dret.core.logging import progress
-from jax3dret.core.types import ConfigError, DataError
-from jax3dret.geometry.clouds import is_cloud
+from jax3dret.core.types import ConfigError, DataError, Row
 from jax3dret.index import storage
 from jax3dret.index.index import Index
-from jax3dret.inputs.shape_inputs import Points
+from jax3dret.inputs.item import Item
+from jax3dret.inputs.loading import extensions_of
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.journal import Journal
-from jax3dret.search.prepare import EXTENSIONS, prepare_all
+from jax3dret.search.prepare import prepare_all
 from jax3dret.search.query import MADE_BY, checked_meta
-from jax3dret.search.scan import File, Scan, scan
+from jax3dret.search.scan import File, Scan, check_sources, scan
 
 log = logging.getLogger("jax3dret")
 _ROWS = "rows.partial.npy"
@@ -52,6 +53,25 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is made where, with what."""
+
+    out: pathlib.Path
+    encoder: Encoder
+    modality: str
+    up_axis: str | None
+    jobs: int
+
+    def is_stored_by(self, old: _Old | None) -> bool:
+        """Whether the rows of an index are what this would make of the same files."""
+        return (
+            old is not None
+            and old.meta["encoder"]["identity"] == self.encoder.identity
+            and old.meta["gallery"]["modality"] == self.modality
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Old:
     """The gallery that is there already."""
 
@@ -67,12 +87,13 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     jobs: int = 1,
     up_axis: str | None = None,
+    modality: str | None = None,
 ) -> Summary:
     """Makes the index `out` hold exactly what is in `sources`: adds what is new, drops what is gone, leaves the rest.
 
     weights: a trained workdir; up_axis: "y" or "z" in all files (None: y in glTF, z elsewhere). An index that is there keeps its
-    own where they are not given. jobs: processes that read files. Files that cannot be used are listed, with reasons, in
-    `out`/skipped.json.
+    own where they are not given. modality: which of the model's inputs reads the files; None: the first. jobs: processes that
+    read files. Files that cannot be used are listed, with reasons, in `out`/skipped.json.
 
     Raises:
         ConfigError: no weights and no index to take them from, a source that does not exist, `out` is something else.
@@ -82,14 +103,7 @@ def build(
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
     _check_out(out)
-    found = scan(sources, exclude=out)
-    if found.others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
-        log.info("files of other kinds are not read: %s", kinds)
-    if not found.files:
-        raise DataError(
-            f"{', '.join(map(str, sources))}: no meshes or point clouds; supported are {', '.join(EXTENSIONS)}"
-        )
+    check_sources(sources)
     old = _read_old(out)
     if weights is not None:
         encoder = encode.open_encoder(weights)
@@ -97,40 +111,42 @@ def build(
         encoder = encode.load_encoder(out / old.meta["encoder"]["folder"])
     else:
         raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
-    clouds = (
-        0
-        if isinstance(encoder.shapes, Points)
-        else sum(is_cloud(file.path) for file in found.files)
-    )
-    if clouds:
-        log.info("%d point clouds are shown to the model as discs; meshes show more", clouds)
-    if old is not None and old.meta["encoder"]["identity"] != encoder.identity:
-        log.info("%s was made with other weights: everything is embedded again", out)
+    if modality is None and old is not None and weights is None:
+        modality = old.meta["gallery"]["modality"]
+    modality = encoder.modality(modality)
+    extensions = extensions_of(encoder.inputs[modality].accepts)
+    found = scan(sources, extensions=extensions, exclude=out)
+    if found.others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
+        log.info("files of other kinds are not read: %s", kinds)
+    if not found.files:
+        raise DataError(
+            f"{', '.join(map(str, sources))}: no files that the model reads; supported are "
+            f"{', '.join(extensions)}"
+        )
     up_axis = up_axis or (old.meta["gallery"]["up_axis"] if old is not None else None)
-    header = {"encoder": encoder.identity, "width": encoder.width}
+    work = _Work(out, encoder, modality, up_axis, jobs)
+    header = {"encoder": encoder.identity, "modality": modality, "width": encoder.width}
     with Journal(out, header, encoder.width) as journal:
         try:
-            summary = _update(found, out, encoder, journal, old, jobs, up_axis)
+            summary = _update(found, work, journal, old)
         finally:
             (out / _ROWS).unlink(missing_ok=True)
         journal.remove()
     return summary
 
 
-def _update(
-    found: Scan,
-    out: pathlib.Path,
-    encoder: Encoder,
-    journal: Journal,
-    old: _Old | None,
-    jobs: int,
-    up_axis: str | None,
-) -> Summary:
-    before = dict(zip(old.ids, old.meta["gallery"]["keys"], strict=True)) if old is not None else {}
+def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Summary:
+    out, encoder = work.out, work.encoder
+    before: dict[str, str] = {}
     stored: dict[str, int] = {}
-    if old is not None and old.meta["encoder"]["identity"] == encoder.identity:
-        stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
-    keys, unusable, embedded = _embed_new(found, out, encoder, journal, stored, jobs, up_axis)
+    if old is not None:
+        before = dict(zip(old.ids, old.meta["gallery"]["keys"], strict=True))
+        if work.is_stored_by(old):
+            stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
+        else:
+            log.info("%s was made with other weights: everything is embedded again", out)
+    keys, unusable, embedded = _embed_new(found, work, journal, stored)
     items = [file for file in found.files if file.path in keys]
     files.write_json(out / "skipped.json", found.skipped + unusable)
     if not items:
@@ -140,7 +156,8 @@ def _update(
         )
     gallery: dict[str, Any] = {
         "made_by": MADE_BY,
-        "up_axis": up_axis,
+        "modality": work.modality,
+        "up_axis": work.up_axis,
         "sources": found.sources,
         "source_of": [file.source for file in items],
         "keys": [keys[file.path] for file in items],
@@ -152,7 +169,7 @@ def _update(
         encoder.save(out / own["folder"])
     if old is None or ids != old.ids or meta != {key: old.meta.get(key) for key in meta}:
         vectors = _assemble(out / _ROWS, gallery["keys"], stored, old, journal)
-        Index.build(vectors, ids, distance=encoder.meta["distance"], meta=meta).save(out)
+        Index.build(vectors, ids, distance=encoder.model.distance, meta=meta).save(out)
         for path in out.glob("encoder-*"):
             if path.name != own["folder"]:
                 shutil.rmtree(path, ignore_errors=True)
@@ -168,16 +185,11 @@ def _update(
 
 
 def _embed_new(
-    found: Scan,
-    out: pathlib.Path,
-    encoder: Encoder,
-    journal: Journal,
-    stored: Mapping[str, int],
-    jobs: int,
-    up_axis: str | None,
+    found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int]
 ) -> tuple[dict[str, str], list[dict[str, str]], int]:
     """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go to the journal."""
-    hashes = _Hashes(out / "hashes.json", up_axis)
+    hashes = _Hashes(work.out / "hashes.json", work.up_axis)
+    reads = work.encoder.inputs[work.modality]
     keys: dict[str, str] = {}
     unread: list[File] = []
     for file in found.files:
@@ -188,37 +200,34 @@ def _embed_new(
             unread.append(file)
     reasons: dict[str, str] = {}  # path -> why not
     refused: dict[str, str] = {}  # key -> why not
-    pending: dict[str, np.ndarray] = {}
+    pending: dict[str, Row] = {}
+    kinds: collections.Counter[str] = collections.Counter()
     embedded = 0
 
     def flush() -> None:
         nonlocal embedded
         if not pending:
             return
-        rows = encoder.embed(np.stack(list(pending.values())))
+        rows = work.encoder.embed(list(pending.values()), work.modality)
         good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
         names = list(pending)
-        refused.update(
-            {
-                names[row]: "the model's embedding of it is zero or not finite"
-                for row in np.flatnonzero(~good)
-            }
-        )
+        why = "the model's embedding of it is zero or not finite"
+        refused.update({names[row]: why for row in np.flatnonzero(~good)})
         journal.append([names[row] for row in np.flatnonzero(good)], rows[good])
         embedded += int(good.sum())
         pending.clear()
 
     done = len(found.files) - len(unread)
     prepared_files = prepare_all(
-        [file.path for file in unread],
-        encoder.shapes,
-        up_axis=up_axis,
+        [Item.of(file.path, work.up_axis) for file in unread],
+        reads,
         known=frozenset(stored) | frozenset(journal.place),
-        jobs=jobs,
+        jobs=work.jobs,
     )
     with contextlib.closing(prepared_files), progress(len(found.files), "index", done=done) as show:
         for file, prepared in zip(unread, prepared_files, strict=True):
             done += 1
+            kinds[prepared.kind] += 1
             if prepared.reason:
                 reasons[file.path] = prepared.reason
             else:
@@ -226,9 +235,12 @@ def _embed_new(
                 fresh = prepared.key not in journal.place and prepared.key not in refused
                 if prepared.row is not None and fresh:
                     pending[prepared.key] = prepared.row
-            if len(pending) == encoder.shapes.batch_size or done == len(found.files):
+            if len(pending) == work.encoder.model.batch_size or done == len(found.files):
                 flush()
             show(done)
+    for kind, remark in getattr(reads, "remarks", {}).items():
+        if kinds[kind]:
+            log.info("%d %s", kinds[kind], remark)
     unusable = []
     for file in found.files:
         reason = reasons.get(file.path) or refused.get(keys.get(file.path, ""))

@@ -1,126 +1,114 @@
-"""From the files of shapes to what an encoder reads of each, with a key for what a file holds, and in worker processes.
+"""From items to what an encoder reads of each, with a key for what an item holds, in worker processes.
 
-What is made of a file is for `inputs.shape_inputs` to say. Every draw is seeded by the content of the file, so a file gives the
-same wherever it lies and whatever it is called.
+Each file is loaded once; what is made of the object is for an input to say, which draws from a constant
+stream: an object gives the same wherever its file lies and whatever it is called.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
-import hashlib
-import json
-import os
 import pathlib
-import stat
-from collections.abc import Generator, Iterable, Set
-from typing import NamedTuple
+from collections.abc import Generator, Iterable, Iterator, Set
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from jax3dret.core.types import DataError
+from jax3dret.core.types import DataError, Input, Loaded, Row
 from jax3dret.core.workers import ordered_map
-from jax3dret.geometry import clouds, meshes
-from jax3dret.inputs.shape_inputs import Points, Views
+from jax3dret.inputs import describe, loading
+from jax3dret.inputs.item import Item
 
-EXTENSIONS = tuple(sorted({*meshes.EXTENSIONS, *clouds.EXTENSIONS}))
+# Objects that an input lifts at a time.
+_LIFTED = 16
 
 
 class Prepared(NamedTuple):
-    """One file. key: what it holds and how it was turned, hexadecimal; row: what the encoder reads of it, or None where the key
-    was known already; reason: why it cannot be used, or empty."""
+    """One item. key: of what it holds and how it is turned, hexadecimal. kind: of the object, empty where it was not loaded.
+    row: what the encoder reads of it, or None where the key was known already. reason: why it cannot be used, or empty."""
 
     key: str
-    row: np.ndarray | None
+    row: Row | None
     reason: str = ""
+    kind: str = ""
 
 
-def up_axis_of(path: str | os.PathLike[str], up_axis: str | None) -> str:
-    """The axis that is up in a file: `up_axis` if given, else y in glTF (its specification) and z elsewhere (as in CAD)."""
-    return up_axis or ("y" if pathlib.Path(path).suffix.lower() in (".glb", ".gltf") else "z")
-
-
-def content_key(path: str | os.PathLike[str], up_axis: str | None) -> str:
-    """SHA-256 over the file, its kind, the axis that is up, and the files that a glTF keeps its vertices in."""
-    path = pathlib.Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-        raise DataError(f"{path}: is not a file; a mesh or a point cloud is needed")
-    digest = hashlib.sha256(f"{path.suffix.lower()} {up_axis_of(path, up_axis)}\n".encode())
-    for part in (path, *_gltf_buffers(path)):
-        with part.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def prepare(
-    path: str | os.PathLike[str],
-    inputs: Points | Views,
-    *,
-    up_axis: str | None,
-    key: str | None = None,
-) -> Prepared:
-    """What `inputs` makes of a mesh or point cloud.
-
-    up_axis: "y" or "z" in the file; None: as its format has it. key: its `content_key`, if that is known.
+def prepare(item: Item, reads: Input) -> Prepared:
+    """What an input makes of one item.
 
     Raises:
-        DataError: the file cannot be used: one line, path first.
+        DataError: the item cannot be used: one line, its name first.
     """
     try:
-        key = key or content_key(path, up_axis)
+        key, loaded = item.digest(), loading.load(item)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({(error.strerror or str(error)).lower()})"
-        ) from None
-    rng = np.random.default_rng(int(key[:16], 16))
-    return Prepared(key, inputs(path, up_axis_of(path, up_axis), rng))
+        raise DataError(f"{item.name}: {_unreadable(error)}") from None
+    return Prepared(key, _row(reads, _lifted(reads, [loaded])[0]), kind=loaded.kind)
 
 
 def prepare_all(
-    paths: Iterable[str], inputs: Points | Views, *, up_axis: str | None, known: Set[str], jobs: int
+    items: Iterable[Item], reads: Input, *, known: Set[str], jobs: int
 ) -> Generator[Prepared, None, None]:
-    """`prepare` of each path, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
+    """`prepare` of each item, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
 
-    known: keys whose rows are not needed. Only a window of files is under way at a time, so memory
-    does not grow with their number.
+    known: keys whose rows are not needed. Only a window of items is under way at a time, so memory does
+    not grow with their number. An input that lifts does so in this process, some objects at a time.
 
     Raises:
         DataError: a worker process was ended from outside; names the files that were under way.
     """
-    work = functools.partial(_attempt, inputs=inputs, up_axis=up_axis, known=known)
-    return ordered_map(work, paths, jobs=jobs)
+    lifts = hasattr(reads, "lift")
+    work = functools.partial(_attempt, reads=None if lifts else reads, known=known)
+    found = ordered_map(work, items, jobs=jobs, name=lambda item: item.name)
+    return _lift_all(found, reads) if lifts else found
 
 
-def _attempt(path: str, inputs: Points | Views, up_axis: str | None, known: Set[str]) -> Prepared:
+def _attempt(item: Item, reads: Input | None, known: Set[str]) -> Prepared:
+    """reads: None leaves the loaded object in the place of its row."""
     try:
-        before = _stamp(path)
-        key = content_key(path, up_axis)
+        before = _stamp(item)
+        key = item.digest()
         if key in known:
             return Prepared(key, None)
-        prepared = prepare(path, inputs, up_axis=up_axis, key=key)
-        if _stamp(path) != before:
+        loaded = loading.load(item)
+        row: Any = loaded if reads is None else _row(reads, loaded)
+        if _stamp(item) != before:
             return Prepared("", None, "changed while it was read; index it again")
-        return prepared
+        return Prepared(key, row, kind=loaded.kind)
     except DataError as error:
-        return Prepared("", None, str(error).removeprefix(f"{path}: "))
+        return Prepared("", None, str(error).removeprefix(f"{item.name}: "))
     except OSError as error:
-        return Prepared("", None, f"cannot be read ({(error.strerror or str(error)).lower()})")
+        return Prepared("", None, _unreadable(error))
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    status = pathlib.Path(path).stat()
+def _row(reads: Input, loaded: Loaded) -> Row:
+    return reads.row(loaded, describe.constant_stream(reads))
+
+
+def _lifted(reads: Any, objects: list[Loaded]) -> list[Loaded]:
+    lift = getattr(reads, "lift", None)
+    return objects if lift is None else list(lift(objects))
+
+
+def _lift_all(found: Iterator[Prepared], reads: Input) -> Generator[Prepared, None, None]:
+    waiting: collections.deque[Prepared] = collections.deque()
+
+    def flush() -> Iterator[Prepared]:
+        loaded: list[Any] = [each.row for each in waiting if each.row is not None]
+        rows = iter([_row(reads, each) for each in _lifted(reads, loaded)])
+        while waiting:
+            each = waiting.popleft()
+            yield each if each.row is None else each._replace(row=next(rows))
+
+    for each in found:
+        waiting.append(each)
+        if sum(w.row is not None for w in waiting) == _LIFTED:
+            yield from flush()
+    yield from flush()
+
+
+def _stamp(item: Item) -> tuple[int, int]:
+    status = pathlib.Path(item.path).stat()
     return status.st_size, status.st_mtime_ns
 
 
-def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
-    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh loader to complain about."""
-    if path.suffix.lower() != ".gltf":
-        return []
-    try:
-        uris = [
-            buffer.get("uri", "data:")
-            for buffer in json.loads(path.read_bytes()).get("buffers", [])
-        ]
-    except (ValueError, AttributeError):
-        return []
-    parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]
-    return [part for part in parts if part.is_file()]
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read ({(error.strerror or str(error)).lower()})"

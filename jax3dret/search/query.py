@@ -1,4 +1,4 @@
-"""An index of files asked for what is like a mesh, a point cloud or a drawing, with the encoder that it carries."""
+"""An index of files asked for what is like an item, with the encoder that it carries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from jaxtyping import Float32
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.index.index import Index
-from jax3dret.inputs.old_drawings import EXTENSIONS as PICTURES
-from jax3dret.inputs.old_drawings import is_picture
-from jax3dret.inputs.shape_inputs import Points
+from jax3dret.inputs import choose, loading
+from jax3dret.inputs.item import Item
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
-from jax3dret.search.prepare import EXTENSIONS, prepare
+from jax3dret.search.prepare import prepare
 
 MADE_BY = "jax3dret index"
 _ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
@@ -27,82 +26,53 @@ _ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """An opened index with its encoder: files in, neighbours out."""
+    """An opened index with its encoder: items in, neighbours out."""
 
     folder: pathlib.Path
     index: Index
     encoder: Encoder
 
-    def query(self, files: Sequence[str | os.PathLike[str]], k: int) -> Iterator[dict[str, Any]]:
-        """{"query", "results": [{"rank", "score", "id", "path"}]} of each file, nearest first; k above the size is cut to it.
+    def query(
+        self, items: Sequence[Item], k: int, *, modality: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """{"query", "results": [{"rank", "score", "id", "path"}]} of each item, nearest first; k above the size is cut to it.
 
-        A mesh or point cloud is prepared as the gallery was. A picture is read as a drawing, by an index of a sketch model.
-        Score: cosine similarity, or minus the Euclidean distance.
+        modality: which of the model's inputs reads them; None: the one that accepts the kind of each. An axis that is not given is
+        as in the gallery. Score: cosine similarity, or minus the Euclidean distance.
 
         Raises:
-            DataError: a file cannot be used; raised before the first answer. ConfigError: k < 1; a picture asked of an index
-                that knows shapes alone.
+            DataError: an item cannot be used; raised before the first answer.
+            ConfigError: k < 1; an item of a kind that the model does not read, or reads in two ways.
         """
         if k < 1:
             raise ConfigError(f"k={k}: ask for at least one neighbour")
-        vectors = self._embed(files)
+        up_axis = self.index.meta["gallery"]["up_axis"] or ""
+        items = [dataclasses.replace(item, up_axis=item.up_axis or up_axis) for item in items]
+        vectors = self._embed(items, modality)
         bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
         if bad.any():
-            raise DataError(
-                f"{files[int(bad.argmax())]}: the model's embedding of it is zero or not finite"
-            )
+            name = items[int(bad.argmax())].name
+            raise DataError(f"{name}: the model's embedding of it is zero or not finite")
         rows, scores = self.index.search(vectors, k)
-        for file, found, score in zip(files, rows, scores, strict=True):
-            yield {
-                "query": str(file),
-                "results": [self._result(i, found[i], score[i]) for i in range(len(found))],
-            }
+        for item, found, score in zip(items, rows, scores, strict=True):
+            results = [self._result(i, found[i], score[i]) for i in range(len(found))]
+            yield {"query": item.text if item.text is not None else item.name, "results": results}
 
-    def _embed(self, files: Sequence[str | os.PathLike[str]]) -> Float32[np.ndarray, "Q D"]:
-        """A row for each file: all of them are read before the first is embedded."""
-        encoder, up_axis = self.encoder, self.index.meta["gallery"]["up_axis"]
-        drawn = np.array([self._check(file) for file in files], bool)
-        drawings: list[np.ndarray] = []
-        shapes: list[np.ndarray] = []
-        for file, is_drawing in zip(files, drawn, strict=True):
-            if is_drawing and encoder.drawings is not None:
-                drawings.append(encoder.drawings(file))
-            else:
-                row = prepare(file, encoder.shapes, up_axis=up_axis).row
-                assert row is not None
-                shapes.append(row)
-        out = np.empty((len(files), encoder.width), np.float32)
-        if drawings and encoder.drawings is not None:
-            out[drawn] = encoder.embed_drawings(
-                np.stack(drawings), _batch(drawings, encoder.drawings.batch_size)
-            )
-        if shapes:
-            out[~drawn] = encoder.embed(np.stack(shapes), _batch(shapes, encoder.shapes.batch_size))
+    def _embed(self, items: Sequence[Item], modality: str | None) -> Float32[np.ndarray, "Q D"]:
+        """A row for each item: all of them are read before the first is embedded."""
+        inputs = self.encoder.inputs
+        for item in items:
+            item.check_file()
+        chosen = [
+            choose.choose(inputs, loading.kind_of(item), name=item.name, modality=modality)
+            for item in items
+        ]
+        rows = [prepare(item, inputs[key]).row for item, key in zip(items, chosen, strict=True)]
+        out = np.empty((len(items), self.encoder.width), np.float32)
+        for key in dict.fromkeys(chosen):
+            places = [i for i, other in enumerate(chosen) if other == key]
+            out[places] = self.encoder.embed([rows[i] for i in places], key)  # type: ignore[misc]
         return out
-
-    def _check(self, file: str | os.PathLike[str]) -> bool:
-        """Whether a query is a drawing. Raises ConfigError for one that the model does not know, DataError for another kind of file."""
-        if not is_picture(file):
-            suffix = pathlib.Path(file).suffix.lower()
-            if (
-                self.encoder.drawings is not None
-                and suffix not in EXTENSIONS
-                and pathlib.Path(file).is_file()
-            ):
-                kinds = f"a drawing is one of {', '.join(PICTURES)}, a shape one of {', '.join(EXTENSIONS)}"
-                raise DataError(f"{file}: a file of another kind; {kinds}")
-            return False
-        if self.encoder.drawings is not None:
-            return True
-        if isinstance(self.encoder.shapes, Points):
-            raise ConfigError(
-                f"{file}: a picture, and the model in {self.folder} knows meshes and point clouds alone; for drawings, "
-                f"{encode.TRAIN_SKETCH}"
-            )
-        raise ConfigError(
-            f"{file}: a picture, and the model in {self.folder} is of the first of two stages, which has not learned drawings; "
-            "index with the workdir of the second"
-        )
 
     def path(self, row: int) -> str:
         """Where the item of a row was when it was indexed."""
@@ -152,6 +122,10 @@ def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> M
         raise DataError(
             f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`"
         )
+    if "modality" not in gallery:
+        raise ConfigError(
+            f"{folder}: an index that an earlier version wrote; make it anew in another folder"
+        )
     if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(
         own["folder"]
     ):
@@ -159,8 +133,3 @@ def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> M
             f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder"
         )
     return meta
-
-
-def _batch(rows: Sequence[Any], most: int) -> int:
-    """The size of a batch for so few rows: one query does not pay for a whole batch."""
-    return min(most, 1 << (len(rows) - 1).bit_length())

@@ -6,10 +6,9 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jax3dret.core.types import ConfigError
-from jax3dret.search.prepare import EXTENSIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +31,10 @@ class Scan:
     others: dict[str, int]
 
 
-def scan(sources: Sequence[str | os.PathLike[str]], *, exclude: pathlib.Path) -> Scan:
-    """Meshes and point clouds of `sources`, folders (walked, links followed) or files.
+def scan(
+    sources: Sequence[str | os.PathLike[str]], *, extensions: Collection[str], exclude: pathlib.Path
+) -> Scan:
+    """The files of `sources` with these extensions; a source is a folder (walked, links followed) or a file.
 
     Hidden files, other indexes and the folder `exclude` are passed over. A file that two sources hold counts once, for the first.
 
@@ -66,23 +67,34 @@ def scan(sources: Sequence[str | os.PathLike[str]], *, exclude: pathlib.Path) ->
         taken.add(absolute)
         found[name] = File(name, absolute, folders.index(str(root)))
 
+    check_sources(sources)
     for source in sources:
         root = pathlib.Path(source).expanduser().absolute()
         if root.is_dir():
-            _walk(root, exclude.absolute(), add, skipped, others)
-        elif root.exists():
-            add(root, root.parent)
+            _walk(root, exclude.absolute(), extensions, add, skipped, others)
         else:
-            raise ConfigError(
-                f"{source}: no such file or folder; SOURCE is a folder of meshes, or a file"
-            )
+            add(root, root.parent)
     return Scan(
         [found[name] for name in sorted(found)], folders, skipped, dict(sorted(others.items()))
     )
 
 
+def check_sources(sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Raises ConfigError for a source that does not exist."""
+    for source in sources:
+        if not pathlib.Path(source).expanduser().exists():
+            raise ConfigError(
+                f"{source}: no such file or folder; SOURCE is a folder of files, or a file"
+            )
+
+
 def _walk(
-    root: pathlib.Path, exclude: pathlib.Path, add, skipped: list, others: collections.Counter[str]
+    root: pathlib.Path,
+    exclude: pathlib.Path,
+    extensions: Collection[str],
+    add: Callable[[pathlib.Path, pathlib.Path], None],
+    skipped: list[dict[str, str]],
+    others: collections.Counter[str],
 ) -> None:
     def note(error: OSError) -> None:
         at = str(error.filename).encode("utf-8", "backslashreplace").decode()
@@ -109,7 +121,7 @@ def _walk(
             if name.startswith("."):
                 continue
             suffix = pathlib.PurePath(name).suffix.lower()
-            if suffix in EXTENSIONS:
+            if suffix in extensions:
                 add(pathlib.Path(here, name), root)
             else:
                 others[suffix or "(no extension)"] += 1

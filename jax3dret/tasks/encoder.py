@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jax3dret.core import rng
-from jax3dret.core.types import Batch, PyTree
+from jax3dret.core.types import Array, Batch, Model, PyTree
+from jax3dret.inputs.points import Points
 
 STREAMS = ("fps", "drop_path", "dropout")
 
@@ -64,3 +66,40 @@ def embedder(
         return {"shape": embedding.astype(jnp.float32)}
 
     return embed
+
+
+def encoder_model(
+    encoder: nn.Module,
+    num_points: int,
+    distance: Any,
+    embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]] | None = None,
+    channels: int = 3,
+) -> Model:
+    """What embeds clouds with an encoder alone, whatever it was trained with. embed: other than `embedder`'s; channels: of the clouds
+    that the encoder itself reads."""
+
+    def init(key: jax.Array) -> PyTree:
+        variables = encoder.init(key, jnp.zeros((2, num_points, channels)))
+        return {
+            "params": {"encoder": variables["params"]},
+            "model_state": {"encoder": variables.get("batch_stats", {})},
+        }
+
+    return Model(
+        init=init,
+        embed=from_variables(embed or embedder(encoder)),
+        inputs={"shape": Points(num_points)},
+        width=int(encoder.embedding_dim),  # type: ignore[attr-defined]
+        distance=distance,
+    )
+
+
+def from_variables(task_embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]]) -> Any:
+    """The embedding of a task as a model has it: (variables, batch) instead of (params, model_state, batch)."""
+    return functools.partial(_of_variables, task_embed)
+
+
+def _of_variables(
+    embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]], variables: PyTree, batch: Batch
+) -> Mapping[str, Array]:
+    return embed(variables["params"], variables["model_state"], batch)

@@ -22,6 +22,7 @@ from jax3dret.core.types import (
     DataSpec,
     EvaluationData,
     Evaluator,
+    Model,
     OpenSource,
     PyTree,
     Recipe,
@@ -30,6 +31,7 @@ from jax3dret.core.types import (
     Transform,
     nearest,
 )
+from jax3dret.inputs.describe import describe
 
 LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
 
@@ -47,13 +49,14 @@ def build(
     arrays: Arrays = (),
     class_names: tuple[str, ...] = (),
     anchors: Source | None = None,
+    model: Model | None = None,
 ) -> Recipe:
     """The recipe, with what every system says in `meta` and the evaluators that config.evals names.
 
     config: as `tasks.ulip2.finetune.defaults()` has it. anchors: the records to train on, unless
     they are those of the run's own data set. rows: one row of each array of a training batch beside
-    "label" and "mask". features, training, arrays, class_names: of the training `DataSpec`. data:
-    how evaluators read a modality of a split.
+    "label" and "mask". model: what of the task embeds. features, training, arrays, class_names: of
+    the training `DataSpec`. data: how evaluators read a modality of a split.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
 
     Raises ConfigError for values out of range and components that give no network.
@@ -97,12 +100,13 @@ def build(
         ),
         steps=steps,
         example=example,
+        model=model,
         evaluators=evaluators(config, data, open_source),
         sharding=config.sharding,
         meta={
-            "modality": "shape",
             "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
             "distance": config.distance,
+            "inputs": {key: describe(each) for key, each in model.inputs.items()} if model else {},
             "weights": weights_of(config, steps),
             **meta,
         },

@@ -24,6 +24,9 @@ from jax3dret.models.frozen import frozen
 from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.weights.importing import MARK, load_imported
 
+# Pictures that a view network reads at a time.
+PICTURES = 48
+
 
 def graph_vertices(name: str) -> np.ndarray:
     """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's own coordinates for its
@@ -43,6 +46,11 @@ def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
     return build_views(
         source, cameras.by_name(views["cameras"]), size=views["size"], jobs=views["jobs"]
     )
+
+
+def views_at_a_time(views: int) -> int:
+    """The shapes of a batch whose pictures a network reads at once."""
+    return max(1, min(16, PICTURES // views))
 
 
 class ViewCnn:

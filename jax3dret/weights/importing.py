@@ -10,14 +10,13 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jax3dret import __version__
-from jax3dret.core import checkpoint
+from jax3dret.core import checkpoint, files
 from jax3dret.core.types import ConfigError, DataError, TrainState
 from jax3dret.weights.parts import Part, Recognised
 from jax3dret.weights.read import Info, read_state_dict
@@ -89,14 +88,8 @@ def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     if variables is None:
         raise DataError(f"{path}: {inspection.found.title}: {inspection.problem}")
     meta = _meta(inspection)
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
+    with files.writing_folder(folder) as beside:
         _write(beside, variables, meta, inspection)
-        _replace(folder, beside)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return Summary(folder, inspection, meta)
 
 
@@ -255,14 +248,10 @@ def _write(
     finally:
         checkpoints.close()
     if meta["modality"] == "shape":
-        head = next((part.fields for part in found.parts if part.name == "head"), {})
         config = {
             "task": "jax3dret.tasks.imported",
             "model": meta["model"],
             "data": {"name": meta["import"]["file"], "num_points": meta["num_points"]},
-            "latent_dim": found.latent_dim,
-            "classes": found.classes,
-            "hidden": list(head.get("hidden", ())),
         }
         names = [f"class {i}" for i in range(found.classes)]
         manifest = {
@@ -270,23 +259,9 @@ def _write(
             "version": meta["import"]["sha256"][:12],
             "up_axis": meta["up_axis"],
         }
-        _write_json(folder / "config.json", config)
-        _write_json(folder / "manifest.json", {**manifest, "class_names": names, "splits": {}})
-    _write_json(folder / MARK, meta)
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def _replace(folder: pathlib.Path, beside: pathlib.Path) -> None:
-    """Puts the new folder in the place of an import that may be there."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    beside.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        files.write_json(folder / "config.json", config)
+        files.write_json(folder / "manifest.json", {**manifest, "class_names": names, "splits": {}})
+    files.write_json(folder / MARK, meta)
 
 
 def _numpy(tree: Any) -> Any:

@@ -83,6 +83,24 @@ def test_a_state_is_made_once_for_each_process(jobs):
     assert all(n == list(range(3, 3 + len(n))) for n in by_process.values())
 
 
+def test_threads_share_what_is_loaded_and_have_a_state_each():
+    shared, seen = {}, []
+
+    def work(number, state):
+        if number == 9:
+            raise DataError("9 is no number")
+        shared[number] = id(state)
+        state.append(number)
+        time.sleep(0.01 * (number % 2 == 0))
+        return number, state
+
+    with pytest.raises(DataError, match="9 is no number"):
+        for number, state in ordered_map(work, range(40), jobs=2, threads=True, state=list):
+            seen.append(number)
+            assert number in state and len(set(shared.values())) <= 2
+    assert seen == list(range(9)) and len(set(shared.values())) == 2
+
+
 def test_a_state_is_made_where_it_is_needed():
     assert not list(ordered_map(with_state, (), jobs=1, state=no_start))
     with pytest.raises(DataError, match="that all share is missing"):

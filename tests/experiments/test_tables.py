@@ -513,14 +513,14 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
     links = [link for link in page.links if not link.startswith("#")]
     assert links and all((seeded.workdir / "report" / link).resolve().is_file() for link in links)
     evil = "<script>alert('x')</script>"
-    given = json.loads((seeded.workdir / "table.json").read_text())
-    given["title"], given["notes"], given["config"] = evil, [evil], evil
-    for row in given["rows"]:
+    facts = json.loads((seeded.workdir / "table.json").read_text())
+    facts["title"], facts["notes"], facts["config"] = evil, [evil], evil
+    for row in facts["rows"]:
         row.update({"name": evil, "notes": [evil], "status": f"failed: {evil}", "command": evil})
         row["protocol"] = row["protocol"] and {**row["protocol"], "weights": evil, "config": evil}
         row["published"] = {evil: {"nn_acc": 0.5}}
         row["about"] = {"nn_acc": {"title": evil, "meaning": evil}}
-    write(tmp_path / "table.json", given)
+    write(tmp_path / "table.json", facts)
     text = table.write_report(tmp_path).read_text()
     assert Page(text).scripts == 1 and evil not in text and "&lt;script&gt;" in text
     assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", text)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import pickle
 import shutil
 
 import numpy as np
@@ -16,8 +15,11 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data import sketches
 from jax3dret.data.views import build_views, open_views
 from jax3dret.geometry.cameras import by_name
-from jax3dret.inputs.old_drawings import Drawings, is_picture
-from jax3dret.inputs.shape_inputs import Views
+from jax3dret.inputs import describe
+from jax3dret.inputs.drawing import Drawing
+from jax3dret.inputs.item import Item
+from jax3dret.inputs.loading import kind_of, load
+from jax3dret.inputs.views import Views
 from jax3dret.search import encode, gallery
 from jax3dret.search.prepare import prepare
 from jax3dret.search.query import Gallery, open_gallery
@@ -72,6 +74,11 @@ def opened(made):
     return open_gallery(made[0] / "elsewhere")
 
 
+def row_of(path):
+    reads = Drawing(32)
+    return reads.row(load(Item.of(path)), describe.constant_stream(reads))["sketch"]
+
+
 def jumble(index):
     """A record's mesh: eight faces among twelve points."""
     rng = np.random.default_rng(index)
@@ -85,12 +92,12 @@ def test_a_file_gives_the_very_pictures_of_training(tmp_path, up_axis):
     store = open_views(build_views(records, by_name("ring3"), size=24))
     for i in range(2):
         write_obj(tmp_path / "mesh.obj", records[i]["vertices"].astype(float), records[i]["faces"])
-        inputs = Views("ring3", 24)
-        row = prepare(tmp_path / "mesh.obj", inputs, up_axis=up_axis).row
-        np.testing.assert_array_equal(row, store.grey(i))
-        np.testing.assert_array_equal(inputs.batch(row[None])["views"][0], store[i])
-        assert row.shape == inputs.shape and row.dtype == inputs.dtype and len(np.unique(row)) > 5
-    assert pickle.loads(pickle.dumps(inputs)) == inputs, "worker processes are handed it"
+        reads = Views("ring3", 24)
+        row = prepare(Item.of(tmp_path / "mesh.obj", up_axis), reads).row
+        np.testing.assert_array_equal(row["views"], store.grey(i))
+        np.testing.assert_array_equal(reads.batch([row])["views"][0], store[i])
+        assert row["views"].shape == (3, 24, 24) and row["views"].dtype == np.uint8
+        assert len(np.unique(row["views"])) > 5
 
 
 def test_a_file_gives_the_very_drawing_of_an_evaluation(made):
@@ -99,10 +106,10 @@ def test_a_file_gives_the_very_drawing_of_an_evaluation(made):
     record = sketches.Drawing(32)(
         {"id": "two", "png": np.frombuffer(png, np.uint8)}, np.random.default_rng(1)
     )
-    row = Drawings(32)(folder / "two.jpg")
+    row = row_of(folder / "two.jpg")
     np.testing.assert_array_equal(row, record["sketch"])
     assert row.shape == (32, 32) and row.dtype == np.uint8 and row.max() == 255 and row.min() < 128
-    assert is_picture("a/B.PNG") and not is_picture("a.png/b.obj") and not is_picture("png")
+    assert [kind_of(Item.of(p)) for p in ("a/B.PNG", "a.png/b.obj", "png")] == ["image", "mesh", ""]
 
 
 def test_queries_of_both_kinds_in_one_list(made, opened):
@@ -111,23 +118,25 @@ def test_queries_of_both_kinds_in_one_list(made, opened):
         "pictures among the parts are no shapes"
     )
     files = [folder / "one.png", folder / "parts" / "1.obj", folder / "two.jpg"]
-    answers = list(opened.query(files, 9))
+    answers = list(opened.query(list(map(Item.of, files)), 9))
     assert [answer["query"] for answer in answers] == list(map(str, files))
     best = answers[1]["results"][0]
     assert best["id"] == "1.obj" and best["path"] == str(folder / "parts" / "1.obj")
     assert best["score"] == pytest.approx(1, abs=1e-5) and len(answers[0]["results"]) == 4
     # Both sides are embedded as the run's own evaluation embeds them.
-    drawings = np.stack([opened.encoder.drawings(file) for file in (files[0], files[2])])
+    drawings = np.stack([row_of(file) for file in (files[0], files[2])])
     views = np.stack(
         [
-            prepare(folder / "parts" / f"{i}.obj", Views("ring4", 24), up_axis="z").row
+            prepare(Item.of(folder / "parts" / f"{i}.obj"), Views("ring4", 24)).row["views"]
             for i in range(2)
         ]
     )
     found = run.embed({"sketch": drawings, "views": np.repeat(views[..., None], 3, -1)})
     np.testing.assert_allclose(opened.index.vectors[:2], found["shape"], atol=2e-5)
     np.testing.assert_allclose(
-        opened.encoder.embed_drawings(drawings, batch_size=2), found["sketch"], atol=2e-5
+        opened.encoder.embed([{"sketch": each} for each in drawings], "sketch"),
+        found["sketch"],
+        atol=2e-5,
     )
     unit = [
         v / np.linalg.norm(v, axis=-1, keepdims=True)
@@ -137,10 +146,8 @@ def test_queries_of_both_kinds_in_one_list(made, opened):
         scores = [result["score"] for result in answer["results"]]
         np.testing.assert_allclose(scores, np.sort(expected)[::-1], atol=2e-5)
     assert not np.allclose(found["sketch"][0], found["sketch"][1], atol=1e-4)
-    with pytest.raises(
-        DataError, match=r"sketch: uint8 \[2, 16, 32\]; this encoder takes uint8 \[items, 32, 32\]"
-    ):
-        opened.encoder.embed_drawings(drawings[:, :16])
+    with pytest.raises(DataError, match=r"sketch: rows with sketch uint8\[2, 16, 16\] do not fit"):
+        opened.encoder.embed([{"sketch": each[:16, :16]} for each in drawings], "sketch")
 
 
 def test_the_copy_holds_all_that_it_needs_and_no_more(made, opened):
@@ -186,41 +193,58 @@ def test_the_identity_tells_preparations_apart(tmp_path, opened, changes):
     assert other.identity != opened.encoder.identity
 
 
-@pytest.mark.parametrize("side", ["shapes", "drawings"])
-def test_the_identity_covers_both_preparations(made, opened, monkeypatch, side):
-    inputs = getattr(opened.encoder, side)
-    monkeypatch.setattr(type(inputs), "identity", lambda self: ["another version"])
+@pytest.mark.parametrize("reads", [Views, Drawing])
+def test_the_identity_covers_every_input(made, opened, monkeypatch, reads):
+    monkeypatch.setattr(reads, "version", 99)
     assert encode.open_encoder(made[1].path).identity != opened.encoder.identity
+    with pytest.raises(
+        ConfigError, match=r"version .* of the input .*, this is 99; index it again"
+    ):
+        open_gallery(made[0] / "elsewhere")
 
 
 def test_a_run_that_knows_one_side_only(made, tmp_path):
     folder, _ = made
-    first = make_sketch_workdir(tmp_path / "first", stage="shape")
-    encoder = encode.open_encoder(first.path)
-    assert encoder.drawings is None and isinstance(encoder.shapes, Views)
-    with pytest.raises(ConfigError, match=r"shapes alone.*configs/mvhgnn_shrec13.py"):
-        encoder.embed_drawings(np.zeros((1, 32, 32), np.uint8))
-    shown = Gallery(folder / "index", None, encoder)
-    with pytest.raises(
-        ConfigError, match=r"one.png: a picture, .* first of two stages.*workdir of the second"
-    ):
-        shown._check(folder / "one.png")
+    first = encode.open_encoder(make_sketch_workdir(tmp_path / "first", stage="shape").path)
+    assert first.inputs == {"shape": Views("ring4", 24)}
+    assert {name.split("/")[1] for name in first.arrays} == {"cnn", "graph"}
+    shown = Gallery(folder / "elsewhere", open_gallery(folder / "elsewhere").index, first)
+    with pytest.raises(ConfigError, match=r"one.png: an image, .* reads shape: mesh, cloud \(.3mf"):
+        next(shown.query([Item.of(folder / "one.png")], 3))
     alone = make_sketch_workdir(tmp_path / "alone", stage="sketch_alone")
+    # What embeds drawings alone makes an index of them.
+    done = gallery.build([folder / "parts"], tmp_path / "drawings", weights=alone.path)
+    assert done.items == 1
+    assert open_gallery(tmp_path / "drawings").index.ids == ["shown.png"]
+
+
+def test_a_folder_of_drawings_is_indexed_on_request(made, opened, tmp_path):
+    folder, run = made
+    built = tmp_path / "drawings"
+    gallery.build([folder], built, weights=run.path, modality="sketch")
+    ids = ["one.png", "parts/shown.png", "photo.jpg", "two.jpg"]
+    found = open_gallery(built)
+    assert found.index.ids == ids and found.index.meta["gallery"]["modality"] == "sketch"
+    answer = next(found.query([Item.of(folder / "two.jpg")], 1))
+    assert answer["results"][0]["id"] == "two.jpg"
+    again = gallery.build([folder], built)  # what it was made of stays what it is made of
+    assert (again.items, again.embedded) == (4, 0)
     with pytest.raises(
-        ConfigError, match="has trained on drawings alone; give the workdir of the second"
+        ConfigError, match="--as sketches: the model has no such input; did you mean"
     ):
-        encode.open_encoder(alone.path)
+        gallery.build([folder], tmp_path / "no", weights=run.path, modality="sketches")
 
 
-def test_a_picture_asked_of_a_model_of_points(trained, made, tmp_path):
+def test_a_picture_asked_of_a_model_of_points(trained, made):
     folder, _ = made
-    shown = Gallery(tmp_path / "points.index", None, encode.open_encoder(trained.path))
+    shown = Gallery(
+        folder / "x", open_gallery(folder / "elsewhere").index, encode.open_encoder(trained.path)
+    )
     with pytest.raises(
-        ConfigError,
-        match=r"one.png: a picture, and the model in .*points.index knows meshes and point",
+        ConfigError, match=r"one.png: an image, which the model does not read; it reads shape"
     ) as error:
-        shown._check(folder / "one.png")
-    assert "configs/mvhgnn_shrec13.py" in str(error.value) and "\n" not in str(error.value)
+        next(shown.query([Item.of(folder / "one.png")], 3))
+    assert "\n" not in str(error.value)
 
 
 def test_drawings_that_cannot_be_used(made, opened, tmp_path):
@@ -229,9 +253,9 @@ def test_drawings_that_cannot_be_used(made, opened, tmp_path):
     (tmp_path / "lines.svg").write_text("<svg/>")
     with pytest.raises(
         DataError,
-        match=r"lines.svg: a file of another kind; a drawing is one of .png, .*, a shape one of",
+        match=r"lines.svg: a file of another kind; it reads shape: mesh, cloud .*; sketch: image",
     ):
-        next(opened.query([tmp_path / "lines.svg"], 3))
+        next(opened.query([Item.of(tmp_path / "lines.svg")], 3))
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "nothing.png").touch()
     Image.new("L", (50, 50), 255).save(tmp_path / "empty.png")
@@ -240,14 +264,14 @@ def test_drawings_that_cannot_be_used(made, opened, tmp_path):
     for name, reason in zip(names, ("no picture", "", "empty", "one colour", "", ""), strict=True):
         with pytest.raises(DataError) as error:
             # Whatever is wrong is said before the first answer.
-            next(opened.query([folder / "one.png", tmp_path / f"{name}.png"], 3))
+            next(opened.query([Item.of(folder / "one.png"), Item.of(tmp_path / f"{name}.png")], 3))
         said = str(error.value)
         assert said.startswith(f"{tmp_path / name}.png: ") and reason in said and "\n" not in said
 
 
 def test_a_photo_is_answered_with_a_note(made, opened, caplog):
     with caplog.at_level(logging.WARNING, "jax3dret"):
-        assert Drawings(32)(made[0] / "photo.jpg").shape == (32, 32)
+        assert row_of(made[0] / "photo.jpg").shape == (32, 32)
     (note,) = caplog.messages
     assert note.startswith(f"{made[0] / 'photo.jpg'}: ")
 
@@ -265,7 +289,7 @@ def test_the_command(made, capsys, monkeypatch):
         (
             ["elsewhere", "--text", "a chair"],
             2,
-            "embeds shapes and drawings and has no text; give a drawing",
+            "text 'a chair': a text, which the model does not read; it reads shape",
         ),
         (["elsewhere", "nowhere.png", "--json"], 1, "nowhere.png: cannot be read"),
     ]:

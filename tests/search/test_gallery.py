@@ -10,6 +10,7 @@ from search.toy import tetrahedron, write_obj
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.index.index import Index
+from jax3dret.inputs.item import Item
 from jax3dret.search import encode, gallery
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import prepare
@@ -48,6 +49,10 @@ def copied(first, tmp_path):
     return tmp_path / "parts", tmp_path / "index"
 
 
+def items(*paths):
+    return [Item.of(path) for path in paths]
+
+
 def files(folder):
     return {
         str(p.relative_to(folder)): p.read_bytes()
@@ -75,7 +80,7 @@ def test_what_an_index_holds(first):
 
 def test_every_item_finds_itself_in_a_moved_index(first, moved):
     parts, _ = first
-    answers = list(moved.query([parts / name for name in moved.index.ids], k=99))
+    answers = list(moved.query(items(*(parts / name for name in moved.index.ids)), k=99))
     for name, answer in zip(moved.index.ids, answers, strict=True):
         assert [r["rank"] for r in answer["results"]] == [1, 2, 3, 4, 5], "k is cut to the size"
         best = answer["results"][0]
@@ -92,7 +97,7 @@ def test_every_item_finds_itself_in_a_moved_index(first, moved):
 def test_embeddings_are_those_of_the_prepared_points(first, moved, trained):
     parts, _ = first
     row = moved.index.ids.index("cloud.npy")
-    points = prepare(parts / "cloud.npy", moved.encoder.shapes, up_axis=None).row
+    points = prepare(Item.of(parts / "cloud.npy"), moved.encoder.inputs["shape"]).row["points"]
     np.testing.assert_allclose(moved.index.vectors[row], trained.embed(points[None])[0], atol=2e-5)
 
 
@@ -183,7 +188,7 @@ def test_the_up_axis_is_remembered_and_queries_follow_it(copied):
     assert gallery.build([parts], out, up_axis="y").embedded == 5
     assert gallery.build([parts], out).embedded == 0
     opened = open_gallery(out)
-    (answer,) = opened.query([parts / "b" / "four.obj"], 1)
+    (answer,) = opened.query(items(parts / "b" / "four.obj"), 1)
     assert answer["results"][0]["id"] == "b/four.obj" and answer["results"][0][
         "score"
     ] == pytest.approx(1, abs=1e-4)
@@ -193,7 +198,7 @@ def test_nothing_to_index_leaves_the_old_index(copied, tmp_path):
     _, out = copied
     before = (out / "index.json").read_bytes()
     (tmp_path / "bad").mkdir()
-    with pytest.raises(DataError, match="no meshes or point clouds"):
+    with pytest.raises(DataError, match="no files that the model reads; supported are .3mf"):
         gallery.build([tmp_path / "bad"], out)
     (tmp_path / "bad" / "x.stl").write_text("solid")
     with pytest.raises(DataError, match=r"none of the 1 files could be indexed.*x.stl"):
@@ -229,7 +234,7 @@ def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path
         gallery.build([parts], tmp_path / "bare", weights=trained.path)
     with pytest.raises(ConfigError, match="not the parameters that"):
         open_gallery(out, weights=trained_again.path)
-    assert open_gallery(out, weights=trained.path).encoder.num_points == 64
+    assert open_gallery(out, weights=trained.path).encoder.inputs["shape"].num_points == 64
     (model,) = out.glob("encoder-*/model.npz")
     whole = model.read_bytes()
     for damaged in (b"", whole[:-200], whole.replace(b"encoder", b"encodex")):
@@ -240,19 +245,21 @@ def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path
     with pytest.raises(DataError, match=r"model.npz: cannot be read"):
         open_gallery(out)
     assert gallery.build([parts], out, weights=trained.path).embedded == 0
-    assert model.read_bytes() == whole and open_gallery(out).encoder.num_points == 64
+    assert (
+        model.read_bytes() == whole and open_gallery(out).encoder.inputs["shape"].num_points == 64
+    )
 
 
 def test_queries_that_cannot_be_answered(first, moved):
     parts, _ = first
     with pytest.raises(DataError, match=r"broken.obj: .*no faces"):
-        list(moved.query([parts / "a" / "one.obj", parts / "b" / "broken.obj"], 3))
+        list(moved.query(items(parts / "a" / "one.obj", parts / "b" / "broken.obj"), 3))
     with pytest.raises(DataError, match=r"nowhere.obj: cannot be read \(no such file"):
-        list(moved.query([parts / "nowhere.obj"], 3))
+        list(moved.query(items(parts / "nowhere.obj"), 3))
     with pytest.raises(DataError, match="is not a file"):
-        list(moved.query([parts / "a"], 3))
+        list(moved.query(items(parts / "a"), 3))
     with pytest.raises(ConfigError, match="k=0"):
-        list(moved.query([parts / "a" / "one.obj"], 0))
+        list(moved.query(items(parts / "a" / "one.obj"), 0))
 
 
 def test_a_model_that_embeds_nothing_but_zeros_is_reported(first, tmp_path, monkeypatch):

@@ -236,7 +236,7 @@ def test_cameras_of_another_kind_are_refused(tmp_path):
         ({f"{at}views_dist": np.arange(3, dtype=np.float32)}, "several distances"),
         (
             {f"{at}view_transformer.1.0.weight": np.zeros((9, 9), np.float32)},
-            "9 rows; 6, azimuth and elevation of 3 views",
+            "9 rows; expected 6, azimuth and elevation of 3 views",
         ),
         (
             {"feature_extractor.fe_model.conv1.0.bias": np.zeros(2, np.float32)},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,8 +20,20 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, DataError, DataSpec, OpenSource, PyTree, Recipe, Source
+from jax3dret.core.types import (
+    ConfigError,
+    DataError,
+    DataSpec,
+    Input,
+    Model,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Source,
+)
 from jax3dret.data.matching import matched
+from jax3dret.inputs.drawing import Drawing
+from jax3dret.inputs.views import Views
 from jax3dret.models.sketch_tower import (
     BARE,
     FeatureTower,
@@ -32,6 +44,7 @@ from jax3dret.models.sketch_tower import (
     tuning_rules,
 )
 from jax3dret.tasks import recipe
+from jax3dret.tasks.encoder import from_variables
 from jax3dret.tasks.mvhgnn import published
 from jax3dret.tasks.mvhgnn.networks import (
     STAGES,
@@ -40,12 +53,13 @@ from jax3dret.tasks.mvhgnn.networks import (
     Losses,
     Networks,
     Stage,
+    embedded_part,
     mvhgnn_task,
 )
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.training_data import Inputs
 from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, views_at_a_time
 from jax3dret.weights.importing import MARK
 
 # Where the parameters of a side stand, beside those of its head.
@@ -131,6 +145,43 @@ def stages(
     return [(workdir / "first", _resolved(first)), (workdir, _resolved(last))]
 
 
+def model(config: configs.Config, class_names: Sequence[str]) -> Model:
+    """Of a stage that leaves one side as it began: the other one alone."""
+    del class_names
+    config = _resolved(config)
+    return _model(config, _networks(config))
+
+
+def _model(config: configs.Config, networks: Networks) -> Model:
+    sides = [side for side in SIDES if side not in STAGES[config.stage].untrained]
+    classes = Classes(1, (0,))
+    task = mvhgnn_task(
+        networks,
+        _losses(config),
+        STAGES[config.stage],
+        classes,
+        lambda: Prototypes(np.zeros((1, networks.width), np.float32), False, ""),
+        learned_prototypes=False,
+        frozen=lambda params: params,
+    )
+
+    def init(key: jax.Array) -> PyTree:
+        return embedded_part(networks, *task.init(key, {}), sides)
+
+    reads: dict[str, Input] = {
+        "shape": Views(config.views.cameras, config.views.size),
+        "sketch": Drawing(config.sketches.size),
+    }
+    return Model(
+        init=init,
+        embed=from_variables(task.embed),
+        inputs={side: reads[side] for side in sides},
+        width=networks.width,
+        distance=config.distance,
+        batch_size=views_at_a_time(len(networks.positions)),
+    )
+
+
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one stage: config.stage, or the last one of the strategy.
 
@@ -187,9 +238,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         training=reader.training(stage, shapes, sketches),
         anchors=shapes if stage.anchors == "shape" else sketches,
         data=data,
+        model=_model(config, networks),
         meta={
             "system": "mvhgnn",
-            "modality": "sketch",
             "model": {
                 "name": "jax3dret.tasks.mvhgnn.experiment",
                 **{key: config[key].to_dict() for key in ("model", "cnn", "tower", "tower_cnn")},

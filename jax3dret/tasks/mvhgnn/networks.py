@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import flax.linen as nn
@@ -29,22 +29,25 @@ class Stage(NamedTuple):
     """What one run trains, and which items its batches hold.
 
     anchors: "shape" or "sketch", the side that an epoch passes over. quadruplets: whether each anchor comes with a right and
-    a wrong item of the other side and a wrong one of its own. trains: the sides that learn.
+    a wrong item of the other side and a wrong one of its own. trains: the sides that learn. untrained: sides that are as they began
+    when it ends, whose embedding means nothing yet.
     """
 
     anchors: str
     quadruplets: bool
     trains: tuple[str, ...]
+    untrained: tuple[str, ...] = ()
 
 
 # The paper's two stages and its single one (sections 3.4 and 3.5), and what table 7 compares them with.
 STAGES = {
-    "shape": Stage("shape", quadruplets=False, trains=("shape",)),  # equation 13
-    "sketch": Stage(
-        "sketch", quadruplets=True, trains=("sketch",)
-    ),  # equation 15, on the frozen shapes
-    "joint": Stage("sketch", quadruplets=True, trains=("shape", "sketch")),  # equation 16
-    "sketch_alone": Stage("sketch", quadruplets=False, trains=("sketch",)),
+    # Equation 13.
+    "shape": Stage("shape", quadruplets=False, trains=("shape",), untrained=("sketch",)),
+    # Equation 15, on the frozen shapes.
+    "sketch": Stage("sketch", quadruplets=True, trains=("sketch",)),
+    # Equation 16.
+    "joint": Stage("sketch", quadruplets=True, trains=("shape", "sketch")),
+    "sketch_alone": Stage("sketch", quadruplets=False, trains=("sketch",), untrained=("shape",)),
     "shape_to_sketch": Stage("shape", quadruplets=True, trains=("shape",)),
 }
 STRATEGIES = {
@@ -55,6 +58,8 @@ STRATEGIES = {
 # Where the arrays of each side stand in a batch.
 STORED = {"shape": "features", "sketch": "sketch_features"}
 PICTURES = {"shape": "views", "sketch": "sketch"}
+# What reads each side: in the parameters, the state, or both.
+PARTS = {"shape": ("graph", "cnn"), "sketch": ("sketch", "tower_cnn")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +228,7 @@ def mvhgnn_task(
         return out, changed.get("batch_stats", {})
 
     def project(side: str, params: PyTree, f: jax.Array) -> jax.Array:
-        head = "shape_head" if side == "shape" or networks.share_projection else "sketch_head"
+        head = head_of(networks, side)
         p: Any = Dense(width).apply({"params": params[head]}, f)
         return p
 
@@ -365,3 +370,21 @@ def _sides(
         key = "sketch" if networks.tower_cnn is None else "sketch_features"
         sides["sketch"] = (networks.sketch_inputs(model_state, {key: rows}), labels)
     return sides
+
+
+def embedded_part(
+    networks: Networks, params: PyTree, model_state: PyTree, sides: Sequence[str]
+) -> dict[str, PyTree]:
+    """Of the parameters and the state those that the embedding of these sides reads."""
+    names = [name for side in sides for name in PARTS[side]]
+    if networks.project:
+        names += [head_of(networks, side) for side in sides]
+    return {
+        "params": {name: params[name] for name in names if name in params},
+        "model_state": {name: model_state[name] for name in names if name in model_state},
+    }
+
+
+def head_of(networks: Networks, side: str) -> str:
+    """The name of the projection of a side."""
+    return "shape_head" if side == "shape" or networks.share_projection else "sketch_head"

@@ -7,7 +7,6 @@ nothing of that. Each function returns the name under which a report must say wh
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core import rng
+from jax3dret.core.files import read_json_object
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.models.clip import prompt_ensemble
 from jax3dret.tasks import towers
@@ -97,7 +97,7 @@ def from_clip_text(
     # One class after the other: all tokens have one shape, and few rows are held at once.
     rows = [tower.embed(part) for part in np.split(tokens, len(names))]
     vectors = np.asarray(prompt_ensemble(jnp.stack(rows)), np.float32)
-    title = json.loads((pathlib.Path(weights) / MARK).read_text(encoding="utf-8"))["kind"].upper()
+    title = read_json_object(pathlib.Path(weights) / MARK)["kind"].upper()
     said = f"{len(templates)} templates" if len(templates) > 1 else f"template '{templates[0]}'"
     return Prototypes(_unit(vectors, class_names, weights), False, f"{title} text, {said}")
 

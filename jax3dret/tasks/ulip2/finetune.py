@@ -5,7 +5,7 @@ The head is dropped after training; the encoder's output is the descriptor that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +18,7 @@ from jax3dret.core.types import (
     Batch,
     ConfigError,
     Metrics,
+    Model,
     OpenSource,
     PyTree,
     Recipe,
@@ -25,8 +26,9 @@ from jax3dret.core.types import (
     Transform,
 )
 from jax3dret.data import points
+from jax3dret.inputs.points import Points
 from jax3dret.tasks import recipe
-from jax3dret.tasks.encoder import embedder, initializer, train_pass
+from jax3dret.tasks.encoder import embedder, encoder_model, initializer, train_pass
 
 OBJECTIVES = ("classification", "two_view")
 
@@ -63,6 +65,12 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
+def model(config: configs.Config, class_names: Sequence[str]) -> Model:
+    """The encoder alone; it knows no classes."""
+    del class_names
+    return encoder_model(config.model.build(), config.data.num_points, config.distance)
+
+
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
@@ -95,7 +103,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         training=training_transforms(
             up_axis, num_points, config.data.augment.build(), two_view=two_view
         ),
-        data=recipe.shape_data(config, evaluation_transforms(up_axis, num_points), ("points",)),
+        data=recipe.shape_data(config, Points(num_points).transforms(up_axis), ("points",)),
+        model=model(config, source.class_names),
         meta={**point_meta(config, encoder), "objective": config.objective},
     )
 
@@ -184,7 +193,3 @@ def training_transforms(
             points.Keep(("view_a", "view_b", "label")),
         )
     return (points.UpAxis(up_axis), *chain, points.Keep(("points", "label")))
-
-
-def evaluation_transforms(up_axis: str, num_points: int) -> tuple[Transform, ...]:
-    return (points.UpAxis(up_axis), points.Subsample(num_points), points.Keep(("points", "label")))

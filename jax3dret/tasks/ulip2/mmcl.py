@@ -48,6 +48,7 @@ from jax3dret.data.features import frozen_features, mean_feature
 from jax3dret.data.rows import Rows, open_rows
 from jax3dret.data.views import build_views
 from jax3dret.geometry import cameras
+from jax3dret.inputs.points import Points
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE
 from jax3dret.tasks import recipe, towers
 from jax3dret.tasks.encoder import embedder, initializer, train_pass
@@ -79,6 +80,10 @@ def defaults() -> ml_collections.ConfigDict:
     # The paper's text; False: frozen at what the imported towers bring, as in ULIP's code.
     config.learn_log_scale = True
     return config
+
+
+# The towers and the projection are of the training alone.
+model = finetune.model
 
 
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
@@ -120,7 +125,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     def data(modality: str, split: str) -> DataSpec:
         recipe.check_modality(modality, ("shape", "latent", "image"))
         if modality == "shape":
-            chain = finetune.evaluation_transforms(up_axis, num_points)
+            chain = Points(num_points).transforms(up_axis)
             return recipe.evaluation_spec(config, split, chain, ("points",))
         # The cloud and its pictures in one record: the projection of one is compared with the mean
         # of the other.
@@ -145,6 +150,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             points.Keep(("points", "image", "text", "label")),
         ),
         data=data,
+        model=model(config, ()),
         meta={
             **finetune.point_meta(config, encoder),
             "objective": "mmcl",

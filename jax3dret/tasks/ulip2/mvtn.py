@@ -23,7 +23,7 @@ import dataclasses
 import functools
 import inspect
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +37,7 @@ from jax3dret.core.types import (
     Batch,
     ConfigError,
     Metrics,
+    Model,
     OpenSource,
     PyTree,
     Recipe,
@@ -46,13 +47,16 @@ from jax3dret.core.types import (
 from jax3dret.data import points
 from jax3dret.data.images import IMAGENET, Normalisation
 from jax3dret.data.mesh_arrays import FixedMesh
+from jax3dret.inputs.mesh import SampledMesh
+from jax3dret.inputs.points import Points
 from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.models.pool import max_pool
 from jax3dret.ops import soft_meshes, soft_points
 from jax3dret.ops.soft_render import camera_axes
 from jax3dret.tasks import recipe
-from jax3dret.tasks.encoder import STREAMS
+from jax3dret.tasks.encoder import STREAMS, from_variables
 from jax3dret.tasks.ulip2 import finetune
+from jax3dret.tasks.view_cnn import views_at_a_time
 from jax3dret.weights.importing import load_imported
 
 NETWORKS = ("mvcnn", "view_gcn")
@@ -97,6 +101,39 @@ def defaults() -> ml_collections.ConfigDict:
     return config
 
 
+def model(config: configs.Config, class_names: Sequence[str]) -> Model:
+    """Cameras, CNN and what reads its features; the graph selects its views by what it says of the classes."""
+    _check(config)
+    return _model(config, _network(config, len(class_names)))
+
+
+def _model(config: configs.Config, network: Network) -> Model:
+    reads = _reads(config)
+
+    def init(key: jax.Array) -> PyTree:
+        params, state = network.init(key, {"points": jnp.zeros((2, config.data.num_points, 3))})
+        parts = [part for part in params if part != "head"]
+        return {
+            "params": {part: params[part] for part in parts},
+            "model_state": {part: state[part] for part in parts},
+        }
+
+    return Model(
+        init=init,
+        embed=from_variables(mvtn_task(network).embed),
+        inputs={"shape": reads},
+        width=network.embedding_dim,
+        distance=config.distance,
+        batch_size=views_at_a_time(network.mvtn.num_views),
+    )
+
+
+def _reads(config: configs.Config) -> Points | SampledMesh:
+    if config.render.kind == "meshes":
+        return SampledMesh(config.data.num_points, config.render.num_faces)
+    return Points(config.data.num_points)
+
+
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
@@ -130,11 +167,10 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         rows=rows,
         features=features,
         training=transforms(up_axis, num_points, augment, num_faces),
-        data=recipe.shape_data(config, transforms(up_axis, num_points, (), num_faces), features),
+        data=recipe.shape_data(config, _reads(config).transforms(up_axis), features),
+        model=_model(config, network),
         meta={
             "system": "ulip2",
-            # The search commands hand an encoder points, and no mesh.
-            "modality": "mesh" if num_faces else "shape",
             "model": network.description,
             "embedding_dim": network.embedding_dim,
             "objective": "classification",
@@ -268,7 +304,9 @@ class Network:
                 updated,
             )
         pooled = max_pool(features)
-        return (pooled, apply("head", self.top, pooled)), views, updated
+        # An embedding needs no head, and a model that only embeds has none.
+        logits = apply("head", self.top, pooled) if "head" in params else None
+        return (pooled, logits), views, updated
 
 
 def camera_positions(views: Views) -> jax.Array:

@@ -22,7 +22,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +37,7 @@ from jax3dret.core.types import (
     Batch,
     ConfigError,
     Metrics,
+    Model,
     OpenSource,
     PyTree,
     Recipe,
@@ -45,11 +46,12 @@ from jax3dret.core.types import (
     Transform,
 )
 from jax3dret.data.points import Keep
+from jax3dret.inputs.views import Views
 from jax3dret.models.pool import max_pool
 from jax3dret.tasks import recipe
-from jax3dret.tasks.encoder import STREAMS, train_pass
+from jax3dret.tasks.encoder import STREAMS, from_variables, train_pass
 from jax3dret.tasks.ulip2 import finetune
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file, views_at_a_time
 
 log = logging.getLogger("jax3dret")
 OBJECTIVES = ("view_gcn", "single_view")
@@ -79,6 +81,33 @@ def defaults() -> ml_collections.ConfigDict:
     }  # single_view alone
     config.loss = {"name": "jax3dret.losses.views:view_gcn"}
     return config
+
+
+def model(config: configs.Config, class_names: Sequence[str]) -> Model:
+    """CNN and graph, which selects its views by what it says of the classes; the CNN alone for single views."""
+    return _model(config, _network(config, len(class_names)))
+
+
+def _model(config: configs.Config, network: Network) -> Model:
+    task = viewgcn_task(network)
+
+    def init(key: jax.Array) -> PyTree:
+        params, state = task.init(key, {})
+        if not network.graph:  # what classifies single views is no part of the embedding
+            params, state = (
+                {key: params[key] for key in ("cnn",) if key in params},
+                {"cnn": state["cnn"]},
+            )
+        return {"params": params, "model_state": state}
+
+    return Model(
+        init=init,
+        embed=from_variables(task.embed),
+        inputs={"shape": Views(config.views.cameras, config.views.size)},
+        width=network.embedding_dim,
+        distance=config.distance,
+        batch_size=views_at_a_time(len(network.vertices)),
+    )
 
 
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
@@ -122,9 +151,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         training=(*mirror, Keep((key, "label"))),
         data=recipe.shape_data(config, (Keep((key, "label")),), features, arrays),
         arrays=arrays,
+        model=_model(config, network),
         meta={
             "system": "ulip2",
-            "modality": "views",
             "model": {**network.description, "objective": config.objective},
             "views": config.views.to_dict(),
             "embedding_dim": network.embedding_dim,
