@@ -47,7 +47,7 @@ def get_config(variant):
             "hidden": (768,),
             "dropout": 0.25,
         }
-        config.eval.distance = "euclidean"  # its evaluation's; the paper's text says cosine
+        config.distance = "euclidean"  # its evaluation's; the paper's text says cosine
     else:
         presets.paper_schedule(config, dataset, pretrained=pretrained)
         config.train.batch_size = 64

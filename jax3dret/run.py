@@ -337,6 +337,7 @@ def _evaluate(ready: _Ready, command: Command, writer: MetricWriter) -> None:
             "train_s": meta["train_s"],
             "meta": meta,
             "published": ready.published,
+            "evaluators": list(recipe.evaluators),
             "run": {
                 "command": command.text(),
                 "seed": config.seed,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from test_configs import FakeSource
+from test_configs import described
 
 from jax3dret import cli, entry, main, run
 from jax3dret.core import config as configs
@@ -27,7 +27,7 @@ def no_data(monkeypatch):
     """No data set is built here: a recipe sees a fake one."""
     monkeypatch.chdir(pathlib.Path(__file__).parents[1])
     monkeypatch.setattr(run, "prepare_data", lambda config, name="": "fake")
-    monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: FakeSource(10))
+    monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: described(10))
 
 
 def command(capsys, workdir, *flags, config=CONFIG):
@@ -43,7 +43,11 @@ def command(capsys, workdir, *flags, config=CONFIG):
         ("--config.train.epochs=3", "--config.train.epochs was given, but nothing reads it"),
         ("--config.task=json", "config.task: json has no 'make'"),
         ("--config.mesh.fsdp=0", "config.mesh: data=-1 x fsdp=0 does not fit"),
-        ("--config.eval.index.kind=tree", "kind='tree': choose one of"),
+        ("--config.evals.retrieval.index.kind=tree", "kind='tree': choose one of"),
+        (
+            "--config.evals.retrieval.name=jax3dret.evaluators.retreival:make",
+            "did you mean 'jax3dret.evaluators.retrieval'",
+        ),
         ("--mode=eval", "holds no checkpoint to evaluate"),
         (
             "--coordinator=localhost --num_processes=2 --process_id=0",
@@ -87,7 +91,7 @@ def test_what_the_second_stage_refuses_is_said_before_the_first_begins(
 
 
 def test_drawings_are_no_shapes(capsys, tmp_path, monkeypatch):
-    drawings = FakeSource(10)
+    drawings = described(10)
     drawings.manifest = {"kind": "sketches"}
     monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: drawings)
     code, line = command(capsys, tmp_path / "run")
@@ -198,7 +202,7 @@ def test_a_workdir_that_is_a_file(capsys, tmp_path):
 def test_values_that_give_no_network(key, value, says):
     config, _ = configs.load(CONFIG, [(key, value)])
     with pytest.raises(ConfigError, match=says) as error:
-        finetune.make(config, lambda split: FakeSource(10))
+        finetune.make(config, lambda split, name=None: described(10))
     assert "\n" not in str(error.value)
 
 

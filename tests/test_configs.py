@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
+from fakes import FakeSource
 from weights import kinds
 
 from jax3dret.core import config as configs
@@ -28,6 +29,8 @@ NUMBERS = (
     "data.augment.",
     "train.",
     "eval.",
+    "evals.",
+    "distance",
     "checkpoint.",
     "log.",
     "published.",
@@ -53,18 +56,10 @@ def program(spec):
 TRACED = list({program(spec): spec for spec in reversed(CASES)}.values())[::-1]
 
 
-class FakeSource:
+def described(classes, items=4000):
     """As much of a data set as a recipe looks at before training."""
-
-    def __init__(self, classes, items=4000):
-        self.class_names = tuple(f"class{i}" for i in range(classes))
-        self.name, self.split, self.version = "fake", "train", "1.0.0"
-        self.ids, self.labels = (), ()
-        self.manifest = {"up_axis": "y"}
-        self.items = items
-
-    def __len__(self):
-        return self.items
+    names = [f"class{i}" for i in range(classes)]
+    return FakeSource(class_names=names, items=items, up_axis="y")
 
 
 def test_there_are_configs():
@@ -96,7 +91,7 @@ def test_a_variant_has_data_augmentations_and_a_schedule(spec):
 def test_a_program_traces_at_full_size(spec):
     config, name = configs.load(spec)
     recipe = configs.resolve_module(config.task, where="task").make(
-        config, lambda split, name=None: FakeSource(dict(config.data).get("num_classes") or 10)
+        config, lambda split, name=None: described(dict(config.data).get("num_classes") or 10)
     )
     state = train.abstract_state(recipe, 0)
     new, metrics = jax.eval_shape(train.make_step(recipe, 0), state, recipe.example)
@@ -188,7 +183,7 @@ def test_paper_variants_have_the_published_size():
     for name in ("ulip2_classify", "pointnet2_classify"):
         config, _ = configs.load(f"{FILES[0].parent / name}.py:paper")
         recipe = configs.resolve_module(config.task, where="task").make(
-            config, lambda split: FakeSource(40)
+            config, lambda split, name=None: described(40)
         )
         sizes[name] = recipe.meta["parameters"]
     assert sizes == {"ulip2_classify": 21_858_816, "pointnet2_classify": 1_465_408}
@@ -221,9 +216,9 @@ def test_the_papers_text_is_followed_data_set_by_data_set():
                 "name": "jax3dret.data.points:paper_augmentations",
                 "rotate": axes,
             }
-            assert (config.train.batch_size, config.eval.distance) == (batch, "cosine"), (
+            assert (config.train.batch_size, config.distance) == (batch, "cosine"), (
                 name,
                 variant,
             )
     published, _ = configs.load(f"{FILES[0].parent / 'ulip2_classify'}.py:objaverse_easy")
-    assert (published.train.batch_size, published.eval.distance) == (32, "euclidean")
+    assert (published.train.batch_size, published.distance) == (32, "euclidean")

@@ -139,7 +139,7 @@ def test_a_run_leaves_what_the_contract_promises(reference):
     assert report["dataset"]["name"] == "parametric_shapes/demo"
     assert (
         0 <= report["metrics"]["nn_acc"] <= 1
-        and {"nn_f1", "ndcg_100", "map"} <= report["metrics"].keys()
+        and {"nn_f1", "ndcg_100", "map_pessimistic"} <= report["metrics"].keys()
     )
     assert report["index"]["recall_at_10"] == 1 and report["index"]["scoring"] == "brute_force"
     assert report["timing"].keys() >= {"train_s", "embed_items_per_s", "search_ms_per_query"}
@@ -254,7 +254,7 @@ def wait_for_step(workdir, step, process):
             ["--config.data.name=modelnett/10"],
             "unknown data set 'modelnett/10'; did you mean 'modelnet/10'?",
         ),
-        (["--config.eval.distance=cosin"], "cosine"),
+        (["--config.distance=cosin"], "cosine"),
         (["--workdr=x"], "unknown argument '--workdr'; did you mean '--workdir'?"),
         (["--mode=evaluate"], "invalid choice: 'evaluate'"),
         (["--mode=eval"], "holds no checkpoint to evaluate"),

@@ -10,18 +10,18 @@ attribute, and are checked against its signature. That is how a model, a loss or
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import math
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
 from jax3dret.core import config_file
+from jax3dret.core.components import check_kwargs, parameters, resolve, resolve_module
 from jax3dret.core.types import ConfigError, nearest
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed. A task's
@@ -30,6 +30,10 @@ PLACE_KEYS = (
     *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
     *("eval.every", "eval.batch_size"),
 )
+
+# Tables of components that a config or a command may add to, as in
+# --config.evals.NAME.name=module:attribute.
+OPEN = ("evals",)
 
 # The least value of numbers that count or divide.
 LEAST = {
@@ -89,6 +93,11 @@ def spine() -> ml_collections.ConfigDict:
                 "fresh": (),  # regexes of parameters that init_from may leave at their initial values
             },
             "eval": {"every": 0},  # steps between evaluations while training; 0: only at the end
+            "distance": "cosine",  # that embeddings are compared by, or "euclidean"
+            # Evaluators by name: config.evals.NAME = {"name": "module:attribute", ...}. The first
+            # gives the run's metrics. They stand in the order in which they are added; a whole
+            # table that is assigned at once is sorted.
+            "evals": ml_collections.ConfigDict(sort_keys=False),
             "log": {"every": 50, "tensorboard": True},
             "published": {},  # row name -> {metric: value}, shown beside the measured ones
         }
@@ -118,6 +127,9 @@ class Config(Mapping[str, Any]):
         if key.startswith("_"):
             raise AttributeError(key)
         return self[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -188,45 +200,6 @@ def unused_overrides(config: Config, overrides: Sequence[tuple[str, str]]) -> li
     ]
 
 
-def resolve_module(name: str, *, where: str) -> Any:
-    """Imports a module by name; a missing one is a ConfigError that says where the name stood."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and not name.startswith(error.name):
-            raise ConfigError(
-                f"{where}: '{name}' needs the package '{error.name}', which is not installed"
-            ) from error
-        raise ConfigError(f"{where}: there is no module '{name}'") from error
-    except ValueError as error:
-        raise ConfigError(f"{where}: '{name}' is not a module name") from error
-
-
-def resolve(name: str, *, where: str = "config") -> Callable[..., Any]:
-    """Imports "module:attribute"."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise ConfigError(f"{where}: '{name}' is not of the form 'module:attribute'")
-    module = resolve_module(module_name, where=where)
-    if not hasattr(module, attribute):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise ConfigError(
-            f"{where}: {module_name} has no '{attribute}'{nearest(attribute, public)}"
-        )
-    return getattr(module, attribute)
-
-
-def check_kwargs(target: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str) -> None:
-    """Raises ConfigError where `target` does not take a key of `kwargs`."""
-    parameters = _parameters(target)
-    for key in kwargs:
-        if key not in parameters:
-            label = getattr(target, "__name__", str(target))
-            raise ConfigError(
-                f"{where}: {label} takes no '{key}'{nearest(key, parameters)}; it takes: {', '.join(parameters)}"
-            )
-
-
 def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
     """Raises ConfigError where the number under a dotted key is below what `least` says."""
     for key, lowest in least.items():
@@ -289,11 +262,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    hidden = {"self", "parent"}  # Linen modules are dataclasses with a `parent` that no user sets
-    return {k: p for k, p in inspect.signature(target).parameters.items() if k not in hidden}
-
-
 def _component_above(values: Mapping[str, Any], key: str) -> str | None:
     """Dotted key of the innermost section above `key` that names a component."""
     parts = key.split(".")
@@ -321,7 +289,7 @@ def _check_known(
         target = resolve(str(parent["name"]), where=f"config.{component}.name")
         first, *inner = argument.split(".")
         check_kwargs(target, {first: None}, where=f"{origin}: config.{component}")
-        default = _parameters(target)[first].default
+        default = parameters(target)[first].default
         value = parent.get(first, None if default is inspect.Parameter.empty else default)
         for part in inner:
             if not isinstance(value, Mapping) or part not in value:
@@ -332,6 +300,8 @@ def _check_known(
         return value
     section: Any = known
     parts = key.split(".")
+    if parts[0] in OPEN and parts[2:] == ["name"]:
+        return ""
     for depth, part in enumerate(parts):
         if isinstance(section, Mapping) and not section and depth:
             return None  # an open table, such as `published`

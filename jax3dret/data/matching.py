@@ -12,11 +12,22 @@ import collections
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from jax3dret.core.types import ConfigError, DataError, Record
-from jax3dret.data.source import Source
+from jax3dret.core.types import ConfigError, DataError, DataSpec, OpenSource, Record, Source
+
+
+def open_spec(spec: DataSpec, open_source: OpenSource) -> Source:
+    """The records that a specification names, under its class names where it gives them.
+
+    Raises what `open_source` and `matched` do.
+    """
+    source = open_source(spec.split, spec.name)
+    if spec.class_names and spec.class_names != source.class_names:
+        return matched(source, spec.class_names)
+    return source
 
 
 def folded(name: str) -> str:
@@ -64,7 +75,7 @@ def matched(
     return Matched(source, rows, labels[rows], class_names)
 
 
-class Matched(Source):
+class Matched:
     """Some records of a source under other labels; made by `matched`, used as the source is.
 
     dropped_classes: {class of the source: its records that are left out}; dropped_items: how many in all; absent: wanted classes
@@ -75,7 +86,6 @@ class Matched(Source):
     def __init__(
         self, source: Source, rows: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
     ) -> None:
-        # Not Source's own constructor: the records are read by `source`, which checks them against its manifest.
         self._source, self._rows = source, np.asarray(rows, np.int64)
         self.path, self.name, self.split, self.version = (
             source.path,
@@ -84,10 +94,13 @@ class Matched(Source):
             source.version,
         )
         self.features = source.features
-        self.ids = tuple(source.ids[row] for row in self._rows)
+        self.ids: Sequence[str] = tuple(source.ids[row] for row in self._rows)
         self.labels = np.asarray(labels, np.int32)
         self.class_names = tuple(class_names)
-        self.manifest = {**source.manifest, "class_names": list(self.class_names)}
+        self.manifest: Mapping[str, Any] = {
+            **source.manifest,
+            "class_names": list(self.class_names),
+        }
         left = np.delete(source.labels, self._rows)
         counted = collections.Counter(source.class_names[label] for label in left)
         self.dropped_classes = dict(sorted(counted.items()))
@@ -96,6 +109,9 @@ class Matched(Source):
         self.absent = tuple(
             name for label, name in enumerate(self.class_names) if label not in there
         )
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
     def __repr__(self) -> str:
         return f"Matched({self._source!r}, items={len(self)}, classes={len(self.class_names)})"

@@ -4,22 +4,35 @@ The run is one endless sequence of elements g = 0, 1, 2, ...: element g is recor
 drawn from (seed, epoch), and its transforms draw from a generator keyed by (seed, g). Global batch `step` holds the elements
 step * B ... step * B + B - 1, so a batch may straddle two epochs and no record is left out of one. Each process takes a
 contiguous range of the rows of every global batch. A position in the run is therefore one number, the same on every process.
+
+With a sampler (`DataSpec.sampler`) the records of an epoch are those of the batches that it gives,
+one after another; all else is the same.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain.python as grain
 import numpy as np
 
-from jax3dret.core.types import ConfigError, DataError, DataSpec, Record, Transform
+from jax3dret.core.types import (
+    ConfigError,
+    DataError,
+    DataSpec,
+    Record,
+    Sampler,
+    Source,
+    Transform,
+)
 from jax3dret.data.matching import matched
 from jax3dret.data.rows import Rows, WithRows, open_rows
-from jax3dret.data.source import Source, open_source
+from jax3dret.data.source import open_source
 
 __all__ = ["Source", "TrainIterator", "eval_batches", "open_source", "train_iterator"]
 
@@ -37,29 +50,32 @@ def train_iterator(
     """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B rows.
 
     A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all True; "id" is dropped. The
-    records are shuffled anew in every epoch; within an epoch each is seen exactly once.
+    records are shuffled anew in every epoch; within an epoch each is seen exactly once. With a
+    sampler it decides.
 
     arrays: further ones by name, with a row per record (what `Recipe.refresh` gave); they join the
     records as those of `spec.arrays` do.
 
     Raises DataError if there are fewer records than rows in a batch, ConfigError if B cannot be split evenly over the
-    processes. While iterating: DataError for a record that cannot be read or rows that do not stack.
+    processes or the sampler gives no batches of B rows. While iterating: DataError for a record
+    that cannot be read or rows that do not stack.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
     if spec.class_names and spec.class_names != source.class_names:
         source = matched(source, spec.class_names)
-    if spec.batch_size > len(source):
+    if spec.sampler is None and spec.batch_size > len(source):
         raise DataError(
             f"{source.name}, split '{source.split}': {len(source)} items but a batch of {spec.batch_size}; "
             "lower config.train.batch_size"
         )
     order_seed, draw_seed, _ = _seeds(spec.seed)
-    elements = (
-        grain.MapDataset.source(_records(source, spec, arrays))
-        .shuffle(seed=order_seed)
-        .repeat()
-        .random_map(_Apply(spec.transforms), seed=draw_seed)
-    )
+    records = grain.MapDataset.source(_records(source, spec, arrays))
+    if spec.sampler is None:
+        ordered = records.shuffle(seed=order_seed).repeat()
+    else:
+        epochs = _Epochs(spec.sampler, source.labels, order_seed, spec.batch_size)
+        ordered = _Sampled(records, epochs)
+    elements = ordered.random_map(_Apply(spec.transforms), seed=draw_seed)
     rows = _ProcessRows(elements, spec.batch_size, local_rows, process_index, valid=sys.maxsize)
     batches = rows.batch(local_rows, drop_remainder=True, batch_fn=_stack).to_iter_dataset(
         _read_options(spec)
@@ -69,6 +85,7 @@ def train_iterator(
         "items": len(source),
         "batch_size": spec.batch_size,
         "seed": spec.seed,
+        **({} if spec.sampler is None else {"sampler": _name(spec.sampler)}),
     }
     return TrainIterator(batches, identity)
 
@@ -97,7 +114,8 @@ class TrainIterator:
     """An endless iterator over host-local batches whose position can be saved and restored.
 
     The state is a small JSON-like dict, equal on all processes and valid for any number of them: the number of batches taken,
-    and what the position belongs to (data, items, batch size, seed).
+    and what the position belongs to (data, items, batch size, seed, and the sampler where there is
+    one).
     """
 
     def __init__(self, batches: grain.IterDataset, identity: dict[str, Any]) -> None:
@@ -116,11 +134,12 @@ class TrainIterator:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues from a saved position, bit for bit; ConfigError if it was saved for other data, batch size or seed."""
-        for key, value in self._identity.items():
-            if state.get(key) != value:
+        for key in (*self._identity, "sampler"):
+            saved, ours = state.get(key), self._identity.get(key)
+            if saved != ours:
                 raise ConfigError(
-                    f"the saved position in the training data is for {key} = {state.get(key)!r}, this run has {value!r}: "
-                    "continue with the same setting or start in a new workdir"
+                    f"the saved position in the training data is for {key} = {saved!r}, this run "
+                    f"has {ours!r}: continue with the same setting or start in a new workdir"
                 )
         self._iterator.set_state({"next_index": int(state["step"])})
 
@@ -143,6 +162,84 @@ def _records(
             )
         rows[key] = open_rows(path(source) if callable(path) else path)
     return WithRows(chosen, rows) if rows else chosen
+
+
+class _Epochs:
+    """The rows of every batch of every epoch, as a sampler gives them; those of the last few epochs
+    are kept.
+
+    How many batches an epoch has is the sampler's choice: to find the place of a batch, all epochs
+    before it are asked for once.
+    """
+
+    _KEPT = 3
+
+    def __init__(self, sampler: Sampler, groups: np.ndarray, seed: int, batch_size: int) -> None:
+        self._sampler, self._groups = sampler, np.asarray(groups)
+        self._seed, self._batch_size = seed, batch_size
+        self._ends: list[int] = []  # batches up to the end of each epoch
+        self._rows: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()  # the reader threads ask
+        self._of(0)
+
+    def row(self, element: int) -> int:
+        """The record that stands at place `element` of the run."""
+        batch, place = divmod(element, self._batch_size)
+        with self._lock:
+            while not self._ends or batch >= self._ends[-1]:
+                self._of(len(self._ends))
+            epoch = bisect.bisect_right(self._ends, batch)
+            before = self._ends[epoch - 1] if epoch else 0
+            return int(self._of(epoch)[batch - before, place])
+
+    def _of(self, epoch: int) -> np.ndarray:
+        if epoch not in self._rows:
+            rows = self._checked(epoch)
+            if epoch == len(self._ends):
+                self._ends.append((self._ends[-1] if epoch else 0) + len(rows))
+            while len(self._rows) >= self._KEPT:
+                del self._rows[next(iter(self._rows))]
+            self._rows[epoch] = rows
+        return self._rows[epoch]
+
+    def _checked(self, epoch: int) -> np.ndarray:
+        rows = np.asarray(self._sampler(self._groups, self._seed, epoch))
+        said = f"{_name(self._sampler)}, epoch {epoch}"
+        if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != self._batch_size:
+            raise ConfigError(
+                f"{said}: gives {rows.dtype} of shape {rows.shape}; a sampler gives whole numbers "
+                f"[batches, {self._batch_size}], the rows of each batch"
+            )
+        if not len(rows):
+            raise ConfigError(f"{said}: gives no batch of {self._batch_size} rows")
+        if rows.min() < 0 or rows.max() >= len(self._groups):
+            raise ConfigError(
+                f"{said}: gives rows {rows.min()} to {rows.max()}; there are {len(self._groups)}"
+            )
+        return rows
+
+
+class _Sampled(grain.MapDataset):
+    """The records in the order that a sampler gives, endless."""
+
+    def __init__(self, records: grain.MapDataset, epochs: _Epochs) -> None:
+        super().__init__(records)
+        self._records, self._epochs = records, epochs
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        return self._records[self._epochs.row(index)]
+
+
+def _name(sampler: Any) -> str:
+    """What a sampler is called, whether it is a function, one with settings bound to it, or an
+    object."""
+    sampler = getattr(sampler, "func", sampler)
+    return str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
 
 
 class _Apply:

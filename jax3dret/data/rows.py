@@ -10,8 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from jax3dret.core.types import DataError, Record
-from jax3dret.data.source import Source
+from jax3dret.core.types import DataError, Record, Source
 
 
 class Rows(Protocol):

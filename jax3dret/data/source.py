@@ -45,7 +45,7 @@ class Source:
     ) -> None:
         self.path, self.name, self.split, self.manifest = path, name, split, manifest
         self.version = str(manifest.get("version", path.name))
-        self.ids = tuple(ids)
+        self.ids: Sequence[str] = tuple(ids)
         self.labels = np.asarray(labels, np.int32)
         self.class_names = tuple(manifest["class_names"])
         self.features = tuple(sorted(features))

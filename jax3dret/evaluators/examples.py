@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, Int
 
+from jax3dret.core.types import Source
 from jax3dret.data.sketches import decode
 from jax3dret.geometry.meshes import Mesh
 from jax3dret.geometry.rendering import render_mesh, render_points
 
 SIZE = 160
-# A decoded record and the up axis of its data set to a picture, uint8[size, size, 3]; None where it has nothing to show.
-Picture = Callable[[Mapping[str, Any], Literal["y", "z"]], np.ndarray | None]
 
 
 def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | None:
-    """The record's mesh, else its point cloud, else its drawing, else its image."""
+    """The record's mesh, else its point cloud, else its drawing, else its image, uint8[SIZE,
+    SIZE, 3]; None where it has none of them. up: of its data set."""
     if len(record.get("faces", ())):
         mesh = Mesh(
             np.asarray(record["vertices"], np.float64), np.asarray(record["faces"], np.int32)
@@ -58,18 +58,22 @@ def choose(
     return [int(row) for group in chosen for row in group]
 
 
+class Lists(NamedTuple):
+    """Ranked lists as pictures need them: queries, gallery, gallery rows nearest first and their
+    scores.
+
+    correct: whether each query's first result has its class; None without labels.
+    """
+
+    queries: Source
+    gallery: Source
+    rows: Int[np.ndarray, "Q K"]
+    scores: Float[np.ndarray, "Q K"]
+    correct: Bool[np.ndarray, " Q"] | None
+
+
 def write(
-    folder: pathlib.Path,
-    queries: Sequence[int],
-    query_source: Any,
-    gallery_source: Any,
-    rows: Int[np.ndarray, "Q K"],
-    scores: Float[np.ndarray, "Q K"],
-    correct: Bool[np.ndarray, " Q"] | None,
-    *,
-    labelled: bool,
-    show: Picture = picture,
-    top: int = 8,
+    folder: pathlib.Path, chosen: Sequence[int], lists: Lists, *, top: int = 8
 ) -> list[dict[str, Any]]:
     """Renders the chosen queries and their `top` results into `folder` (emptied first), each item once.
 
@@ -80,29 +84,29 @@ def write(
     folder.mkdir(parents=True)
     drawn: dict[str, str | None] = {}
 
-    def entry(source: Any, row: int, prefix: str) -> dict[str, Any]:
+    def entry(source: Source, row: int, prefix: str) -> dict[str, Any]:
         name = f"{prefix}_{row:06d}.png"
         if name not in drawn:
-            image = show(source[row], source.manifest.get("up_axis", "z"))
+            image = picture(source[row], source.manifest.get("up_axis", "z"))
             if image is not None:
                 PIL.Image.fromarray(image).save(folder / name)
             drawn[name] = None if image is None else name
-        label = source.class_names[int(source.labels[row])] if labelled else None
+        label = None if lists.correct is None else source.class_names[int(source.labels[row])]
         return {"id": source.ids[row], "label": label, "thumbnail": drawn[name]}
 
-    query_prefix = "gallery" if query_source is gallery_source else "query"
+    def results(query: int) -> list[dict[str, Any]]:
+        ranked = zip(lists.rows[query, :top], lists.scores[query, :top], strict=True)
+        return [
+            {"rank": rank, "score": float(score), **entry(lists.gallery, int(row), "gallery")}
+            for rank, (row, score) in enumerate(ranked, start=1)
+        ]
+
+    prefix = "gallery" if lists.queries is lists.gallery else "query"
     return [
         {
-            "query": entry(query_source, query, query_prefix),
-            "correct": None if correct is None else bool(correct[query]),
-            "results": [
-                {
-                    "rank": rank,
-                    "score": float(scores[query, rank - 1]),
-                    **entry(gallery_source, int(row), "gallery"),
-                }
-                for rank, row in enumerate(rows[query, :top], start=1)
-            ],
+            "query": entry(lists.queries, query, prefix),
+            "correct": None if lists.correct is None else bool(lists.correct[query]),
+            "results": results(query),
         }
-        for query in queries
+        for query in chosen
     ]

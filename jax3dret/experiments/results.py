@@ -18,6 +18,7 @@ FILE = "table.json"
 DONE = "done"
 # Characters of a status; the list of what is missing was logged, and the page has it.
 _STATUS = 60
+_OF_A_ROW = ("protocol", "about", "evaluator")
 
 
 def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
@@ -34,9 +35,12 @@ def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
         "seconds": seconds,
     }
     if status == DONE and run.config is not None:
-        found["metrics"] = {
-            k: v for k, v in (report.get("metrics") or {}).items() if isinstance(v, int | float)
-        }
+        metrics = dict(report.get("metrics") or {})
+        for name, further in (report.get("evaluators") or {}).items():
+            metrics |= {f"{name}/{k}": v for k, v in further.items()}
+        found["metrics"] = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+        found["about"] = report.get("about") or {}
+        found["evaluator"] = next(iter(summary.get("evaluators") or ()), "retrieval")
         found["protocol"] = _protocol(run, report, summary)
         found["system"] = report.get("system")
         found["run"] = report.get("run") or {}
@@ -68,6 +72,8 @@ def row_result(
         "name": row.name,
         "status": _status(row, results),
         "metrics": metrics,
+        "about": done[0]["about"] if done else {},
+        "evaluator": done[0]["evaluator"] if done else "",
         "published": published,
         "difference": difference,
         "protocol": {**done[0]["protocol"], "seeds": [r["seed"] for r in done]} if done else {},
@@ -77,7 +83,7 @@ def row_result(
         if config is not None
         else "",
         "stages": list(row.stages),
-        "runs": [{k: v for k, v in r.items() if k != "protocol"} for r in results],
+        "runs": [{k: v for k, v in r.items() if k not in _OF_A_ROW} for r in results],
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jax3dret.core.types import DataError
+from jax3dret.metrics.metric import Metric
 from jax3dret.metrics.ranking import check_choice
 
 
@@ -39,6 +40,13 @@ def f1_by_class(
     return np.divide(2 * hits, over, out=np.full(len(hits), float(undefined)), where=over > 0)
 
 
+NN_F1 = Metric(
+    "nn_f1",
+    "Macro F1",
+    "F1 of the 1-NN classifier, mean over the classes in truth or prediction; undefined = 0",
+)
+
+
 def macro_f1(
     truth: Int[np.ndarray, " Q"],
     predicted: Int[np.ndarray, " Q"],
@@ -58,6 +66,14 @@ def macro_f1(
     counts = confusion(flat[: len(truth)], flat[len(truth) :], len(names))
     present = counts.sum(axis=1) > 0 if classes == "truth" else np.ones(len(names), bool)
     return float(f1_by_class(counts)[present].mean())
+
+
+# The columns of `per_class_table`.
+BY_CLASS = (
+    Metric("nn_acc", "NN accuracy", "queries of the class whose nearest neighbour has it"),
+    Metric("f1", "F1", "F1 of the class, by the class of the nearest neighbour"),
+    Metric("ap", "AP", "average precision, mean over the queries of the class"),
+)
 
 
 def per_class_table(

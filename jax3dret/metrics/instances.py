@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core.types import DataError
+from jax3dret.metrics.metric import Metric
 from jax3dret.metrics.ranking import Distance, check_choice, check_vectors, squared_distances
 
 Ties = Literal["pessimistic", "optimistic", "average"]
@@ -43,6 +44,16 @@ def counterpart_ranks(
         share = {"pessimistic": 1.0, "optimistic": 0.0, "average": 0.5}[ties]
         ranks[first : first + len(squared)] = 1 + nearer + share * equal
     return ranks
+
+
+OWN_RECALL = Metric(
+    "recall_{k}", "Recall@{k}", "queries that find their own object among the first {k}"
+)
+MEDIAN_RANK = Metric("median_rank", "Median rank", "of a query's own object; 1 is best")
+MEAN_RECIPROCAL_RANK = Metric(
+    "mean_reciprocal_rank", "Mean reciprocal rank", "1 over the rank of a query's own object"
+)
+METRICS = (*(OWN_RECALL.at(k=k) for k in CUTS), MEDIAN_RANK, MEAN_RECIPROCAL_RANK)
 
 
 def rank_metrics(ranks: Float[np.ndarray, " N"]) -> dict[str, float]:

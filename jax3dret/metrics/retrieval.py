@@ -23,6 +23,7 @@ from scipy.special import gammaln
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.metrics import ranking
+from jax3dret.metrics.metric import Metric
 from jax3dret.metrics.ranking import Distance, Ties, check_choice, resolve_ties, tie_groups
 
 Empty = Literal["skip", "zero", "error"]
@@ -71,6 +72,11 @@ def _undefined(values: np.ndarray, num_relevant: np.ndarray) -> Float[np.ndarray
     return np.where(np.asarray(num_relevant) > 0, values, np.nan)
 
 
+NN_ACC = Metric(
+    "nn_acc", "Nearest-neighbour accuracy", "queries whose nearest neighbour has their class"
+)
+
+
 def nn_accuracy(
     relevant: Bool[np.ndarray, "Q K"],
     *,
@@ -80,6 +86,9 @@ def nn_accuracy(
     """1 where the nearest neighbour has the query's class. A query with nothing relevant is wrong, not undefined."""
     _cut(relevant, 1, "nn_accuracy")
     return resolve_ties(relevant, scores, ties)[:, 0]
+
+
+PRECISION = Metric("precision_{k}", "Precision@{k}", "relevant items among the first {k}, over {k}")
 
 
 def precision_at_k(
@@ -92,6 +101,9 @@ def precision_at_k(
     """Relevant items among the k nearest, over k."""
     _cut(relevant, k, "precision_at_k")
     return resolve_ties(relevant, scores, ties)[:, :k].sum(axis=1) / k
+
+
+RECALL = Metric("recall_{k}", "Recall@{k}", "share of all relevant items among the first {k}")
 
 
 def recall_at_k(
@@ -109,6 +121,11 @@ def recall_at_k(
     found = resolve_ties(relevant, scores, ties)[:, :k].sum(axis=1)
     total = np.minimum(num_relevant, k) if denominator == "min_k" else np.asarray(num_relevant)
     return _undefined(found / np.maximum(total, 1), num_relevant)
+
+
+HIT_RATE = Metric(
+    "hit_rate_{k}", "Hit rate@{k}", "queries with a relevant item among the first {k}"
+)
 
 
 def hit_rate_at_k(
@@ -138,6 +155,14 @@ def hit_rate_at_k(
         gammaln(size - hits + 1) - gammaln(rest + 1) - gammaln(size + 1) + gammaln(size - drawn + 1)
     )
     return np.where(sure, 1.0, 1.0 - np.where(possible, np.exp(log_none), 0.0))
+
+
+NDCG = Metric(
+    "ndcg_{n}",
+    "NDCG@{n}",
+    "gain 1 for the query's class, discount 1/log2(rank + 1), over that of the best list, whose "
+    "first min({n}, relevant items) are relevant",
+)
 
 
 def ndcg(
@@ -175,6 +200,13 @@ def ndcg(
     )
 
 
+NDCG_PUBLISHED_CODE = Metric(
+    "ndcg_{n}_published_code",
+    "NDCG@{n}, published code",
+    "p + (1 - p) c(C), p = precision at {n}: no rank discount; not comparable with NDCG",
+)
+
+
 def ndcg_published_code(
     relevant: Bool[np.ndarray, "Q K"], num_classes: int, *, n: int = 100
 ) -> Float[np.ndarray, " Q"]:
@@ -194,6 +226,14 @@ def ndcg_published_code(
     wrong = float(np.mean(1.0 / np.log2(np.arange(3, num_classes + 2)))) if num_classes > 1 else 0.0
     p = precision_at_k(relevant, n)
     return p + (1.0 - p) * wrong
+
+
+MAP_PESSIMISTIC_AT = Metric(
+    "map_pessimistic_{n}",
+    "mAP@{n}, pessimistic ties",
+    "precision at each relevant item of the first {n}, over min({n}, relevant items); of equal "
+    "distances, wrong items come first",
+)
 
 
 def average_precision(
@@ -238,6 +278,14 @@ def average_precision(
     else:
         over = np.asarray(relevant).sum(axis=1)
     return _undefined(total / np.maximum(over, 1), num_relevant)
+
+
+MAP_PESSIMISTIC = Metric(
+    "map_pessimistic",
+    "Mean average precision, pessimistic ties",
+    "precision at each relevant item, mean over the relevant items of the whole gallery; of equal "
+    "distances, wrong items come first",
+)
 
 
 def full_average_precision(

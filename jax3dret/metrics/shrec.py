@@ -33,14 +33,44 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.metrics.metric import Metric
 from jax3dret.metrics.ranking import check_choice, resolve_ties
 
 # An average over all orders of tied items is no list, and precision at a recall point needs one.
 Ties = Literal["index", "pessimistic", "optimistic"]
 TIES = ("index", "pessimistic", "optimistic")
-NAMES = ("NN", "FT", "ST", "ST_prec", "E32", "E32_comp", "F2C", "E", "nDCG", "nDCG_C", "MRR", "mAP")
 CUT = 32
 RECALL_POINTS = 20
+# First those that every paper defines alike. C: items of the query's class; h(k): those among the k
+# nearest.
+METRICS = (
+    Metric("NN", "Nearest neighbour", "queries whose nearest item is of their class"),
+    Metric(
+        "FT",
+        "First tier",
+        "h(C) / C, a recall; the query is no item of the gallery, so the tier is C long, not C - 1",
+    ),
+    Metric("mAP", "Mean average precision", "precision at each relevant item, whole list"),
+    Metric("MRR", "Mean reciprocal rank", "1 / rank of the first relevant item"),
+    Metric("ST", "Second tier", "h(2C) / C, a recall, as the SHREC code has it"),
+    Metric("ST_prec", "Second tier, precision", "h(2C) / 2C, at most one half"),
+    Metric(
+        "E32",
+        "E at 32, SHREC code",
+        "F-measure of precision and recall at 32, 2 h(32) / (32 + C); more is better",
+    ),
+    Metric("E32_comp", "1 - E at 32", "less is better"),
+    Metric("F2C", "F at 2 C", "F-measure of precision and recall at 2C, 2 h(2C) / 3C"),
+    Metric("E", "E, 1 - F at 2 C", "less is better"),
+    Metric(
+        "nDCG",
+        "nDCG, SHREC code",
+        "discounts 1, 1, 1/log2 3, 1/log2 4, ... over the whole list, over the same sum of the "
+        "best list",
+    ),
+    Metric("nDCG_C", "nDCG at C", "the same over the first C items alone"),
+)
+NAMES = tuple(metric.key for metric in METRICS)
 
 
 def scores(

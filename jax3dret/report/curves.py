@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from jax3dret.report import metric_text
 from jax3dret.report.charts import Series, line_chart
 from jax3dret.report.run_files import RunFiles
-from jax3dret.report.sections import metric_name, missing, ordered_metrics, section
+from jax3dret.report.sections import missing, section
 
 # Rates say how fast, not how well: their median stands under the costs.
 _RATES = ("items_per_s", "steps_per_s", "examples_per_s")
@@ -26,15 +27,14 @@ def curves(run: RunFiles) -> str:
     for key in [*losses, *(k for k in _LEARNING_RATES if k in train)]:
         name = {"lr": "learning rate", "loss": "loss (total)"}.get(key, key.replace("_", " "))
         panels.append(line_chart(name, [Series(name, *train[key])], percent=key == "accuracy"))
+    known = {evaluation.name: evaluation.about for evaluation in run.evaluations}
     for split, metrics in series.items():
-        keys = [k for k in ordered_metrics(metrics) if _is_share(metrics[k][1])][:6]
+        about = known.get(split, {})
+        keys = [k for k in metric_text.ordered(metrics, about) if _is_share(metrics[k][1])][:6]
         if keys:
             title = f"{split.replace('_', ' ')} metrics"
-            panels.append(
-                line_chart(
-                    title, [Series(metric_name(k)[0], *metrics[k]) for k in keys], percent=True
-                )
-            )
+            lines = [Series(metric_text.title(k, about), *metrics[k]) for k in keys]
+            panels.append(line_chart(title, lines, percent=True))
     if not panels:
         body = missing(
             "metrics.jsonl holds no training step: this run evaluated given weights, so there is no curve to draw."

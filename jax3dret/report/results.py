@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from jax3dret.report import metric_text
 from jax3dret.report.charts import class_color, class_shape, escape, heat_table, scatter
 from jax3dret.report.embedding_map import embedding_map
 from jax3dret.report.run_files import Evaluation, RunFiles, thumbnail
@@ -15,7 +16,6 @@ from jax3dret.report.sections import missing, section
 
 _WORST, _MAX_COLUMNS = 8, 14
 _MAX_EXAMPLES, _MAX_RESULTS = 8, 10
-_SCORES = (("nn_acc", "NN accuracy"), ("f1", "F1"), ("ap", "AP"))
 
 
 def per_class(evaluation: Evaluation) -> str:
@@ -34,14 +34,20 @@ def per_class(evaluation: Evaluation) -> str:
             str(r.get("class")),
         )
     )
-    scores = [(k, name) for k, name in _SCORES if any(k in r for r in rows)]
+    about = metric_text.read_about(evaluation.result.get("about_classes"))
+    scores = metric_text.ordered(
+        dict.fromkeys(k for r in rows for k in r if k not in ("class", "items")), about
+    )
     head = "".join(
-        f'<th scope="col" class="num" aria-sort="none">{name}</th>' for _, name in scores
+        '<th scope="col" class="num" aria-sort="none" '
+        f'title="{escape(metric_text.meaning(k, about))}">'
+        f"{escape(metric_text.title(k, about))}</th>"
+        for k in scores
     )
     lines = []
     for row in rows:
         cells = []
-        for key, _ in scores:
+        for key in scores:
             value = _number(row.get(key), math.nan)
             if math.isfinite(value):
                 style = f"--share:{100 * min(max(value, 0), 1):.1f}%"

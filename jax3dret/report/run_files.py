@@ -15,10 +15,9 @@ from jax3dret.core.config_version import require_current
 from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
+from jax3dret.report import metric_text
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# A run may hold several evaluations; the one with the first of these names leads, else the first by name.
-_LEADING = ("retrieval", "test")
 
 
 class Evaluation(NamedTuple):
@@ -36,9 +35,15 @@ class Evaluation(NamedTuple):
     def class_names(self) -> Sequence[str]:
         return [str(name) for name in self.result.get("class_names") or []]
 
+    @property
+    def about(self) -> metric_text.About:
+        """What its metrics are, in the order to show them in."""
+        return metric_text.read_about(self.result.get("about"))
+
 
 class RunFiles(NamedTuple):
-    """A workdir as the report sees it: files that a run may lack are empty; `evaluations` has at least one entry."""
+    """A workdir as the report sees it: files that a run may lack are empty; `evaluations` has at
+    least one entry, in the order that summary.json states, others after them by name."""
 
     workdir: pathlib.Path
     summary: Mapping[str, Any]
@@ -75,12 +80,14 @@ def read_run(workdir: pathlib.Path) -> RunFiles:
     found = sorted(workdir.glob("evaluation/*/result.json"), key=lambda p: p.parent.name)
     if not found:
         raise DataError(f"{workdir}: no evaluation found; run with --mode=eval first")
+    summary = _read_object(workdir / "summary.json")
+    order = summary.get("evaluators") or []
     evaluations = [_read_evaluation(path) for path in found]
-    evaluations.sort(key=lambda e: _LEADING.index(e.name) if e.name in _LEADING else len(_LEADING))
+    evaluations.sort(key=lambda e: order.index(e.name) if e.name in order else len(order))
     log = workdir / "metrics.jsonl"
     return RunFiles(
         workdir=workdir,
-        summary=_read_object(workdir / "summary.json"),
+        summary=summary,
         config=config,
         versions=_read_object(workdir / "versions.json"),
         manifest=_read_object(workdir / "manifest.json"),
@@ -182,13 +189,10 @@ def strict(value: Any) -> Any:
 
 
 def metrics_json(run: RunFiles) -> dict[str, Any]:
-    """report/metrics.json: the numbers for programs. Further evaluations' metrics are named "NAME/METRIC"."""
+    """report/metrics.json: the numbers for programs. "metrics" and "about" are those of the first
+    evaluation, "evaluators" has the metrics of the others by name."""
     result = run.leading.result
-    metrics = dict(result.get("metrics") or {})
-    for other in run.evaluations[1:]:
-        metrics.update(
-            {f"{other.name}/{k}": v for k, v in (other.result.get("metrics") or {}).items()}
-        )
+    others = {e.name: e.result.get("metrics") or {} for e in run.evaluations[1:]}
     dataset, index, timing = (result.get(k) or {} for k in ("dataset", "index", "timing"))
     return strict(
         {
@@ -200,7 +204,9 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
             },
             "encoder": run.summary.get("meta") or {},
             "protocol": result.get("protocol") or {},
-            "metrics": metrics,
+            "metrics": result.get("metrics") or {},
+            "about": run.leading.about,
+            "evaluators": others,
             "published": run.published,
             "index": {k: index.get(k) for k in ("kind", "scoring", "items", "recall_at_10")},
             "timing": {

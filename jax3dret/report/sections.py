@@ -4,71 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jax3dret.report import metric_text
 from jax3dret.report.charts import escape, short
 from jax3dret.report.run_files import Evaluation, RunFiles
 
 _TILES = 4
 _MAX_SKIPPED = 500
-_METRICS = {
-    "nn_acc": ("Nearest-neighbour accuracy", "queries whose nearest neighbour has their class"),
-    "nn_f1": ("Macro F1", "F1 of the nearest neighbour's class, mean over classes"),
-    "map": ("Mean average precision", "precision at each relevant item, mean over the ranking"),
-    "first_tier": (
-        "First tier",
-        "relevant items among the first R, R = relevant items in the gallery",
-    ),
-    "index_recall_at_10": (
-        "Recall@10 of the index",
-        "share of the exact ten nearest that the index returns",
-    ),
-    "second_tier": ("Second tier", "relevant items among the first 2 R"),
-    "NN": ("Nearest neighbour", "queries whose nearest item has their class"),
-    "FT": ("First tier", "share of the C relevant items among the first C"),
-    "ST": ("Second tier", "share of the C relevant items among the first 2 C"),
-    "ST_prec": ("Second tier, precision", "relevant among the first 2 C"),
-    "E32": ("E at 32, SHREC code", "F-measure of the first 32"),
-    "E32_comp": ("1 - E at 32", "less is better"),
-    "F2C": ("F at 2 C", "F-measure of the first 2 C"),
-    "E": ("E, 1 - F at 2 C", "less is better"),
-    "nDCG": ("nDCG, SHREC code", "rank-discounted gain of the whole list over the best possible"),
-    "nDCG_C": ("nDCG at C", "the same over the first C alone"),
-    "MRR": ("Mean reciprocal rank", "1 over the rank of the first relevant item"),
-    "mAP": ("Mean average precision", "precision at each relevant item, whole list"),
-}
-_METRIC_PATTERNS = (
-    (r"ndcg_(\d+)", "NDCG@{}", "rank-discounted gain over the best possible"),
-    (
-        r"ndcg_(?:(\d+)_)?published(?:_code)?(?:_(\d+))?",
-        "NDCG{}, published code",
-        "as the published code computes it, no rank discount",
-    ),
-    (r"map_(?:at_)?(\d+)", "mAP@{}", "average precision over the first {} items"),
-    (r"precision_(?:at_)?(\d+)", "Precision@{}", "relevant among the first {}"),
-    (r"recall_(?:at_)?(\d+)", "Recall@{}", "share of all relevant items among the first {}"),
-    (r"hit_rate_(?:at_)?(\d+)", "Hit rate@{}", "queries with a relevant item among the first {}"),
-)
-# The measures of sketch retrieval, first those that every paper defines alike.
-_SKETCH = (
-    "NN",
-    "FT",
-    "mAP",
-    "MRR",
-    "ST",
-    "ST_prec",
-    "E32",
-    "E32_comp",
-    "F2C",
-    "E",
-    "nDCG",
-    "nDCG_C",
-)
-_ORDER = (*_SKETCH, r"nn_acc", r"nn_f1", r"ndcg_\d+", r"map(_\d+)?")
 _PROTOCOL = {
     "distance": {
         "cosine": "Items are compared by the cosine of the angle between their embeddings.",
@@ -97,51 +43,7 @@ _PROTOCOL = {
         "approximate": "The search is approximate; how close it comes stands under “Time and index”.",
     },
 }
-_SETTINGS = {
-    "n": "length of the ranked lists",
-    "ndcg": "NDCG",
-    "recall": "Recall@k",
-    "hit_rate": "Hit rate@k",
-}
-
-
-def metric_name(key: str) -> tuple[str, str]:
-    """The name a reader knows a metric by, and what it measures ("" if that is not known)."""
-    if key in _METRICS:
-        return _METRICS[key]
-    for pattern, name, meaning in _METRIC_PATTERNS:
-        match = re.fullmatch(pattern, key)
-        if match:
-            cut = next((g for g in match.groups() if g), "")
-            return name.format(
-                f"@{cut}" if cut and name.startswith("NDCG{}") else cut
-            ), meaning.format(cut)
-    # A variant of a known metric: nn_acc_euclidean, ndcg_100_average_ties.
-    words = key.split("_")
-    for length in range(len(words) - 1, 0, -1):
-        name, meaning = metric_name("_".join(words[:length]))
-        if meaning:
-            return f"{name} ({' '.join(words[length:])})", meaning
-    return key.replace("_", " "), ""
-
-
-def metric_value(value: object) -> str:
-    """Shares as percent, other numbers as they are; "undefined" for NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "not reported" if value is None else str(value)
-    if not math.isfinite(value):
-        return "undefined"
-    if isinstance(value, float) and 0 <= value <= 1:
-        return f"{100 * value:.1f} %"
-    return f"{value:,}" if isinstance(value, int) else short(value)
-
-
-def ordered_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    """Names of the metrics, those that papers lead with first, the others as they were written."""
-    return sorted(
-        metrics,
-        key=lambda k: next((i for i, p in enumerate(_ORDER) if re.fullmatch(p, k)), len(_ORDER)),
-    )
+_SETTINGS = {"n": "length of the ranked lists"}
 
 
 def section(anchor: str, title: str, body: str, lead: str = "") -> str:
@@ -233,68 +135,80 @@ def _count(value: int) -> str:
 def results(run: RunFiles) -> str:
     """Headline metrics as tiles, each beside the paper's number, and the whole table below."""
     metrics = run.leading.result.get("metrics") or {}
-    published = run.published
+    published, about = run.published, run.leading.about
     body = ""
     if not set(metrics) - {"index_recall_at_10"}:
         body = missing(
             "No retrieval metric was computed: scores need class labels on queries and gallery."
         )
-    shown = [k for k in ordered_metrics(metrics) if isinstance(metrics[k], int | float)]
-    tiles = []
-    for key in shown[:_TILES]:
-        name, meaning = metric_name(key)
-        papers = "".join(
-            f'<p class="paper"><b>{escape(metric_value(row[key]))}</b> {escape(row_name)}</p>'
-            for row_name, row in published.items()
-            if row.get(key) is not None
-        )
-        undefined = (
-            "" if math.isfinite(metrics[key]) else '<p class="missing">No query allows a value.</p>'
-        )
-        tiles.append(
-            f'<div class="tile"><p class="name">{escape(name)}</p>'
-            f'<p class="value">{escape(metric_value(metrics[key]))}</p>'
-            f'<p class="meaning">{escape(meaning)}</p>{undefined}{papers}</div>'
-        )
-    body += f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    shown = [k for k in metric_text.ordered(metrics, about) if isinstance(metrics[k], int | float)]
+    tiles = "".join(_tile(key, metrics[key], published, about) for key in shown[:_TILES])
+    body += f'<div class="tiles">{tiles}</div>' if tiles else ""
     if published:
         body += (
             '<p class="note">Published numbers were measured by their authors, on the paper’s data and weights. They '
             "stand here for orientation; they are a like-for-like comparison only where data, weights and protocol are "
             "the same.</p>"
         )
-        if columns := (run.leading.result.get("protocol") or {}).get("paper_columns"):
-            body += f'<p class="note">{escape(columns)}</p>'
+        if note := (run.summary.get("meta") or {}).get("published_note"):
+            body += f'<p class="note">{escape(note)}</p>'
     else:
         body += (
             '<p class="note">No published number exists for this data set and configuration.</p>'
         )
     listed = list(dict.fromkeys([*shown, *(k for row in published.values() for k in row)]))
     if listed and (published or len(shown) > _TILES):
-        rows = [metrics, *published.values()]
-        head = "".join(
-            f'<th scope="col" class="num">{escape(name)}</th>' for name in ("this run", *published)
-        )
-        lines = "".join(
-            f'<tr><th scope="row">{escape(metric_name(key)[0])} <code>{escape(key)}</code></th>'
-            + "".join(
-                f'<td class="num">{escape(metric_value(row[key]) if key in row else "–")}</td>'
-                for row in rows
-            )
-            + "</tr>"
-            for key in listed
-        )
-        body += (
-            '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>'
-            f"{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-        )
+        body += _metric_table(listed, {"this run": metrics, **published}, about)
     for other in run.evaluations[1:]:
         further = other.result.get("metrics") or {}
         values = definitions(
-            (metric_name(k)[0], metric_value(further[k])) for k in ordered_metrics(further)
+            (metric_text.title(k, other.about), metric_text.value(further[k]))
+            for k in metric_text.ordered(further, other.about)
         )
         body += f"<h3>Evaluation “{escape(other.name)}”</h3>{values}"
     return section("results", "Results", body)
+
+
+def _tile(
+    key: str,
+    value: float,
+    published: Mapping[str, Mapping[str, Any]],
+    about: metric_text.About,
+) -> str:
+    papers = "".join(
+        f'<p class="paper"><b>{escape(metric_text.value(row[key]))}</b> {escape(name)}</p>'
+        for name, row in published.items()
+        if row.get(key) is not None
+    )
+    undefined = (
+        '<p class="missing">No query allows a value.</p>' if not math.isfinite(value) else ""
+    )
+    return (
+        f'<div class="tile"><p class="name">{escape(metric_text.title(key, about))}</p>'
+        f'<p class="value">{escape(metric_text.value(value))}</p>'
+        f'<p class="meaning">{escape(metric_text.meaning(key, about))}</p>{undefined}{papers}</div>'
+    )
+
+
+def _metric_table(
+    keys: Sequence[str], columns: Mapping[str, Mapping[str, Any]], about: metric_text.About
+) -> str:
+    """A line a metric, a column a row of numbers."""
+    head = "".join(f'<th scope="col" class="num">{escape(name)}</th>' for name in columns)
+    lines = "".join(
+        f'<tr><th scope="row">{escape(metric_text.title(key, about))} '
+        f"<code>{escape(key)}</code></th>"
+        + "".join(
+            f'<td class="num">{escape(metric_text.value(row[key]) if key in row else "–")}</td>'
+            for row in columns.values()
+        )
+        + "</tr>"
+        for key in keys
+    )
+    return (
+        '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Metric</th>'
+        f"{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
 
 
 def protocol(run: RunFiles) -> str:
@@ -340,14 +254,15 @@ def _protocol_of(evaluation: Evaluation) -> str:
     words = "".join(f"<li>{escape(s)}</li>" for s in sentences)
     if not sentences and not settings:
         return missing("The evaluation did not record its protocol.")
-    return (f"<ul>{words}</ul>" if words else "") + definitions(
-        (_SETTINGS.get(k) or _defined(k), plain(v)) for k, v in settings.items()
+    body = (f"<ul>{words}</ul>" if words else "") + definitions(
+        (_SETTINGS.get(k) or k.replace("_", " "), plain(v)) for k, v in settings.items()
     )
-
-
-def _defined(key: str) -> str:
-    """The name of a setting; with the short name of a sketch measure, of which several have nearly one name."""
-    return f"{metric_name(key)[0]} ({key})" if key in _SKETCH else metric_name(key)[0]
+    meanings = [
+        (f"{metric_text.title(key, evaluation.about)} ({key})", text)
+        for key in evaluation.about
+        if (text := metric_text.meaning(key, evaluation.about))
+    ]
+    return body + (f"<h4>What each metric is</h4>{definitions(meanings)}" if meanings else "")
 
 
 def costs(run: RunFiles) -> str:
@@ -389,7 +304,7 @@ def costs(run: RunFiles) -> str:
             pairs.append(
                 (
                     "Recall@10 of the index",
-                    f"{metric_value(float(recall))} of the true ten nearest are returned",
+                    f"{metric_text.value(float(recall))} of the true ten nearest are returned",
                 )
             )
         known = ("kind", "scoring", "items", "recall_at_10")

@@ -20,16 +20,10 @@ import numpy as np
 from jax3dret.core import files
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
+from jax3dret.report import metric_text
 from jax3dret.report.charts import Series, escape, line_chart, short
 from jax3dret.report.run_files import read_config, strict
-from jax3dret.report.sections import (
-    definitions,
-    duration,
-    metric_name,
-    ordered_metrics,
-    plain,
-    section,
-)
+from jax3dret.report.sections import definitions, duration, plain, section
 
 FILE = "table.json"
 _COLUMNS = 4  # metrics in the first table; the last table has all
@@ -117,7 +111,7 @@ def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     parts = [
         ("results", "Results", _results(table)),
-        ("curves", "Curves", _curves(curves)),
+        ("curves", "Curves", _curves(curves, _about(table))),
         ("open", "Not run", _open(table)),
         ("protocol", "Protocol", _protocol(table)),
         ("metrics", "All metrics", _all_metrics(table)),
@@ -156,7 +150,7 @@ def _header(table: Mapping[str, Any]) -> str:
 
 def _results(table: Mapping[str, Any]) -> str:
     """Measured, published, difference: a line a row, with footnotes."""
-    rows = table["rows"]
+    rows, about = table["rows"], _about(table)
     keys, compared = leading_metrics(rows), compared_metric(rows)
     notes: list[str] = []
     lines = []
@@ -179,7 +173,7 @@ def _results(table: Mapping[str, Any]) -> str:
         cells += [_number(duration(_seconds(row)) if _seconds(row) else "–"), _state(row)]
         idle = "" if row["metrics"] else ' class="idle"'
         lines.append(f"<tr{idle}>{''.join(cells)}</tr>")
-    names = [metric_name(key)[0] for key in keys]
+    names = [metric_text.title(key, about) for key in keys]
     names[1:1] = ["published", "difference"] if compared else []
     names.append("time")
     head = '<th scope="col">Row</th>' + "".join(
@@ -214,15 +208,17 @@ def _spread(table: Mapping[str, Any]) -> str:
     return f" Of {len(seeds)} seeds: mean ± standard deviation." if len(seeds) > 1 else ""
 
 
-def _curves(curves: Mapping[str, Mapping[str, Series]]) -> str:
+def _curves(curves: Mapping[str, Mapping[str, Series]], about: metric_text.About) -> str:
     """One chart a metric, a line a row."""
-    keys = ordered_metrics(dict.fromkeys(k for metrics in curves.values() for k in metrics))
+    keys = metric_text.ordered(
+        dict.fromkeys(k for metrics in curves.values() for k in metrics), about
+    )
     panels = []
     for key in keys[:4]:
         series = [
             metrics[key]._replace(name=row) for row, metrics in curves.items() if key in metrics
         ]
-        panels.append(line_chart(metric_name(key)[0], series, percent=True))
+        panels.append(line_chart(metric_text.title(key, about), series, percent=True))
     return f'<div class="panels">{"".join(panels)}</div>' if panels else ""
 
 
@@ -294,20 +290,29 @@ def _protocol(table: Mapping[str, Any]) -> str:
 
 
 def _all_metrics(table: Mapping[str, Any]) -> str:
-    rows = [row for row in table["rows"] if row["metrics"]]
+    rows, about = [row for row in table["rows"] if row["metrics"]], _about(table)
     if not rows:
         return ""
-    keys = ordered_metrics(dict.fromkeys(k for row in rows for k in row["metrics"]))
+    keys = metric_text.ordered(dict.fromkeys(k for row in rows for k in row["metrics"]), about)
     head = '<th scope="col">Metric</th>' + "".join(
         f'<th scope="col" class="num">{escape(row["name"])}</th>' for row in rows
     )
     lines = [
-        f'<tr><th scope="row">{escape(metric_name(key)[0])}<code>{escape(key)}</code></th>'
-        + "".join(_value(row, key) for row in rows)
-        + "</tr>"
+        f'<tr><th scope="row">{escape(metric_text.title(key, about))}'
+        f"<code>{escape(key)}</code></th>" + "".join(_value(row, key) for row in rows) + "</tr>"
         for key in keys
     ]
     return _table(head, lines)
+
+
+def _about(table: Mapping[str, Any]) -> metric_text.About:
+    """What the metrics of any row are."""
+    return _about_rows(table["rows"])
+
+
+def _about_rows(rows: Sequence[Mapping[str, Any]]) -> metric_text.About:
+    entries = (metric_text.read_about(row.get("about")) for row in rows)
+    return {key: entry for about in entries for key, entry in about.items()}
 
 
 def compared_metric(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -320,7 +325,8 @@ def leading_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     How well the index does is not one of the rows' results.
     """
-    keys = ordered_metrics(dict.fromkeys(k for row in rows for k in row["metrics"]))
+    have = dict.fromkeys(k for row in rows for k in row["metrics"])
+    keys = metric_text.ordered(have, _about_rows(rows))
     keys = [key for key in keys if "/" not in key and key != "index_recall_at_10"]
     first = compared_metric(rows)
     return [*([first] if first else []), *(key for key in keys if key != first)][:_COLUMNS]
@@ -392,12 +398,15 @@ def _table(head: str, lines: Sequence[str]) -> str:
 
 
 def _events(workdir: pathlib.Path, row: Mapping[str, Any]) -> dict[str, Series]:
-    """The retrieval metrics over steps of a row's first finished run; empty where it was evaluated but once."""
+    """The run's metrics over steps of a row's first finished run; empty where it was evaluated but
+    once."""
     run = next((run for run in row["runs"] if run["status"] == "done"), None)
     path = workdir / "rows" / (run["workdir"] if run else "") / "metrics.jsonl"
     if run is None or not path.is_file():
         return {}
-    events = {e["step"]: e for e in read_metrics(path) if e["split"] == "retrieval"}
+    events = {
+        e["step"]: e for e in read_metrics(path) if e["split"] == row.get("evaluator", "retrieval")
+    }
     steps = sorted(events)
     if len(steps) < 2:
         return {}

@@ -6,7 +6,7 @@ import math
 import pathlib
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -20,14 +20,17 @@ from jax3dret.core.types import (
     ConfigError,
     DataError,
     DataSpec,
+    EvaluationData,
     Evaluator,
     Model,
+    OpenSource,
     PyTree,
     Recipe,
+    Source,
     Task,
     Transform,
+    nearest,
 )
-from jax3dret.evaluators import retrieval
 from jax3dret.inputs.describe import describe
 
 LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
@@ -35,26 +38,25 @@ LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
 
 def build(
     config: configs.Config,
-    open_source: Callable[[str], Any],
+    open_source: OpenSource,
     task: Task,
     *,
     rows: Mapping[str, jax.ShapeDtypeStruct],
     features: tuple[str, ...],
     training: tuple[Transform, ...],
     meta: Mapping[str, Any],
-    evaluation: tuple[Transform, ...] = (),
+    data: EvaluationData,
     arrays: Arrays = (),
-    evaluation_arrays: Arrays = (),
-    evaluators: Mapping[str, Evaluator] | None = None,
     class_names: tuple[str, ...] = (),
+    anchors: Source | None = None,
     model: Model | None = None,
 ) -> Recipe:
-    """The recipe, with what every system says in `meta` and, unless `evaluators` are given, the evaluator "retrieval" of shapes by
-    shapes.
+    """The recipe, with what every system says in `meta` and the evaluators that config.evals names.
 
-    config: as `tasks.ulip2.finetune.defaults()` has it. open_source: split -> the records to train on. rows: one row of each array of a training batch beside "label" and "mask".
-    model: what of the task embeds. features, training, arrays, class_names: of the training `DataSpec`; evaluation and evaluation_arrays: likewise for the
-    evaluator.
+    config: as `tasks.ulip2.finetune.defaults()` has it. anchors: the records to train on, unless
+    they are those of the run's own data set. rows: one row of each array of a training batch beside
+    "label" and "mask". model: what of the task embeds. features, training, arrays, class_names: of
+    the training `DataSpec`. data: how evaluators read a modality of a split.
     meta: what the system adds; "parameters" counts those below "encoder" unless it is given.
 
     Raises ConfigError for values out of range and components that give no network.
@@ -62,7 +64,7 @@ def build(
     configs.check_least(
         config, LEAST | ({"data.num_points": 1} if "num_points" in list(config.data) else {})
     )
-    source = open_source(config.train.split)
+    source = anchors if anchors is not None else open_source(config.train.split)
     batch = config.train.batch_size
     example = {
         "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -80,23 +82,6 @@ def build(
         params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict()
     )
     counted = params.get("encoder", params)
-    settings = config.eval
-    if evaluators is None:
-        by_shape = retrieval.make(
-            open_source,
-            gallery_split=settings.gallery_split,
-            query_split=settings.query_split,
-            transforms=evaluation,
-            features=features,
-            arrays=evaluation_arrays,
-            batch_size=settings.batch_size,
-            num_threads=config.data.num_threads,
-            seed=config.seed,
-            distance=settings.distance,
-            neighbours=settings.neighbours,
-            index=settings.index.to_dict(),
-        )
-        evaluators = {"retrieval": by_shape}
     return Recipe(
         task=task,
         tx=optimizer.tx,
@@ -116,15 +101,84 @@ def build(
         steps=steps,
         example=example,
         model=model,
-        evaluators=evaluators,
+        evaluators=evaluators(config, data, open_source),
         sharding=config.sharding,
         meta={
             "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
-            "distance": config.eval.distance,
+            "distance": config.distance,
             "inputs": {key: describe(each) for key, each in model.inputs.items()} if model else {},
             "weights": weights_of(config, steps),
             **meta,
         },
+    )
+
+
+def evaluators(
+    config: configs.Config, data: EvaluationData, open_source: OpenSource
+) -> dict[str, Evaluator]:
+    """Those of config.evals, in their order: each section names make(data, open_source,
+    distance=..., **settings) -> Evaluator.
+
+    Raises ConfigError for a name, a module or a setting that does not exist.
+    """
+    given = {"data": data, "open_source": open_source, "distance": config.distance}
+    made = {}
+    for name in config.evals:
+        section = config.evals[name]
+        for key in given:
+            if key in section:
+                right = (
+                    "config.distance is that of the whole run"
+                    if key == "distance"
+                    else "the task gives it"
+                )
+                raise ConfigError(f"config.evals.{name}.{key}: no setting of an evaluator; {right}")
+        made[name] = section.build(**given)
+    return made
+
+
+def shape_data(
+    config: configs.Config,
+    transforms: tuple[Transform, ...],
+    features: tuple[str, ...],
+    arrays: Arrays = (),
+) -> EvaluationData:
+    """How evaluators read shapes, where they are the one modality of a task."""
+
+    def data(modality: str, split: str) -> DataSpec:
+        check_modality(modality, ("shape",))
+        return evaluation_spec(config, split, transforms, features, arrays)
+
+    return data
+
+
+def check_modality(modality: str, known: tuple[str, ...]) -> None:
+    """Raises ConfigError for a modality that a task has no data of."""
+    if modality not in known:
+        raise ConfigError(
+            f"config.evals: this task gives no data of '{modality}'{nearest(modality, known)}; "
+            f"it has: {', '.join(known)}"
+        )
+
+
+def evaluation_spec(
+    config: configs.Config,
+    split: str,
+    transforms: tuple[Transform, ...] = (),
+    features: tuple[str, ...] = (),
+    arrays: Arrays = (),
+) -> DataSpec:
+    """The records of a split of the run's own data set as an evaluator reads them."""
+    return DataSpec(
+        name=config.data.name,
+        split=split,
+        batch_size=config.eval.batch_size,
+        features=features,
+        arrays=arrays,
+        transforms=transforms,
+        seed=config.seed,
+        data_dir=config.data.data_dir or None,
+        num_threads=config.data.num_threads,
     )
 
 

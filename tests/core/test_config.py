@@ -56,7 +56,17 @@ def test_overrides_take_the_type_of_the_default(path):
         ("model.depth", "deep", "not of type int"),
         ("optim", "3", "is a section"),
         ("model.name", "jax3dret.models.pointbert:PointBart", "did you mean 'PointBert'"),
-        ("model.name", "jax3dret.models.nothing:PointBert", "there is no module"),
+        (
+            "model.name",
+            "jax3dret.models.pointbart:PointBert",
+            "no module 'jax3dret.models.pointbart'; did you mean 'jax3dret.models.pointbert'",
+        ),
+        (
+            "model.name",
+            "jax3drte.models.pointbert:PointBert",
+            "did you mean 'jax3dret.models.pointbert'",
+        ),
+        ("model.name", "nothing_of_this_kind:PointBert", "no module 'nothing_of_this_kind'"),
         ("train.batch_size", "0", "config.train.batch_size is 0; give 1 or more"),
         ("log.every", "-3", "config.log.every is -3; give 1 or more"),
         ("checkpoint.every", "0", "config.checkpoint.every is 0"),

@@ -294,6 +294,107 @@ def test_batches_that_cannot_be_made(source):
         next(train_iterator(source, spec(transforms=(lambda record, rng: {"name": record["id"]},))))
 
 
+# ------------------------------------------------------------------------------------------------------------- samplers
+
+
+def one_class_a_batch(groups, seed, epoch):
+    """Each batch of six from one class; of classes with fewer records left, nothing. Epochs differ
+    in their number of batches."""
+    rng = np.random.default_rng([seed, epoch])
+    rows = [rng.permutation(np.flatnonzero(groups == group)) for group in np.unique(groups)]
+    batches = [row[:BATCH] for row in rows if len(row) >= BATCH]
+    return np.stack(batches)[: 1 + epoch % 3]
+
+
+def sampled(source, sampler=one_class_a_batch, **changes):
+    return train_iterator(source, spec(sampler=sampler), **changes)
+
+
+def test_a_sampler_says_which_records_are_in_a_batch(source):
+    batches = take(sampled(source), 12)
+    for batch in batches:
+        assert len(set(batch["label"].tolist())) == 1
+        assert len(set(batch["scale"].tolist())) == BATCH
+        np.testing.assert_array_equal(batch["label"], batch["scale"].astype(int) % 3)
+    # Epochs of 1, 2 and 3 batches: the first batch of each is of class 0, then 1, then 2.
+    assert [int(b["label"][0]) for b in batches] == [0, 0, 1, 0, 1, 2] * 2
+    orders = {tuple(numbers([batch])) for batch in batches}
+    assert len(orders) == 12  # every epoch is drawn anew
+    same(batches, take(sampled(source), 12))
+    other = take(train_iterator(source, spec(sampler=one_class_a_batch, seed=4)), 2)
+    assert numbers(other).tolist() != numbers(batches[:2]).tolist()
+
+
+def test_a_sampler_sees_the_labels_under_the_wanted_class_names(source):
+    seen = []
+
+    def first_rows(groups, seed, epoch):
+        seen.append(groups)
+        return np.arange(BATCH)[None]
+
+    batch = next(train_iterator(source, spec(sampler=first_rows, class_names=("washer", "bolt"))))
+    assert set(seen[0].tolist()) == {0, 1} and batch["label"].tolist() == seen[0][:BATCH].tolist()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_resuming_a_sampled_run_is_exact_anywhere(source, threads):
+    through = take(sampled(source), 14)
+    for step in (1, 2, 9):  # at the end of an epoch, within one, several epochs on
+        first = train_iterator(source, spec(sampler=one_class_a_batch, num_threads=threads))
+        take(first, step)
+        state = json.loads(json.dumps(first.get_state()))
+        first.close()
+        resumed = train_iterator(source, spec(sampler=one_class_a_batch, num_threads=threads))
+        resumed.set_state(state)
+        same(take(resumed, 4), through[step : step + 4])
+        resumed.set_state({**state, "step": 0})
+        same(take(resumed, 2), through[:2])
+        resumed.close()
+
+
+def test_two_processes_share_out_the_batches_of_a_sampler(source):
+    alone = sampled(source)
+    parts = [sampled(source, process_index=p, process_count=2) for p in range(2)]
+    for _ in range(8):
+        whole, shares = next(alone), [next(part) for part in parts]
+        joined = {key: np.concatenate([share[key] for share in shares]) for key in whole}
+        same([joined], [whole])
+    assert all(part.get_state() == alone.get_state() for part in parts)
+
+
+def test_a_position_belongs_to_a_sampler(source):
+    plain, ours = train_iterator(source, spec()), sampled(source)
+    assert "sampler" not in plain.get_state()
+    assert ours.get_state()["sampler"] == "one_class_a_batch"
+    with pytest.raises(ConfigError, match="sampler = 'one_class_a_batch', this run has None"):
+        plain.set_state(ours.get_state())
+    with pytest.raises(ConfigError, match="sampler = None, this run has 'one_class_a_batch'"):
+        ours.set_state(plain.get_state())
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (np.arange(2 * BATCH).reshape(2, BATCH) + 12, "gives rows 12 to 23; there are 23"),
+        (np.arange(BATCH)[None] - 1, "gives rows -1 to 4; there are 23"),
+        (np.zeros((2, BATCH - 1), int), r"gives int64 of shape \(2, 5\); .* \[batches, 6\]"),
+        (np.arange(BATCH), r"gives int64 of shape \(6,\)"),
+        (np.zeros((2, BATCH)), "gives float64 of shape"),
+        (np.zeros((0, BATCH), int), "gives no batch of 6 rows"),
+    ],
+)
+def test_what_a_sampler_may_not_give_is_refused_before_the_first_batch(source, rows, says):
+    with pytest.raises(ConfigError, match=r"<lambda>, epoch 0: " + says) as error:
+        sampled(source, lambda groups, seed, epoch: rows)
+    assert "\n" not in str(error.value)
+    later = sampled(
+        source, lambda groups, seed, epoch: rows if epoch else np.zeros((1, BATCH), int)
+    )
+    next(later)
+    with pytest.raises(ConfigError, match="epoch 1: " + says):
+        next(later)
+
+
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
 

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from fakes import FakeSource
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data import views
@@ -22,35 +23,20 @@ CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
 
 
-class Solids:
-    """As much of a Source as the store uses: record i is a tetrahedron, taller with i."""
+def solid(index):
+    """Record `index` is a tetrahedron, taller with it."""
+    vertices = CORNERS * np.array([1, 1 + index, 1], np.float32)
+    return {"vertices": vertices, "faces": FACES, "points": vertices}
 
-    name, version, split, features = (
-        "solids",
-        "1.0.0",
-        "train",
-        ("faces", "id", "label", "points", "vertices"),
-    )
-    manifest = {"up_axis": "y"}  # noqa: RUF012
 
-    def __init__(self, path: pathlib.Path, num: int = 5):
-        self.path, self.ids = path, tuple(f"solid/{i}" for i in range(num))
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, index):
-        vertices = CORNERS * np.array([1, 1 + index, 1], np.float32)
-        return {"id": self.ids[index], "label": 0, "vertices": vertices, "faces": FACES}
-
-    def select(self, *features):
-        assert set(features) <= set(self.features)
-        return self
+def solids_in(path: pathlib.Path, num: int = 5, *, up_axis: str = "y") -> FakeSource:
+    ids = [f"solid/{i}" for i in range(num)]
+    return FakeSource(np.zeros(num), solid, name="solids", ids=ids, path=path, up_axis=up_axis)
 
 
 @pytest.fixture
-def solids(tmp_path) -> Solids:
-    return Solids(tmp_path)
+def solids(tmp_path) -> FakeSource:
+    return solids_in(tmp_path)
 
 
 def leftovers(folder: pathlib.Path) -> list[str]:
@@ -87,9 +73,8 @@ def test_a_store_is_rendered_once(solids, monkeypatch):
 
 
 def test_every_setting_has_its_own_file(solids):
-    other = Solids(solids.path, 4)
-    turned = Solids(solids.path)
-    turned.manifest = {"up_axis": "z"}
+    other = solids_in(solids.path, 4)
+    turned = solids_in(solids.path, up_axis="z")
     paths = [
         views_path(solids, ring(2), 24),
         views_path(solids, ring(3), 24),
@@ -109,9 +94,9 @@ def test_every_setting_has_its_own_file(solids):
 def test_a_file_of_something_else_is_rendered_anew(solids, tmp_path):
     out = tmp_path / "own" / "store.array_record"
     build_views(solids, ring(1), size=16, out=out)
-    build_views(Solids(tmp_path, 3), ring(1), size=16, out=out)
+    build_views(solids_in(tmp_path, 3), ring(1), size=16, out=out)
     assert len(open_views(out)) == 3
-    build_views(Solids(tmp_path, 3), ring(1), size=16, out=out, what="mask")
+    build_views(solids_in(tmp_path, 3), ring(1), size=16, out=out, what="mask")
     assert set(np.unique(open_views(out).grey(0))) == {0, 255}
 
 
@@ -156,12 +141,7 @@ def test_a_store_can_be_copied_and_read_by_many_threads(solids):
 
 
 def test_an_unusable_record_is_named_and_nothing_is_left(solids, monkeypatch):
-    flat = {"id": "solid/3", "label": 0, "vertices": CORNERS * 0, "faces": FACES}
-    monkeypatch.setattr(
-        Solids,
-        "__getitem__",
-        lambda self, i, get=Solids.__getitem__: flat if i == 3 else get(self, i),
-    )
+    solids.record = lambda i: {**solid(i), "vertices": CORNERS * (i != 3)}
     with pytest.raises(DataError, match=r"solids: record 'solid/3' cannot be rendered: .* no size"):
         build_views(solids, ring(1), size=16)
     path = views_path(solids, ring(1), 16)

@@ -5,42 +5,37 @@ import dataclasses
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+from fakes import FakeSource, reading
 
-from jax3dret.data import sketches
+from jax3dret.core.types import DataSpec
+from jax3dret.data.sketches import SKETCH_SIZE, encode
+from jax3dret.evaluators import shrec
 
 CLASSES = ("bolt", "nut", "washer", "gear")
 VIEWS = 12
 
 
-class Split:
-    """What the evaluator reads of a prepared split: drawings ("png") or shapes ("points"), with "vector" to embed."""
+def split_of(vectors, labels, *, drawings, name="toys/shapes", classes=CLASSES):
+    """Drawings ("png") or shapes ("points"), with "vector" to embed; `vectors` may be changed
+    afterwards."""
 
-    def __init__(
-        self, name, split, vectors, labels, *, drawings, classes=CLASSES, ids=None, labelled=True
-    ):
-        self.vectors, self.labels = np.asarray(vectors, np.float32), np.asarray(labels, np.int32)
-        self.ids = tuple(ids or (f"{classes[c]}/{i}" for i, c in enumerate(self.labels)))
-        self.name, self.version, self.split, self.class_names = name, "1.0.0", split, classes
-        self.features = ("drawing" if drawings else "points", "id", "label", "vector")
-        self.drawings = drawings
-        self.manifest = {"up_axis": "z", **({} if labelled else {"labelled": False})}
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, row):
-        label = int(self.labels[row])
-        record = {"id": self.ids[row], "label": label, "vector": self.vectors[row]}
-        if self.drawings:
-            return {**record, "png": np.frombuffer(sketches.encode(drawing(label)), np.uint8)}
+    def record(row):
+        label, vector = int(made.labels[row]), made.vectors[row]
+        if drawings:
+            return {"vector": vector, "png": np.frombuffer(encode(drawing(label)), np.uint8)}
         angle = np.linspace(0, 2 * np.pi, 40 * (label + 1), endpoint=False)
         ring = np.stack([np.cos(angle), np.sin(angle), 0.2 * np.sin((label + 1) * angle)], axis=1)
-        return {**record, "points": ring.astype(np.float32)}
+        return {"vector": vector, "points": ring.astype(np.float32)}
+
+    ids = [f"{classes[c]}/{i}" for i, c in enumerate(labels)]
+    made = FakeSource(labels, None, name=name, split="test", class_names=classes, ids=ids)
+    made.vectors, made.record = np.asarray(vectors, np.float32), record
+    return made
 
 
 def drawing(label):
     """A polygon with label + 3 corners."""
-    image = PIL.Image.new("L", (sketches.SKETCH_SIZE,) * 2, 255)
+    image = PIL.Image.new("L", (SKETCH_SIZE,) * 2, 255)
     PIL.ImageDraw.Draw(image).regular_polygon((224, 224, 180), label + 3, outline=0, width=5)
     return np.asarray(image)
 
@@ -72,6 +67,19 @@ def clusters(num, seed, *, width=8, noise=0.5):
 
 
 def sides(queries=30, items=42, **kwargs):
-    shapes = Split("toys/shapes", "test", *clusters(items, 1, **kwargs), drawings=False)
-    drawn = Split("toys/sketches", "test", *clusters(queries, 2, **kwargs), drawings=True)
+    shapes = split_of(*clusters(items, 1, **kwargs), drawings=False)
+    drawn = split_of(*clusters(queries, 2, **kwargs), drawings=True, name="toys/sketches")
     return shapes, drawn
+
+
+def evaluator(gallery, queries, *, views=None, data=None, **settings):
+    """The SHREC evaluator of these two; views: the file of the gallery's views."""
+
+    def read(modality, split):
+        if modality == "views":
+            return DataSpec("shape", split, 8, arrays=(("views", views),))
+        return reading(shape=Keep("shaped"), sketch=Keep("drawn"))(modality, split)
+
+    settings = {"neighbours": 20, "show_views": views is not None, **settings}
+    sources = {"shape": gallery, "sketch": queries}
+    return shrec.make(data or read, lambda split, name: sources[name], **settings)

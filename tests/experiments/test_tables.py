@@ -75,7 +75,8 @@ class Fake(Children):
 
 def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
     write(folder / "manifest.json", {"name": config.data.name, "source": source})
-    write(folder / "summary.json", {"config": name, "steps": steps, "planned_steps": steps})
+    summary = {"config": name, "steps": steps, "planned_steps": steps}
+    write(folder / "summary.json", {**summary, "evaluators": ["retrieval", "own_picture"]})
     write(
         folder / "report" / "metrics.json",
         {
@@ -93,6 +94,11 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
                 "ndcg_100": None,
                 "index_recall_at_10": 1.0,
             },
+            "about": {
+                "nn_acc": {"title": "Nearest-neighbour accuracy", "meaning": "right at rank one"},
+                "nn_f1": {"title": "Macro F1", "meaning": "F1, mean over classes"},
+            },
+            "evaluators": {"own_picture": {"recall_1": 0.25}},
             "dataset": {
                 "name": config.data.name,
                 "version": "1.0.0",
@@ -524,6 +530,7 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
         row.update({"name": evil, "notes": [evil], "status": f"failed: {evil}", "command": evil})
         row["protocol"] = row["protocol"] and {**row["protocol"], "weights": evil, "config": evil}
         row["published"] = {evil: {"nn_acc": 0.5}}
+        row["about"] = {"nn_acc": {"title": evil, "meaning": evil}}
     write(tmp_path / "table.json", values)
     text = table.write_report(tmp_path).read_text()
     assert Page(text).scripts == 1 and evil not in text and "&lt;script&gt;" in text
@@ -537,6 +544,9 @@ def test_metrics_json_has_the_form_of_every_report(seeded):
     assert report["metrics"]["small PointBERT/random/nn_acc"] == pytest.approx(0.6)
     assert report["run"]["date"] == "2001-02-03" and report["run"]["seed"] == [0, 1, 2]
     assert "--config=" in report["run"]["command"] and report["run"]["device"] == "1 x cpu"
+    assert report["metrics"]["small PointBERT/random/own_picture/recall_1"] == 0.25
+    page = (seeded.workdir / "report" / "index.html").read_text()
+    assert '<th scope="col" class="num">Macro F1</th>' in page
     assert report["published"] == {} and report["dataset"]["name"] == "parametric_shapes/demo"
 
 
@@ -548,6 +558,8 @@ def test_the_text_aligns_its_columns(seeded, capsys):
     assert (
         head.index("status") == row.index("done") and "60.0 +- 10.0" in row and "paper" not in head
     )
+    # The metrics that the evaluation describes, in its order.
+    assert head.split() == ["row", "nn_acc", "nn_f1", "status"]
     assert "--config.rows=" in lines[-1] or any("--config.rows=" in line for line in lines)
 
 

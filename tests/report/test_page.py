@@ -90,8 +90,13 @@ def result(
             "nn_acc": 0.95,
             "nn_f1": 0.949,
             "ndcg_100": 0.9,
-            "map": 0.85,
+            "map_pessimistic": 0.85,
             "ndcg_100_published_code": 0.8,
+        },
+        # Not the order of the metrics: a page shows them in this one.
+        "about": {
+            "ndcg_100": {"title": "NDCG@100", "meaning": "rank-discounted gain"},
+            "nn_acc": {"title": "Nearest-neighbour accuracy", "meaning": "right at rank one"},
         },
         "protocol": {
             "distance": "cosine",
@@ -158,7 +163,9 @@ def make(
                     "items_per_s": 40.0,
                 }
             )
-        events.append({"step": 40, "split": "retrieval", "time": 41, "nn_acc": 0.95, "map": 0.85})
+        events.append(
+            {"step": 40, "split": "retrieval", "time": 41, "nn_acc": 0.95, "map_pessimistic": 0.85}
+        )
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     files = {
         "config.json": CONFIG,
@@ -311,6 +318,8 @@ def test_metrics_json_has_the_promised_shape(tmp_path):
         "encoder",
         "protocol",
         "metrics",
+        "about",
+        "evaluators",
         "published",
         "index",
         "timing",
@@ -347,16 +356,43 @@ def test_second_evaluation_is_shown_and_kept_apart(tmp_path):
     (other / "result.json").write_text(
         json.dumps({"metrics": {"nn_acc": 0.5}, "protocol": {"distance": "euclidean"}})
     )
+    lead(workdir, ["retrieval", "a_euclidean"])
     page, numbers, _ = read(workdir)
-    assert numbers["metrics"]["nn_acc"] == 0.95 and numbers["metrics"]["a_euclidean/nn_acc"] == 0.5
+    assert numbers["metrics"]["nn_acc"] == 0.95
+    assert numbers["evaluators"] == {"a_euclidean": {"nn_acc": 0.5}}
     assert "a_euclidean" in page.text and "Euclidean distance of their embeddings" in page.text
+    lead(workdir, ["a_euclidean", "retrieval"])
+    numbers = read(workdir)[1]
+    assert numbers["metrics"] == {"nn_acc": 0.5} and numbers["about"] == {}
+    assert numbers["evaluators"]["retrieval"]["nn_acc"] == 0.95
+    # An evaluation that the last one did not run again comes after those that it did.
+    lead(workdir, ["retrieval"])
+    assert read(workdir)[1]["evaluators"] == {"a_euclidean": {"nn_acc": 0.5}}
+
+
+def lead(workdir, names):
+    path = workdir / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "evaluators": names}))
+
+
+def test_metrics_are_called_and_ordered_as_the_evaluation_says(tmp_path):
+    page, numbers, _ = read(make(tmp_path))
+    tiles = page.text[page.text.index("NDCG@100") :]
+    order = ["NDCG@100", "rank-discounted gain", "Nearest-neighbour accuracy", "right at rank one"]
+    # What has no description follows, by its key.
+    places = [tiles.index(part) for part in (*order, "nn f1", "map pessimistic")]
+    assert places == sorted(places)
+    assert numbers["about"]["nn_acc"]["title"] == "Nearest-neighbour accuracy"
+    workdir = make(tmp_path / "damaged")
+    change(workdir, lambda value: value.update(about={"nn_acc": "accuracy", "map": 3}))
+    assert "nn acc" in read(workdir)[0].text
 
 
 def test_nan_metric_is_null_for_programs_and_undefined_for_people(tmp_path):
     workdir = make(tmp_path)
 
     def spoil(value):
-        value["metrics"]["map"] = float("nan")
+        value["metrics"]["map_pessimistic"] = float("nan")
         value["per_class"][1]["ap"] = float("nan")
         value["per_class"][2]["ap"] = None
         value["index"]["recall_at_10"] = float("nan")
@@ -370,7 +406,9 @@ def test_nan_metric_is_null_for_programs_and_undefined_for_people(tmp_path):
             + "\n"
         )
     page, numbers, _ = read(workdir)
-    assert numbers["metrics"]["map"] is None and numbers["index"]["recall_at_10"] is None
+    assert (
+        numbers["metrics"]["map_pessimistic"] is None and numbers["index"]["recall_at_10"] is None
+    )
     assert "undefined" in page.text and "No query allows a value." in page.text
     assert "1 logged value not finite" in page.text
     assert "nan" not in page.text.lower().split()

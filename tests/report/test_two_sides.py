@@ -5,13 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from evaluators.sketch_toy import VIEWS, Keep, embed, sides
+from evaluators.sketch_toy import VIEWS, embed, evaluator, sides
 from report.test_page import EVIL, Page
 
 from jax3dret.core.types import DataError
-from jax3dret.evaluators import sketch
 from jax3dret.report.page import write_report
-from jax3dret.tasks.mvhgnn.published import published
+from jax3dret.tasks.mvhgnn.published import NOTE, published
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +18,12 @@ def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sketch") / "run"
     gallery, queries = sides(queries=24, items=20)
     np.save(workdir.parent / "views.npy", np.full((20, VIEWS, 8, 8, 3), 200, np.uint8))
-    run = sketch.make(
-        gallery,
-        queries,
-        gallery_transforms=(Keep("shaped"),),
-        query_transforms=(Keep("drawn"),),
-        views=workdir.parent / "views.npy",
-        num_threads=0,
-    )
+    run = evaluator(gallery, queries, views=workdir.parent / "views.npy", neighbours=100)
     run(embed, workdir / "evaluation" / "retrieval")
-    meta = {"prototypes": {"name": "jax3dret.tasks.mvhgnn.prototypes:from_clip_text"}}
+    meta = {
+        "prototypes": {"name": "jax3dret.tasks.mvhgnn.prototypes:from_clip_text"},
+        "published_note": NOTE,
+    }
     summary = {"system": "mvhgnn", "meta": meta, "published": published(1, "MV-HGNN", "category")}
     (workdir / "summary.json").write_text(json.dumps(summary))
     return workdir

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from fakes import FakeSource
 from PIL import Image, ImageDraw
 from search.toy import make_sketch_workdir, tetrahedron, write_obj
 
@@ -78,33 +79,16 @@ def row_of(path):
     return reads.row(load(Item.of(path)), describe.constant_stream(reads))["sketch"]
 
 
-class Records:
-    """As much of a prepared data set as its views take."""
-
-    name, version, split, features = "things", "1.0.0", "test", ("faces", "id", "label", "vertices")
-
-    def __init__(self, path, up_axis):
-        self.path, self.manifest, self.ids = path, {"up_axis": up_axis}, ("a", "b")
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng(index)
-        faces = np.array([rng.permutation(12)[:3] for _ in range(8)], np.int32)
-        return {
-            "id": self.ids[index],
-            "vertices": rng.normal(size=(12, 3)).astype(np.float32),
-            "faces": faces,
-        }
-
-    def select(self, *features):
-        return self
+def jumble(index):
+    """A record's mesh: eight faces among twelve points."""
+    rng = np.random.default_rng(index)
+    faces = np.array([rng.permutation(12)[:3] for _ in range(8)], np.int32)
+    return {"vertices": rng.normal(size=(12, 3)).astype(np.float32), "faces": faces}
 
 
 @pytest.mark.parametrize("up_axis", ["y", "z"])
 def test_a_file_gives_the_very_pictures_of_training(tmp_path, up_axis):
-    records = Records(tmp_path, up_axis)
+    records = FakeSource([0, 0], jumble, ids="ab", path=tmp_path, up_axis=up_axis)
     store = open_views(build_views(records, by_name("ring3"), size=24))
     for i in range(2):
         write_obj(tmp_path / "mesh.obj", records[i]["vertices"].astype(float), records[i]["faces"])

@@ -17,7 +17,7 @@ setting. What makes it up, beside the files of this folder:
     models/sketch_tower.py                  the sketch encoder: CLIP with prompts, or less (table 5)
     losses/alignment.py, am_softmax.py, quadruplet.py       equations 10, 11-12 and 14 (table 4)
     data/sketches.py, data/quadruplets.py   drawings, and what joins an anchor in a batch
-    metrics/shrec.py, evaluators/sketch.py  the SHREC tracks' metrics, and the paper's readings of them
+    metrics/shrec.py, evaluators/shrec.py   the SHREC tracks' metrics
     data_pipelines/shrec13, shrec14, quickdraw              the data sets
     configs/mvhgnn_shrec13.py, configs/mvhgnn_shrec14.py    the experiments
 """

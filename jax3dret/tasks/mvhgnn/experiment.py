@@ -20,9 +20,19 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Recipe, Run
+from jax3dret.core.types import (
+    ConfigError,
+    DataError,
+    DataSpec,
+    Input,
+    Model,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Run,
+    Source,
+)
 from jax3dret.data.matching import matched
-from jax3dret.evaluators import sketch as evaluator
 from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.views import Views
 from jax3dret.models.sketch_tower import (
@@ -36,6 +46,7 @@ from jax3dret.models.sketch_tower import (
 )
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import from_variables
+from jax3dret.tasks.mvhgnn import published
 from jax3dret.tasks.mvhgnn.networks import (
     STAGES,
     STRATEGIES,
@@ -49,7 +60,7 @@ from jax3dret.tasks.mvhgnn.networks import (
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.training_data import Inputs
 from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file, views_at_a_time
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, views_at_a_time
 from jax3dret.weights.importing import MARK
 
 # Where the parameters of a side stand, beside those of its head.
@@ -103,17 +114,16 @@ def defaults() -> ml_collections.ConfigDict:
     config.train.max_steps_per_epoch = (
         0  # 16 is the paper's other reading: 512 quadruplets in an epoch
     )
-    config.eval.update(
-        {
-            "batch_size": 32,
-            "gallery_split": "",  # empty: as the setting has it
-            "query_split": "",
-            "distance": "cosine",
-            "neighbours": 100,
-            "rank_lists": False,  # write them as the SHREC tracks exchange them
-            "index": {"kind": "auto", "scoring": "auto"},
-        }
-    )
+    config.eval.batch_size = 32
+    config.evals.retrieval = {
+        "name": "jax3dret.evaluators.shrec:make",
+        "gallery_split": "",  # empty: as the setting has it
+        "query_split": "",
+        "neighbours": 100,
+        "index": {"kind": "auto", "scoring": "auto"},
+        "show_views": True,
+        "rank_lists": False,  # write them as the SHREC tracks exchange them
+    }
     return config
 
 
@@ -170,15 +180,15 @@ def _model(config: configs.Config, networks: Networks) -> Model:
         embed=from_variables(task.embed),
         inputs={side: reads[side] for side in sides},
         width=networks.width,
-        distance=config.eval.distance,
+        distance=config.distance,
         batch_size=views_at_a_time(len(networks.positions)),
     )
 
 
-def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one stage: config.stage, or the last one of the strategy.
 
-    open_source: (split, name of the data set; that of the shapes) -> jax3dret.data.pipeline.Source.
+    open_source: opens a split of the shapes or, by their name, of the drawings.
 
     Raises:
         ConfigError: an unknown setting, settings that contradict each other or the data, a key that a component does not take.
@@ -192,16 +202,7 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
     losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
-
-    def open_sketches(split: str) -> Any:
-        source = open_source(split, config.sketches.name)
-        if source.manifest.get("kind") == "shapes":
-            raise ConfigError(
-                f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is needed"
-            )
-        return source if tuple(source.class_names) == class_names else matched(source, class_names)
-
-    sketches = open_sketches(config.train.split)
+    sketches = _open_sketches(config, open_source, class_names)
     _check_batch(config, shapes if stage.anchors == "shape" else sketches)
     networks = _networks(config)
     reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
@@ -218,34 +219,29 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
         learned_prototypes=_learned(config),
         frozen=functools.partial(_frozen, config.optim.rules),
     )
-    defaults_of = dict(zip(("gallery_split", "query_split"), SETTINGS[config.setting], strict=True))
-    splits = {key: config.eval[key] or split for key, split in defaults_of.items()}
-    settings = config.eval
+
+    def data(modality: str, split: str) -> DataSpec:
+        recipe.check_modality(modality, ("shape", "sketch", "views"))
+        gallery, queries = SETTINGS[config.setting]
+        of_sketches = modality == "sketch"
+        spec = recipe.evaluation_spec(config, split or (queries if of_sketches else gallery))
+        spec = dataclasses.replace(spec, **reader.evaluation(modality))
+        if not of_sketches:
+            return spec
+        return dataclasses.replace(spec, name=config.sketches.name, class_names=class_names)
+
     return recipe.build(
         config,
-        lambda split: shapes if stage.anchors == "shape" else sketches,
+        open_source,
         task,
         rows=reader.rows(stage),
         features=reader.features(stage.anchors),
         arrays=reader.arrays(stage.anchors),
         class_names=class_names if stage.anchors == "sketch" else (),
         training=reader.training(stage, shapes, sketches),
+        anchors=shapes if stage.anchors == "shape" else sketches,
+        data=data,
         model=_model(config, networks),
-        evaluators={
-            "retrieval": evaluator.make(
-                open_source(splits["gallery_split"]),
-                open_sketches(splits["query_split"]),
-                **reader.evaluation(),
-                batch_size=settings.batch_size,
-                num_threads=config.data.num_threads,
-                seed=config.seed,
-                distance=settings.distance,
-                neighbours=settings.neighbours,
-                index=settings.index.to_dict(),
-                rank_lists=settings.rank_lists,
-                views=functools.partial(view_file, config.views.to_dict()),
-            )
-        },
         meta={
             "system": "mvhgnn",
             "model": {
@@ -263,8 +259,22 @@ def make(config: configs.Config, open_source: Callable[..., Any]) -> Recipe:
             "stage": config.stage,
             "tuning": config.tuning,
             "prototypes": prototypes().name,
+            "published_note": published.NOTE,
         },
     )
+
+
+def _open_sketches(
+    config: configs.Config, open_source: OpenSource, class_names: tuple[str, ...]
+) -> Source:
+    """The drawings to train with, under the class names of the shapes."""
+    source = open_source(config.train.split, config.sketches.name)
+    if source.manifest.get("kind") == "shapes":
+        raise ConfigError(
+            f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is "
+            "needed"
+        )
+    return source if tuple(source.class_names) == class_names else matched(source, class_names)
 
 
 def _stage_names(config: configs.Config) -> tuple[str, ...]:

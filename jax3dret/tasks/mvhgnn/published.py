@@ -16,6 +16,12 @@ from typing import Literal
 
 from jax3dret.core.types import ConfigError
 
+# For a reader who finds the paper's columns beside measured ones.
+NOTE = (
+    "The columns of the MV-HGNN paper are not of one kind: its ST is ST_prec in tables 1 to 6 but "
+    "mostly ST in table 7; its E fits 1 - F2C in some rows, F2C in others, and neither in the "
+    "rest, the main category-level results among them. NN, FT, MRR and mAP can be compared."
+)
 COLUMNS = ("NN", "FT", "ST", "nDCG", "E", "MRR", "mAP")  # in percent, as printed
 _FULL = (90.6, 76.5, 43.2, 80.3, 35.6, 94.3, 82.2)
 _FULL_ZERO_SHOT = (42.2, 34.3, 28.2, 52.9, 62.5, 56.3, 48.5)

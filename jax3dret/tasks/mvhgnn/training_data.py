@@ -19,6 +19,7 @@ from jax3dret.data.quadruplets import LateRows, Quadruplets, Side, require_both
 from jax3dret.data.rows import open_rows
 from jax3dret.data.sketches import Drawing
 from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, Stage, sketch_shape
+from jax3dret.tasks.view_cnn import view_file
 
 
 class Inputs:
@@ -86,17 +87,20 @@ class Inputs:
             require_both(anchors, others, shapes.class_names)
         return (*chain, Keep((*self.rows(stage), "label")))
 
-    def evaluation(self) -> dict[str, Any]:
-        """The keywords of `evaluators.sketch.make` that say how gallery and queries are read."""
-        key = self._keys["sketch"]
-        first: Transform = PickCopy(key, first=True) if self._stored else self._drawing(False)
+    def evaluation(self, modality: str) -> dict[str, Any]:
+        """How the records of a split are read for evaluation, as fields of a `DataSpec`; "views":
+        the pictures of the shapes."""
+        if modality == "views":
+            views = functools.partial(view_file, self._views)
+            return {"features": ("label",), "arrays": (("views", views),)}
+        key = self._keys[modality]
+        first: tuple[Transform, ...] = ()
+        if modality == "sketch":
+            first = (PickCopy(key, first=True) if self._stored else self._drawing(False),)
         return {
-            "gallery_features": self.features("shape"),
-            "gallery_arrays": self.arrays("shape"),
-            "gallery_transforms": (Keep((self._keys["shape"], "label")),),
-            "query_features": self.features("sketch"),
-            "query_arrays": self.arrays("sketch", copies=0),
-            "query_transforms": (first, Keep((key, "label"))),
+            "features": self.features(modality),
+            "arrays": self.arrays(modality, copies=0),
+            "transforms": (*first, Keep((key, "label"))),
         }
 
     def _row(self, side: str) -> jax.ShapeDtypeStruct:

@@ -14,7 +14,17 @@ import jax.numpy as jnp
 import ml_collections
 
 from jax3dret.core import config as configs
-from jax3dret.core.types import Batch, ConfigError, Metrics, Model, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    Metrics,
+    Model,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Task,
+    Transform,
+)
 from jax3dret.data import points
 from jax3dret.inputs.points import Points
 from jax3dret.tasks import recipe
@@ -44,29 +54,27 @@ def defaults() -> ml_collections.ConfigDict:
     config.train.max_steps_per_epoch = (
         0  # the published code stops an epoch after 100 batches; 0: no limit
     )
-    config.eval.update(
-        {
-            "batch_size": 32,
-            "gallery_split": "train",
-            "query_split": "test",
-            "distance": "cosine",  # the paper; the published code used "euclidean"
-            "neighbours": 100,
-            "index": {"kind": "auto", "scoring": "auto"},
-        }
-    )
+    config.eval.batch_size = 32
+    config.evals.retrieval = {
+        "name": "jax3dret.evaluators.retrieval:make",
+        "gallery_split": "train",
+        "query_split": "test",
+        "neighbours": 100,
+        "index": {"kind": "auto", "scoring": "auto"},
+    }
     return config
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
     """The encoder alone; it knows no classes."""
     del class_names
-    return encoder_model(config.model.build(), config.data.num_points, config.eval.distance)
+    return encoder_model(config.model.build(), config.data.num_points, config.distance)
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown objective, a class count that contradicts the data, a key that a component does not take.
@@ -95,7 +103,7 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         training=training_transforms(
             up_axis, num_points, config.data.augment.build(), two_view=two_view
         ),
-        evaluation=Points(num_points).transforms(up_axis),
+        data=recipe.shape_data(config, Points(num_points).transforms(up_axis), ("points",)),
         model=model(config, source.class_names),
         meta={**point_meta(config, encoder), "objective": config.objective},
     )

@@ -31,12 +31,22 @@ import ml_collections
 import numpy as np
 
 from jax3dret.core import config as configs
-from jax3dret.core.types import Batch, ConfigError, DataError, Metrics, PyTree, Recipe, Record, Task
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    DataError,
+    DataSpec,
+    Metrics,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Record,
+    Task,
+)
 from jax3dret.data import points
 from jax3dret.data.features import frozen_features, mean_feature
 from jax3dret.data.rows import Rows, open_rows
 from jax3dret.data.views import build_views
-from jax3dret.evaluators import cross_modal
 from jax3dret.geometry import cameras
 from jax3dret.inputs.points import Points
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE
@@ -65,6 +75,12 @@ def defaults() -> ml_collections.ConfigDict:
     config.pick = (
         "one"  # a random view and one of its captions in every step; "mean": all of them, averaged
     )
+    config.evals.cloud_to_image = {
+        "name": "jax3dret.evaluators.cross_modal:make",
+        "query": "latent",
+        "gallery": "image",
+        "split": "test",
+    }
     # The paper's text; False: frozen at what the imported towers bring, as in ULIP's code.
     config.learn_log_scale = True
     return config
@@ -74,7 +90,7 @@ def defaults() -> ml_collections.ConfigDict:
 model = finetune.model
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run. Nothing is rendered or embedded before the first batch is asked for.
 
     Raises:
@@ -109,7 +125,18 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         config.data.num_points,
     )
     prepare = (points.UpAxis(up_axis), points.Subsample(num_points))
-    made = recipe.build(
+
+    def data(modality: str, split: str) -> DataSpec:
+        recipe.check_modality(modality, ("shape", "latent", "image"))
+        if modality == "shape":
+            chain = Points(num_points).transforms(up_axis)
+            return recipe.evaluation_spec(config, split, chain, ("points",))
+        # The cloud and its pictures in one record: the projection of one is compared with the mean
+        # of the other.
+        chain = (*prepare, points.Keep(("points", "image", "label")))
+        return recipe.evaluation_spec(config, split, chain, ("points",), (("image", rows.image),))
+
+    return recipe.build(
         config,
         open_source,
         task,
@@ -126,7 +153,7 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             PickTriplet(config.pick),
             points.Keep(("points", "image", "text", "label")),
         ),
-        evaluation=Points(num_points).transforms(up_axis),
+        data=data,
         model=model(config, ()),
         meta={
             **finetune.point_meta(config, encoder),
@@ -136,19 +163,6 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             "views": config.views.to_dict(),
         },
     )
-    own_picture = cross_modal.make(
-        open_source,
-        split=config.eval.query_split,
-        transforms=(*prepare, points.Keep(("points", "image", "label"))),
-        features=("points",),
-        arrays=(("image", rows.image),),
-        query_key="latent",
-        gallery_key="image",
-        batch_size=config.eval.batch_size,
-        num_threads=config.data.num_threads,
-        seed=config.seed,
-    )
-    return dataclasses.replace(made, evaluators={**made.evaluators, "cloud_to_image": own_picture})
 
 
 def log_scale_rules(*, learn: bool) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -33,7 +33,17 @@ import ml_collections
 
 from jax3dret.core import checkpoint, optim, rng
 from jax3dret.core import config as configs
-from jax3dret.core.types import Batch, ConfigError, Metrics, Model, PyTree, Recipe, Task, Transform
+from jax3dret.core.types import (
+    Batch,
+    ConfigError,
+    Metrics,
+    Model,
+    OpenSource,
+    PyTree,
+    Recipe,
+    Task,
+    Transform,
+)
 from jax3dret.data import points
 from jax3dret.data.images import IMAGENET, Normalisation
 from jax3dret.data.mesh_arrays import FixedMesh
@@ -113,7 +123,7 @@ def _model(config: configs.Config, network: Network) -> Model:
         embed=from_variables(mvtn_task(network).embed),
         inputs={"shape": reads},
         width=network.embedding_dim,
-        distance=config.eval.distance,
+        distance=config.distance,
         batch_size=views_at_a_time(network.mvtn.num_views),
     )
 
@@ -124,10 +134,10 @@ def _reads(config: configs.Config) -> Points | SampledMesh:
     return Points(config.data.num_points)
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown network or kind of picture, settings that contradict each other or the data, a key that a
@@ -149,14 +159,15 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
         rows["vertices"] = jax.ShapeDtypeStruct((3 * num_faces, 3), jnp.float32)
         rows["faces"] = jax.ShapeDtypeStruct((num_faces, 3), jnp.int32)
         rows["face_mask"] = jax.ShapeDtypeStruct((num_faces,), jnp.bool_)
+    features = tuple(key for key in ARRAYS[kind] if key != "face_mask")
     return recipe.build(
         config,
         open_source,
         mvtn_task(network, frozen=_frozen(config.optim.rules)),
         rows=rows,
-        features=tuple(key for key in ARRAYS[kind] if key != "face_mask"),
+        features=features,
         training=transforms(up_axis, num_points, augment, num_faces),
-        evaluation=_reads(config).transforms(up_axis),
+        data=recipe.shape_data(config, _reads(config).transforms(up_axis), features),
         model=_model(config, network),
         meta={
             "system": "ulip2",

@@ -145,8 +145,10 @@ def use_dataset(config: ml_collections.ConfigDict, variant: str) -> Dataset:
     }
     config.train.split = dataset.train
     config.train.batch_size = dataset.batch_size
-    config.eval.gallery_split = dataset.gallery
-    config.eval.query_split = dataset.query
+    config.evals.retrieval.gallery_split = dataset.gallery
+    config.evals.retrieval.query_split = dataset.query
+    if "cloud_to_image" in config.evals:
+        config.evals.cloud_to_image.split = dataset.query
     return dataset
 
 
@@ -251,7 +253,7 @@ def use_small(
     config.data.num_points = dataset.num_points
     # These data sets stand upright and face one way, so no rotation: the paper chooses the axes by the alignment of the data.
     config.data.augment = {"name": "jax3dret.data.points:paper_augmentations", "rotate": ""}
-    config.eval.gallery_split = dataset.gallery
+    config.evals.retrieval.gallery_split = dataset.gallery
     config.train.epochs = demo if variant == "demo" else other * dataset.passes
     config.train.steps = 0 if variant.endswith(RANDOM) else -1
     config.checkpoint.every = 200

@@ -38,6 +38,7 @@ from jax3dret.core.types import (
     ConfigError,
     Metrics,
     Model,
+    OpenSource,
     PyTree,
     Recipe,
     Record,
@@ -108,15 +109,15 @@ def _model(config: configs.Config, network: Network) -> Model:
         embed=from_variables(task.embed),
         inputs={"shape": Views(config.views.cameras, config.views.size)},
         width=network.embedding_dim,
-        distance=config.eval.distance,
+        distance=config.distance,
         batch_size=views_at_a_time(len(network.vertices)),
     )
 
 
-def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
+def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """The recipe of one run. Nothing is rendered or embedded before the first batch is asked for.
 
-    open_source: split -> jax3dret.data.pipeline.Source of the configured data set.
+    open_source: opens a split of the configured data set.
 
     Raises:
         ConfigError: an unknown objective, camera set or normalisation, settings that contradict each other or the data, a key
@@ -142,19 +143,18 @@ def make(config: configs.Config, open_source: Callable[[str], Any]) -> Recipe:
             ),
         ),
     )
+    # Of the record itself nothing is used, and its scale is the least there is to read.
+    features = ("scale",)
     mirror: tuple[Transform, ...] = () if graph else _mirror(config.flip, network.cnn.frozen)
     return recipe.build(
         config,
         open_source,
         viewgcn_task(network),
         rows={key: jax.ShapeDtypeStruct(row, jnp.float32 if network.cnn.frozen else jnp.uint8)},
-        features=(
-            "scale",
-        ),  # of the record itself nothing is used, and its scale is the least there is to read
+        features=features,
         training=(*mirror, Keep((key, "label"))),
-        evaluation=(Keep((key, "label")),),
+        data=recipe.shape_data(config, (Keep((key, "label")),), features, arrays),
         arrays=arrays,
-        evaluation_arrays=arrays,
         model=_model(config, network),
         meta={
             "system": "ulip2",

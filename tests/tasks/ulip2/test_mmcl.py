@@ -1,13 +1,13 @@
 """Multi-modal fine-tuning: which picture meets which caption, what trains and what is frozen, what an embedding holds."""
 
 import pathlib
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fakes import FakeSource
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim
@@ -191,17 +191,8 @@ def test_random_towers():
     assert task_file.defaults().towers.weights == ""
 
 
-class Things:
-    """As much of a source as its rows are made from."""
-
-    name, version, split = "things", "1.0.0", "train"
-    ids = ("a", "b", "c")
-
-    def __init__(self, path):
-        self.path = path
-
-    def __len__(self):
-        return len(self.ids)
+def things(path, split="train"):
+    return FakeSource(np.zeros(3), name="things", split=split, path=path)
 
 
 @pytest.fixture
@@ -220,7 +211,7 @@ def rows(tmp_path, monkeypatch):
             captions=lambda source, views: captions,
             captions_name="given",
             seed=0,
-            open_train=lambda: Things(tmp_path),
+            open_train=lambda: things(tmp_path),
         )
         made.__dict__["_image_tower"] = towers.ImageTower(
             lambda x: x.reshape(len(x), -1).sum(1)[:, None] + [0.0, 1], {}
@@ -238,7 +229,7 @@ def rows(tmp_path, monkeypatch):
 
 def test_rows_are_of_their_records_and_captions(rows, tmp_path):
     made = rows([[["a", "b"], ["c"]], [["d", "e"], ["f", "g"]], [["h"], ["i", "j"]]])
-    image, text = np.load(made.image(Things(tmp_path))), np.load(made.text(Things(tmp_path)))
+    image, text = np.load(made.image(things(tmp_path))), np.load(made.text(things(tmp_path)))
     np.testing.assert_array_equal(image[..., 0], 3 * np.arange(24).reshape(3, 2, 4).sum(-1))
     # A view with one caption says it twice.
     letters = (text[..., 0] - text[0, 0, 0, 0]).astype(int)
@@ -247,15 +238,14 @@ def test_rows_are_of_their_records_and_captions(rows, tmp_path):
 
 def test_centring_is_by_the_training_split(rows, tmp_path):
     made = rows([[["a"]]] * 3, centre=True)
-    np.testing.assert_allclose(np.load(made.image(Things(tmp_path))).mean((0, 1)), 0, atol=1e-5)
-    test = Things(tmp_path)
-    test.split, test.ids = "test", ("d", "e", "f")
-    np.testing.assert_allclose(np.load(made.image(test)), np.load(made.image(Things(tmp_path))))
+    np.testing.assert_allclose(np.load(made.image(things(tmp_path))).mean((0, 1)), 0, atol=1e-5)
+    test = things(tmp_path, "test")
+    np.testing.assert_allclose(np.load(made.image(test)), np.load(made.image(things(tmp_path))))
 
 
 def test_a_caption_of_500_words_is_cut_and_counted(rows, tmp_path, caplog):
     with caplog.at_level("WARNING", "jax3dret"):
-        rows([[["bolt " * 500, "b"]], [["c"]], [["d"]]]).text(Things(tmp_path))
+        rows([[["bolt " * 500, "b"]], [["c"]], [["d"]]]).text(things(tmp_path))
     assert (
         "1 of 6 captions are longer than the text tower reads (12 tokens) and were cut"
         in caplog.text
@@ -264,7 +254,7 @@ def test_a_caption_of_500_words_is_cut_and_counted(rows, tmp_path, caplog):
 
 def test_captions_of_one_item_for_more_views_than_another(rows, tmp_path):
     with pytest.raises(DataError, match="captions for 1 views, some for 2"):
-        rows([[["a"], ["b"]], [["c"]], [["d"]]]).text(Things(tmp_path))
+        rows([[["a"], ["b"]], [["c"]], [["d"]]]).text(things(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -286,13 +276,12 @@ def test_the_scale_is_frozen_at_that_of_the_imported_towers(monkeypatch, learn, 
     )
     monkeypatch.setattr(task_file, "triplet_task", lambda *given: seen.update(begins=given[4]))
     monkeypatch.setattr(task_file.recipe, "build", plan)
-    source = types.SimpleNamespace(manifest={"up_axis": "y"})
     path = pathlib.Path(__file__).parents[2] / "configs" / "ulip2_mmcl.py"
     config, _ = configs.load(
         f"{path}:demo", [("learn_log_scale", learn), ("towers.weights", weights)]
     )
     with pytest.raises(Planned):
-        task_file.make(config, lambda split: source)
+        task_file.make(config, lambda split, name=None: FakeSource(items=3, up_axis="y"))
     assert seen["begins"] == begins and seen["rules"].keys() == {"log_scale", ".*"}
     assert ("freeze" in seen["rules"]["log_scale"]) == (learn == "False")
     assert not configs.unused_overrides(config, [("learn_log_scale", learn)])

@@ -1,12 +1,12 @@
 """MVTN as a task: the gradient moves the learned cameras and no others, what a step changes, what is refused."""
 
 import functools
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fakes import FakeSource
 
 from jax3dret.core import config as configs
 from jax3dret.core import train
@@ -22,15 +22,9 @@ FROZEN_RULES = (("mvtn/.*", {"freeze": True}), (".*", {}))
 FACES = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], np.int32)
 
 
-class Source(types.SimpleNamespace):
+def open_source(split, name=None):
     """As much of a data set as a recipe looks at before it runs: no records."""
-
-    def __len__(self):
-        return 8
-
-
-def open_source(split):
-    return Source(name="parts", split=split, manifest={"up_axis": "z"}, class_names=tuple("abcd"))
+    return FakeSource(name="parts", split=split, items=8)
 
 
 def config(views="learned_circular", **changes):

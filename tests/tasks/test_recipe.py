@@ -1,0 +1,116 @@
+"""Evaluators from the config: named, ordered, given the task's data; what is wrong names what is
+right."""
+
+import numpy as np
+import pytest
+from fakes import FakeSource, opener
+
+from jax3dret.core import config as configs
+from jax3dret.core.types import ConfigError
+from jax3dret.data.points import Keep
+from jax3dret.tasks import recipe
+from jax3dret.tasks.ulip2 import finetune
+
+SOURCES = opener(
+    FakeSource(np.arange(12) % 3, lambda row: {"points": np.full((4, 3), row, np.float32)}),
+    FakeSource(
+        np.arange(6) % 3, lambda row: {"points": np.full((4, 3), row, np.float32)}, split="test"
+    ),
+)
+
+
+def made(tmp_path, *overrides, lines=()):
+    """The evaluators of a config file with these lines and overrides."""
+    file = tmp_path / "toy.py"
+    body = "".join(f"    {line}\n" for line in lines)
+    file.write_text(
+        "from jax3dret.tasks.ulip2 import finetune\nVARIANTS = ('demo',)\n"
+        f"def get_config(variant):\n    config = finetune.defaults()\n{body}    return config\n"
+    )
+    given = [tuple(text.split("=", 1)) for text in overrides]
+    config, _ = configs.load(str(file), [("eval.batch_size", "4"), *given])
+    data = recipe.shape_data(config, (Keep(("points", "label")),), ("points",))
+    found = recipe.evaluators(config, data, SOURCES)
+    assert not configs.unused_overrides(config, given)
+    return found
+
+
+def embed(batch):
+    return {"shape": batch["points"][:, 0]}
+
+
+def test_an_evaluator_outside_the_package_is_found_by_its_name(tmp_path):
+    found = made(
+        tmp_path,
+        "evals.mine.name=evaluators.outside:make",
+        "evals.mine.scale=2.0",
+        "evals.retrieval.neighbours=5",
+        "distance=euclidean",
+    )
+    assert list(found) == ["retrieval", "mine"]
+    assert found["mine"](embed, None) == {"spread_euclidean": 10.0, "items": 6.0}
+    metrics = found["retrieval"](embed, None)
+    assert "ndcg_5" in metrics and "ndcg_100" not in metrics
+
+
+def test_the_first_entry_is_the_first_that_was_added(tmp_path):
+    """Not the first by name, which a plain ConfigDict would make of it."""
+    outside = '{"name": "evaluators.outside:make"}'
+    lines = (f"config.evals.{name} = {outside}" for name in ("z", "a"))
+    assert list(made(tmp_path, lines=lines)) == ["retrieval", "z", "a"]
+    lines = ("del config.evals.retrieval", f"config.evals.mine = {outside}")
+    assert list(made(tmp_path, lines=lines)) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["evals.retrieval.name=jax3dret.evaluators.retreival:make"],
+            "config.evals.retrieval.name: there is no module 'jax3dret.evaluators.retreival'; "
+            "did you mean 'jax3dret.evaluators.retrieval'",
+        ),
+        (
+            ["evals.retrieval.name=jax3dret.evaluators.retrieval:mke"],
+            "retrieval has no 'mke'; did you mean 'make'",
+        ),
+        (["evals.retrieval.neighbors=5"], "takes no 'neighbors'; did you mean 'neighbours'"),
+        (["evals.retreival.neighbours=5"], "did you mean 'evals.retrieval.neighbours'"),
+        (["evals.mine.name=outside"], "config.evals.mine.name: 'outside' is not of the form"),
+        (
+            ["evals.mine.name=evaluators.outside:make", "evals.mine.scal=2.0"],
+            "did you mean 'scale'",
+        ),
+        (["evals.retrieval.distance=euclidean"], "config.distance is that of the whole run"),
+        (["evals.retrieval.data=x"], "config.evals.retrieval.data: no setting of an evaluator"),
+        (["evals.retrieval.query=sketch"], "no data of 'sketch'; it has: shape"),
+        (["evals.retrieval.neighbours=0"], "neighbours=0"),
+        (["evals.retrieval.index.kind=tree"], "kind='tree': choose one of"),
+        (["distance=cosin"], "distance='cosin': choose one of cosine"),
+        (["eval.neighbours=5"], "did you mean 'evals.retrieval.neighbours'"),
+        (["evals.mine.name=nowhere.at.all:make"], "there is no module 'nowhere.at.all'"),
+    ],
+)
+def test_a_wrong_name_or_setting_is_one_line_that_names_the_right_one(tmp_path, overrides, says):
+    with pytest.raises(ConfigError, match=says.replace("(", r"\(")) as error:
+        made(tmp_path, *overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_an_evaluator_without_a_name(tmp_path):
+    with pytest.raises(ConfigError, match="config has no key 'evals.mine.name'"):
+        recipe.evaluators(
+            configs.Config({"evals": {"mine": {}}, "distance": "cosine"}), None, SOURCES
+        )
+
+
+def test_the_defaults_score_shapes_by_shapes():
+    assert finetune.defaults().evals.to_dict() == {
+        "retrieval": {
+            "name": "jax3dret.evaluators.retrieval:make",
+            "gallery_split": "train",
+            "query_split": "test",
+            "neighbours": 100,
+            "index": {"kind": "auto", "scoring": "auto"},
+        }
+    }
