@@ -276,7 +276,7 @@ def test_the_scale_is_frozen_at_that_of_the_imported_towers(monkeypatch, learn, 
     )
     monkeypatch.setattr(task_file, "triplet_task", lambda *given: seen.update(begins=given[4]))
     monkeypatch.setattr(task_file.recipe, "build", plan)
-    path = pathlib.Path(__file__).parents[2] / "configs" / "ulip2_mmcl.py"
+    path = pathlib.Path(__file__).parents[3] / "configs" / "ulip2_mmcl.py"
     config, _ = configs.load(
         f"{path}:demo", [("learn_log_scale", learn), ("towers.weights", weights)]
     )
