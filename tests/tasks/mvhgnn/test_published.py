@@ -29,7 +29,7 @@ ITSELF = {
     (7, "one_stage", "zeroshot"),
 }
 
-CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "mvhgnn_shrec13.py"
+CONFIG = pathlib.Path(__file__).parents[3] / "configs" / "mvhgnn_shrec13.py"
 # The one key of each row, beside the setting; None: the row is the setting itself.
 KEYS = {
     (3, "random order"): "model.view_order=random",
