@@ -143,6 +143,8 @@ def test_a_run_leaves_what_the_contract_promises(reference):
     )
     assert report["index"]["recall_at_10"] == 1 and report["index"]["scoring"] == "brute_force"
     assert report["timing"].keys() >= {"train_s", "embed_items_per_s", "search_ms_per_query"}
+    assert report["run"].keys() == {"command", "seed", "date", "device", "version"}
+    assert report["run"]["command"].startswith(f"python -m jax3dret.main --config={CONFIG}:demo ")
     assert list(losses(reference)) == list(range(1, 9))
     assert not list(reference.rglob("*.partial"))
 
