@@ -292,7 +292,8 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
     config = config.with_values({"stage": name})
     changes: dict[str, Any] = {}
     tower = config.tower.to_dict()
-    if config.tuning in BARE and tower["name"].endswith(":PromptedVisionTower"):
+    network = configs.resolve(tower["name"], where="config.tower.name")
+    if config.tuning in BARE and hasattr(network, "num_prompts"):
         changes["tower"] = {"num_prompts": 0, **tower}
     rules = (
         *optimizer_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),

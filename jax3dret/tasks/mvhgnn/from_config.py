@@ -18,10 +18,7 @@ from jax3dret.core.types import (
     PyTree,
 )
 from jax3dret.models.sketch_tower import (
-    FeatureTower,
-    PromptedVisionTower,
     Rules,
-    StoredFeatures,
     check_tuning,
     tuning_rules,
 )
@@ -30,7 +27,7 @@ from jax3dret.tasks.mvhgnn.networks import (
     Networks,
     Stage,
 )
-from jax3dret.tasks.mvhgnn.prototypes import Prototypes
+from jax3dret.tasks.mvhgnn.prototypes import Prototypes, learned
 from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices
 from jax3dret.weights.importing import MARK
@@ -42,7 +39,7 @@ SIDES = {"shape": "graph", "sketch": "sketch"}
 def check_tower_weights(config: configs.Config, tower: Any) -> None:
     """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
     weights = config.tower_weights
-    if weights and not isinstance(tower, PromptedVisionTower):
+    if weights and not getattr(tower, "takes_clip", False):
         raise ConfigError(
             f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
             "jax3dret.models.sketch_tower:PromptedVisionTower does"
@@ -91,7 +88,7 @@ def frozen_tree(rules: Rules, params: PyTree) -> PyTree:
 
 
 def has_learned_prototypes(config: configs.Config) -> bool:
-    return bool(config.prototypes.name.endswith(":learned"))
+    return configs.resolve(config.prototypes.name, where="config.prototypes.name") is learned
 
 
 def prototypes_of(
@@ -135,7 +132,7 @@ def networks_of(config: configs.Config) -> Networks:
         )
     check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
     check_tower_weights(config, tower)
-    reads_features = isinstance(tower, FeatureTower | StoredFeatures)
+    reads_features = getattr(tower, "reads_features", False)
     if reads_features != bool(config.tower_cnn.to_dict()):
         raise ConfigError(
             "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN that it names, other towers pictures"
