@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +120,9 @@ class PromptedVisionTower(nn.Module):
 
     Raises ConfigError for a field out of range, and what VisionTower raises.
     """
+
+    # Imported weights of CLIP go into it (`with_tower`).
+    takes_clip: ClassVar[bool] = True
 
     num_prompts: int = 3
     deep: bool = False
@@ -290,6 +293,8 @@ class FeatureTower(nn.Module):
     (Dense, BatchNorm, ReLU, dropout) for each hidden width, then a Dense. Training on a single row raises ConfigError.
     """
 
+    reads_features: ClassVar[bool] = True
+
     out_dim: int = 512
     hidden: tuple[int, ...] = (512,)
     dropout: float = 0.0
@@ -312,6 +317,8 @@ class FeatureTower(nn.Module):
 
 class StoredFeatures(nn.Module):
     """Stored features [B, D] of a frozen CNN as they are: no parameters, the row that training has to beat."""
+
+    reads_features: ClassVar[bool] = True
 
     dim: int
 

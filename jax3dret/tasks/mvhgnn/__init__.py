@@ -5,6 +5,7 @@ No code was published with it; where the paper is silent, the choice and its alt
 setting. What makes it up, beside the files of this folder:
 
     experiment.py       from a config to the stages that it trains
+    from_config.py      its networks, losses, prototypes and optimizer rules
     networks.py         the stages: what trains, on which loss (sections 3.4 and 3.5, table 7)
     training_data.py    what the two sides read in training
     prototypes.py       what stands for a class: its name in CLIP's text space, or less

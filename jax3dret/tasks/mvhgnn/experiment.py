@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,8 +17,6 @@ import ml_collections
 import numpy as np
 
 from jax3dret.core import config as configs
-from jax3dret.core import optim
-from jax3dret.core.sharding import path_name
 from jax3dret.core.types import (
     ConfigError,
     DataError,
@@ -37,34 +34,32 @@ from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.views import Views
 from jax3dret.models.sketch_tower import (
     BARE,
-    FeatureTower,
-    PromptedVisionTower,
-    Rules,
-    StoredFeatures,
-    check_tuning,
-    tuning_rules,
 )
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import from_variables
 from jax3dret.tasks.mvhgnn import published
+from jax3dret.tasks.mvhgnn.from_config import (
+    SIDES,
+    frozen_tree,
+    has_learned_prototypes,
+    losses_of,
+    networks_of,
+    optimizer_rules,
+    prototypes_of,
+)
 from jax3dret.tasks.mvhgnn.networks import (
     STAGES,
     STRATEGIES,
     Classes,
     Losses,
     Networks,
-    Stage,
     embedded_part,
     mvhgnn_task,
 )
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.training_data import Inputs
-from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, views_at_a_time
-from jax3dret.weights.importing import MARK
+from jax3dret.tasks.view_cnn import views_at_a_time
 
-# Where the parameters of a side stand, beside those of its head.
-SIDES = {"shape": "graph", "sketch": "sketch"}
 # Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
@@ -152,7 +147,7 @@ def model(config: configs.Config, class_names: Sequence[str]) -> Model:
     """Of a stage that leaves one side as it began: the other one alone."""
     del class_names
     config = _resolved(config)
-    return _model(config, _networks(config))
+    return _model(config, networks_of(config))
 
 
 def _model(config: configs.Config, networks: Networks) -> Model:
@@ -160,7 +155,7 @@ def _model(config: configs.Config, networks: Networks) -> Model:
     classes = Classes(1, (0,))
     task = mvhgnn_task(
         networks,
-        _losses(config),
+        losses_of(config),
         STAGES[config.stage],
         classes,
         lambda: Prototypes(np.zeros((1, networks.width), np.float32), False, ""),
@@ -198,15 +193,15 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     configs.check_least(
         config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0}
     )
-    stage, losses = STAGES[config.stage], _losses(config)
+    stage, losses = STAGES[config.stage], losses_of(config)
     losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
     sketches = _open_sketches(config, open_source, class_names)
     _check_batch(config, shapes if stage.anchors == "shape" else sketches)
-    networks = _networks(config)
+    networks = networks_of(config)
     reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
-    prototypes = _prototypes(config, class_names, networks.width, known=bool(len(shapes.labels)))
+    prototypes = prototypes_of(config, class_names, networks.width, known=bool(len(shapes.labels)))
     task = mvhgnn_task(
         networks,
         losses,
@@ -216,8 +211,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names))),
         ),
         prototypes,
-        learned_prototypes=_learned(config),
-        frozen=functools.partial(_frozen, config.optim.rules),
+        learned_prototypes=has_learned_prototypes(config),
+        frozen=functools.partial(frozen_tree, config.optim.rules),
     )
 
     def data(modality: str, split: str) -> DataSpec:
@@ -297,10 +292,11 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
     config = config.with_values({"stage": name})
     changes: dict[str, Any] = {}
     tower = config.tower.to_dict()
-    if config.tuning in BARE and tower["name"].endswith(":PromptedVisionTower"):
+    network = configs.resolve(tower["name"], where="config.tower.name")
+    if config.tuning in BARE and hasattr(network, "num_prompts"):
         changes["tower"] = {"num_prompts": 0, **tower}
     rules = (
-        *_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
+        *optimizer_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
         (".*", {}),
     )
     if config.optim.rules == ((".*", {}),):
@@ -326,129 +322,3 @@ def _check_batch(config: configs.Config, anchors: Any) -> None:
             f"{anchors.name}, split '{anchors.split}': {len(anchors)} items but a batch of {config.train.batch_size}; lower "
             "config.train.batch_size, or config.first.batch_size in the first of two stages"
         )
-
-
-def _check_tower_weights(config: configs.Config, tower: Any) -> None:
-    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
-    weights = config.tower_weights
-    if weights and not isinstance(tower, PromptedVisionTower):
-        raise ConfigError(
-            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
-            "jax3dret.models.sketch_tower:PromptedVisionTower does"
-        )
-    if (
-        weights
-        and config.checkpoint.init_from == weights
-        and not (pathlib.Path(weights) / MARK).is_file()
-    ):
-        raise ConfigError(
-            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
-        )
-
-
-def _rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
-    """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
-    idle = [side for side in SIDES if side not in stage.trains]
-    frozen = [f"{SIDES[side]}/.*" for side in idle]
-    if not config.share_projection:
-        frozen += [f"{side}_head/.*" for side in idle]
-    elif is_second:
-        frozen.append("shape_head/.*")
-    losses = _losses(config)
-    if is_second or not any(losses.on("cls", side) for side in stage.trains):
-        frozen.append("classifier")
-    if _learned(config) and (is_second or not any(losses.on("sem", side) for side in stage.trains)):
-        frozen.append("prototypes")
-    tuned: Rules = ()
-    if config.tuning != "all":
-        rules = tuning_rules(config.tuning, SIDES["sketch"], layernorm_lr=config.layernorm_lr)
-        tuned = rules if "sketch" in stage.trains else ()
-    return (*((pattern, {"freeze": True}) for pattern in frozen), *tuned)
-
-
-def _losses(config: configs.Config) -> Losses:
-    """Those of config.stage."""
-    return Losses(**config.loss.to_dict()).of(config.stage)
-
-
-def _frozen(rules: Rules, params: PyTree) -> PyTree:
-    """The tree of parameters, True where the optimizer leaves it alone."""
-    is_frozen = {row.path: row.frozen for row in optim.describe(params, rules)}
-    return jax.tree_util.tree_map_with_path(lambda path, _: is_frozen[path_name(path)], params)
-
-
-def _learned(config: configs.Config) -> bool:
-    return bool(config.prototypes.name.endswith(":learned"))
-
-
-def _prototypes(
-    config: configs.Config, class_names: tuple[str, ...], width: int, *, known: bool
-) -> Callable[[], Prototypes]:
-    """What makes the prototypes, once, when a loss or a report asks for them.
-
-    known: False where the data is only described, as to open a trained model: then nothing is trained, and no file is read.
-    """
-    make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
-    settings = config.prototypes.kwargs()
-    configs.check_kwargs(make, settings, where="config.prototypes")
-    if not known:
-        return lambda: Prototypes(
-            np.zeros((len(class_names), width), np.float32),
-            _learned(config),
-            config.prototypes.name,
-        )
-    return functools.cache(lambda: make(class_names, width, config.seed, **settings))
-
-
-def _networks(config: configs.Config) -> Networks:
-    if config.tower_normalisation not in NORMALISATIONS:
-        raise ConfigError(
-            f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
-        )
-    if config.retrieve_with not in ("f", "p"):
-        raise ConfigError(
-            f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'"
-        )
-    size = config.sketches.size
-    graph, tower = config.model.build(), config.tower.build()
-    if graph.embedding_dim != tower.embedding_dim:
-        raise ConfigError(
-            f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in {tower.embedding_dim} (config.tower); "
-            "they must be equal"
-        )
-    if getattr(tower, "image_size", size) != size:
-        raise ConfigError(
-            f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set config.sketches.size={tower.image_size}"
-        )
-    check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
-    _check_tower_weights(config, tower)
-    reads_features = isinstance(tower, FeatureTower | StoredFeatures)
-    if reads_features != bool(config.tower_cnn.to_dict()):
-        raise ConfigError(
-            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN that it names, other towers pictures"
-        )
-    return Networks(
-        cnn=_cnn(config, "cnn", config.views.size),
-        graph=graph,
-        positions=graph_vertices(config.views.cameras),
-        tower=tower,
-        tower_cnn=_cnn(config, "tower_cnn", size) if reads_features else None,
-        normalisation=NORMALISATIONS[config.tower_normalisation],
-        size=size,
-        width=graph.embedding_dim,
-        share_projection=config.share_projection,
-        project=config.retrieve_with == "p",
-    )
-
-
-def _cnn(config: configs.Config, key: str, size: int) -> ViewCnn:
-    return ViewCnn(
-        config[key].build(),
-        config[key].to_dict(),
-        weights=config[f"{key}_weights"],
-        normalisation=config[f"{key}_normalisation"],
-        is_frozen=True,
-        size=size,
-        seed=config.seed,
-        key=key,
-    )

@@ -7,7 +7,7 @@ up the paper, beside the files of this folder:
     finetune.py     classification and VICReg (section 3.2)
     mmcl.py         multi-modal contrastive fine-tuning (section 3.2)
     viewgcn.py      View-GCN, a view-based baseline (table 2)
-    mvtn.py         MVTN, the baseline that learns its cameras (table 2)
+    mvtn.py, mvtn_network.py    MVTN, the baseline that learns its cameras (table 2)
     datasets.py     the data sets, a line each
     published.py    what the paper's tables say
 

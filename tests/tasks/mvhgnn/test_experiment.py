@@ -13,7 +13,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
 from jax3dret.losses.quadruplet import quadruplet
-from jax3dret.tasks.mvhgnn import experiment, networks, training_data
+from jax3dret.tasks.mvhgnn import experiment, from_config, networks, training_data
 from jax3dret.tasks.mvhgnn.prototypes import orthogonal
 from jax3dret.tasks.mvhgnn.training_data import PickCopy
 
@@ -149,7 +149,7 @@ def test_zero_shot_trains_no_classifier_and_no_classes_that_are_not_seen():
 def test_the_stages_of_zero_shot_that_train_one_side_have_the_classifiers_loss(stage):
     """Table 7 compares the single stage with these (equations 13 and 15)."""
     settings = config(setting="zeroshot", stage=stage, loss__cls_joint=False)
-    terms = experiment._losses(settings)
+    terms = from_config.losses_of(settings)
     assert terms.cls_3d and terms.cls_ske
     is_second = stage in ("sketch", "shape_to_sketch")
     assert (
@@ -172,7 +172,7 @@ def test_the_losses_of_a_stage_are_those_of_the_paper():
     batch = batch_of(recipe)
     key = jax.random.key(3)
     _, (_, metrics) = recipe.task.loss(state.params, state.model_state, batch, key, 0)
-    made = experiment._networks(experiment._resolved(config(stage="joint")))
+    made = from_config.networks_of(experiment._resolved(config(stage="joint")))
     apply = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key, "selector": key}}
     of = lambda name: {"params": state.params[name], "batch_stats": state.model_state[name]}  # noqa: E731
     shapes = np.concatenate([batch["positive"], batch["negative"]])
@@ -213,7 +213,7 @@ def test_stored_features_stand_for_pictures():
     rng = np.random.default_rng(0)
     views = rng.integers(0, 256, (2, VIEWS, SIZE, SIZE, 3), np.uint8)
     drawings = rng.integers(0, 256, (2, SIZE, SIZE), np.uint8)
-    made = experiment._networks(experiment._resolved(config()))
+    made = from_config.networks_of(experiment._resolved(config()))
     embed = jax.jit(recipe.task.embed)
     out = embed(state.params, state.model_state, {"views": views, "sketch": drawings})
     assert out["shape"].shape == out["sketch"].shape == (2, WIDTH) and out["view_scores"].shape == (

@@ -8,7 +8,7 @@ import pytest
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 from jax3dret.metrics import shrec
-from jax3dret.tasks.mvhgnn import experiment
+from jax3dret.tasks.mvhgnn import experiment, from_config
 from jax3dret.tasks.mvhgnn import published as paper
 from jax3dret.tasks.mvhgnn.published import published, reading_of_e
 
@@ -63,9 +63,9 @@ def stages_of(table, method, setting):
     config, _ = configs.load(f"{CONFIG}:{setting}", [tuple(key.split("="))] if key else [])
     found = {}
     for run in experiment.stages(config):
-        losses = dataclasses.asdict(experiment._losses(run.config))
+        losses = dataclasses.asdict(from_config.losses_of(run.config))
         found[run.config.stage] = (
-            experiment._networks(run.config),
+            from_config.networks_of(run.config),
             {name for name in TERMS if losses[name]},
             run.config.tuning,
         )

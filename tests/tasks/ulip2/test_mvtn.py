@@ -14,7 +14,7 @@ from jax3dret.core.types import ConfigError, DataError, TrainState
 from jax3dret.geometry import cameras
 from jax3dret.models.mvtn import Views
 from jax3dret.ops import soft_meshes, soft_points
-from jax3dret.tasks.ulip2 import mvtn
+from jax3dret.tasks.ulip2 import mvtn, mvtn_network
 
 BATCH, VIEWS, CLASSES, POINTS = 4, 3, 4, 24
 FIXED_RULES = ((".*", {}),)
@@ -197,7 +197,7 @@ def test_the_graph_is_told_where_the_cameras_stand():
     ]
     # z up to y up.
     np.testing.assert_allclose(
-        mvtn.camera_positions(views)[0], expected[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6
+        mvtn_network.camera_positions(views)[0], expected[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6
     )
 
 

@@ -1,0 +1,164 @@
+"""What a config says of the networks, the losses, the prototypes and the optimizer of one stage."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax3dret.core import config as configs
+from jax3dret.core import optim
+from jax3dret.core.sharding import path_name
+from jax3dret.core.types import (
+    ConfigError,
+    PyTree,
+)
+from jax3dret.models.sketch_tower import (
+    Rules,
+    check_tuning,
+    tuning_rules,
+)
+from jax3dret.tasks.mvhgnn.networks import (
+    Losses,
+    Networks,
+    Stage,
+)
+from jax3dret.tasks.mvhgnn.prototypes import Prototypes, learned
+from jax3dret.tasks.towers import NORMALISATIONS
+from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices
+from jax3dret.weights.importing import MARK
+
+# Where the parameters of a side stand, beside those of its head.
+SIDES = {"shape": "graph", "sketch": "sketch"}
+
+
+def check_tower_weights(config: configs.Config, tower: Any) -> None:
+    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
+    weights = config.tower_weights
+    if weights and not getattr(tower, "takes_clip", False):
+        raise ConfigError(
+            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
+            "jax3dret.models.sketch_tower:PromptedVisionTower does"
+        )
+    if (
+        weights
+        and config.checkpoint.init_from == weights
+        and not (pathlib.Path(weights) / MARK).is_file()
+    ):
+        raise ConfigError(
+            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
+        )
+
+
+def optimizer_rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
+    """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
+    idle = [side for side in SIDES if side not in stage.trains]
+    frozen = [f"{SIDES[side]}/.*" for side in idle]
+    if not config.share_projection:
+        frozen += [f"{side}_head/.*" for side in idle]
+    elif is_second:
+        frozen.append("shape_head/.*")
+    losses = losses_of(config)
+    if is_second or not any(losses.on("cls", side) for side in stage.trains):
+        frozen.append("classifier")
+    if has_learned_prototypes(config) and (
+        is_second or not any(losses.on("sem", side) for side in stage.trains)
+    ):
+        frozen.append("prototypes")
+    tuned: Rules = ()
+    if config.tuning != "all":
+        rules = tuning_rules(config.tuning, SIDES["sketch"], layernorm_lr=config.layernorm_lr)
+        tuned = rules if "sketch" in stage.trains else ()
+    return (*((pattern, {"freeze": True}) for pattern in frozen), *tuned)
+
+
+def losses_of(config: configs.Config) -> Losses:
+    """Those of config.stage."""
+    return Losses(**config.loss.to_dict()).of(config.stage)
+
+
+def frozen_tree(rules: Rules, params: PyTree) -> PyTree:
+    """The tree of parameters, True where the optimizer leaves it alone."""
+    is_frozen = {row.path: row.frozen for row in optim.describe(params, rules)}
+    return jax.tree_util.tree_map_with_path(lambda path, _: is_frozen[path_name(path)], params)
+
+
+def has_learned_prototypes(config: configs.Config) -> bool:
+    return configs.resolve(config.prototypes.name, where="config.prototypes.name") is learned
+
+
+def prototypes_of(
+    config: configs.Config, class_names: tuple[str, ...], width: int, *, known: bool
+) -> Callable[[], Prototypes]:
+    """What makes the prototypes, once, when a loss or a report asks for them.
+
+    known: False where the data is only described, as to open a trained model: then nothing is trained, and no file is read.
+    """
+    make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
+    settings = config.prototypes.kwargs()
+    configs.check_kwargs(make, settings, where="config.prototypes")
+    if not known:
+        return lambda: Prototypes(
+            np.zeros((len(class_names), width), np.float32),
+            has_learned_prototypes(config),
+            config.prototypes.name,
+        )
+    return functools.cache(lambda: make(class_names, width, config.seed, **settings))
+
+
+def networks_of(config: configs.Config) -> Networks:
+    if config.tower_normalisation not in NORMALISATIONS:
+        raise ConfigError(
+            f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+        )
+    if config.retrieve_with not in ("f", "p"):
+        raise ConfigError(
+            f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'"
+        )
+    size = config.sketches.size
+    graph, tower = config.model.build(), config.tower.build()
+    if graph.embedding_dim != tower.embedding_dim:
+        raise ConfigError(
+            f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in {tower.embedding_dim} (config.tower); "
+            "they must be equal"
+        )
+    if getattr(tower, "image_size", size) != size:
+        raise ConfigError(
+            f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set config.sketches.size={tower.image_size}"
+        )
+    check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
+    check_tower_weights(config, tower)
+    reads_features = getattr(tower, "reads_features", False)
+    if reads_features != bool(config.tower_cnn.to_dict()):
+        raise ConfigError(
+            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN that it names, other towers pictures"
+        )
+    return Networks(
+        cnn=_cnn(config, "cnn", config.views.size),
+        graph=graph,
+        positions=graph_vertices(config.views.cameras),
+        tower=tower,
+        tower_cnn=_cnn(config, "tower_cnn", size) if reads_features else None,
+        normalisation=NORMALISATIONS[config.tower_normalisation],
+        size=size,
+        width=graph.embedding_dim,
+        share_projection=config.share_projection,
+        project=config.retrieve_with == "p",
+    )
+
+
+def _cnn(config: configs.Config, key: str, size: int) -> ViewCnn:
+    return ViewCnn(
+        config[key].build(),
+        config[key].to_dict(),
+        weights=config[f"{key}_weights"],
+        normalisation=config[f"{key}_normalisation"],
+        is_frozen=True,
+        size=size,
+        seed=config.seed,
+        key=key,
+    )
