@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ log = logging.getLogger("jax3dret")
 RUN_AHEAD = 2
 
 
+@runtime_checkable
 class DataIterator(Protocol):
     """Host-local batches whose position can be saved."""
 

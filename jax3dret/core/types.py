@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -100,6 +100,7 @@ class Loaded:
     unit: str = ""
 
 
+@runtime_checkable
 class Input(Protocol):
     """What a model reads of an object: a frozen dataclass whose fields, with its name and version, say all that a row depends on.
 
@@ -145,6 +146,7 @@ class Model:
     batch_size: int = 16
 
 
+@runtime_checkable
 class Source(Protocol):
     """The records of one split of a prepared data set, in a fixed order, as `data.source.open_source` opens them."""
 
@@ -166,6 +168,7 @@ class Source(Protocol):
         """The same records with only these features (and "id" and "label") decoded."""
 
 
+@runtime_checkable
 class OpenSource(Protocol):
     """Opens a split of a data set; without a name, of the run's own. Prepared on first use, opened once."""
 

@@ -6,7 +6,7 @@ import operator
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from jax3dret.core.types import DataError, Record
 from jax3dret.data.source import Source
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Random access to one array per record."""
 

@@ -59,8 +59,8 @@ class MVHGNNOutput(NamedTuple):
 
     descriptor: Float[Array, "B D"]
     view_scores: Float[Array, "B V"]
-    assignments: tuple[Float[Array, "B K V"], ...]
-    selector_scores: tuple[Float[Array, "B K k C"], ...] = ()
+    assignments: tuple[Float[Array, "B _ _"], ...]
+    selector_scores: tuple[Float[Array, "B _ _ C"], ...] = ()
 
 
 class MVHGNN(nn.Module):

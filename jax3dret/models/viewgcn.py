@@ -38,7 +38,7 @@ class ViewGCNOutput(NamedTuple):
 
     descriptor: Float[Array, "B D"]
     logits: Float[Array, "B C"]
-    scores: tuple[Float[Array, "B S K C"], ...]
+    scores: tuple[Float[Array, "B _ K C"], ...]
 
 
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -244,8 +244,8 @@ class ViewGCN(nn.Module):
         vertices: Float[Array, "*B V 3"],
         train: bool = False,
         *,
-        fps_indices: Sequence[Int[Array, "B S"]] | None = None,
-        knn_indices: Mapping[str, Int[Array, "B M k"]] | None = None,
+        fps_indices: Sequence[Int[Array, "B _"]] | None = None,
+        knn_indices: Mapping[str, Int[Array, "B _ _"]] | None = None,
     ) -> Float[Array, "B D"]:
         """The descriptor: maxima over the views of the three local convolutions, side by side."""
         return self.outputs(
@@ -259,8 +259,8 @@ class ViewGCN(nn.Module):
         vertices: Float[Array, "*B V 3"],
         train: bool = False,
         *,
-        fps_indices: Sequence[Int[Array, "B S"]] | None = None,
-        knn_indices: Mapping[str, Int[Array, "B M k"]] | None = None,
+        fps_indices: Sequence[Int[Array, "B _"]] | None = None,
+        knn_indices: Mapping[str, Int[Array, "B _ _"]] | None = None,
     ) -> ViewGCNOutput:
         """Descriptor, logits and the selectors' scores.
 
