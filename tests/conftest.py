@@ -20,7 +20,6 @@ jaxtyping.install_import_hook(
 )
 
 
-
 def pytest_addoption(parser):
     parser.addoption(
         "--golden", default=str(HERE / "golden"), help="folder of reference cases (*.safetensors)"

@@ -55,7 +55,7 @@ def nearest(key: str, candidates: Iterable[str]) -> str:
 class TrainState:
     """Everything a step changes; arrays only, so it can be sharded, donated and saved as it is."""
 
-    step: Array  # int32[], optimizer updates taken so far
+    step: PyTree  # int32[], optimizer updates taken so far; of shapes or shardings where all are
     params: PyTree
     model_state: PyTree  # BatchNorm statistics and the like; {} if the model has none
     opt_state: optax.OptState

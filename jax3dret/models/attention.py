@@ -82,7 +82,7 @@ def _head(
     largest = scores.max(-1)
     weights = jnp.exp(scores - largest[:, None])
     total = weights.sum(-1)
-    out = _product(v, weights.astype(v.dtype), 1, 1) / total
+    out = _product(v, weights.astype(v.dtype), 1, 1) / total[None]
     return out.astype(v.dtype)[None], (largest + jnp.log(total))[None, None]
 
 

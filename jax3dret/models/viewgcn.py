@@ -87,7 +87,8 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*lead in"]) -> Float[Array, "*lead out"]:
         kernel, bias = linear_parameters(self, x.shape[-1], self.features)
-        return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.features)
+        y = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+        return y.reshape(*x.shape[:-1], self.features)
 
 
 class PairLinear(nn.Module):
@@ -103,7 +104,7 @@ class PairLinear(nn.Module):
         batch, views, width = x.shape
         kernel, bias = linear_parameters(self, 2 * width, self.features)
         flat = x.reshape(-1, width)
-        own = (flat @ kernel[:width] + bias).reshape(batch, views, 1, self.features)
+        own = (flat @ kernel[:width] + bias[None]).reshape(batch, views, 1, self.features)
         other = (flat @ kernel[width:]).reshape(batch, 1, views, self.features)
         return own + other
 

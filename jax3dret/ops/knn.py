@@ -85,7 +85,7 @@ def _nearest(
 
     def narrowed() -> Array:
         square = _squares(queries, gather(points, jnp.minimum(candidates, count - 1)))
-        square = jnp.where(jnp.arange(room) < total[..., None], square, jnp.inf)
+        square = jnp.where(jnp.arange(room)[None, None] < total[..., None], square, jnp.inf)
         return jnp.take_along_axis(
             candidates, lax.top_k(-square, k)[1], axis=-1, mode="promise_in_bounds"
         )
