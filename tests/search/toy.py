@@ -5,25 +5,13 @@ import types
 
 import jax
 import numpy as np
+from fakes import FakeSource
 
 from jax3dret.core import checkpoint
 from jax3dret.core import config as configs
 from jax3dret.core.types import TrainState
 from jax3dret.tasks.mvhgnn import experiment
 from jax3dret.tasks.ulip2 import finetune, viewgcn
-
-
-class Described:
-    """A split without records, as far as a recipe looks at one."""
-
-    class_names = ("cube", "cone")
-    manifest = types.MappingProxyType({"up_axis": "z"})
-    name, version, split = "things", "1.0.0", "train"
-    ids: tuple = ()
-    labels: tuple = ()
-
-    def __len__(self):
-        return 48
 
 
 def config_of_points(**model):
@@ -124,7 +112,10 @@ def _recipe(task, config, batch, *, steps, seed=0):
     config.seed = seed
     config.train.update(steps=steps, batch_size=batch)
     frozen = configs.Config(config.to_dict())
-    return frozen, task.make(frozen, lambda split, name=None: Described())
+    return frozen, task.make(
+        frozen,
+        lambda split, name=None: FakeSource(items=48, name="things", class_names=("cube", "cone")),
+    )
 
 
 def _write(folder, task, config, seed):
