@@ -213,7 +213,9 @@ def tie_groups(scores: Float[np.ndarray, "Q K"]) -> Int[np.ndarray, "Q K"]:
 
 
 def resolve_ties(
-    relevant: Bool[np.ndarray, "Q K"], scores: Float[np.ndarray, "Q K"] | None, ties: Ties
+    relevant: Bool[np.ndarray, "Q K"] | Float[np.ndarray, "Q K"],
+    scores: Float[np.ndarray, "Q K"] | None,
+    ties: Ties,
 ) -> Float[np.ndarray, "Q K"]:
     """The gain at each place of the list under a tie policy, as float64.
 

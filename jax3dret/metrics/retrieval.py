@@ -237,7 +237,7 @@ MAP_PESSIMISTIC_AT = Metric(
 
 
 def average_precision(
-    relevant: Bool[np.ndarray, "Q K"],
+    relevant: Bool[np.ndarray, "Q K"] | Float[np.ndarray, "Q K"],
     num_relevant: Int[np.ndarray, " Q"],
     *,
     denominator: Literal["relevant", "min_k", "retrieved"] = "relevant",
@@ -246,7 +246,8 @@ def average_precision(
 ) -> Float[np.ndarray, " Q"]:
     """AP: precision at the rank of each relevant item, summed over the list and divided by the denominator.
 
-    K = the whole gallery gives AP itself, a shorter list AP@K. No interpolation. Under ties="average" this is the
+    relevant: truth values, or the gains that `resolve_ties` makes of them. K = the whole gallery
+    gives AP itself, a shorter list AP@K. No interpolation. Under ties="average" this is the
     expectation over all orders of the tied items (McSherry and Najork, ECIR 2008).
     """
     check_choice("denominator", denominator, ("relevant", "min_k", "retrieved"))
