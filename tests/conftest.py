@@ -3,10 +3,21 @@
 import os
 import pathlib
 
+import jaxtyping
+import pytest
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Four virtual devices, so that sharding is tested wherever the tests run; an unsharded computation uses the first.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Arrays of different rank are not broadcast silently; set here, it holds in subprocesses too.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 HERE = pathlib.Path(__file__).parent
+
+# Every function and dataclass of the package checks its annotations at each call: types, and shapes and
+# dtypes of arrays. An int is welcome where a float is declared. Nothing of the package may be imported before this.
+jaxtyping.install_import_hook(
+    "jax3dret", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 
 def pytest_addoption(parser):
@@ -26,3 +37,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(
             "golden_path", paths, ids=[str(p.relative_to(root).with_suffix("")) for p in paths]
         )
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """For a test that gives what a signature forbids: the package itself must refuse it, as it does for a user."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

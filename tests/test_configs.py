@@ -13,7 +13,8 @@ from jax3dret.core import config as configs
 from jax3dret.core import config_file, optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.experiments import rows
-from jax3dret.tasks.ulip2 import presets
+from jax3dret.tasks.ulip2 import datasets
+from jax3dret.tasks.ulip2.published import COLUMNS, TABLE_1, TABLE_2
 from jax3dret.tasks.view_cnn import graph_vertices
 from jax3dret.weights.recognise import recognise
 
@@ -134,31 +135,69 @@ def test_the_rows_of_a_table_are_variants_of_other_configs(spec, tmp_path):
         without
     ) < len(runs)
     assert len({run.folder for run in runs}) == len(runs)
-    small = spec.rpartition(":")[2] in presets.SMALL
+    small = spec.rpartition(":")[2] in datasets.SMALL
     for run in runs:
         assert run.config is None or run.config.data.name == config.data.name
         assert run.config is None or not small or not run.config.published
         if run.config is not None and run.config.published and run.name in own and "tables" in spec:
-            column = presets.DATASETS[spec.rpartition(":")[2]].column
+            column = datasets.PAPER[spec.rpartition(":")[2]].column
             ((name, numbers),) = run.config.published.items()
-            row = (presets.TABLE_1 | presets.TABLE_2)[run.name]
+            row = (TABLE_1 | TABLE_2)[run.name]
             assert name.startswith(f"{run.name} on {column} (paper, table ")
-            assert numbers["nn_acc"] == pytest.approx(row[presets.COLUMNS.index(column)] / 100)
+            assert numbers["nn_acc"] == pytest.approx(row[COLUMNS.index(column)] / 100)
 
 
-@pytest.mark.parametrize("variant", presets.DATASETS)
+@pytest.mark.parametrize("variant", datasets.PAPER)
 def test_every_published_number_has_its_row(variant, tmp_path):
     config, _ = configs.load(f"{FILES[0].parent / 'tables_ulip2.py'}:{variant}")
     runs = rows.plan_runs(config, tmp_path, FILES[0].parent)
     own = {row.name for row in rows.read_rows(config)}
-    column = presets.COLUMNS.index(presets.DATASETS[variant].column)
-    numbers = {name: row[column] for name, row in (presets.TABLE_1 | presets.TABLE_2).items()}
+    column = COLUMNS.index(datasets.PAPER[variant].column)
+    numbers = {name: row[column] for name, row in (TABLE_1 | TABLE_2).items()}
     published = {
         run.name
         for run in runs
         if run.config is not None and run.config.published and run.name in own
     }
     assert published == {name for name, number in numbers.items() if number is not None}
+
+
+# A config holds its numbers itself; what the rows of a table share must not drift apart.
+DATA = ("model.", "data.", "evals.retrieval.")
+TIMED = (*DATA, "optim.lr", "optim.schedule.", "optim.name", "train.epochs", "train.split")
+OBJECTIVE = ("objective", "loss.", "head.", "train.batch_size", "optim.weight_decay")
+REPEATED = [
+    (("",), ["mvhgnn_shrec13:demo", "mvhgnn_shrec14:demo"]),
+    (("",), ["mvhgnn_shrec13:demo_zeroshot", "mvhgnn_shrec14:demo_zeroshot"]),
+    *((DATA, [f"pointnet2_{x}:{d}" for x in ("classify", "vicreg")]) for d in datasets.SMALL),
+    *((TIMED, [f"pointnet2_{x}:{d}" for x in ("classify", "vicreg")]) for d in datasets.PAPER),
+    *((DATA, [f"ulip2_{x}:{d}" for x in ("vicreg", "mmcl")]) for d in datasets.SMALL),
+    *((DATA, [f"ulip2_{x}:{d}" for x in ("vicreg", "classify")]) for d in ("demo", "psb")),
+    *((TIMED, [f"ulip2_{x}:{d}_scratch" for x in ("vicreg", "classify")]) for d in datasets.PAPER),
+    *((TIMED, [f"ulip2_{x}:{d}" for x in ("vicreg", "mmcl")]) for d in [*datasets.PAPER][:5]),
+    (TIMED, [f"ulip2_{x}:paper" for x in ("vicreg", "mmcl", "classify")]),
+    (TIMED, [f"ulip2_{x}:paper_finetune" for x in ("vicreg", "mmcl", "classify")]),
+    (DATA + OBJECTIVE, ["ulip2_vicreg:demo", "ulip2_schedules:demo_vicreg_cosine"]),
+    (DATA + OBJECTIVE, ["ulip2_classify:demo", "ulip2_schedules:demo_classification_cosine"]),
+    (TIMED + OBJECTIVE, ["ulip2_vicreg:paper_finetune", "ulip2_schedules:vicreg_warmup_cosine"]),
+    (
+        TIMED + OBJECTIVE,
+        ["ulip2_classify:paper_finetune", "ulip2_schedules:classification_warmup_cosine"],
+    ),
+]
+
+
+def test_what_configs_repeat_is_the_same():
+    for keys, specs in REPEATED:
+        first, *others = (
+            {key: value for key, value in settings(spec) if key.startswith(keys)} for spec in specs
+        )
+        assert first and all(other == first for other in others), (keys, specs)
+
+
+def settings(spec):
+    config, _ = configs.load(str(FILES[0].parent / spec.replace(":", ".py:")))
+    return configs.flatten(config.to_dict())
 
 
 def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
@@ -169,7 +208,7 @@ def test_ulip2s_weights_as_they_came_are_grouped_as_they_were_made():
         if "ulip2_" in spec
     }
     skips = {spec for spec, start in started.items() if start != "zero"}
-    assert len(skips) == len(presets.DATASETS) and {started[spec] for spec in skips} == {
+    assert len(skips) == len(datasets.PAPER) and {started[spec] for spec in skips} == {
         "pointnet2_ops"
     }
     assert all(spec.endswith("_pretrained") for spec in skips)
@@ -207,9 +246,9 @@ def test_the_papers_text_is_followed_data_set_by_data_set():
         "pointnet2_classify": 64,
         "pointnet2_vicreg": 128,
     }
-    assert turned.keys() == presets.DATASETS.keys()
+    assert turned.keys() == datasets.PAPER.keys()
     for name, batch in batches.items():
-        scratch = presets.SCRATCH if name.startswith("ulip2") else ""
+        scratch = "_scratch" if name.startswith("ulip2") else ""
         for dataset, axes in (turned | {"paper": ""}).items():
             variant = dataset if dataset == "paper" else dataset + scratch
             config, _ = configs.load(f"{FILES[0].parent / name}.py:{variant}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from jax3dret.core.types import DataError, DataSpec, EmbedFn, Recipe
 HostBatch = Mapping[str, np.ndarray]
 
 
+@runtime_checkable
 class DataIterator(Protocol):
     """Host-local batches whose position can be saved."""
 

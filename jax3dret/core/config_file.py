@@ -1,4 +1,7 @@
-"""Running a config file: a Python file that defines `VARIANTS` and `get_config(variant) -> ConfigDict`.
+"""Running a config file: a Python file that defines `VARIANTS` and `get_config(variant)`.
+
+`VARIANTS` holds the names of the variants, the default first; as a dict it may say beside each what
+it runs. `get_config` gives a ConfigDict.
 
 Whatever its code raises becomes one line that names the file and the place.
 """

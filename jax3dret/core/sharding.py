@@ -19,6 +19,8 @@ from jax3dret.core.config import check_rules
 from jax3dret.core.types import ConfigError, PyTree
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+# Parameters, or their shapes alone.
+Leaf = jax.Array | jax.ShapeDtypeStruct
 
 
 def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
@@ -63,7 +65,7 @@ def param_shardings(params: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     check_rules(rules, where="config.sharding")
     unmatched = {pattern for pattern, _ in rules}
 
-    def place(path: Sequence[object], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+    def place(path: Sequence[object], leaf: Leaf) -> NamedSharding:
         name = path_name(path)
         for pattern, axes in rules:
             if re.fullmatch(pattern, name):
@@ -97,7 +99,7 @@ def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
         )
     }
 
-    def place(path: Sequence[object], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+    def place(path: Sequence[object], leaf: Leaf) -> NamedSharding:
         parts = path_name(path).split("/")
         for start in range(len(parts)):
             shape, sharding = by_name.get("/".join(parts[start:]), (None, None))

@@ -206,6 +206,12 @@ def fit(
                 raise DataError(f"step {at}: {bad} is {float(metrics[bad])}; stopped, {kept}")
         pending.clear()
 
+    def learning_rate(index: int) -> float:
+        """For the log; a schedule's Python numbers go to the device unasked, so that is allowed here."""
+        assert recipe.learning_rate is not None
+        with jax.transfer_guard("allow"):
+            return float(recipe.learning_rate(index))
+
     def save() -> None:
         settle()
         train_s = earlier_s + time.perf_counter() - began
@@ -264,11 +270,7 @@ def fit(
                     rate = (done - last_log[1]) * batch_size / max(now - last_log[0], 1e-9)
                     extra = {
                         "items_per_s": rate,
-                        **(
-                            {"lr": float(recipe.learning_rate(index))}
-                            if recipe.learning_rate
-                            else {}
-                        ),
+                        **({"lr": learning_rate(index)} if recipe.learning_rate else {}),
                     }
                     writer.write(
                         done, "train", {**{k: float(v) for k, v in latest.items()}, **extra}

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -55,7 +55,7 @@ def nearest(key: str, candidates: Iterable[str]) -> str:
 class TrainState:
     """Everything a step changes; arrays only, so it can be sharded, donated and saved as it is."""
 
-    step: Array  # int32[], optimizer updates taken so far
+    step: PyTree  # int32[], optimizer updates taken so far; of shapes or shardings where all are
     params: PyTree
     model_state: PyTree  # BatchNorm statistics and the like; {} if the model has none
     opt_state: optax.OptState
@@ -100,6 +100,7 @@ class Loaded:
     unit: str = ""
 
 
+@runtime_checkable
 class Input(Protocol):
     """What a model reads of an object: a frozen dataclass whose fields, with its name and version, say all that a row depends on.
 
@@ -145,6 +146,7 @@ class Model:
     batch_size: int = 16
 
 
+@runtime_checkable
 class Source(Protocol):
     """The records of one split of a prepared data set, in a fixed order, as `data.source.open_source` opens them."""
 
@@ -166,6 +168,7 @@ class Source(Protocol):
         """The same records with only these features (and "id" and "label") decoded."""
 
 
+@runtime_checkable
 class OpenSource(Protocol):
     """Opens a split of a data set; without a name, of the run's own. Prepared on first use, opened once."""
 

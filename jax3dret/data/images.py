@@ -41,7 +41,9 @@ def normalise(
     """
     if images.dtype != jnp.uint8:
         raise ConfigError(f"normalise: images of type {images.dtype}; expected uint8 in [0, 255]")
-    mean, std = (jnp.asarray(values, jnp.float32) for values in normalisation)
+    mean, std = (
+        jnp.broadcast_to(jnp.asarray(values, jnp.float32), images.shape) for values in normalisation
+    )
     return (images.astype(jnp.float32) / 255 - mean) / std
 
 

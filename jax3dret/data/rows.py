@@ -6,13 +6,14 @@ import operator
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from jax3dret.core.types import DataError, Record, Source
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Random access to one array per record."""
 

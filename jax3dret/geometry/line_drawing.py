@@ -282,7 +282,7 @@ def _visible(
     behind: Float[np.ndarray, "S S"],
     shortest: float,
     perspective: bool,
-) -> list[Float[np.ndarray, "n 2"]]:
+) -> list[Float[np.ndarray, "_ 2"]]:
     """The parts of the chains that lie before `behind`, sampled every few pixels; flickers of a few samples are taken for noise."""
     nodes = np.concatenate([np.asarray(chain) for chain in chains])
     owner = np.repeat(np.arange(len(chains)), [len(chain) for chain in chains])

@@ -296,7 +296,7 @@ def _compose(
     visible: Int[np.ndarray, " P"],
     depth: Float[np.ndarray, " P"],
     normals: Float[np.ndarray, "P 3"],
-    base: Float[np.ndarray, "P 3"],
+    base: Float[np.ndarray, "#P 3"],
     haze: float = 0.0,
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Light the visible pixels, darken hollows (surfaces) or whiten with distance (clouds), average down onto white."""

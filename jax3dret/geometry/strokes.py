@@ -98,7 +98,7 @@ def _order(line: Line) -> tuple[int, float]:
     return _IMPORTANCE[line.kind], -_length(np.asarray(line.points))
 
 
-def _framed(strokes: list[Float[np.ndarray, "n 2"]]) -> list[Float[np.ndarray, "n 2"]]:
+def _framed(strokes: list[Float[np.ndarray, "_ 2"]]) -> list[Float[np.ndarray, "_ 2"]]:
     """With the middle of their box at the origin, its longer side 1."""
     every = np.concatenate(strokes)
     low, high = every.min(0), every.max(0)
@@ -111,8 +111,8 @@ def _framed(strokes: list[Float[np.ndarray, "n 2"]]) -> list[Float[np.ndarray, "
 
 
 def _misjudged(
-    strokes: list[Float[np.ndarray, "n 2"]], hand: Hand
-) -> list[Float[np.ndarray, "n 2"]]:
+    strokes: list[Float[np.ndarray, "_ 2"]], hand: Hand
+) -> list[Float[np.ndarray, "_ 2"]]:
     """The proportions of the whole."""
     cosine, sine = np.cos(np.deg2rad(hand.turn)), np.sin(np.deg2rad(hand.turn))
     wider = np.exp(hand.stretch / 2)
@@ -124,8 +124,8 @@ def _misjudged(
 
 
 def _chosen(
-    strokes: list[Float[np.ndarray, "n 2"]], hand: Hand, rng: np.random.Generator
-) -> list[Float[np.ndarray, "n 2"]]:
+    strokes: list[Float[np.ndarray, "_ 2"]], hand: Hand, rng: np.random.Generator
+) -> list[Float[np.ndarray, "_ 2"]]:
     """Without details that are left out, and without lines that run beside one that is drawn. The first stays."""
     cells = int(1 / hand.merge) if hand.merge else 1
     taken = np.zeros((cells + 2, cells + 2), bool)
@@ -147,7 +147,7 @@ def _chosen(
 
 def _performed(
     stroke: Float[np.ndarray, "n 2"], hand: Hand, rng: np.random.Generator
-) -> list[Float[np.ndarray, "n 2"]]:
+) -> list[Float[np.ndarray, "_ 2"]]:
     """One stroke as it comes out: its parts between gaps, perhaps a second time."""
     parts = []
     for _ in range(1 + int(rng.random() < hand.again)):
@@ -193,7 +193,7 @@ def _prolonged(
 
 def _interrupted(
     stroke: Float[np.ndarray, "n 2"], hand: Hand, rng: np.random.Generator
-) -> list[Float[np.ndarray, "n 2"]]:
+) -> list[Float[np.ndarray, "_ 2"]]:
     number = int(rng.poisson(hand.gaps * _length(stroke)))
     keep = np.ones(len(stroke), bool)
     for _ in range(number):
@@ -210,7 +210,7 @@ def _interrupted(
 
 
 def _inked(
-    strokes: list[Float[np.ndarray, "n 2"]], rng: np.random.Generator, size: int, hand: Hand
+    strokes: list[Float[np.ndarray, "_ 2"]], rng: np.random.Generator, size: int, hand: Hand
 ) -> UInt8[np.ndarray, "S S"]:
     image = Image.new("L", (_FINE * size, _FINE * size), 255)
     draw = ImageDraw.Draw(image)

@@ -357,7 +357,7 @@ def _fill(
     views: Views,
     index: int,
     face: Int[np.ndarray, "S S"],
-    depth: Float[np.ndarray, "S S"],
+    depth: Float[np.ndarray, "S S"] | Float[np.ndarray, "0 0"],
     normals: Float[np.ndarray, "F 3"] | None,
     facing: Float[np.ndarray, " F"] | None,
 ) -> None:

@@ -147,7 +147,8 @@ def owners_in(buffer: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
     return np.where(buffer >= 0, _LAST - (buffer & 0xFFFFFFFF), -1)
 
 
-def cross(a: Float[np.ndarray, "P 2"], b: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, " P"]:
+def cross(a: Float[np.ndarray, "P _"], b: Float[np.ndarray, "P _"]) -> Float[np.ndarray, " P"]:
+    """Twice the signed area between two directions on the screen; a depth beside x and y is left out."""
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 

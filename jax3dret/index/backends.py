@@ -71,7 +71,7 @@ def _nearest(
     vectors: Float[Array, "N D"], half: Float[Array, " N"], queries: Float[Array, "q D"], k: int
 ) -> Int[Array, "q k"]:
     # |q|^2 is the same for all rows; full precision because accelerators would otherwise multiply in bfloat16 or TF32.
-    scores = jnp.matmul(queries, vectors.T, precision=jax.lax.Precision.HIGHEST) - half
+    scores = jnp.matmul(queries, vectors.T, precision=jax.lax.Precision.HIGHEST) - half[None]
     return jax.lax.top_k(scores, k)[1]
 
 

@@ -65,6 +65,6 @@ def _hinge(z: Float[Array, "B D"], eps: float) -> Float[Array, ""]:
 def _redundancy(z: Float[Array, "B D"]) -> Float[Array, ""]:
     """Sum of the squared covariances between different dimensions, per dimension."""
     rows, width = z.shape
-    centred = z - z.mean(axis=0)
+    centred = z - z.mean(axis=0, keepdims=True)
     cov = jnp.matmul(centred.T, centred, precision="highest") / (rows - 1)
     return jnp.sum(jnp.where(jnp.eye(width, dtype=bool), 0.0, jnp.square(cov))) / width

@@ -14,7 +14,7 @@ from jax3dret.losses.classification import cross_entropy
 
 def view_gcn(
     logits: Float[Array, "B C"],
-    scores: Sequence[Float[Array, "B S K C"]],
+    scores: Sequence[Float[Array, "B _ K C"]],
     labels: Int[Array, " B"],
     *,
     selector_weight: float = 1.0,

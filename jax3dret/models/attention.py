@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int32
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def self_attention(
-    qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool = False
+    qkv: Float[Array, "B T qkv"], num_heads: int, causal: bool = False
 ) -> Float[Array, "B T D"]:
     """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are concatenated.
 
@@ -42,7 +42,7 @@ def self_attention(
 
 
 def _forward(
-    qkv: Float[Array, "B T 3D"], num_heads: int, causal: bool
+    qkv: Float[Array, "B T qkv"], num_heads: int, causal: bool
 ) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
     parts = (_by_head(qkv, 3, num_heads),)
     head = partial(_head, causal=causal)
@@ -55,7 +55,7 @@ def _forward(
 
 def _backward(
     num_heads: int, causal: bool, kept: tuple[Array, ...], grad: Float[Array, "B T D"]
-) -> tuple[Float[Array, "B T 3D"]]:
+) -> tuple[Float[Array, "B T qkv"]]:
     qkv, out, log_sum = kept
     parts = (
         _by_head(qkv, 3, num_heads),
@@ -82,7 +82,7 @@ def _head(
     largest = scores.max(-1)
     weights = jnp.exp(scores - largest[:, None])
     total = weights.sum(-1)
-    out = _product(v, weights.astype(v.dtype), 1, 1) / total
+    out = _product(v, weights.astype(v.dtype), 1, 1) / total[None]
     return out.astype(v.dtype)[None], (largest + jnp.log(total))[None, None]
 
 
@@ -130,8 +130,8 @@ def _by_head(x: Float[Array, "B T PHd"], parts: int, num_heads: int) -> Float[Ar
 
 
 def _at_once(
-    head, parts: tuple[Float[Array, "B T P H d"], ...]
-) -> tuple[Float[Array, "B T P H d"], ...]:
+    head, parts: tuple[Float[Array, "B T _ H _"], ...]
+) -> tuple[Float[Array, "B T _ H _"], ...]:
     """Applies `head` to every head of every cloud together."""
     return tuple(
         y.transpose(0, 4, 2, 1, 3)
@@ -140,8 +140,8 @@ def _at_once(
 
 
 def _in_turn(
-    head, parts: tuple[Float[Array, "B T P H d"], ...]
-) -> tuple[Float[Array, "B T P H d"], ...]:
+    head, parts: tuple[Float[Array, "B T _ H _"], ...]
+) -> tuple[Float[Array, "B T _ H _"], ...]:
     """Applies `head` to one head after the other, to one cloud of each device at a time.
 
     The batch is seen as `together` equal parts, of which each gives one cloud, so that a batch which is sharded over the

@@ -101,7 +101,8 @@ class VisionTower(nn.Module):
         tokens = jnp.concatenate(
             [jnp.broadcast_to(first, (len(patches), 1, self.width)), patches], 1
         )
-        x = tokens + self.param("position_embedding", init, tokens.shape[1:]).astype(self.dtype)
+        place = self.param("position_embedding", init, tokens.shape[1:]).astype(self.dtype)
+        x = tokens + place[None]
         check_prompts(prompts, deep_prompts, position, self.width, self.depth)
         start = 1 if position == "prepend" else x.shape[1]
         if prompts is not None:
@@ -162,7 +163,9 @@ class TextTower(nn.Module):
             "position_embedding", nn.initializers.normal(0.01), (self.context_length, self.width)
         )
         known = (tokens >= 0) & (tokens < self.vocab_size)
-        x = (jnp.where(known[..., None], table[tokens], jnp.nan) + position).astype(self.dtype)
+        x = (jnp.where(known[..., None], table[tokens], jnp.nan) + position[None]).astype(
+            self.dtype
+        )
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(
@@ -251,9 +254,8 @@ class _PatchEmbed(nn.Module):
         rows = patches.transpose(0, 1, 3, 2, 4, 5).reshape(-1, size * size * channels)
         tokens = rows @ kernel.astype(self.dtype).reshape(-1, self.width)
         if self.use_bias:
-            tokens = tokens + self.param("bias", nn.initializers.zeros, (self.width,)).astype(
-                self.dtype
-            )
+            bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+            tokens = tokens + bias[None]
         return tokens.reshape(batch, -1, self.width)
 
 

@@ -58,7 +58,7 @@ class Conv(nn.Module):
         def shifted(x, kernel):
             maps = _shifted(x, self.size, self.stride, _sides(self.padding), 0)
             return sum(
-                part * weight
+                part * weight[None, None, None]
                 for part, weight in zip(maps, kernel.reshape(-1, channels), strict=True)
             )
 
@@ -69,7 +69,8 @@ class Conv(nn.Module):
             else native(*operands)
         )
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y = y + bias[None, None, None]
         return y
 
 

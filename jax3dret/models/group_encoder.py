@@ -54,15 +54,18 @@ class GroupEncoder(nn.Module):
 
         def moments1():
             return _pooled(
-                *lax.map(again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1)), slices)
+                *lax.map(
+                    again(lambda x: _moments(x.reshape(-1, x.shape[-1]) @ w1 + b1[None])), slices
+                )
             )
 
         factor1, shift1 = BatchNorm(not train, name="norm1").affine(d1, rows, moments1)
-        first_params = (w1 * factor1, b1 * factor1 + shift1, w2, b2, w3, b3)
+        first_params = (w1 * factor1[None], b1 * factor1 + shift1, w2, b2, w3, b3)
         normalise = BatchNorm(not train, name="norm2")
 
         def second(y: Float[Array, "B g K d3"]) -> Float[Array, "B g D"]:
-            z = nn.relu(y * factor2 + shift2).astype(self.dtype).reshape(-1, d3)
+            factor, shift = factor2[None, None, None], shift2[None, None, None]
+            z = nn.relu(y * factor + shift).astype(self.dtype).reshape(-1, d3)
             return max_pool(
                 (z @ w4.astype(self.dtype)).reshape(-1, y.shape[2], self.features)
             ).reshape(*y.shape[:2], -1)
@@ -75,16 +78,15 @@ class GroupEncoder(nn.Module):
             y, mean, variance = _map_with_moments(first, first_params, slices)
             factor2, shift2 = normalise.affine(d3, rows, lambda: (mean, variance))
             tokens = lax.map(again(second), y)
-        return tokens.swapaxes(0, 1).reshape(*groups.shape[:2], self.features) + b4.astype(
-            self.dtype
-        )
+        tokens = tokens.swapaxes(0, 1).reshape(*groups.shape[:2], self.features)
+        return tokens + b4.astype(self.dtype)[None, None]
 
 
 def _first_half(
     dtype: str, params: tuple[Array, ...], x: Float[Array, "B g K C"]
 ) -> Float[Array, "B g K d3"]:
     """y of a slice; BN1 is in w1 and b1 already."""
-    w1, b1, w2, b2, w3, b3 = (param.astype(dtype) for param in params)
+    w1, b1, w2, b2, w3, b3 = (jnp.atleast_2d(param.astype(dtype)) for param in params)
     size, width = x.shape[2], w2.shape[1]
     hidden = nn.relu(x.reshape(-1, x.shape[-1]).astype(dtype) @ w1 + b1)
     local = hidden @ w2 + b2
@@ -123,7 +125,9 @@ def _map_backward(f: Callable, kept: tuple, grads: tuple[Array, Array, Array]):
 
     def step(total, part):
         x, y, dy = part
-        dy = dy + ((dmean + 2 * dvariance * (y - mean)) / rows).astype(dy.dtype)
+        centred = y - jnp.broadcast_to(mean, y.shape)
+        shift, factor = (jnp.broadcast_to(d, y.shape) for d in (dmean, 2 * dvariance))
+        dy = dy + ((shift + factor * centred) / rows).astype(dy.dtype)
         dparams, dx = jax.vjp(f, params, x)[1](dy)
         return jax.tree.map(jnp.add, total, dparams), dx
 
@@ -159,7 +163,7 @@ def _moments(y: Float[Array, "*lead D"]) -> tuple[Float[Array, " D"], Float[Arra
     """Mean and biased variance over all axes but the last."""
     flat = y.reshape(-1, y.shape[-1]).astype(jnp.float32)
     mean = flat.mean(0)
-    return mean, jnp.square(flat - mean).mean(0)
+    return mean, jnp.square(flat - mean[None]).mean(0)
 
 
 def _pooled(
@@ -167,4 +171,4 @@ def _pooled(
 ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
     """Mean and biased variance of the union of equally large slices, from those of each."""
     mean = means.mean(0)
-    return mean, (variances + jnp.square(means - mean)).mean(0)
+    return mean, (variances + jnp.square(means - mean[None])).mean(0)

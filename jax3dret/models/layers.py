@@ -54,7 +54,8 @@ class Dense(nn.Module):
         kernel = self.param("kernel", uniform_fan_in(fan_in), (fan_in, self.features))
         y = x.reshape(-1, fan_in).astype(self.dtype) @ kernel.astype(self.dtype)
         if self.use_bias:
-            y = y + self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
+            bias = self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
+            y = y + bias[None]
         return y.reshape(*x.shape[:-1], self.features)
 
 
@@ -78,9 +79,10 @@ class BatchNorm(nn.Module):
         def moments():
             flat = x.reshape(rows, x.shape[-1]).astype(jnp.float32)
             mean = flat.mean(0)
-            return mean, jnp.square(flat - mean).mean(0)
+            return mean, jnp.square(flat - mean[None]).mean(0)
 
         factor, shift = self.affine(x.shape[-1], rows, moments)
+        factor, shift = (jnp.broadcast_to(value, x.shape) for value in (factor, shift))
         return (x * factor + shift).astype(x.dtype)
 
     @nn.compact
@@ -127,6 +129,7 @@ class LayerNorm(nn.Module):
         wide = x.astype(jnp.float32)
         centred = wide - wide.mean(-1, keepdims=True)
         var = jnp.square(centred).mean(-1, keepdims=True)
+        scale, bias = (jnp.broadcast_to(value, x.shape) for value in (scale, bias))
         return (centred * jax.lax.rsqrt(var + self.eps) * scale + bias).astype(x.dtype)
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
@@ -59,8 +60,8 @@ class MVHGNNOutput(NamedTuple):
 
     descriptor: Float[Array, "B D"]
     view_scores: Float[Array, "B V"]
-    assignments: tuple[Float[Array, "B K V"], ...]
-    selector_scores: tuple[Float[Array, "B K k C"], ...] = ()
+    assignments: tuple[Float[Array, "B _ _"], ...]
+    selector_scores: tuple[Float[Array, "B _ _ C"], ...] = ()
 
 
 class MVHGNN(nn.Module):
@@ -117,7 +118,7 @@ class MVHGNN(nn.Module):
     def __call__(
         self,
         features: Float[Array, "B V D"],
-        positions: Float[Array, "*B V 3"],
+        positions: Float[Array, "*B V 3"] | Float[np.ndarray, "V 3"],
         train: bool = False,
     ) -> Float[Array, "B E"]:
         """The descriptor."""
@@ -127,7 +128,7 @@ class MVHGNN(nn.Module):
     def outputs(
         self,
         features: Float[Array, "B V D"],
-        positions: Float[Array, "*B V 3"],
+        positions: Float[Array, "*B V 3"] | Float[np.ndarray, "V 3"],
         train: bool = False,
     ) -> MVHGNNOutput:
         """The descriptor, and which views it comes from."""
@@ -261,7 +262,7 @@ class MVHGNN(nn.Module):
             x
         )
 
-    def _check(self, features: Array, positions: Array) -> None:
+    def _check(self, features: Array, positions: Array | np.ndarray) -> None:
         """ConfigError unless fields and shapes fit together."""
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:

@@ -49,7 +49,7 @@ class TransformNet(nn.Module):
                 )
             )
         x = Dense(k * k, name=f"fc{len(self.fc)}")(x.astype("float32"))
-        return x.reshape(-1, k, k) + jnp.eye(k)
+        return x.reshape(-1, k, k) + jnp.eye(k)[None]
 
 
 class PointNet(nn.Module):

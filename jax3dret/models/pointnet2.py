@@ -48,7 +48,7 @@ class GroupDense(nn.Module):
         bias = self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
         y = (relative.reshape(-1, 3).astype(self.dtype) @ kernel[:3]).reshape(
             *members.shape, self.features
-        ) + bias
+        ) + bias[None, None, None]
         if values is None:
             return y
         of_point = (values.reshape(-1, fan_in - 3) @ kernel[3:]).reshape(

@@ -36,7 +36,7 @@ def _backward(
     kept: tuple[Int32[Array, "G 1 D"], Int32[Array, "K 1"]], grad: Float[Array, "G D"]
 ) -> tuple[Float[Array, "G K D"]]:
     first, member = kept
-    return (jnp.where(member == first, grad[:, None], 0),)
+    return (jnp.where(member[None] == first, grad[:, None], 0),)
 
 
 max_pool.defvjp(_forward, _backward)

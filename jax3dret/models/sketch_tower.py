@@ -175,7 +175,7 @@ class PromptedVisionTower(nn.Module):
         batch = (len(image),) if train and self.prompt_dropout else ()
         drop = nn.Dropout(self.prompt_dropout, deterministic=not batch)
 
-        def ready(prompts: Float[Array, "*L P inner"]) -> Float[Array, "*L *B P width"]:
+        def ready(prompts: Float[Array, "... P inner"]) -> Float[Array, "... P width"]:
             lead, last = prompts.shape[:-2], (self.num_prompts, self.width)
             wide = project(prompts).reshape(*lead, *(1 for _ in batch), *last)
             return drop(jnp.broadcast_to(wide, (*lead, *batch, *last)))
@@ -228,9 +228,8 @@ class SmallViT(nn.Module):
     def __call__(self, image: Float[Array, "B S S 3"], train: bool = False) -> Float[Array, "B D"]:
         self._check(image.shape)
         x = self._stem(image).reshape(len(image), -1, self.width)
-        x = x + self.param("position_embedding", nn.initializers.normal(0.02), x.shape[1:]).astype(
-            self.dtype
-        )
+        place = self.param("position_embedding", nn.initializers.normal(0.02), x.shape[1:])
+        x = x + place.astype(self.dtype)[None]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(

@@ -36,7 +36,7 @@ class Linear(nn.Module):
         # One leading axis: XLA on a CPU contracts a single axis far faster than several in the gradient of the kernel.
         y = x.reshape(-1, width) @ kernel
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,))[None]
         return y.reshape(*x.shape[:-1], self.features)
 
 
@@ -47,7 +47,7 @@ def neighbourhood(positions: Float[Array, "B V 3"], k: int) -> Bool[Array, "B V 
     """
     views = positions.shape[1]
     near = nearest_views(positions, min(k, views))
-    return (near[..., None] == jnp.arange(views)).any(-2)
+    return (near[..., None] == jnp.arange(views)[None, None, None]).any(-2)
 
 
 def masked_softmax(
@@ -83,7 +83,7 @@ def adjacency(
     mask = jnp.broadcast_to(mask, similar.shape)
     if self_loop == "member":
         return masked_softmax(similar, mask)
-    own = jnp.eye(features.shape[1], dtype=bool)
+    own = jnp.eye(features.shape[1], dtype=bool)[None]
     others = mask & ~own
     return (masked_softmax(similar, others) + own) / jnp.where(
         others.any(-1, keepdims=True), 2.0, 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -63,7 +64,7 @@ class VitPooling(nn.Module):
         check_views(self, ("views",), 0, views, views)
         small = nn.initializers.normal(0.02)
         token = self.param("token", small, (width,))
-        x = features + self.param("views", small, (views, width))
+        x = features + self.param("views", small, (views, width))[None]
         x = jnp.concatenate([jnp.broadcast_to(token, (batch, 1, width)), x], axis=1)
         for i in range(self.depth):
             x = Block(self.heads, qkv_bias=True, name=f"block{i}")(x, train)
@@ -83,7 +84,7 @@ class MeanViews(nn.Module):
     def __call__(
         self,
         features: Float[Array, "B V D"],
-        positions: Float[Array, "*B V 3"],
+        positions: Float[Array, "*B V 3"] | Float[np.ndarray, "V 3"],
         train: bool = False,
     ) -> Float[Array, "B D"]:
         """The descriptor."""
@@ -92,7 +93,7 @@ class MeanViews(nn.Module):
     def outputs(
         self,
         features: Float[Array, "B V D"],
-        positions: Float[Array, "*B V 3"],
+        positions: Float[Array, "*B V 3"] | Float[np.ndarray, "V 3"],
         train: bool = False,
     ) -> MeanOutput:
         """The descriptor; all views count alike. Raises ConfigError for features of another width."""

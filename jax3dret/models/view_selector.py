@@ -84,7 +84,7 @@ def random_views(keys: Key[Array, " B"], views: int, count: int) -> Int32[Array,
     return jnp.argsort(draws, axis=-1)[:, :count].astype(jnp.int32)
 
 
-def content_keys(features: Float[Array, "B V F"], salt: int) -> Key[Array, " B"]:
+def content_keys(features: Float[Array, "B V F"], salt: int | Int32[Array, ""]) -> Key[Array, " B"]:
     """A key for each item that depends on the item alone, so that an evaluation's draw is the same in any batch.
 
     Made of the number of the largest channel of every view, which the last bits of a feature do not change.

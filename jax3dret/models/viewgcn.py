@@ -38,7 +38,7 @@ class ViewGCNOutput(NamedTuple):
 
     descriptor: Float[Array, "B D"]
     logits: Float[Array, "B C"]
-    scores: tuple[Float[Array, "B S K C"], ...]
+    scores: tuple[Float[Array, "B _ K C"], ...]
 
 
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -87,7 +87,8 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*lead in"]) -> Float[Array, "*lead out"]:
         kernel, bias = linear_parameters(self, x.shape[-1], self.features)
-        return (x.reshape(-1, x.shape[-1]) @ kernel + bias).reshape(*x.shape[:-1], self.features)
+        y = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+        return y.reshape(*x.shape[:-1], self.features)
 
 
 class PairLinear(nn.Module):
@@ -103,7 +104,7 @@ class PairLinear(nn.Module):
         batch, views, width = x.shape
         kernel, bias = linear_parameters(self, 2 * width, self.features)
         flat = x.reshape(-1, width)
-        own = (flat @ kernel[:width] + bias).reshape(batch, views, 1, self.features)
+        own = (flat @ kernel[:width] + bias[None]).reshape(batch, views, 1, self.features)
         other = (flat @ kernel[width:]).reshape(batch, 1, views, self.features)
         return own + other
 
@@ -244,8 +245,8 @@ class ViewGCN(nn.Module):
         vertices: Float[Array, "*B V 3"],
         train: bool = False,
         *,
-        fps_indices: Sequence[Int[Array, "B S"]] | None = None,
-        knn_indices: Mapping[str, Int[Array, "B M k"]] | None = None,
+        fps_indices: Sequence[Int[Array, "B _"]] | None = None,
+        knn_indices: Mapping[str, Int[Array, "B _ _"]] | None = None,
     ) -> Float[Array, "B D"]:
         """The descriptor: maxima over the views of the three local convolutions, side by side."""
         return self.outputs(
@@ -259,8 +260,8 @@ class ViewGCN(nn.Module):
         vertices: Float[Array, "*B V 3"],
         train: bool = False,
         *,
-        fps_indices: Sequence[Int[Array, "B S"]] | None = None,
-        knn_indices: Mapping[str, Int[Array, "B M k"]] | None = None,
+        fps_indices: Sequence[Int[Array, "B _"]] | None = None,
+        knn_indices: Mapping[str, Int[Array, "B _ _"]] | None = None,
     ) -> ViewGCNOutput:
         """Descriptor, logits and the selectors' scores.
 

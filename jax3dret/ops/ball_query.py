@@ -40,4 +40,4 @@ def ball_query(
             total[..., None] > 0, members[..., :1], nearest_by_sorting(centers, points, 1)
         ),
     )
-    return jnp.where(jnp.arange(k) < total[..., None], members, first)
+    return jnp.where(jnp.arange(k)[None, None] < total[..., None], members, first)

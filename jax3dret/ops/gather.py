@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, Num
 
 from jax3dret.core.types import ConfigError
 
 
-def gather(values: Float[Array, "B N D"], indices: Int[Array, "B ..."]) -> Float[Array, "B ... D"]:
+def gather(values: Num[Array, "B N D"], indices: Int[Array, "B ..."]) -> Num[Array, "B ... D"]:
     """values[b, indices[b, ...]] for every cloud b.
 
     Differentiable in `values` (the gradient of a row that was taken twice is the sum). Indices must lie in 0..N-1, as the

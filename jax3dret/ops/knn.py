@@ -85,7 +85,7 @@ def _nearest(
 
     def narrowed() -> Array:
         square = _squares(queries, gather(points, jnp.minimum(candidates, count - 1)))
-        square = jnp.where(jnp.arange(room) < total[..., None], square, jnp.inf)
+        square = jnp.where(jnp.arange(room)[None, None] < total[..., None], square, jnp.inf)
         return jnp.take_along_axis(
             candidates, lax.top_k(-square, k)[1], axis=-1, mode="promise_in_bounds"
         )
@@ -117,7 +117,7 @@ def _bound(minima: Float[Array, "B M W"], k: int) -> Float[Array, "B M"]:
     low = jnp.full(minima.shape[:-1], -1, jnp.int32)
     high = jnp.full(minima.shape[:-1], jnp.inf, jnp.float32).view(jnp.int32)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Int32[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = low + (high - low) // 2
         enough = jnp.sum((bits <= middle[..., None]).astype(jnp.int32), axis=-1) >= k

@@ -50,7 +50,7 @@ def as_columns(queries: Float[Array, "B M 3"]) -> tuple[Array, Array, Array]:
 def within(
     queries: Float[Array, "B M 3"],
     points: Float[Array, "B N 3"],
-    square_radius: Float[Array, "*B #M"],
+    square_radius: Float[Array, ""] | Float[Array, "B M"],
 ) -> UInt32[Array, "B M W"]:
     """Bit n % 32 of word n // 32 says whether the squared distance to point n is at most the square_radius (inclusive).
 

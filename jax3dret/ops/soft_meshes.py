@@ -100,7 +100,8 @@ def render_meshes(
         of_corner = jnp.broadcast_to(_unit(area)[:, :, None], corners.shape)
     rows = max(1, min(size, _PIECE // max(batch * count * size, 1)))
     blocks = -(-size // rows)
-    paint, paper = jnp.asarray(color, jnp.float32), jnp.asarray(background, jnp.float32)
+    paint = jnp.asarray(color, jnp.float32)
+    paper = jnp.asarray(background, jnp.float32)[None, None, None]
     draw = functools.partial(
         _draw_rows,
         nearest=min(faces_per_pixel, count),
@@ -182,13 +183,11 @@ def _draw_rows(
     taken = taken.transpose(3, 4, 0, 1, 2)
     cover, near, share = _over(taken, column, row, softness)  # [B, pixels, K], share: [..., 3]
     cover = jnp.where(exists, cover, 0.0)
-    visible, alpha = cover, cover[..., 0]
+    visible, alpha, order = cover, cover[..., 0], jnp.arange(nearest + 1)[None, None]
     for other in range(nearest + 1):
         alpha = jnp.where(cover[..., other] > alpha, cover[..., other], alpha)
         ahead = jax.nn.sigmoid((near[..., other, None] - near) / depth_softness)
-        visible = visible * jnp.where(
-            jnp.arange(nearest + 1) == other, 1.0, 1.0 - cover[..., other, None] * ahead
-        )
+        visible = visible * jnp.where(order == other, 1.0, 1.0 - cover[..., other, None] * ahead)
     of_corner = gather(normals.reshape(batch, -1, 9), found).reshape(*found.shape, 3, 3)
     at = jnp.sum(share[..., None] * of_corner, -2)
     mixed = _unit(jnp.sum(visible[..., None] * at, -2))
@@ -242,7 +241,7 @@ def _phong(
     toward: Float[Array, "B 1 3"],
     color: Float[Array, " 3"],
 ) -> Float[Array, "B R S 3"]:
-    light, toward = light[:, None], toward[:, None]
+    light, toward, color = light[:, None], toward[:, None], color[None, None, None]
     facing = jnp.sum(normal * light, -1, keepdims=True)
     mirrored = jnp.sum((2 * facing * normal - light) * toward, -1, keepdims=True)
     shine = jnp.where(facing > 0, jax.nn.relu(mirrored), 0.0) ** SHININESS

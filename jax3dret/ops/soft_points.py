@@ -66,10 +66,10 @@ def render_points(
         )
     if slices < 2:
         raise ConfigError(f"render_points: slices={slices}; expected 2 or more")
-    centres = jnp.arange(size, dtype=jnp.float32) + 0.5
+    centres = (jnp.arange(size, dtype=jnp.float32) + 0.5)[None, None]
     # Of the slices, front to back.
-    middles = jnp.linspace(1.0, -1.0, slices)
-    paper = jnp.asarray(background, jnp.float32)
+    middles, order = jnp.linspace(1.0, -1.0, slices), jnp.arange(slices)[None, None]
+    paper = jnp.asarray(background, jnp.float32)[None, None, None]
     batch, count = points.shape[:2]
 
     def one_view(points: Array, colors: Array | None, axes: Array, distance: Array) -> Array:
@@ -78,7 +78,7 @@ def render_points(
         across = _disc((centres - seen.column[..., None]) / pixels)
         down = _disc((centres - seen.row[..., None]) / pixels) * seen.front[..., None]
         place = between((1.0 - seen.near) * (slices - 1) / 2, slices - 1)
-        share = jax.nn.relu(1.0 - jnp.abs(place[..., None] - jnp.arange(slices)))  # [B, N, slices]
+        share = jax.nn.relu(1.0 - jnp.abs(place[..., None] - order))  # [B, N, slices]
         if colors is not None:
             share = jnp.concatenate([share, *(share * colors[..., c, None] for c in range(3))], -1)
         channels = share.shape[-1]

@@ -301,7 +301,7 @@ _STEPS: dict[int, Callable[[Unpickler], Any]] = {
     0x8A: lambda u: u._push(_signed(u._take(u._number("<B")))),
     0x8B: lambda u: u._push(_signed(u._take(u._number("<i")))),
     ord("F"): lambda u: u._push(float(u._line())),
-    ord("G"): lambda u: u._push(u._number(">d")),
+    ord("G"): lambda u: u._push(struct.unpack(">d", u._take(8))[0]),
     ord("S"): lambda u: u._push(_quoted(u._line())),
     ord("T"): lambda u: u._push(str(u._take(u._number("<i")), "latin1")),
     ord("U"): lambda u: u._push(str(u._take(u._number("<B")), "latin1")),

@@ -1,10 +1,14 @@
+import contextlib
+import dataclasses
 import functools
 import json
 import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from core.toy import BATCH, ToyData, make_recipe
 from jax.sharding import Mesh
@@ -157,6 +161,34 @@ def test_evaluation_sees_the_whole_batch_in_order(tmp_path):
     assert seen == [((BATCH, 8), None)] * 2  # not after the last step: that one is the caller's
     events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [e["step"] for e in events if e["split"] == "toy"] == [4, 8]
+
+
+class Guarded(ToyData):
+    """From its third batch on, when the step is compiled, a transfer that nobody asked for is an error."""
+
+    def __init__(self):
+        super().__init__()
+        self.guard = contextlib.ExitStack()
+
+    def __next__(self):
+        if self.position == 2:
+            self.guard.enter_context(jax.transfer_guard("disallow"))
+            with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+                jnp.sin(np.ones(3, np.float32))
+        return super().__next__()
+
+    def close(self):
+        self.guard.close()
+
+
+def test_steady_steps_transfer_what_is_asked_for_and_nothing_else(tmp_path):
+    def evaluator(embed, out_dir):
+        return {"sum": float(embed(next(ToyData(seed=5)))["shape"].sum())}
+
+    recipe = make_recipe(evaluators={"toy": evaluator})
+    recipe = dataclasses.replace(recipe, learning_rate=optax.cosine_decay_schedule(1e-2, 12))
+    assert int(run(tmp_path, recipe, data=Guarded(), eval_every=4).state.step) == 12
+    assert list(losses(tmp_path)) == list(range(1, 13))
 
 
 def test_finished_runs_take_no_further_step(tmp_path):

@@ -20,7 +20,7 @@ SIZE = 448
 def looking(
     azimuth: float, elevation: float, *, distance: float = 4.0, flat: bool = False
 ) -> Camera:
-    at = distance * directions(np.array([azimuth]), np.array([elevation]))
+    at = distance * directions(np.array([float(azimuth)]), np.array([float(elevation)]))
     return camera(Cameras("test", at, 0.0, 2 * MARGIN) if flat else Cameras("test", at), 0)
 
 

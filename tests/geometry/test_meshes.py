@@ -305,6 +305,6 @@ def test_normalize_points_against_its_wrong_relatives():
         (np.array([[0, 0, np.nan], [1, 1, 1]]), "1 of 2 points are not finite"),
     ],
 )
-def test_normalize_points_refuses(points, said):
+def test_normalize_points_refuses(unchecked, points, said):
     with pytest.raises(DataError, match=said):
         normalize_points(points)

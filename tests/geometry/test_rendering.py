@@ -297,12 +297,12 @@ def test_points_stay_inside_the_frame():
         (np.zeros((5, 3)), np.zeros((4, 3)), "normals"),
     ],
 )
-def test_unusable_points_are_refused(points, normals, reason):
+def test_unusable_points_are_refused(unchecked, points, normals, reason):
     with pytest.raises(DataError, match=reason):
         render_points(points, normals)
 
 
-def test_other_up_axis_and_size_are_refused():
+def test_other_up_axis_and_size_are_refused(unchecked):
     with pytest.raises(DataError, match="up"):
         render_mesh(CUBE, up="x")
     with pytest.raises(DataError, match="size"):

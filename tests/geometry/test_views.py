@@ -324,7 +324,7 @@ def test_unusable_meshes(mesh, reason):
         render_views(mesh, front(), size=16)
 
 
-def test_settings_that_do_not_exist():
+def test_settings_that_do_not_exist(unchecked):
     for wrong, reason in (
         ({"size": 4}, "size=4"),
         ({"background": "blue"}, "'white' or 'black'"),
@@ -464,7 +464,7 @@ def test_points_keep_left_and_right():
         (np.eye(3), {"what": ("normals",)}, "have none"),
     ],
 )
-def test_unusable_points(points, more, reason):
+def test_unusable_points(unchecked, points, more, reason):
     with pytest.raises(DataError, match=reason):
         render_point_views(points, front(), size=16, **more)
 

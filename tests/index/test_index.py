@@ -128,7 +128,7 @@ def changed(row, value, num=20):
         ),
     ],
 )
-def test_bad_vectors_never_reach_the_searcher(vectors, message, scoring):
+def test_bad_vectors_never_reach_the_searcher(unchecked, vectors, message, scoring):
     with pytest.raises(DataError, match=message) as error:
         build(vectors, scoring=scoring)
     assert "\n" not in str(error.value)
@@ -143,7 +143,7 @@ def test_bad_vectors_never_reach_the_searcher(vectors, message, scoring):
         ("abcdefghijklmnopqrst", "one string"),
     ],
 )
-def test_bad_ids(ids, message):
+def test_bad_ids(unchecked, ids, message):
     with pytest.raises(DataError, match=message):
         build(ids=ids)
 
@@ -160,7 +160,7 @@ def test_bad_ids(ids, message):
         pytest.param({"scoring": "tree_ah"}, "at least 256 items, not 20", marks=scann_only),
     ],
 )
-def test_bad_choices(kwargs, message):
+def test_bad_choices(unchecked, kwargs, message):
     with pytest.raises(ConfigError, match=message):
         build(**kwargs)
 
@@ -180,7 +180,7 @@ def test_bad_choices(kwargs, message):
         (np.zeros((1, 16), np.float32), DataError, "query 0: a zero vector has no direction"),
     ],
 )
-def test_bad_queries(kind, queries, error, message):
+def test_bad_queries(unchecked, kind, queries, error, message):
     with pytest.raises(error, match=message):
         build(kind=kind).search(queries, 3)
 

@@ -3,9 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.alignment import semantic_alignment
+from jax3dret.losses import alignment
+
+semantic_alignment = on_device(alignment.semantic_alignment)
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(6, 5)).astype(np.float32) * 3
@@ -78,7 +81,7 @@ def test_mask_and_adversarial_rows():
     assert semantic_alignment(ROWS, np.zeros(6, int), PROTOTYPES[:1]) == 0
 
 
-def test_errors():
+def test_errors(unchecked):
     with pytest.raises(ConfigError, match=r"expected \[B, D\], \[B\] and \[C, D\]"):
         semantic_alignment(ROWS, LABELS, PROTOTYPES.T)
     with pytest.raises(ConfigError, match="temperature=0"):

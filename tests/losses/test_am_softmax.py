@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.am_softmax import am_softmax, cosines
+from jax3dret.losses import am_softmax as module
+
+am_softmax, cosines = on_device(module.am_softmax), on_device(module.cosines)
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(6, 5)).astype(np.float32) * 3
@@ -111,7 +114,7 @@ def test_bfloat16_is_computed_in_float32():
     np.testing.assert_array_equal(found, cosines(rows.astype(jnp.float32), WEIGHT))
 
 
-def test_errors():
+def test_errors(unchecked):
     with pytest.raises(ConfigError, match=r"expected \[B, D\] and \[D, C\]"):
         cosines(ROWS, WEIGHT.T)
     with pytest.raises(ConfigError, match=r"am_softmax: cosines \(6, 4\), labels \(5,\)"):

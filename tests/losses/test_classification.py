@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.classification import cross_entropy
+from jax3dret.losses import classification
+
+cross_entropy = on_device(classification.cross_entropy)
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(5, 4)).astype(np.float32) * 3
@@ -88,6 +91,6 @@ def test_extreme_logits_and_bfloat16():
     "shape, options",
     [((4,), {}), ((5, 1), {}), ((5,), {"mask": jnp.ones(4, bool)}), ((5,), {"smoothing": 1.0})],
 )
-def test_errors(shape, options):
+def test_errors(unchecked, shape, options):
     with pytest.raises(ConfigError, match="cross_entropy"):
         cross_entropy(jnp.zeros((5, 4)), jnp.zeros(shape, int), **options)

@@ -1,11 +1,16 @@
 """The quadruplet loss against its equation in every metric, and against what it is most easily mistaken for."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.quadruplet import DISTANCES, quadruplet
+from jax3dret.losses import quadruplet as module
+from jax3dret.losses.quadruplet import DISTANCES
+
+quadruplet = on_device(module.quadruplet)
 
 RNG = np.random.default_rng(0)
 FOUR = RNG.normal(size=(4, 7, 5)).astype(np.float32)
@@ -84,8 +89,8 @@ def test_equals_the_equation_and_nothing_like_it(found, metric):
 
 
 def test_order_of_the_default_is_that_of_the_cosine():
-    a = np.broadcast_to(FOUR[0, :1], (7, 5))
-    orders = [np.argsort(DISTANCES[m](a, FOUR[1])).tolist() for m in METRICS]
+    a, p = jnp.broadcast_to(FOUR[0, :1], (7, 5)), jnp.asarray(FOUR[1])
+    orders = [np.argsort(DISTANCES[m](a, p)).tolist() for m in METRICS]
     assert orders[0] == orders[2] == orders[3] != orders[1]
 
 
@@ -116,13 +121,13 @@ def test_mask_and_adversarial_rows(found):
     np.testing.assert_allclose(quadruplet(a, p, p, p, margin=0.4), 0.8, rtol=1e-6)
 
 
-def test_errors():
+def test_errors(unchecked):
     with pytest.raises(ConfigError, match="four of the same"):
         quadruplet(*FOUR[:3], FOUR[3, :6])
     with pytest.raises(ConfigError, match=r"mask \(6,\)"):
         quadruplet(*FOUR, mask=np.ones(6, bool))
     with pytest.raises(
         ConfigError,
-        match="metric 'manhattan'; one of unit_euclidean, euclidean, unit_squared, cosine",
+        match="metric 'manhattan'; expected one of unit_euclidean, euclidean, unit_squared, cosine",
     ):
         quadruplet(*FOUR, metric="manhattan")

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.vicreg import vicreg
+from jax3dret.losses import vicreg as module
+
+vicreg = on_device(module.vicreg)
 
 
 def views(rows=6, width=4, seed=0):
@@ -140,6 +143,6 @@ def test_bfloat16_is_cast_up_and_nan_shows():
 @pytest.mark.parametrize(
     "a, b", [((1, 4), (1, 4)), ((0, 4), (0, 4)), ((3, 4), (3, 5)), ((3,), (3,))]
 )
-def test_errors_name_the_shape(a, b):
+def test_errors_name_the_shape(unchecked, a, b):
     with pytest.raises(ConfigError, match=r"vicreg: .*\("):
         vicreg(jnp.zeros(a), jnp.zeros(b))

@@ -3,9 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from on_device import on_device
 
 from jax3dret.core.types import ConfigError
-from jax3dret.losses.views import single_view, view_gcn
+from jax3dret.losses import views
+
+single_view = on_device(views.single_view)
+view_gcn = on_device(views.view_gcn)
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(3, 4)).astype(np.float32) * 2
@@ -74,7 +78,7 @@ def test_masked_items_do_not_count_whatever_they_hold():
     assert view_gcn(LOGITS, SCORES, LABELS, mask=np.zeros(3, bool))[0] == 0
 
 
-def test_shapes_that_do_not_fit():
+def test_shapes_that_do_not_fit(unchecked):
     with pytest.raises(ConfigError, match="scores none"):
         view_gcn(LOGITS, (), LABELS)
     with pytest.raises(ConfigError, match=r"\[B, S, k, C\]"):

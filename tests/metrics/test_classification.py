@@ -28,7 +28,7 @@ def test_confusion_matches_scikit_learn():
     )
 
 
-def test_labels_outside_the_classes_are_refused():
+def test_labels_outside_the_classes_are_refused(unchecked):
     for bad in (-1, 3):
         with pytest.raises(DataError, match="do not fit 3 classes"):
             classification.confusion(np.array([0, bad]), np.array([0, 0]), 3)

@@ -45,7 +45,7 @@ def test_metrics():
     )
 
 
-def test_refuses():
+def test_refuses(unchecked):
     rows = np.ones((3, 2))
     with pytest.raises(DataError, match="counterpart"):
         counterpart_ranks(rows, rows[:2])

@@ -118,7 +118,7 @@ def test_collapsed_embeddings_keep_their_order():
         (np.ones((1, 2), int), np.ones((2, 2)), "floating point"),
     ],
 )
-def test_bad_embeddings_are_refused(queries, gallery, message):
+def test_bad_embeddings_are_refused(unchecked, queries, gallery, message):
     with pytest.raises(DataError, match=message) as error:
         list(ranking.rank(queries, gallery))
     assert "\n" not in str(error.value)
@@ -217,7 +217,7 @@ def test_one_class_and_no_positives():
     assert retrieval.hit_rate_at_k(none, 4).tolist() == [0]
 
 
-def test_what_becomes_of_empty_queries():
+def test_what_becomes_of_empty_queries(unchecked):
     values = np.array([1.0, np.nan, 0.5])
     assert retrieval.mean_over_queries(values) == 0.75
     assert retrieval.mean_over_queries(values, empty="zero") == 0.5
@@ -317,7 +317,7 @@ def test_tie_policies_against_every_order(seed):
         )
 
 
-def test_tie_policies_need_scores():
+def test_tie_policies_need_scores(unchecked):
     relevant = np.ones((1, 3), bool)
     with pytest.raises(ConfigError, match="needs the scores"):
         retrieval.average_precision(relevant, np.array([3]), ties="pessimistic")

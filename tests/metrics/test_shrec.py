@@ -137,7 +137,7 @@ def test_precision_at_recall_interpolates_between_relevant_items():
     assert np.isnan(shrec.precision_recall_curve(found[1:2])[1]).all()
 
 
-def test_ties_by_gallery_row_or_by_policy():
+def test_ties_by_gallery_row_or_by_policy(unchecked):
     relevant, distances = np.array([[False, True, True, False]]), np.array([[0.1, 0.1, 0.2, 0.2]])
     assert shrec.scores(relevant, distances=distances)["MRR"] == 0.5
     worst = shrec.scores(relevant, distances=distances, ties="pessimistic")
@@ -167,6 +167,6 @@ def test_a_query_with_nothing_relevant_is_wrong_or_undefined():
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 0), (2, 3, 4)])
-def test_what_is_no_ranked_list(shape):
+def test_what_is_no_ranked_list(unchecked, shape):
     with pytest.raises(DataError, match="relevance has shape"):
         shrec.scores(np.zeros(shape, bool))

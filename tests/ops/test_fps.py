@@ -149,6 +149,6 @@ def test_jit_vmap_and_gradient():
         (np.zeros((2, 8, 3)), 2, {"start": "middle"}, "middle"),
     ],
 )
-def test_errors_say_what_is_wrong(points, num, options, words):
+def test_errors_say_what_is_wrong(unchecked, points, num, options, words):
     with pytest.raises(ConfigError, match=words):
         farthest_point_sample(jnp.asarray(points), num, **options)

@@ -35,6 +35,6 @@ def test_vmap_and_outside():
     )
 
 
-def test_errors_name_the_shapes():
+def test_errors_name_the_shapes(unchecked):
     with pytest.raises(ConfigError, match=r"\(2, 3, 1\).*\(3, 4\)"):
         gather(jnp.zeros((2, 3, 1)), jnp.zeros((3, 4), int))

@@ -120,6 +120,6 @@ def test_jit_and_vmap():
 @pytest.mark.parametrize(
     "m, n, k", [((2, 4, 3), (2, 5, 3), 6), ((2, 4, 3), (2, 5, 3), 0), ((2, 4, 3), (3, 5, 3), 1)]
 )
-def test_errors_name_the_shapes(m, n, k):
+def test_errors_name_the_shapes(unchecked, m, n, k):
     with pytest.raises(ConfigError, match=r"knn: .*\("):
         knn(jnp.zeros(m), jnp.zeros(n), k)

@@ -124,7 +124,7 @@ def test_what_is_not_finite_marks_its_own_pictures_alone(picture):
         ({"elevation": jnp.zeros((2, 3))}, r"elevation \(2, 3\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, message):
+def test_what_does_not_fit_is_refused(unchecked, change, message):
     settings = {"elevation": jnp.zeros((2, 2)), "size": SIZE, "radius": 0.2} | change
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(lambda: render_points(jnp.zeros((2, 5, 3)), jnp.zeros((2, 2)), **settings))

@@ -9,7 +9,6 @@ setting. What makes it up, beside the files of this folder:
     networks.py         the stages: what trains, on which loss (sections 3.4 and 3.5, table 7)
     training_data.py    what the two sides read in training
     prototypes.py       what stands for a class: its name in CLIP's text space, or less
-    presets.py          settings of the experiments
     published.py        what the paper's tables say
 
     geometry/cameras.py, geometry/views.py, data/views.py   the views of a shape, rendered once

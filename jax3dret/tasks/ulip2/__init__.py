@@ -8,7 +8,8 @@ up the paper, beside the files of this folder:
     mmcl.py         multi-modal contrastive fine-tuning (section 3.2)
     viewgcn.py      View-GCN, a view-based baseline (table 2)
     mvtn.py, mvtn_network.py    MVTN, the baseline that learns its cameras (table 2)
-    presets.py      settings and results that the paper and its published code state
+    datasets.py     the data sets, a line each
+    published.py    what the paper's tables say
 
     models/pointbert.py, models/pointnet2.py    the encoders (section 3.1; PointNet++ is its baseline)
     models/heads.py                             classification head and VICReg projector

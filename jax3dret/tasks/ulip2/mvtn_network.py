@@ -68,7 +68,7 @@ class Network:
         if self.graph:
             features, cameras = (
                 jnp.zeros((2, views, width), jnp.float32),
-                jnp.eye(views, 3) + jnp.zeros((2, 1, 1)),
+                jnp.eye(views, 3)[None] + jnp.zeros((2, 1, 1)),
             )
             made["gcn"] = self.top.init(keys[2], features, cameras, method="outputs")
         else:
@@ -127,7 +127,8 @@ class Network:
         if key is not None and self.random_light:
             light = jax.random.normal(rng.stream(key, "light"), (batch["points"].shape[0], 3))
         mean, std = (jnp.asarray(values) for values in self.normalisation)
-        pictures = (self.render(batch, views, light) - mean) / std
+        pictures = self.render(batch, views, light)
+        pictures = (pictures - mean[None, None, None, None]) / std[None, None, None, None]
         features = apply("cnn", self.cnn, pictures.reshape(-1, *pictures.shape[2:]))
         features = features.reshape(*views.azimuth.shape, -1).astype(jnp.float32)
         if self.graph:
@@ -184,5 +185,6 @@ def mvtn_task(network: Network, *, frozen: bool = False) -> Task:
 
 def _moved(mvtn: Mvtn, views: Views) -> tuple[jax.Array, jax.Array]:
     """Mean distance of azimuth and elevation from where they start, degrees."""
-    azimuth, elevation = base_views(mvtn.views, mvtn.num_views, mvtn.elevation)
+    start = base_views(mvtn.views, mvtn.num_views, mvtn.elevation)
+    azimuth, elevation = (angles[None] for angles in start)
     return jnp.abs(views.azimuth - azimuth).mean(), jnp.abs(views.elevation - elevation).mean()

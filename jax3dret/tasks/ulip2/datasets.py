@@ -1,0 +1,60 @@
+"""The data sets of the ULIP-2 fine-tuning paper and those beside them, a line each.
+
+Source: the implementation details of the paper (Computers & Graphics 122, 2024, 103993). What an
+experiment sets beside them stands in its config.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Dataset(NamedTuple):
+    """One data set of the paper. Queries are its test split.
+
+    name: the prepared data set. column: of tables 1 and 2. classes: how many it has. train: the
+    split that trains, and that queries are compared with. rotate: the axes that the paper's text
+    turns its shapes about in training (section 4.2); none where they are aligned. finetune,
+    scratch: the paper's epochs from ULIP-2's weights and from random ones.
+    """
+
+    name: str
+    column: str
+    classes: int
+    train: str
+    rotate: str
+    finetune: int
+    scratch: int
+
+
+PAPER = {
+    # name, column, classes, train, rotate, epochs of finetune and of scratch
+    "modelnet40": Dataset("modelnet/40", "MN40", 40, "train", "", 100, 200),
+    "shapenet_normal": Dataset("shapenet/normal", "SN_Norm", 55, "train+val", "", 50, 100),
+    "shapenet_perturbed": Dataset("shapenet/perturbed", "SN_Per", 55, "train+val", "xyz", 50, 100),
+    "mcb": Dataset("mcb", "MCB", 68, "train", "xyz", 50, 100),
+    "objaverse_easy": Dataset("objaverse_lvis/easy", "ObjaEasy", 76, "train+val", "", 100, 200),
+    "scanobjectnn": Dataset("scanobjectnn/obj_only", "ScanObjectNN", 15, "train", "y", 100, 200),
+}
+
+
+class SmallDataset(NamedTuple):
+    """One that two CPU cores can train on; the paper has no numbers for it.
+
+    name: the prepared data set. num_points: of a cloud as the encoder sees it. gallery: the split
+    that queries, its test split, are compared with.
+    """
+
+    name: str
+    num_points: int
+    gallery: str
+
+
+SMALL = {
+    "demo": SmallDataset("parametric_shapes/demo", 512, "train"),
+    "modelnet10": SmallDataset("modelnet/10", 1024, "train"),
+    # The LDraw parts, laid out as the Mechanical Components Benchmark is.
+    "ldraw": SmallDataset("mcb", 1024, "train"),
+    # The classes of its halves differ: a query is compared with the rest of the test half.
+    "psb": SmallDataset("psb/base", 1024, "test"),
+}
