@@ -706,7 +706,7 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
             ended = super().run(command, log)
             folder = pathlib.Path(command[4].removeprefix("--workdir="))
             overrides = [
-                word.removeprefix("--config.").split("=", 1)
+                tuple(word.removeprefix("--config.").split("=", 1))
                 for word in command
                 if word.startswith("--config.")
             ]
