@@ -1,7 +1,8 @@
-"""What a command does with an error: one line on stderr and an exit code, never a traceback for bad input.
+"""What a command does with an error: one line on stderr and an exit code, never a traceback for bad
+input.
 
-Neither this file nor a command's own imports anything slow: the libraries load within `run`, so that a Ctrl-C meanwhile is one
-line too.
+Neither this file nor a command's own imports anything slow: the libraries load within `run`, so
+that a Ctrl-C meanwhile is one line too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _PREVIOUS_HOOK: list[Callable[[sys.UnraisableHookArgs], object]] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, at a moment when there is nothing left to save. Libraries treat it as they treat Ctrl-C."""
+    """SIGTERM, at a moment when there is nothing left to save.
+
+    Libraries treat it as they treat Ctrl-C.
+    """
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -43,7 +47,8 @@ class ArgumentParser(argparse.ArgumentParser):
 def run(command: Callable[[], int]) -> int:
     """Runs `command` as what this process is for, and turns what it raises into an exit code.
 
-    The traceback of an unexpected error is kept where `traceback_in` says, else in the system's temporary folder.
+    The traceback of an unexpected error is kept where `traceback_in` says, else in the system's
+    temporary folder.
     """
     if sys.unraisablehook is not _in_a_callback:
         _PREVIOUS_HOOK.append(sys.unraisablehook)
@@ -78,7 +83,9 @@ def _code_of(error: Exception) -> int:
 
 @contextlib.contextmanager
 def traceback_in(folder: pathlib.Path) -> Iterator[None]:
-    """While it is open, the traceback of an unexpected error is kept in `folder`, if there is such a folder by then."""
+    """While it is open, the traceback of an unexpected error is kept in `folder`, if there is such
+    a folder by then.
+    """
     try:
         yield
     except Exception as error:
@@ -97,7 +104,9 @@ def unknown_argument(argument: str, known: list[str]) -> Exception:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """While it is open, SIGTERM ends the command in order, as the platform that sends it wants it: with code 0."""
+    """While it is open, SIGTERM ends the command in order, as the platform that sends it wants it:
+    with code 0.
+    """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise Terminated
@@ -113,7 +122,8 @@ def terminable() -> Iterator[None]:
 
 
 def _interrupted(kind: type[BaseException] = KeyboardInterrupt) -> int:
-    # From here on a further Ctrl-C ends the process at once, instead of a traceback out of what is being closed.
+    # From here on a further Ctrl-C ends the process at once, instead of a traceback out of what is
+    # being closed.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if issubclass(kind, Terminated):
         sys.stderr.write("SIGTERM: ended; the same command goes on from what was complete\n")
@@ -122,11 +132,15 @@ def _interrupted(kind: type[BaseException] = KeyboardInterrupt) -> int:
 
 
 def _in_a_callback(event: sys.UnraisableHookArgs) -> None:
-    """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there would do nothing."""
+    """The unraisablehook: Python drops what a garbage-collection callback raises, so a Ctrl-C there
+    would do nothing.
+    """
     if issubclass(event.exc_type, KeyboardInterrupt):
         os._exit(_interrupted(event.exc_type))
     if event.object is None and threading.get_ident() != threading.main_thread().ident:
-        return  # from a library's compiled thread; what counts of it, the library raises in the main thread too
+        # From a library's compiled thread; what counts of it, the library raises in the main
+        # thread too.
+        return
     _PREVIOUS_HOOK[-1](event)
 
 

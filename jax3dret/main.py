@@ -1,6 +1,8 @@
-"""`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains, evaluates, writes the report.
+"""`python -m jax3dret.main --config=configs/NAME.py[:VARIANT]`: prepares the data, trains,
+evaluates, writes the report.
 
-Flags in, one call out: `run.start`, or the `start` of the config's task, where it has one (a table of runs, `experiments.tables`).
+Flags in, one call out: `run.start`, or the `start` of the config's task, where it has one (a table
+of runs, `experiments.tables`).
 """
 
 from __future__ import annotations
@@ -18,12 +20,17 @@ FLAGS = ("--config", "--workdir", "--mode", "--coordinator", "--num_processes", 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, runs, and returns the exit code: 0 done, 1 failed, 2 the command or the config is wrong."""
+    """Parses the command line, runs, and returns the exit code: 0 done, 1 failed, 2 the command or
+    the config is wrong.
+    """
     return entry.run(lambda: _run(sys.argv[1:] if argv is None else list(argv)))
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[tuple[str, str], ...]]:
-    """The arguments, and the `--config.KEY=VALUE` overrides in order. Raises ConfigError for any other."""
+    """The arguments, and the `--config.KEY=VALUE` overrides in order.
+
+    Raises ConfigError for any other.
+    """
     parser = entry.ArgumentParser(
         prog="python -m jax3dret.main", description=__doc__, allow_abbrev=False
     )
@@ -57,6 +64,7 @@ def _run(argv: Sequence[str]) -> int:
     from jax3dret import run
     from jax3dret.core import config as configs
     from jax3dret.core import processes
+    from jax3dret.core.command import Command
     from jax3dret.core.logging import setup_console
 
     hosts = (args.coordinator, args.num_processes, args.process_id)
@@ -67,7 +75,7 @@ def _run(argv: Sequence[str]) -> int:
         workdir = pathlib.Path(args.workdir or f"runs/{full_name.replace(':', '_')}")
         setup_console()
         task = configs.resolve_module(config.task, where="config.task")
-        command = run.Command(args.config, full_name, config, overrides, workdir, args.mode, hosts)
+        command = Command(args.config, full_name, config, overrides, workdir, args.mode, hosts)
         with entry.traceback_in(workdir):
             return int(getattr(task, "start", run.start)(command))
 

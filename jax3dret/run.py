@@ -1,20 +1,20 @@
-"""A run in its workdir: config, recipe, training, evaluation, report; and a list of runs where one starts from another.
+"""A run in its workdir: config, recipe, training, evaluation, report; and a list of runs where one
+starts from another.
 
-An experiment is one run, or the stages that its task names (`stages(config) -> tuple[Run, ...]`): the last one in WORKDIR itself,
-each of the others in WORKDIR/NAME. They go one after the other, in one process, on all hosts. A table is a list of the same kind,
-whose runs are processes of their own (`experiments.tables`).
+An experiment is one run, or the stages that its task names (`stages(config) -> tuple[Run, ...]`):
+the last one in WORKDIR itself, each of the others in WORKDIR/NAME. They go one after the other, in
+one process, on all hosts. A table is a list of the same kind, whose runs are processes of their own
+(`experiments.tables`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import importlib.metadata
 import logging
 import pathlib
 import platform
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from data_pipelines import build
 from jax3dret import __version__
 from jax3dret.core import checkpoint, files, optim, processes, sharding, train
 from jax3dret.core import config as configs
+from jax3dret.core.command import Command
 from jax3dret.core.config_version import require_current
 from jax3dret.core.logging import MetricWriter, log_parameters
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Recipe, Run
@@ -41,37 +42,6 @@ PACKAGES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """What the command line asks for.
-
-    spec: the config as typed, "configs/NAME.py[:VARIANT]". full_name: "NAME:VARIANT". overrides: keys and values of
-    --config.KEY=VALUE, in order. hosts: coordinator, number of processes, number of this one; None where it was not given.
-    """
-
-    spec: str
-    full_name: str
-    config: configs.Config
-    overrides: tuple[tuple[str, str], ...]
-    workdir: pathlib.Path
-    mode: str = "train_and_eval"
-    hosts: tuple[str | None, int | None, int | None] = (None, None, None)
-
-    def text(self) -> str:
-        """One that a person can run again from the same folder: without the places of this machine where it does without."""
-        path, variant = self.spec.partition(":")[0], self.full_name.partition(":")[2]
-        flags = [f"--config={_from_here(path)}:{variant}"]
-        workdir = _from_here(str(self.workdir))
-        if not pathlib.Path(workdir).is_absolute():
-            flags.append(f"--workdir={workdir}")
-        for key, value in self.overrides:
-            value = _from_here(value)
-            is_place = key in ("data.data_dir", "data.manual_dir")
-            if not (is_place and pathlib.Path(value).is_absolute()):
-                flags.append(f"--config.{key}={value}")
-        return shlex.join(["python", "-m", "jax3dret.main", *flags])
-
-
 class Placed(NamedTuple):
     """A run and the folder it runs in."""
 
@@ -81,7 +51,8 @@ class Placed(NamedTuple):
 
 
 def place(runs: Sequence[Run], folders: Mapping[str, pathlib.Path]) -> list[Placed]:
-    """The runs in their folders, by name; one that starts from another has that one's folder as config.checkpoint.init_from.
+    """The runs in their folders, by name; one that starts from another has that one's folder as
+    config.checkpoint.init_from.
 
     Raises:
         ConfigError: two runs have one name, or a run starts from one that does not stand before it.
@@ -94,7 +65,8 @@ def place(runs: Sequence[Run], folders: Mapping[str, pathlib.Path]) -> list[Plac
         if run.starts_from:
             if run.starts_from not in placed:
                 raise ConfigError(
-                    f"the run '{run.name}' starts from '{run.starts_from}', which does not stand before it"
+                    f"the run '{run.name}' starts from '{run.starts_from}', which does not stand "
+                    "before it"
                 )
             begun = str(placed[run.starts_from].folder)
             config = config.with_values({"checkpoint.init_from": begun})
@@ -103,7 +75,10 @@ def place(runs: Sequence[Run], folders: Mapping[str, pathlib.Path]) -> list[Plac
 
 
 def stages(config: configs.Config, workdir: pathlib.Path) -> list[Placed]:
-    """The runs of an experiment, in order, the last one in `workdir`. Raises ConfigError as its task does."""
+    """The runs of an experiment, in order, the last one in `workdir`.
+
+    Raises ConfigError as its task does.
+    """
     task = configs.resolve_module(config.task, where="config.task")
     runs = task.stages(config) if hasattr(task, "stages") else (Run(workdir.name, config),)
     folders = {run.name: workdir / run.name for run in runs[:-1]}
@@ -111,7 +86,8 @@ def stages(config: configs.Config, workdir: pathlib.Path) -> list[Placed]:
 
 
 def start(command: Command) -> int:
-    """Carries out an experiment, and returns the exit code. What any of its runs refuses is said before the first begins.
+    """Carries out an experiment, and returns the exit code. What any of its runs refuses is said
+    before the first begins.
 
     Raises ConfigError and DataError, each one line.
     """
@@ -136,9 +112,11 @@ def start(command: Command) -> int:
 
 
 def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
-    """Refuses a workdir that another config or an earlier version has computed something in, or that is no workdir.
+    """Refuses a workdir that another config or an earlier version has computed something in, or
+    that is no workdir.
 
-    A run that failed before its first result leaves a config.json too; the corrected command may use the folder.
+    A run that failed before its first result leaves a config.json too; the corrected command may
+    use the folder.
 
     Raises ConfigError.
     """
@@ -169,12 +147,14 @@ def refuse_unused(config: configs.Config, overrides: Sequence[tuple[str, str]]) 
     unused = configs.unused_overrides(config, overrides)
     if unused:
         raise ConfigError(
-            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and these settings"
+            f"--config.{unused[0]} was given, but nothing reads it with task {config.task} and "
+            "these settings"
         )
 
 
 def prepare_data(config: configs.Config, name: str = "") -> str:
-    """Builds a data set, the config's own or a second one, if it is not prepared yet; returns its full name.
+    """Builds a data set, the config's own or a second one, if it is not prepared yet; returns its
+    full name.
 
     The raw files of the config's own are also those of another configuration of its builder.
     """
@@ -234,7 +214,8 @@ def _ready(run: Placed, mode: str) -> _Ready:
     )
     if mode == "eval" and ready.done is None:
         raise ConfigError(
-            f"--mode=eval: {run.folder} holds no checkpoint to evaluate; train first, or give the --workdir of a trained run"
+            f"--mode=eval: {run.folder} holds no checkpoint to evaluate; train first, or give the "
+            "--workdir of a trained run"
         )
     return ready
 
@@ -262,7 +243,9 @@ def _opener(config: configs.Config) -> Callable[..., pipeline.Source]:
 
 
 def _carry_out(ready: _Ready, command: Command) -> str | None:
-    """Trains, evaluates and reports as the mode says; returns the signal that cut it short, or None."""
+    """Trains, evaluates and reports as the mode says; returns the signal that cut it short, or
+    None.
+    """
     folder = ready.run.folder
     if ready.is_finished:
         at = folder if ready.mode == "train" else folder / "report" / "index.html"
@@ -303,7 +286,9 @@ def _training_data(
 
 
 def _describe(ready: _Ready) -> None:
-    """Writes what the run is: config.json, versions.json, manifest.json; and logs its parameters before the first step."""
+    """Writes what the run is: config.json, versions.json, manifest.json; and logs its parameters
+    before the first step.
+    """
     folder, config = ready.run.folder, ready.run.config
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "config.json", configs.dump(config))
@@ -319,7 +304,9 @@ def _describe(ready: _Ready) -> None:
 
 
 def _evaluate(ready: _Ready, command: Command, writer: MetricWriter) -> None:
-    """Embeds and scores with the last checkpoint, and leaves what the report shows in the run's folder."""
+    """Embeds and scores with the last checkpoint, and leaves what the report shows in the run's
+    folder.
+    """
     folder, config, recipe = ready.run.folder, ready.run.config, ready.recipe
     checkpoints = checkpoint.Checkpoints(folder)
     abstract = train.abstract_state(recipe, ready.options.seed)
@@ -393,10 +380,3 @@ def _versions(mesh: Mesh) -> dict[str, str]:
 
 def _devices(mesh: Mesh) -> str:
     return f"{mesh.size} x {jax.devices()[0].device_kind}"
-
-
-def _from_here(text: str) -> str:
-    """A path below the working directory as one from there; any other text as it is."""
-    path = pathlib.Path(text)
-    here = pathlib.Path.cwd()
-    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else text

@@ -6,6 +6,7 @@ import pytest
 
 from jax3dret import run
 from jax3dret.core import config as configs
+from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError, Run
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "ulip2_classify.py"
@@ -50,7 +51,7 @@ def test_an_experiment_without_stages_is_one_run(tmp_path):
 def command(monkeypatch, *overrides, workdir="runs/x", spec="configs/ulip2_classify.py"):
     monkeypatch.chdir(CONFIG.parents[1])
     config, name = configs.load(spec, overrides)
-    return run.Command(spec, name, config, tuple(overrides), pathlib.Path(workdir), "eval")
+    return Command(spec, name, config, tuple(overrides), pathlib.Path(workdir), "eval")
 
 
 def test_a_command_can_be_given_again(monkeypatch):

@@ -26,7 +26,8 @@ class DataIterator(Protocol):
     def set_state(self, state: Any) -> None: ...
 
 
-# (the training data, arrays with one row per record that join its records) -> its batches from the first on.
+# (the training data, arrays with one row per record that join its records) -> its batches from the
+# first on.
 OpenData = Callable[[DataSpec, Mapping[str, np.ndarray]], DataIterator]
 
 

@@ -1,4 +1,6 @@
-"""The train step of a recipe, its state, and its embedding function, sharded over a mesh of devices."""
+"""The train step of a recipe, its state, and its embedding function, sharded over a mesh of
+devices.
+"""
 
 from __future__ import annotations
 
@@ -104,9 +106,11 @@ def make_step(
 
 
 def make_embed(task: Task, params: PyTree, model_state: PyTree, mesh: Mesh) -> EmbedFn:
-    """Closes `task.embed` over a model: a host batch in, the embeddings of the whole global batch out as NumPy float32.
+    """Closes `task.embed` over a model: a host batch in, the embeddings of the whole global batch
+    out as NumPy float32.
 
-    Any number of rows will do: each process fills its own up to a multiple of its devices, and the filling is dropped again.
+    Any number of rows will do: each process fills its own up to a multiple of its devices, and the
+    filling is dropped again.
     """
     compiled = jax.jit(task.embed, out_shardings=sharding.replicated(mesh))
 

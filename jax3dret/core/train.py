@@ -1,8 +1,10 @@
-"""The only training loop: a sharded step, checkpoints with the data position inside, evaluation, a stop at the first NaN.
+"""The only training loop: a sharded step, checkpoints with the data position inside, evaluation, a
+stop at the first NaN.
 
-The step's randomness is `stream(seed key, "train", step)`, the data's is fixed by (seed, position), and both positions are in
-the checkpoint, so an interrupted run goes on as if nothing had happened. Where the data is a function of what the model made of
-it (`Recipe.refresh`), so are these arrays. What is fitted after the last step (`Recipe.calibrate`) is saved with it.
+The step's randomness is `stream(seed key, "train", step)`, the data's is fixed by (seed, position),
+and both positions are in the checkpoint, so an interrupted run goes on as if nothing had happened.
+Where the data is a function of what the model made of it (`Recipe.refresh`), so are these arrays.
+What is fitted after the last step (`Recipe.calibrate`) is saved with it.
 """
 
 from __future__ import annotations
@@ -77,7 +79,10 @@ class Outcome:
 
 
 class Start(NamedTuple):
-    """What a run begins with. position: in the data; None: its beginning. rows: the table of an `init_from`."""
+    """What a run begins with.
+
+    position: in the data; None: its beginning. rows: the table of an `init_from`.
+    """
 
     state: TrainState
     shardings: PyTree
@@ -91,8 +96,8 @@ def start(
 ) -> Start:
     """The state a run begins with, by the fixed order of precedence, and what goes with it.
 
-    The map of a recipe that calibrates is the initial one, unless this run is finished: another run's, or that of a shorter
-    training, is none of the weights that this one will have.
+    The map of a recipe that calibrates is the initial one, unless this run is finished: another
+    run's, or that of a shorter training, is none of the weights that this one will have.
     """
     state, shardings = make_state(recipe, mesh, options.seed)
     initial_map = _map_of(recipe, state)
@@ -132,7 +137,8 @@ def _begun(
     params, rows = checkpoint.match_params(
         state.params, source["params"], rename=options.rename, fresh=options.fresh, source=label
     )
-    # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start anew where they do not.
+    # Statistics such as BatchNorm's belong to the weights: they come along where they fit and start
+    # anew where they do not.
     model_state, state_rows = checkpoint.match_params(
         state.model_state,
         source["model_state"],
@@ -160,10 +166,12 @@ def fit(
     """Trains `recipe` in `workdir` until its last step, or until a signal asks to stop.
 
     open_data: (spec, arrays of the last refresh; {} without one) -> batches from the first on.
-    open_writer: (resume_step) -> MetricWriter; it is opened once it is known from which step the run goes on.
+    open_writer: (resume_step) -> MetricWriter; it is opened once it is known from which step the
+    run goes on.
 
     Raises:
-        DataError: a metric is not finite; names the step and the metric. The last good checkpoint stays.
+        DataError: a metric is not finite; names the step and the metric. The last good checkpoint
+        stays.
         ConfigError: from the step, the shardings or the checkpoint.
     """
     checkpoints = checkpoint.Checkpoints(workdir, keep=options.keep)
@@ -290,7 +298,8 @@ def fit(
                 state, stop.get("signal")
             )  # a signal after the last step still asks for no evaluation
     finally:
-        # Reader threads must not outlive the loop, and a failed save must not hide the error that ended it.
+        # Reader threads must not outlive the loop, and a failed save must not hide the error that
+        # ended it.
         with contextlib.suppress(DataError):
             checkpoints.close()
         data.close()
@@ -303,7 +312,9 @@ def evaluate(
     writer: MetricWriter | None,
     out_dir: pathlib.Path | None = None,
 ) -> dict[str, Mapping[str, float]]:
-    """Runs every evaluator and logs its metrics under its name; an evaluator's files go below out_dir/name if out_dir is given."""
+    """Runs every evaluator and logs its metrics under its name; an evaluator's files go below
+    out_dir/name if out_dir is given.
+    """
     results = {}
     for name, evaluator in recipe.evaluators.items():
         results[name] = evaluator(embed, None if out_dir is None else out_dir / name)
@@ -315,7 +326,8 @@ def evaluate(
 def _calibrated(recipe: Recipe, state: TrainState, shardings: PyTree, embed: EmbedFn) -> TrainState:
     """The state with the map that the recipe fits to its embeddings.
 
-    Raises ConfigError for a map of another form than the initial one, DataError for one that is not finite.
+    Raises ConfigError for a map of another form than the initial one, DataError for one that is not
+    finite.
     """
     assert recipe.calibrate is not None
     initial, fitted = _map_of(recipe, state), recipe.calibrate(embed)
@@ -325,7 +337,8 @@ def _calibrated(recipe: Recipe, state: TrainState, shardings: PyTree, embed: Emb
     ]
     if forms[0] != forms[1]:
         raise ConfigError(
-            f"the recipe's calibrate gives the arrays {forms[0]}, its model_state['map'] holds {forms[1]}; make them equal"
+            f"the recipe's calibrate gives the arrays {forms[0]}, its model_state['map'] holds "
+            f"{forms[1]}; make them equal"
         )
     for name, values in fitted.items():
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(values)):
@@ -340,7 +353,8 @@ def _map_of(recipe: Recipe, state: TrainState) -> PyTree:
         return None
     if "map" not in state.model_state:
         raise ConfigError(
-            "the recipe has calibrate, so its task's init must put an identity map into model_state['map']"
+            "the recipe has calibrate, so its task's init must put an identity map into "
+            "model_state['map']"
         )
     return state.model_state["map"]
 
@@ -364,9 +378,12 @@ def _workdir_of(path: str, key: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[dict[str, str]]:
-    """Notes SIGTERM and the first Ctrl-C, so that the loop can finish its step and save; a second Ctrl-C stops at once."""
+    """Notes SIGTERM and the first Ctrl-C, so that the loop can finish its step and save; a second
+    Ctrl-C stops at once.
+    """
     caught: dict[str, str] = {}
-    # Several processes must stop at the same step: for SIGTERM the runtime sees to that, Ctrl-C stops each of them at once.
+    # Several processes must stop at the same step: for SIGTERM the runtime sees to that, Ctrl-C
+    # stops each of them at once.
     if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield caught
         return

@@ -13,17 +13,22 @@ from typing import Any, NamedTuple
 
 
 class Ended(NamedTuple):
-    """code: as the process gave it, negative for a signal. error: its one line, or what stands for it."""
+    """code: as the process gave it, negative for a signal.
+
+    error: its one line, or what stands for it.
+    """
 
     code: int
     error: str
 
 
 class Children:
-    """Runs one child after the other, and passes SIGINT and SIGTERM on to the one that runs: it saves and ends.
+    """Runs one child after the other, and passes SIGINT and SIGTERM on to the one that runs: it
+    saves and ends.
 
-    A process for each run gives its memory back, accelerator memory above all, and lets a run that crashes or is killed for
-    memory be one failed row. Used as a context; `signal` is the name of the first signal that came, or empty.
+    A process for each run gives its memory back, accelerator memory above all, and lets a run that
+    crashes or is killed for memory be one failed row. Used as a context; `signal` is the name of
+    the first signal that came, or empty.
     """
 
     def __init__(self) -> None:
@@ -43,10 +48,13 @@ class Children:
             signal.signal(number, handler)
 
     def run(self, command: Sequence[str], log: pathlib.Path) -> Ended:
-        """Starts `command`, shows what it says on standard error as it comes, and keeps it in `log`, after what is there."""
+        """Starts `command`, shows what it says on standard error as it comes, and keeps it in
+        `log`, after what is there.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         said = ""
-        # A group of its own: Ctrl-C on a terminal reaches it once, through this process, and not twice.
+        # A group of its own: Ctrl-C on a terminal reaches it once, through this process, and not
+        # twice.
         with (
             log.open("a", encoding="utf-8") as kept,
             subprocess.Popen(

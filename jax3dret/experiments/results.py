@@ -1,4 +1,6 @@
-"""What the runs of a table left, as the table: means over seeds, published numbers, protocol, status."""
+"""What the runs of a table left, as the table: means over seeds, published numbers, protocol,
+status.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ _OF_A_ROW = ("protocol", "about", "evaluator")
 
 
 def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
-    """What a run left in its folder: {"seed", "workdir", "status", "seconds", "metrics", "protocol", "system", "run"}.
+    """What a run left in its folder: {"seed", "workdir", "status", "seconds", "metrics",
+    "protocol", "system", "run"}.
 
-    status: "done", or "missing: ..." with what is lacking. A folder of another config, or of a run that is not finished, has
-    no metrics. seconds: of the process, all of its starts together.
+    status: "done", or "missing: ..." with what is lacking. A folder of another config, or of a run
+    that is not finished, has no metrics. seconds: of the process, all of its starts together.
     """
     status, report, summary = _state(run)
     found: dict[str, Any] = {
@@ -56,7 +59,8 @@ def row_result(
 ) -> dict[str, Any]:
     """One line of the table from its runs, one for each seed, and the stages of the first of them.
 
-    incomplete: why no published number can stand beside it, other than what the row itself tells; empty if it can.
+    incomplete: why no published number can stand beside it, other than what the row itself tells;
+    empty if it can.
     """
     done = [r for r in results if r["status"] == DONE]
     metrics = _over_seeds([r["metrics"] for r in done])
@@ -88,7 +92,9 @@ def row_result(
 
 
 def text(table: Mapping[str, Any]) -> str:
-    """The table for a terminal: shares in per cent, +- the standard deviation where there are several seeds."""
+    """The table for a terminal: shares in per cent, +- the standard deviation where there are
+    several seeds.
+    """
     rows = table["rows"]
     keys, compared = leading_metrics(rows), compared_metric(rows)
     lines = [["row", *keys, *(["paper", "diff"] if compared else []), "status"]]
@@ -161,7 +167,9 @@ def _state(run: TableRun) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 
 def _same_start(run: TableRun, init_from: str) -> bool:
-    """Whether a run began with the weights that it would begin with now; a whole table may have been moved."""
+    """Whether a run began with the weights that it would begin with now; a whole table may have
+    been moved.
+    """
     ours = run.config.checkpoint.init_from if run.config is not None else ""
     if not ours or not init_from:
         return bool(ours == init_from)
@@ -180,7 +188,9 @@ def saved_step(folder: pathlib.Path) -> int | None:
 
 
 def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
-    """Of a row: done if all its seeds are, else the first that failed, else the first that is missing."""
+    """Of a row: done if all its seeds are, else the first that failed, else the first that is
+    missing.
+    """
     others = [r for r in results if r["status"] != DONE]
     if not others:
         return DONE
@@ -193,7 +203,9 @@ def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _over_seeds(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """metric -> {"mean", "sd" (of a sample; None for one seed), "values"}, of the metrics that all seeds have."""
+    """metric -> {"mean", "sd" (of a sample; None for one seed), "values"}, of the metrics that all
+    seeds have.
+    """
     if not metrics:
         return {}
     shared = [k for k in metrics[0] if all(math.isfinite(m.get(k, math.nan)) for m in metrics)]

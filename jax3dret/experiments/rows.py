@@ -1,4 +1,6 @@
-"""The rows of a table of experiments: what each runs, what it needs, and what of that is not at hand."""
+"""The rows of a table of experiments: what each runs, what it needs, and what of that is not at
+hand.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,10 @@ def row(
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table. stages: the names of the runs before its own; chosen: whether this command runs it."""
+    """One line of the table.
+
+    stages: the names of the runs before its own; chosen: whether this command runs it.
+    """
 
     name: str
     stages: tuple[str, ...] = ()
@@ -99,7 +104,8 @@ class TableRun:
     """A run of the table with one seed: a command, and a process, of its own.
 
     name: a row's, or that of a stage. starts_from: the name of a stage. config: as the run's folder
-    has it; None where `problem` says why it cannot run. given: what the user brought for it, by key.
+    has it; None where `problem` says why it cannot run. given: what the user brought for it, by
+    key.
     """
 
     name: str
@@ -132,7 +138,8 @@ def slug(name: str) -> str:
 
 
 def read_rows(config: configs.Config) -> list[Row]:
-    """The rows in order, those chosen marked: all but the extra ones, or what the regular expression config.rows finds.
+    """The rows in order, those chosen marked: all but the extra ones, or what the regular
+    expression config.rows finds.
 
     Raises ConfigError for an expression that is none or finds nothing.
     """
@@ -164,10 +171,11 @@ def read_seeds(config: configs.Config) -> tuple[int, ...]:
 def plan_runs(
     config: configs.Config, folder: pathlib.Path, configs_at: pathlib.Path
 ) -> list[TableRun]:
-    """Every run of every row, the stages of a row before it and each of them once, with the problem of each that lacks something
-    other than the data.
+    """Every run of every row, the stages of a row before it and each of them once, with the problem
+    of each that lacks something other than the data.
 
-    Raises ConfigError for settings that a row's config does not take, what is brought for no row, and two runs of one name.
+    Raises ConfigError for settings that a row's config does not take, what is brought for no row,
+    and two runs of one name.
     """
     entries: dict[str, Mapping[str, Any]] = {}
     for r in config.table:
@@ -189,14 +197,17 @@ def manifest_of(config: configs.Config) -> Mapping[str, Any]:
 
 
 def other_classes(run: TableRun, manifest: Mapping[str, Any]) -> str:
-    """What is wrong where the prepared data has another number of classes than the row is made for."""
+    """What is wrong where the prepared data has another number of classes than the row wants."""
     if run.config is None or not manifest or "num_classes" not in run.config.data:
         return ""
     wanted, found = int(run.config.data.num_classes), len(manifest.get("class_names") or ())
     if wanted in (0, found):
         return ""
     name = run.config.data.name
-    return f"data: what is prepared as {name} has {found} classes, this row's data set {wanted}; give another --config.data.data_dir"
+    return (
+        f"data: what is prepared as {name} has {found} classes, this row's data set {wanted}; give "
+        "another --config.data.data_dir"
+    )
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -234,7 +245,9 @@ def _with_seed(
     folder: pathlib.Path,
     configs_at: pathlib.Path,
 ) -> list[TableRun]:
-    """The runs of one seed: loaded, joined by where they start, and as their folders will have them."""
+    """The runs of one seed: loaded, joined by where they start, and as their folders will have
+    them.
+    """
     places = [
         f"data.{key}={config.data[key]}" for key in ("data_dir", "manual_dir") if config.data[key]
     ]

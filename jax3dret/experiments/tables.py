@@ -1,8 +1,10 @@
-"""A table of experiments as one command: every row an ordinary run, collected beside the published numbers.
+"""A table of experiments as one command: every row an ordinary run, collected beside the published
+numbers.
 
-`config.table` lists the rows (`experiments.rows.row`), of any system; rows may start from one run. Each is run as `python -m jax3dret.main` runs it, in
-WORKDIR/rows/ROW[-seedN]/ with a report of its own, and in a process of its own, so that memory comes back and a run that
-crashes is one failed row. What is missing is found out before anything is trained. Then WORKDIR has
+`config.table` lists the rows (`experiments.rows.row`), of any system; rows may start from one run.
+Each is run as `python -m jax3dret.main` runs it, in WORKDIR/rows/ROW[-seedN]/ with a report of its
+own, and in a process of its own, so that memory comes back and a run that crashes is one failed
+row. What is missing is found out before anything is trained. Then WORKDIR has
 
     table.json              the rows: metrics over seeds, published numbers, protocol, status
     report/index.html       the same for people, report/metrics.json in the form of every report
@@ -28,6 +30,7 @@ import ml_collections
 from jax3dret import run as runs_of
 from jax3dret.core import config as configs
 from jax3dret.core import files, processes
+from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError
 from jax3dret.experiments import results
 from jax3dret.experiments import rows as rows_of
@@ -51,7 +54,7 @@ _HARMLESS = (
 
 
 def defaults() -> ml_collections.ConfigDict:
-    """Typed defaults: the spine's (a table reads its data section alone), and what makes a table."""
+    """Typed defaults: the spine's, of which a table reads the data section, and a table's own."""
     config = configs.spine()
     config.task = "jax3dret.experiments.tables"
     config.title = ""
@@ -61,24 +64,27 @@ def defaults() -> ml_collections.ConfigDict:
     # Each row is a run for each seed: initial weights, order, augmentation and evaluation sampling.
     config.seeds = (0,)
     config.collect = False  # only what is finished: no run is started
-    config.every_row = ()  # "KEY=VALUE" settings for every row; no published number stands beside such rows
+    # "KEY=VALUE" settings for every row; no published number stands beside such rows.
+    config.every_row = ()
     config.needs = {}  # what the user brings, by the names that the rows' needs have
     return config
 
 
 def start(
-    command: runs_of.Command,
+    command: Command,
     *,
     prepare_data: Callable[[configs.Config], str] = runs_of.prepare_data,
     children: Callable[[], Children] = Children,
 ) -> int:
-    """Runs the table, each of its runs a process of its own, and returns the exit code. Claims no device.
+    """Runs the table, each of its runs a process of its own, and returns the exit code. Claims no
+    device.
 
-    prepare_data: builds the data set of a config, raising ConfigError for raw files that were not given.
+    prepare_data: builds the data set of a config, raising ConfigError for raw files that were not
+    given.
 
     Raises:
-        ConfigError: rows, seeds or settings are wrong, no row can be run, the workdir is another table's, or one of several
-            hosts was asked.
+        ConfigError: rows, seeds or settings are wrong, no row can be run, the workdir is another
+            table's, or one of several hosts was asked.
     """
     config, workdir = command.config, command.workdir
     if processes.several(*command.hosts):
@@ -89,7 +95,8 @@ def start(
     other = rows_of.read_json(workdir / results.FILE).get("config", command.full_name)
     if other != command.full_name:
         raise ConfigError(
-            f"{workdir} holds another table: {other} there, {command.full_name} here; give another --workdir"
+            f"{workdir} holds another table: {other} there, {command.full_name} here; give "
+            "another --workdir"
         )
     configs_at = pathlib.Path(command.spec.partition(":")[0]).parent
     table = _Table(
@@ -109,9 +116,7 @@ def start(
 class _Table:
     """The runs, what stopped each in this command, and the files of the table."""
 
-    def __init__(
-        self, command: runs_of.Command, rows: Sequence[Row], runs: Sequence[TableRun]
-    ) -> None:
+    def __init__(self, command: Command, rows: Sequence[Row], runs: Sequence[TableRun]) -> None:
         self.config, self.workdir, self.rows, self.runs = (
             command.config,
             command.workdir,
@@ -259,7 +264,9 @@ def _work(
 def _find_missing(
     table: _Table, todo: list[TableRun], prepare_data: Callable[[configs.Config], str]
 ) -> None:
-    """Notes what keeps runs from being started, and lists it; builds the data set where it is the only thing to do."""
+    """Notes what keeps runs from being started, and lists it; builds the data set where it is the
+    only thing to do.
+    """
     waiting = [run for run in todo if run.folder not in table.stopped]
     if waiting:
         try:

@@ -16,6 +16,7 @@ import pytest
 
 from jax3dret import main, run
 from jax3dret.core import config as configs
+from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.experiments import results, rows, tables
 from jax3dret.experiments.children import Children, Ended
@@ -134,7 +135,7 @@ class Table:
         overrides = [(key, str(value)) for key, value in given.items()]
         spec = f"{spec}:{variant}"
         self.config, name = configs.load(spec, overrides)
-        self.command = run.Command(spec, name, self.config, tuple(overrides), workdir, mode)
+        self.command = Command(spec, name, self.config, tuple(overrides), workdir, mode)
         self.workdir, self.children, self.prepared = workdir, children or Fake(), []
         self.prepare = prepare or (lambda config: self.prepared.append(config.data.name))
         self.code = None
@@ -705,7 +706,7 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
             ended = super().run(command, log)
             folder = pathlib.Path(command[4].removeprefix("--workdir="))
             overrides = [
-                word.removeprefix("--config.").split("=", 1)
+                tuple(word.removeprefix("--config.").split("=", 1))
                 for word in command
                 if word.startswith("--config.")
             ]
