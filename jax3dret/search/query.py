@@ -55,7 +55,7 @@ class Gallery:
             raise DataError(f"{name}: the model's embedding of it is zero or not finite")
         rows, scores = self.index.search(vectors, k)
         for item, found, score in zip(items, rows, scores, strict=True):
-            results = [self._result(i, found[i], score[i]) for i in range(len(found))]
+            results = [self._result(i, int(found[i]), float(score[i])) for i in range(len(found))]
             yield {"query": item.text if item.text is not None else item.name, "results": results}
 
     def _embed(self, items: Sequence[Item], modality: str | None) -> Float32[np.ndarray, "Q D"]:
@@ -83,9 +83,9 @@ class Gallery:
         name = self.index.ids[row]
         return {
             "rank": place + 1,
-            "score": round(float(score), 6),
+            "score": round(score, 6),
             "id": name,
-            "path": self.path(int(row)),
+            "path": self.path(row),
         }
 
 

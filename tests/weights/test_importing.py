@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from search.toy import Described
+from fakes import FakeSource
 from weights import kinds
 from weights import torch_writer as tw
 
@@ -272,8 +272,8 @@ def test_a_published_view_gcn_is_imported_whole(tmp_path):
         {k: v for k, v in meta["model"].items() if k != "num_classes"},
     )
     config.views.size = 32
-    three = type("Three", (Described,), {"class_names": ("a", "b", "c")})
-    recipe = viewgcn_task.make(configs.Config(config.to_dict()), lambda split, name=None: three())
+    three = FakeSource(items=48, name="things", class_names=("a", "b", "c"))
+    recipe = viewgcn_task.make(configs.Config(config.to_dict()), lambda split, name=None: three)
     state = train.abstract_state(recipe, 0)
     _, rows = checkpoint.match_params(state.params, variables["params"])
     _, more = checkpoint.match_params(state.model_state, variables["batch_stats"])
@@ -404,7 +404,10 @@ def training_params(meta, **model):
     config.train.update(steps=0, batch_size=4)
     config.head = {"name": "jax3dret.models.heads:ClassificationHead", "hidden": (8,)}
     config.model = {**meta["model"], **model}
-    recipe = finetune.make(configs.Config(config.to_dict()), lambda split, name=None: Described())
+    recipe = finetune.make(
+        configs.Config(config.to_dict()),
+        lambda split, name=None: FakeSource(items=48, name="things", class_names=("cube", "cone")),
+    )
     batch = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in recipe.example.items()
     }
