@@ -19,11 +19,10 @@ from PIL import Image
 
 from jax3dret.core import files
 from jax3dret.core.logging import progress
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, Source
 from jax3dret.data.captions import Captions, CaptionSource, read_jsonl
 from jax3dret.data.lock import exclusive
 from jax3dret.data.rows import Rows
-from jax3dret.data.source import Source
 
 logger = logging.getLogger("jax3dret")
 

@@ -17,10 +17,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core import files
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, Source
 from jax3dret.data.points import UpAxis
 from jax3dret.data.rows import Rows
-from jax3dret.data.source import Source
 
 # One record: for each view, or once for the whole object, its captions.
 Captions = list[list[str]]

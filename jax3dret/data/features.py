@@ -21,10 +21,9 @@ import numpy as np
 
 from jax3dret.core import files
 from jax3dret.core.logging import progress
-from jax3dret.core.types import DataError
+from jax3dret.core.types import DataError, Source
 from jax3dret.data.lock import exclusive
 from jax3dret.data.rows import Rows, open_rows
-from jax3dret.data.source import Source
 
 logger = logging.getLogger("jax3dret")
 

@@ -26,10 +26,9 @@ from jaxtyping import UInt8
 
 from jax3dret.core import files
 from jax3dret.core.logging import progress
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, Source
 from jax3dret.core.workers import ordered_map
 from jax3dret.data.lock import exclusive
-from jax3dret.data.source import Source
 from jax3dret.geometry import views as rendering
 from jax3dret.geometry.cameras import Cameras
 from jax3dret.geometry.meshes import Mesh
