@@ -103,7 +103,7 @@ def _by_query(
     """The metrics of each query that a ranked list of at least n entries can give, at the CUTS that
     it is long enough for."""
     how: dict[str, Any] = {"scores": distances, "ties": ties}
-    worst = ranking.resolve_ties(relevant, distances, "pessimistic")[:, :n]
+    worst = ranking.resolve_ties(relevant, distances, "pessimistic")[:, :n] > 0
     cuts = [k for k in CUTS if k <= relevant.shape[1]]
     found = {
         retrieval.NN_ACC: retrieval.nn_accuracy(relevant, **how),

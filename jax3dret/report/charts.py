@@ -308,13 +308,14 @@ def _place_names(
 
 def histogram(
     title: str,
-    edges: Float[np.ndarray, " N+1"],
+    edges: Float[np.ndarray, " E"],
     series: Sequence[tuple[str, Float[np.ndarray, " N"]]],
     *,
     width: int = 360,
     height: int = 208,
 ) -> str:
-    """Shares by bin as steps over the same axis, the areas see-through, each outlined in a style of its own."""
+    """Shares by bin as steps over the same axis, the areas see-through, each outlined in a style of
+    its own. edges: of the N bins, so that E = N + 1."""
     left, right, top, bottom = 46, 10, 8, 26
     high = max(float(np.max(values)) for _, values in series)
     x0, x1 = float(edges[0]), float(edges[-1])

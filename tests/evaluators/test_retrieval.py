@@ -326,7 +326,7 @@ def test_only_the_first_process_writes(splits, tmp_path, monkeypatch):
         ),  # the gallery is too small, known before any training
     ],
 )
-def test_bad_settings(splits, kwargs, message):
+def test_bad_settings(unchecked, splits, kwargs, message):
     with pytest.raises(ConfigError, match=message):
         evaluator(splits, **kwargs)
 
@@ -352,7 +352,7 @@ def test_examples_spread_over_the_classes():
     labels = np.repeat([0, 1, 2], 50)
     chosen = examples.choose(np.ones(150, bool), labels)
     assert len(chosen) == 10 and set(labels[chosen]) == {0, 1, 2}
-    assert examples.choose(np.zeros(3, bool), np.zeros(3)) == [0, 1, 2]
+    assert examples.choose(np.zeros(3, bool), np.zeros(3, int)) == [0, 1, 2]
 
 
 def test_pictures_of_meshes_images_and_nothing():

@@ -85,7 +85,7 @@ def test_files_hold_what_the_report_shows(evaluated):
     np.testing.assert_allclose(np.array(curve["precision"], float), precision)
     assert curve["recall"][-1] == 1.0 and curve["queries"][-1] == 30
     counts = np.bincount(gallery.labels)
-    padded = shrec.average_precision(relevant, largest=counts[queries.labels].max())
+    padded = shrec.average_precision(relevant, largest=int(counts[queries.labels].max()))
     assert curve["map_of_2013_script"] == pytest.approx(padded.mean())
 
     found = result["distances"]
@@ -219,7 +219,7 @@ def test_each_side_has_its_own_arrays_and_features(tmp_path):
     assert run(embed, None) == evaluator(gallery, queries, neighbours=100)(embed, None)
 
 
-def test_bad_choices_and_bad_views(tmp_path):
+def test_bad_choices_and_bad_views(unchecked, tmp_path):
     gallery, queries = sides(queries=4, items=6)
     with pytest.raises(ConfigError, match="ties='average'"):
         evaluator(gallery, queries, ties="average")

@@ -91,13 +91,15 @@ def test_the_first_entry_is_the_first_that_was_added(tmp_path):
         (["evals.mine.name=nowhere.at.all:make"], "there is no module 'nowhere.at.all'"),
     ],
 )
-def test_a_wrong_name_or_setting_is_one_line_that_names_the_right_one(tmp_path, overrides, says):
+def test_a_wrong_name_or_setting_is_one_line_that_names_the_right_one(
+    unchecked, tmp_path, overrides, says
+):
     with pytest.raises(ConfigError, match=says.replace("(", r"\(")) as error:
         made(tmp_path, *overrides)
     assert "\n" not in str(error.value)
 
 
-def test_an_evaluator_without_a_name(tmp_path):
+def test_an_evaluator_without_a_name(unchecked):
     with pytest.raises(ConfigError, match="config has no key 'evals.mine.name'"):
         recipe.evaluators(
             configs.Config({"evals": {"mine": {}}, "distance": "cosine"}), None, SOURCES
