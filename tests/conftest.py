@@ -1,7 +1,10 @@
 """Options, markers and process-wide settings of the test run."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 import jaxtyping
 import pytest
@@ -11,6 +14,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 # Arrays of different rank are not broadcast silently; set here, it holds in subprocesses too.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# Each program is compiled once, by whichever worker or command needs it first: pytest's workers and the
+# commands that tests start inherit this folder. The key of a compiled program is the program itself, with
+# its flags, devices and versions. Cleared at the end, unless the caller has named a folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax3dret_compiled_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 HERE = pathlib.Path(__file__).parent
 
 # Every function and dataclass of the package checks its annotations at each call: types, and shapes and

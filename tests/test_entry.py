@@ -35,15 +35,6 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compile_once(tmp_path_factory):
-    """The commands compile the same few programs; each is compiled by the first that needs it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        yield
-
-
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """The embedded data set, built by the documented command."""
