@@ -23,10 +23,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 HERE = pathlib.Path(__file__).parent
 
-# Every function and dataclass of the package checks its annotations at each call: types, and shapes and
-# dtypes of arrays. An int is welcome where a float is declared. Nothing of the package may be imported before this.
+# Every function of the packages that compute with arrays checks its annotations at each call: types, and
+# shapes and dtypes of arrays. An int is welcome where a float is declared. Nothing of the package may be
+# imported before this.
 jaxtyping.install_import_hook(
-    "jax3dret", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+    [f"jax3dret.{name}" for name in ("geometry", "ops", "losses", "metrics", "models")],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
 

@@ -199,7 +199,7 @@ def test_a_workdir_that_is_a_file(capsys, tmp_path):
         ("eval.batch_size", "0", "config.eval.batch_size is 0; give 1 or more"),
     ],
 )
-def test_values_that_give_no_network(key, value, says):
+def test_values_that_give_no_network(unchecked, key, value, says):
     config, _ = configs.load(CONFIG, [(key, value)])
     with pytest.raises(ConfigError, match=says) as error:
         finetune.make(config, lambda split, name=None: described(10))

@@ -76,7 +76,7 @@ def test_refuses_other_images(image):
 
 def test_refuses_other_settings():
     image = np.zeros((4, 4, 3), np.uint8)
-    with pytest.raises(ConfigError, match="'area'; one of bicubic, bilinear"):
+    with pytest.raises(ConfigError, match="'area'; expected one of bicubic, bilinear"):
         resize_center_crop(image, 2, "area")
     with pytest.raises(ConfigError, match="at least 1 pixel"):
         resize_center_crop(image, 0)

@@ -156,7 +156,7 @@ def test_lone_surrogate_is_no_crash(tokenizer):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"truncate": "cut"}, "'cut'; one of keep_end, drop_end, error"),
+        ({"truncate": "cut"}, "'cut'; expected one of keep_end, drop_end, error"),
         ({"context_length": 1}, "at least 2"),
     ],
 )
@@ -182,14 +182,14 @@ def test_reads_plain_and_gzipped(tmp_path, tokenizer):
     [
         (None, "no such file"),
         (b"", "0 merges after the header; expected 48894"),
-        (b"#v\nt h\n", "1 merges after the header; 48894"),
+        (b"#v\nt h\n", "1 merges after the header; expected 48894"),
         (b"<!DOCTYPE html>\n<html></html>", "web page"),
         (b"\n <html>\n", "web page"),
         (gzip.compress(b"<html>x</html>", mtime=0), "web page"),
         (gzip.compress(b"#v\n" + b"t h\n" * 99, mtime=0)[:-9], "gzip"),
         (b"\x1f\x8b\x08\x00garbage", "gzip"),
         (b"PK\x03\x04\xff\xfe", "UTF-8"),
-        (b"#v\nt h\nabc\n", "line 3 is 'abc'; two symbols"),
+        (b"#v\nt h\nabc\n", "line 3 is 'abc'; expected two symbols"),
         (b"#v\n\nt h\n", "line 2 is ''"),
     ],
 )

@@ -16,6 +16,7 @@ from jax3dret import cli
 from jax3dret.core import checkpoint, train
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.inputs.points import Points
 from jax3dret.models.mvtn import base_views
 from jax3dret.models.pointbert import PointBert
 from jax3dret.search.encode import open_encoder
@@ -366,9 +367,9 @@ def test_an_imported_encoder_embeds_as_the_network_does(tmp_path):
         for key in path:
             node = node[key]
         np.testing.assert_array_equal(array, node)
-    embedding = encoder.embed(points, batch_size=1)
+    embedding = encoder.embed([{"points": points[0]}], "shape")
     assert embedding.shape == (1, 128) and np.isfinite(embedding).all() and embedding.std() > 0
-    assert encoder.width == 128 and encoder.num_points == 1024
+    assert encoder.width == 128 and encoder.inputs == {"shape": Points(1024)}
 
 
 @pytest.mark.parametrize("kind", ["ulip_xyz", "ulip2_rgb", "ulip_pointnet2", "3dor", "pointnet2"])
@@ -377,9 +378,8 @@ def test_every_point_encoder_opens(tmp_path, kind):
     import_weights(path, tmp_path / "out")
     encoder = open_encoder(tmp_path / "out")
     params = load_imported(tmp_path / "out")[1]["params"]
-    assert encoder.num_points == encoder.meta["num_points"] and all(
-        "encoder" in name for name in encoder.arrays
-    )
+    assert encoder.inputs["shape"].num_points == encoder.meta["num_points"]
+    assert all("encoder" in name for name in encoder.arrays)
     assert encoder.width == encoder.meta["embedding_dim"] and set(params) <= {
         "encoder",
         "projection",
