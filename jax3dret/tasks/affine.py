@@ -24,4 +24,4 @@ def apply(
     """embedding @ matrix + offset, in float32 on every device; the identity changes no number."""
     # Unless told otherwise, accelerators multiply in fewer bits.
     product = jnp.matmul(embedding, fitted["matrix"], precision=jax.lax.Precision.HIGHEST)
-    return product + fitted["offset"]
+    return product + fitted["offset"][None]

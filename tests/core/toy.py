@@ -74,7 +74,7 @@ def make_recipe(steps=12, *, coupled=True, width=8, evaluators=None, calibrates=
     def loss(params, model_state, batch, key, step):
         h = hidden(params, batch)
         mean = h.mean(0)
-        h = h - mean if coupled else h
+        h = h - mean[None] if coupled else h
         h = h * jax.random.bernoulli(key, 0.9, h.shape) if coupled else h
         error = h @ params["b"]["kernel"] - batch["y"]
         value = jnp.mean(error**2)
