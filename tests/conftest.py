@@ -12,8 +12,6 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Four virtual devices, so that sharding is tested wherever the tests run; an unsharded computation uses the first.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
-# Arrays of different rank are not broadcast silently; set here, it holds in subprocesses too.
-os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Each program is compiled once, by whichever worker or command needs it first: pytest's workers and the
 # commands that tests start inherit this folder. The key of a compiled program is the program itself, with
 # its flags, devices and versions. Cleared at the end, unless the caller has named a folder.
@@ -27,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 # shapes and dtypes of arrays. An int is welcome where a float is declared. Nothing of the package may be
 # imported before this.
 jaxtyping.install_import_hook(
-    [f"jax3dret.{name}" for name in ("geometry", "ops", "losses", "metrics", "models")],
+    [f"jax3dret.{name}" for name in ("geometry", "ops", "metrics")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

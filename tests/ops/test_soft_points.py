@@ -116,7 +116,7 @@ def test_what_is_not_finite_marks_its_own_pictures_alone(picture):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"radius": 0.01}, "radius=0.01 at size 32: 0.0312 or more"),
+        ({"radius": 0.01}, "radius=0.01 at size 32; expected 0.0312 or more"),
         ({"slices": 1}, "slices=1"),
         ({"projection": "fisheye"}, "projection='fisheye'"),
         ({"up": "x"}, "up='x'"),
