@@ -21,13 +21,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 HERE = pathlib.Path(__file__).parent
 
-# Every function of the packages that compute with arrays checks its annotations at each call: types, and
-# shapes and dtypes of arrays. An int is welcome where a float is declared. Nothing of the package may be
-# imported before this.
-jaxtyping.install_import_hook(
-    [f"jax3dret.{name}" for name in ("geometry", "ops", "metrics")],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+# With JAX3DRET_CHECK_SIGNATURES=1 every function of the package checks its annotations at each call: types,
+# and shapes and dtypes of arrays. Nothing of the package may be imported before this.
+if os.environ.get("JAX3DRET_CHECK_SIGNATURES"):
+    jaxtyping.install_import_hook(
+        "jax3dret", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+    )
 
 
 def pytest_addoption(parser):
