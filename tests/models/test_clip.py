@@ -202,7 +202,7 @@ def test_prompt_ensemble():
 @pytest.mark.parametrize(
     ("model", "shape", "message"),
     [
-        (VisionTower(**VISION, style="timm"), (1, 8, 8, 3), "'timm'; one of clip, slip"),
+        (VisionTower(**VISION, style="timm"), (1, 8, 8, 3), "'timm'; expected one of clip, slip"),
         (VisionTower(**VISION), (1, 8, 12, 3), r"expected \[B, 8, 8, 3\]"),
         (
             VisionTower(**{**VISION, "image_size": 10}),

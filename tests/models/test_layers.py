@@ -120,5 +120,5 @@ def test_attention_refuses_a_width_that_heads_do_not_divide():
 
 
 def test_mlp_refuses_an_unknown_activation():
-    with pytest.raises(ConfigError, match="'swish'; one of gelu, quick_gelu"):
+    with pytest.raises(ConfigError, match="'swish'; expected one of gelu, quick_gelu"):
         Mlp(4, activation="swish").init(jax.random.key(0), jnp.zeros((1, 2)))

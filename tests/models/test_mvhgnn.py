@@ -436,17 +436,17 @@ def test_a_nan_in_training_is_not_hidden(training):
 @pytest.mark.parametrize(
     ("fields", "shapes", "message"),
     [
-        ({"local_graph": "gcn"}, (), r"local_graph='gcn'; one of feature, none, viewgcn"),
+        ({"local_graph": "gcn"}, (), r"local_graph='gcn'; expected one of feature, none, viewgcn"),
         ({"selector": "hard"}, (), "selector='hard'"),
-        ({"levels_used": 4}, (), "levels_used=4; one of 1, 2, 3"),
+        ({"levels_used": 4}, (), "levels_used=4; expected one of 1, 2, 3"),
         ({"selector": "viewgcn"}, (), "set selector_classes"),
         (
             {"nodes": (9, 3)},
             (),
-            r"nodes=\(9, 3\) of 8 views; two numbers, none larger than the one before",
+            r"nodes=\(9, 3\) of 8 views; expected two numbers, none larger than the one before",
         ),
-        ({"nodes": (4,)}, (), r"nodes=\(4,\) of 8 views; two numbers"),
-        ({"k": 0}, (), "k=0; 1 or more"),
+        ({"nodes": (4,)}, (), r"nodes=\(4,\) of 8 views; expected two numbers"),
+        ({"k": 0}, (), "k=0; expected 1 or more"),
         ({"dropout": 1.0}, (), "dropout"),
         (
             {},

@@ -104,7 +104,7 @@ def test_linear_head_normalises_first():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"views": "spiral"}, "views='spiral'; one of circular"),
+        ({"views": "spiral"}, "views='spiral'; expected one of circular"),
         ({"num_views": 0}, "num_views=0"),
         ({"views": "learned_circular", "dropout": 1.5}, "dropout is 1.5"),
     ],

@@ -361,7 +361,10 @@ def test_published_weights_drop_in():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (PromptedVisionTower(**TOWER, position="before"), "position 'before'; append or prepend"),
+        (
+            PromptedVisionTower(**TOWER, position="before"),
+            "position 'before'; expected append or prepend",
+        ),
         (PromptedVisionTower(**TOWER, prompt_init="zeros"), "prompt_init 'zeros'"),
         (PromptedVisionTower(**TOWER, num_prompts=-1), "num_prompts=-1"),
         (
