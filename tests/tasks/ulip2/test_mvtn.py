@@ -145,11 +145,8 @@ def test_the_graph_network_over_meshes_traces():
     assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, state)
     assert {"shape", "selector", "accuracy"} <= set(metrics)
     found = jax.eval_shape(made.task.embed, params, state, batch(made))["shape"]
-    assert (
-        found.shape == (BATCH, 12)
-        and made.meta["embedding_dim"] == 12
-        and made.meta["modality"] == "mesh"
-    )
+    assert found.shape == (BATCH, 12) and made.model.width == 12
+    assert made.model.inputs["shape"].format == "mesh_views"
 
 
 def test_what_the_renderer_is_given(monkeypatch):
