@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Key
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models import view_selector
+from jax3dret.models.cameras import nearest_views, sample_cameras
 from jax3dret.models.layers import check_rate
 from jax3dret.models.pool import max_pool
 from jax3dret.models.view_graph import (
@@ -33,7 +34,7 @@ from jax3dret.models.view_graph import (
 )
 from jax3dret.models.view_pooling import AttentionPooling, VitPooling
 from jax3dret.models.view_selector import ClassScoreSelector, PrototypeSelector, Selection
-from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, leaky_relu, level_sizes, nearest_views
+from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, leaky_relu, level_sizes
 
 # Field -> what it may say.
 CHOICES = {
@@ -234,7 +235,7 @@ class MVHGNN(nn.Module):
             )
             return view_selector.kept(x, positions, chosen)
         key = self.make_rng("selector") if train and not self.is_initializing() else None
-        sampled = view_selector.sample_cameras(positions, count, key)
+        sampled = sample_cameras(positions, count, key)
         if self.selector == "fps":
             return view_selector.kept(x, positions, sampled)
         view_selector.check_views(

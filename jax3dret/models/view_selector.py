@@ -16,9 +16,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, Key, UInt32
 
 from jax3dret.core.types import ConfigError
+from jax3dret.models.cameras import most_telling, nearest_views
 from jax3dret.models.view_graph import EXACT, Linear
-from jax3dret.models.viewgcn import ViewSelector, leaky_relu, nearest_views
-from jax3dret.ops.fps import farthest_point_sample
+from jax3dret.models.viewgcn import ViewSelector, leaky_relu
 from jax3dret.ops.gather import gather
 
 SELECTORS = ("prototypes", "random", "fps", "viewgcn")
@@ -122,17 +122,9 @@ class ClassScoreSelector(nn.Module):
         selected, scores, where = ViewSelector(self.num_classes, name="classes")(
             features, positions, candidates
         )
-        best = jnp.argmax(nn.softmax(lax.stop_gradient(scores)).max(-1), axis=-1)
+        best = most_telling(lax.stop_gradient(scores), -1)
         chosen = jnp.take_along_axis(candidates, best[..., None], axis=-1)[..., 0]
         return Selection(selected, where, _one_hot(chosen, features.shape[1]), scores)
-
-
-def sample_cameras(
-    positions: Float[Array, "B V 3"], count: int, key: Key[Array, ""] | None = None
-) -> Int32[Array, "B count"]:
-    """`count` cameras far from each other; the first is drawn with the key, and is view 0 without one."""
-    start = "zero" if key is None else "random"
-    return farthest_point_sample(positions, count, start=start, key=key)
 
 
 def check_views(

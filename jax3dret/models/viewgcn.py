@@ -24,9 +24,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Int32, Key
 
 from jax3dret.core.types import ConfigError
+from jax3dret.models.cameras import most_telling, nearest_views, sample_cameras
 from jax3dret.models.layers import BatchNorm, check_rate, uniform_fan_in
 from jax3dret.models.pool import max_pool
-from jax3dret.ops.fps import farthest_point_sample
 from jax3dret.ops.gather import gather
 
 # Names of the neighbour lists that a caller may give, in the order of the computation.
@@ -44,26 +44,6 @@ class ViewGCNOutput(NamedTuple):
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Slope 0.2 below zero, as everywhere in this network."""
     return nn.leaky_relu(x, 0.2)
-
-
-def nearest_views(vertices: Float[Array, "B V 3"], k: int) -> Int32[Array, "B V k"]:
-    """Indices of the k cameras nearest to each camera: itself first, then by distance, of equally far ones the lower index.
-
-    Distances are squared differences in float32. On a regular set of cameras some are equal but for rounding; there the k-th
-    neighbour may differ between machines, unless k is such that no tie is cut (4 on a dodecahedron; 1, 3, 5 on a ring).
-    A camera with NaN is nobody's neighbour but its own, unless too few others exist.
-
-    Raises ConfigError if k is not in 1..V.
-    """
-    count = vertices.shape[1]
-    if not 1 <= k <= count:
-        raise ConfigError(f"nearest_views: k={k} of {count} views; expected 1 to {count}")
-    fixed = lax.stop_gradient(vertices.astype(jnp.float32))
-    square = jnp.sum(jnp.square(fixed[:, :, None] - fixed[:, None]), axis=-1)
-    square = jnp.where(jnp.isnan(square), jnp.inf, square)
-    # Below every distance: two cameras at one place must not push each other out of their own neighbourhoods.
-    square = jnp.where(jnp.eye(count, dtype=bool), -1.0, square)
-    return lax.top_k(-square, k)[1].astype(jnp.int32)
 
 
 def level_sizes(views: int, sampled: Sequence[int] = ()) -> tuple[int, int]:
@@ -200,10 +180,8 @@ class ViewSelector(nn.Module):
         x = leaky_relu(Linear(width // 2 * sampled, name="hidden")(x))
         x = Linear(self.num_classes * sampled, name="score")(x)
         scores = x.reshape(batch, k, sampled, self.num_classes).swapaxes(1, 2)
-        share = jax.nn.softmax(
-            lax.stop_gradient(scores), axis=-1 if self.softmax == "classes" else 1
-        )
-        best = jnp.argmax(share.max(-1), axis=-1)
+        axis = -1 if self.softmax == "classes" else 1
+        best = most_telling(lax.stop_gradient(scores), axis)
         chosen = jnp.take_along_axis(candidates, best[..., None], axis=-1)[..., 0]
         return gather(features, chosen), scores, gather(vertices, chosen)
 
@@ -342,7 +320,7 @@ class ViewGCN(nn.Module):
             )
         drawn = start == "random" and not self.is_initializing()
         key = self.make_rng("fps") if drawn else None
-        return farthest_point_sample(vertices, count, start="random" if drawn else "zero", key=key)
+        return sample_cameras(vertices, count, key)
 
 
 def _length(offset: Float[Array, "*lead 3"]) -> Float[Array, "*lead 1"]:

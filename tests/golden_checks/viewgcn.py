@@ -7,8 +7,8 @@ import numpy as np
 from golden_checks import recipe
 from golden_checks.case import Case
 from jax3dret.losses.views import view_gcn
-from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, ViewGCN, ViewSelector, nearest_views
-from jax3dret.ops.fps import farthest_point_sample
+from jax3dret.models.cameras import nearest_views, sample_cameras
+from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, ViewGCN, ViewSelector
 from jax3dret.ops.gather import gather
 from jax3dret.weights import mapping
 from jax3dret.weights import viewgcn as weights
@@ -170,7 +170,7 @@ def check_modules(case: Case) -> None:
     np.testing.assert_array_equal(near, out.pop("knn_idx"))
     # The published sampling may start anywhere; ours at 0 or at random. Turning the list of views moves the start to 0.
     rows = (np.arange(config["n_views"]) + inputs["fps_start"][:, None]) % config["n_views"]
-    turned = farthest_point_sample(
+    turned = sample_cameras(
         jnp.take_along_axis(jnp.asarray(vertices), rows[..., None], 1), config["sampled"]
     )
     sampled = np.take_along_axis(rows, np.asarray(turned), 1)

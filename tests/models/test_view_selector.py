@@ -12,7 +12,6 @@ from jax3dret.models.view_selector import (
     content_keys,
     kept,
     random_views,
-    sample_cameras,
 )
 
 BATCH, VIEWS, WIDTH, COUNT, HIDDEN = 3, 6, 4, 2, 5
@@ -119,15 +118,6 @@ def test_kept_views_are_as_they_were():
         np.testing.assert_array_equal(selection.features[item], features[item][chosen[item]])
         np.testing.assert_array_equal(selection.positions[item], positions[item][chosen[item]])
         np.testing.assert_array_equal(selection.assignment[item], np.eye(VIEWS)[chosen[item]])
-
-
-def test_farthest_cameras_start_at_view_0_without_a_key():
-    line = jnp.asarray(np.arange(VIEWS)[None, :, None] * [1.0, 0, 0], jnp.float32)
-    assert np.asarray(sample_cameras(line, 3)).tolist() == [[0, 5, 2]]
-    starts = np.asarray(
-        sample_cameras(jnp.broadcast_to(line, (20, VIEWS, 3)), 3, jax.random.key(0))
-    )[:, 0]
-    assert len(set(starts.tolist())) > 2
 
 
 def test_class_scores_choose_what_they_say():
