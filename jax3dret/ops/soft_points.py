@@ -69,7 +69,7 @@ def render_points(
     centres = (jnp.arange(size, dtype=jnp.float32) + 0.5)[None, None]
     # Of the slices, front to back.
     middles, order = jnp.linspace(1.0, -1.0, slices), jnp.arange(slices)[None, None]
-    paper = jnp.asarray(background, jnp.float32)[None, None, None]
+    behind = jnp.asarray(background, jnp.float32)
     batch, count = points.shape[:2]
 
     def one_view(points: Array, colors: Array | None, axes: Array, distance: Array) -> Array:
@@ -98,6 +98,7 @@ def render_points(
             # The rim of a disc is thin beyond measure; dividing by less than this would overflow in the gradient.
             mean = mixed / jnp.where(amount > 1e-12, amount, 1.0)[:, None]
             picture = jnp.einsum("blij,bclij->bijc", visible, mean)
+        paper = jnp.broadcast_to(behind, (batch, size, size, 3))
         return picture + passed[:, -1, :, :, None] * paper
 
     images = each_view(one_view, camera_axes(azimuth, elevation, up), distance, points, colors)
