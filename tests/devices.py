@@ -1,7 +1,8 @@
 """The first steps of a small task of each system, on this process's devices or on those of several processes.
 
-As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON. The batch is
-drawn from the recipe's own example, so that every process has the rows that are its own of the same batch.
+As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON. Parameters
+and batches are drawn from what the recipe describes, so that every process has the same parameters and the
+rows that are its own of the same batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
 
+import drawn
 from search import toy
 
 from jax3dret.core import processes, sharding, train
@@ -52,7 +54,7 @@ def first_steps(devices, steps=1):
     mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1), ("data", "fsdp"))
     found = {}
     for name, recipe in recipes().items():
-        state, shardings = train.make_state(recipe, mesh, seed=0)
+        state, shardings = drawn.sharded_state(recipe, mesh)
         step_fn = jax.jit(
             train.make_step(recipe, seed=0), out_shardings=(shardings, sharding.replicated(mesh))
         )

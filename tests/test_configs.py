@@ -1,4 +1,4 @@
-"""Every variant of every config resolves; every network and objective among them traces its train step at full size."""
+"""Every variant of every config makes its recipe; every network among them traces its train step at full size."""
 
 import json
 import pathlib
@@ -13,6 +13,7 @@ from jax3dret.core import config as configs
 from jax3dret.core import config_file, optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.experiments import rows
+from jax3dret.tasks import recipe as tasks_recipe
 from jax3dret.tasks.ulip2 import datasets
 from jax3dret.tasks.ulip2.published import COLUMNS, TABLE_1, TABLE_2
 from jax3dret.tasks.view_cnn import graph_vertices
@@ -23,44 +24,70 @@ ALL = [f"{path}:{variant}" for path in FILES for variant in config_file.variants
 TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.experiments.tables"]
 CASES = [spec for spec in ALL if spec not in TABLES]
 UNTRAINED = ("_random", "_pretrained", "_frozen")
-# What differs between variants that run the same program on other data, for another time or at another rate.
-NUMBERS = (
+# What variants with one network may differ in: their data, time, rates, and the sizes of arrays.
+BESIDE_THE_NETWORK = (
+    "checkpoint.",
+    "data.augment.",
     "data.name",
     "data.num_classes",
-    "data.augment.",
-    "train.",
+    "data.num_points",
+    "distance",
     "eval.",
     "evals.",
-    "distance",
-    "checkpoint.",
+    "first.",
     "log.",
-    "published.",
+    "loss.cls_joint",
+    "loss.smoothing",
+    "optim.",
+    "prototypes.",
+    "published",
+    "setting",
+    "sketches.",
+    "train.",
+    "views.jobs",
 )
-NUMBERS += ("optim.lr", "optim.weight_decay", "optim.schedule.")
 
 
-def program(spec):
-    """What makes the traced program of a config: all but NUMBERS, and whether it trains."""
-    config = configs.load(spec)[0]
+def network(spec):
+    """What makes the network of a config, and the objective that trains it."""
     kept = {
         key: value
-        for key, value in configs.flatten(config.to_dict())
-        if not key.startswith(NUMBERS)
+        for key, value in configs.flatten(configs.load(spec)[0].to_dict())
+        if not key.startswith(BESIDE_THE_NETWORK)
     }
-    return json.dumps(
-        [kept, config.train.steps == 0, bool(config.checkpoint.init_from)],
-        sort_keys=True,
-        default=str,
-    )
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
-TRACED = list({program(spec): spec for spec in reversed(CASES)}.values())[::-1]
+TRACED = list({network(spec): spec for spec in reversed(CASES)}.values())[::-1]
 
 
 def described(classes, items=4000):
     """As much of a data set as a recipe looks at before training."""
     names = [f"class{i}" for i in range(classes)]
     return FakeSource(class_names=names, items=items, up_axis="y")
+
+
+@pytest.fixture(scope="module")
+def make():
+    """Makes the recipe of a variant; only the first variant of a network traces its parameters."""
+    traced, trace = {}, tasks_recipe.abstract_params
+
+    def make_recipe(spec):
+        config, _ = configs.load(spec)
+        classes, key = dict(config.data).get("num_classes") or 10, network(spec)
+
+        def abstract_params(task, example):
+            if key not in traced:
+                traced[key] = trace(task, example)
+            return traced[key]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tasks_recipe, "abstract_params", abstract_params)
+            return configs.resolve_module(config.task, where="task").make(
+                config, lambda split, name=None: described(classes)
+            )
+
+    return make_recipe
 
 
 def test_there_are_configs():
@@ -73,7 +100,7 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: pathlib.Path(s).name)
-def test_a_variant_has_data_augmentations_and_a_schedule(spec):
+def test_a_variant_has_data_augmentations_and_a_schedule(spec, make):
     config, _ = configs.load(spec)
     if "augment" in list(config.data):
         config.data.augment.build()
@@ -86,14 +113,15 @@ def test_a_variant_has_data_augmentations_and_a_schedule(spec):
     assert steps > 0 or spec.endswith(UNTRAINED)
     assert all(0 < number < 1 for row in config.published.values() for number in row.values())
     assert not config.published or "num_classes" not in list(config.data) or config.data.num_classes
+    recipe = make(spec)
+    assert recipe.steps > 0 or spec.endswith(UNTRAINED)
+    assert recipe.meta["embedding_dim"] > 0 and recipe.evaluators
 
 
 @pytest.mark.parametrize("spec", TRACED, ids=lambda s: pathlib.Path(s).name)
-def test_a_program_traces_at_full_size(spec):
+def test_a_network_traces_at_full_size(spec, make):
     config, name = configs.load(spec)
-    recipe = configs.resolve_module(config.task, where="task").make(
-        config, lambda split, name=None: described(dict(config.data).get("num_classes") or 10)
-    )
+    recipe = make(spec)
     state = train.abstract_state(recipe, 0)
     new, metrics = jax.eval_shape(train.make_step(recipe, 0), state, recipe.example)
     assert isinstance(new, TrainState)

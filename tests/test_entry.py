@@ -1,10 +1,12 @@
-"""The documented commands, run as a user runs them: a process, its exit code, what it prints, what it leaves behind."""
+"""The documented commands: exit code, what is printed, what is left behind.
+
+What depends on the process runs in one of its own, as a user's command does; the rest in this one,
+which has four devices.
+"""
 
 import json
 import os
-import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,10 +14,12 @@ import time
 import jax
 import numpy as np
 import pytest
+from processes_together import ROOT, environment, run_two
 
+from jax3dret import main
 from jax3dret.core.checkpoint import Checkpoints
+from jax3dret.data.lock import exclusive
 
-ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "configs/ulip2_vicreg.py"
 TINY = {
     "model.trans_dim": 48,
@@ -35,10 +39,35 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def beside_the_configs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
+def once(tmp_path_factory):
+    """(name, what fills a folder) -> the folder, filled by whichever of pytest's workers needs it first."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def filled(name, fill):
+        folder, done = root / name, root / f"{name}.done"
+        with exclusive(root / f"{name}.lock", name):
+            if not done.exists():
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def data_dir(once):
     """The embedded data set, built by the documented command."""
-    folder = tmp_path_factory.mktemp("prepared")
+    return once("prepared", build_data)
+
+
+def build_data(folder):
     out = subprocess.run(
         [
             sys.executable,
@@ -57,7 +86,6 @@ def data_dir(tmp_path_factory):
         timeout=300,
     )
     assert "0 files skipped" in out.stdout
-    return folder
 
 
 def command(workdir, data_dir, *extra, config=CONFIG, **overrides):
@@ -78,14 +106,6 @@ def command(workdir, data_dir, *extra, config=CONFIG, **overrides):
     ]
 
 
-def environment(devices=1):
-    return {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": str(ROOT),
-    }
-
-
 def run(*args, devices=1, **kwargs):
     return subprocess.run(
         command(*args, **kwargs),
@@ -95,6 +115,13 @@ def run(*args, devices=1, **kwargs):
         text=True,
         timeout=300,
     )
+
+
+def run_here(capsys, *args, **kwargs):
+    """The exit code of a command in this process, and what it says on stderr."""
+    _, _, _, *flags = command(*args, **kwargs)
+    code = main.main(flags)
+    return code, capsys.readouterr().err
 
 
 def losses(workdir):
@@ -107,12 +134,14 @@ def params(workdir):
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory, data_dir):
+def reference(once, data_dir):
     """The whole documented run on one device, uninterrupted."""
-    workdir = tmp_path_factory.mktemp("runs") / "reference"
-    done = run(workdir, data_dir)
-    assert done.returncode == 0, done.stderr
-    return workdir
+
+    def train_and_evaluate(workdir):
+        done = run(workdir, data_dir)
+        assert done.returncode == 0, done.stderr
+
+    return once("reference", train_and_evaluate)
 
 
 def test_a_run_leaves_what_the_contract_promises(reference):
@@ -140,18 +169,20 @@ def test_a_run_leaves_what_the_contract_promises(reference):
     assert not list(reference.rglob("*.partial"))
 
 
-def test_the_same_command_again_says_finished(reference, data_dir):
+def test_the_same_command_again_says_finished(reference, data_dir, capsys):
     before = (reference / "report" / "metrics.json").read_bytes()
-    again = run(reference, data_dir)
-    assert again.returncode == 0 and "finished" in again.stderr
+    code, said = run_here(capsys, reference, data_dir)
+    assert code == 0 and "finished" in said
     assert (reference / "report" / "metrics.json").read_bytes() == before
 
 
 def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(
-    reference, data_dir, tmp_path
+    reference, data_dir, tmp_path, capsys
 ):
-    four = run(tmp_path / "four", data_dir, "--mode=train", devices=4)
-    assert four.returncode == 0, four.stderr
+    code, said = run_here(capsys, tmp_path / "four", data_dir, "--mode=train")
+    assert code == 0, said
+    versions = json.loads((tmp_path / "four" / "versions.json").read_text())
+    assert versions["devices"].startswith("4 x ")
     a, b = losses(reference), losses(tmp_path / "four")
     assert a.keys() == b.keys()
     np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-5)
@@ -165,23 +196,17 @@ def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(
 
 
 def test_two_processes_of_two_devices_give_the_same_losses(reference, data_dir, tmp_path):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    flags = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", "--mode=train"]
-    running = [
-        subprocess.Popen(
-            command(tmp_path, data_dir, *flags, f"--process_id={i}"),
-            cwd=ROOT,
-            env=environment(2),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    both = run_two(
+        lambda address, number: command(
+            tmp_path,
+            data_dir,
+            "--mode=train",
+            f"--coordinator={address}",
+            "--num_processes=2",
+            f"--process_id={number}",
         )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], outputs
+    )
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]
     np.testing.assert_allclose(
         list(losses(reference).values()), list(losses(tmp_path).values()), rtol=1e-5
     )
@@ -238,6 +263,25 @@ def wait_for_step(workdir, step, process):
 
 
 @pytest.mark.parametrize(
+    ("code", "override", "says"),
+    [
+        (2, {"mesh__data": 3}, "config.mesh: data=3 x fsdp=1 does not fit 1 devices"),
+        (
+            1,
+            {"train__batch_size": 4096},
+            "items but a batch of 4096; lower config.train.batch_size",
+        ),
+    ],
+)
+def test_an_error_ends_a_process_with_its_code_and_no_traceback(
+    tmp_path, data_dir, code, override, says
+):
+    done = run(tmp_path, data_dir, **override)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--config.optim.lrr=1"], "unknown config key 'optim.lrr'; did you mean 'optim.lr'?"),
@@ -252,13 +296,12 @@ def wait_for_step(workdir, step, process):
         (["--mode=evaluate"], "invalid choice: 'evaluate'"),
         (["--mode=eval"], "holds no checkpoint to evaluate"),
         (["--coordinator=localhost:1"], "go together"),
-        (["--config.mesh.data=3"], "config.mesh: data=3 x fsdp=1 does not fit 1 devices"),
     ],
 )
-def test_a_wrong_command_is_one_line_and_code_2(tmp_path, data_dir, flags, says):
-    done = run(tmp_path, data_dir, *flags)
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+def test_a_wrong_command_is_one_line_and_code_2(tmp_path, data_dir, capsys, flags, says):
+    code, said = run_here(capsys, tmp_path, data_dir, *flags)
+    assert code == 2, said
+    assert says in said.splitlines()[-1] and "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -268,34 +311,25 @@ def test_a_wrong_command_is_one_line_and_code_2(tmp_path, data_dir, flags, says)
         ("configs/ulip2_vicreg.py:dmo", "has no variant 'dmo'; did you mean 'demo'?"),
     ],
 )
-def test_a_wrong_config_is_one_line_and_code_2(tmp_path, data_dir, config, says):
-    done = run(tmp_path, data_dir, config=config)
-    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+def test_a_wrong_config_is_one_line_and_code_2(tmp_path, data_dir, capsys, config, says):
+    code, said = run_here(capsys, tmp_path, data_dir, config=config)
+    assert code == 2 and says in said and said.count("\n") == 1
 
 
-def test_a_workdir_of_another_config_is_refused(reference, data_dir):
-    done = run(reference, data_dir, optim__lr=0.5)
-    assert (
-        done.returncode == 2
-        and "was written by another config: optim.lr: 0.001 there, 0.5 here" in done.stderr
-    )
+def test_a_workdir_of_another_config_is_refused(reference, data_dir, capsys):
+    code, said = run_here(capsys, reference, data_dir, optim__lr=0.5)
+    assert code == 2 and "was written by another config: optim.lr: 0.001 there, 0.5 here" in said
 
 
-def test_fewer_items_than_a_batch(data_dir, tmp_path):
-    done = run(tmp_path, data_dir, train__batch_size=4096)
-    assert (
-        done.returncode == 1
-        and "items but a batch of 4096; lower config.train.batch_size" in done.stderr
-    )
+def test_a_checkpoint_of_another_architecture_is_named(reference, data_dir, tmp_path, capsys):
+    overrides = {"model__trans_dim": 24, "checkpoint__resume": reference}
+    code, said = run_here(capsys, tmp_path, data_dir, **overrides)
+    assert code == 2 and "another architecture" in said
 
 
-def test_a_checkpoint_of_another_architecture_is_named(reference, data_dir, tmp_path):
-    done = run(tmp_path, data_dir, model__trans_dim=24, checkpoint__resume=reference)
-    assert done.returncode == 2 and "another architecture" in done.stderr
-
-
-def test_init_from_takes_the_encoder_and_says_what_matched(reference, data_dir, tmp_path):
-    done = run(
+def test_init_from_takes_the_encoder_and_says_what_matched(reference, data_dir, tmp_path, capsys):
+    code, said = run_here(
+        capsys,
         tmp_path,
         data_dir,
         "--mode=train",
@@ -306,5 +340,5 @@ def test_init_from_takes_the_encoder_and_says_what_matched(reference, data_dir, 
         checkpoint__fresh="('head/.*',)",
         train__steps=1,
     )
-    assert done.returncode == 0, done.stderr
-    assert "loaded" in done.stderr and "unused" in done.stderr and "resumed" not in done.stderr
+    assert code == 0, said
+    assert "loaded" in said and "unused" in said and "resumed" not in said

@@ -1,5 +1,6 @@
 """MV-HGNN as a task: what each stage trains and on which loss, what is embedded, where a stage starts, what is refused."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,17 +79,16 @@ def batch_of(recipe, seed=0):
 
 
 def one_step(recipe):
-    state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
-    before = jax.tree.map(np.asarray, state)
+    state = drawn.state(recipe)
     after, metrics = jax.jit(train.make_step(recipe, 0))(state, batch_of(recipe))
     moved = {
         name: max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs) > 0
-        for name in before.params
+        for name in state.params
         if (
             pairs := list(
                 zip(
                     jax.tree.leaves(after.params[name]),
-                    jax.tree.leaves(before.params[name]),
+                    jax.tree.leaves(state.params[name]),
                     strict=True,
                 )
             )
@@ -99,11 +99,11 @@ def one_step(recipe):
             np.any(np.asarray(a) != b)
             for a, b in zip(
                 jax.tree.leaves(after.model_state[name]),
-                jax.tree.leaves(before.model_state[name]),
+                jax.tree.leaves(state.model_state[name]),
                 strict=True,
             )
         )
-        for name in before.model_state
+        for name in state.model_state
     }
     slots = {str(leaf.shape) for leaf in jax.tree.leaves(state.opt_state)}
     return moved, states, metrics, slots
@@ -171,14 +171,14 @@ def test_the_losses_of_a_stage_are_those_of_the_paper():
     state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
     batch = batch_of(recipe)
     key = jax.random.key(3)
-    _, (_, metrics) = recipe.task.loss(state.params, state.model_state, batch, key, 0)
+    _, (_, metrics) = jax.jit(recipe.task.loss)(state.params, state.model_state, batch, key, 0)
     made = from_config.networks_of(experiment._resolved(config(stage="joint")))
     apply = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key, "selector": key}}
     of = lambda name: {"params": state.params[name], "batch_stats": state.model_state[name]}  # noqa: E731
     shapes = np.concatenate([batch["positive"], batch["negative"]])
     f3d, _ = made.graph.apply(of("graph"), shapes, made.positions, **apply)
-    drawn = np.concatenate([batch["sketch_features"], batch["other"]])
-    fske, _ = made.tower.apply(of("sketch"), drawn, **apply)
+    drawings = np.concatenate([batch["sketch_features"], batch["other"]])
+    fske, _ = made.tower.apply(of("sketch"), drawings, **apply)
     label3d = np.concatenate([batch["label"], batch["negative_label"]])
     labelske = np.concatenate([batch["label"], batch["other_label"]])
     at = {label: i for i, label in enumerate(SEEN)}
@@ -209,7 +209,7 @@ def test_three_d_to_sketch_has_shapes_for_anchors():
 
 def test_stored_features_stand_for_pictures():
     recipe = make(stage="joint")
-    state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
+    state = drawn.state(recipe)
     rng = np.random.default_rng(0)
     views = rng.integers(0, 256, (2, VIEWS, SIZE, SIZE, 3), np.uint8)
     drawings = rng.integers(0, 256, (2, SIZE, SIZE), np.uint8)
@@ -248,7 +248,7 @@ def test_a_tower_of_pictures_is_tuned_as_told():
         recipe.example["sketch"].shape == (BATCH, SIZE, SIZE)
         and recipe.example["sketch"].dtype == jnp.uint8
     )
-    state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
+    state = drawn.state(recipe)
     after, _ = jax.jit(train.make_step(recipe, 0))(state, batch_of(recipe))
     same = jax.tree.map(
         lambda a, b: bool((a == b).all()), state.params["sketch"], after.params["sketch"]
@@ -441,8 +441,8 @@ def test_drawings_of_a_class_without_shapes(stage):
 def test_copies_are_drawn_in_training_and_the_first_is_the_drawing_itself():
     record = {"sketch_features": np.arange(12.0).reshape(4, 3), "label": 0}
     rng = np.random.default_rng(0)
-    drawn = {PickCopy("sketch_features")(record, rng)["sketch_features"][0] for _ in range(60)}
-    assert drawn == {0.0, 3.0, 6.0, 9.0}
+    picked = {PickCopy("sketch_features")(record, rng)["sketch_features"][0] for _ in range(60)}
+    assert picked == {0.0, 3.0, 6.0, 9.0}
     assert PickCopy("sketch_features", first=True)(record, rng)["sketch_features"].tolist() == [
         0,
         1,
