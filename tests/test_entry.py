@@ -185,7 +185,9 @@ def test_four_devices_give_the_same_losses_and_their_checkpoint_restores_on_one(
     assert versions["devices"].startswith("4 x ")
     a, b = losses(reference), losses(tmp_path / "four")
     assert a.keys() == b.keys()
-    np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-5)
+    # Sums are rounded differently, which every step magnifies.
+    np.testing.assert_allclose(list(a.values())[:4], list(b.values())[:4], rtol=1e-5)
+    np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-3)
     one = run(tmp_path / "four", data_dir, "--mode=eval", devices=1)
     assert one.returncode == 0, one.stderr
     ours, theirs = (
@@ -219,7 +221,7 @@ def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(dat
     process = subprocess.Popen(
         command(parts, data_dir, "--mode=train", train__steps=steps),
         cwd=ROOT,
-        env=environment(),
+        env=environment(1),
         stderr=subprocess.DEVNULL,
     )
     wait_for_step(parts, 10, process)
@@ -239,7 +241,7 @@ def test_a_signal_saves_and_says_so(data_dir, tmp_path, number, code):
     process = subprocess.Popen(
         command(tmp_path, data_dir, train__steps=4000),
         cwd=ROOT,
-        env=environment(),
+        env=environment(1),
         stderr=subprocess.PIPE,
         text=True,
     )

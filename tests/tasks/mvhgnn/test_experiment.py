@@ -176,9 +176,11 @@ def test_the_losses_of_a_stage_are_those_of_the_paper():
     apply = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key, "selector": key}}
     of = lambda name: {"params": state.params[name], "batch_stats": state.model_state[name]}  # noqa: E731
     shapes = np.concatenate([batch["positive"], batch["negative"]])
-    f3d, _ = made.graph.apply(of("graph"), shapes, made.positions, **apply)
+    f3d, _ = jax.jit(lambda rows: made.graph.apply(of("graph"), rows, made.positions, **apply))(
+        shapes
+    )
     drawings = np.concatenate([batch["sketch_features"], batch["other"]])
-    fske, _ = made.tower.apply(of("sketch"), drawings, **apply)
+    fske, _ = jax.jit(lambda rows: made.tower.apply(of("sketch"), rows, **apply))(drawings)
     label3d = np.concatenate([batch["label"], batch["negative_label"]])
     labelske = np.concatenate([batch["label"], batch["other_label"]])
     at = {label: i for i, label in enumerate(SEEN)}

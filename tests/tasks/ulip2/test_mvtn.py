@@ -146,7 +146,7 @@ def test_the_graph_network_over_meshes_traces():
     assert {"shape", "selector", "accuracy"} <= set(metrics)
     found = jax.eval_shape(made.task.embed, params, state, batch(made))["shape"]
     assert found.shape == (BATCH, 12) and made.model.width == 12
-    assert made.model.inputs["shape"].format == "mesh_views"
+    assert type(made.model.inputs["shape"]).__name__ == "SampledMesh"
 
 
 def test_what_the_renderer_is_given(monkeypatch):
