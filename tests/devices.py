@@ -1,4 +1,4 @@
-"""The first steps of a small task of each system, on this process's devices or on those of several processes.
+"""The first steps of a small task of MV-HGNN, on this process's devices or on those of several processes.
 
 As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON. Parameters
 and batches are drawn from what the recipe describes, so that every process has the same parameters and the
@@ -25,12 +25,9 @@ from jax3dret.core import processes, sharding, train
 BATCH = 8
 
 
-def recipes():
-    """By system: ULIP-2 with two augmented views, MV-HGNN with both sides and quadruplets; both couple their batches."""
-    return {
-        "ulip2": toy.recipe_of_points(batch=BATCH, objective="two_view"),
-        "mvhgnn": toy.recipe_of_sketches(batch=BATCH),
-    }
+def recipe_of_both_sides():
+    """Quadruplets couple the batch, as do the statistics of its normalisations."""
+    return toy.recipe_of_sketches(batch=BATCH)
 
 
 def global_batch(recipe, step):
@@ -50,21 +47,20 @@ def global_batch(recipe, step):
 
 
 def first_steps(devices, steps=1):
-    """{system: [[loss, gradient norm] of each step]}, the same on every process."""
+    """[loss, gradient norm] of each step, the same on every process."""
     mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1), ("data", "fsdp"))
-    found = {}
-    for name, recipe in recipes().items():
-        state, shardings = drawn.sharded_state(recipe, mesh)
-        step_fn = jax.jit(
-            train.make_step(recipe, seed=0), out_shardings=(shardings, sharding.replicated(mesh))
-        )
-        rows = BATCH // jax.process_count()
-        own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
-        found[name] = []
-        for step in range(steps):
-            batch = {key: value[own] for key, value in global_batch(recipe, step).items()}
-            state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
-            found[name].append([float(metrics["loss"]), float(metrics["grad_norm"])])
+    recipe = recipe_of_both_sides()
+    state, shardings = drawn.sharded_state(recipe, mesh)
+    step_fn = jax.jit(
+        train.make_step(recipe, seed=0), out_shardings=(shardings, sharding.replicated(mesh))
+    )
+    rows = BATCH // jax.process_count()
+    own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+    found = []
+    for step in range(steps):
+        batch = {key: value[own] for key, value in global_batch(recipe, step).items()}
+        state, metrics = step_fn(state, sharding.put_batch(batch, mesh))
+        found.append([float(metrics["loss"]), float(metrics["grad_norm"])])
     return found
 
 

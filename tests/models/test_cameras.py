@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.cameras import most_telling, nearest_views, sample_cameras
+from jax3dret.models import cameras as chosen
 from jax3dret.tasks.view_cnn import graph_vertices
 
 ARRANGEMENTS = ("ring12", "ring6", "ring4", "viewgcn12", "viewgcn20")
 NOISES = 24
+
+nearest_views = jax.jit(chosen.nearest_views, static_argnums=1)
+sample_cameras = jax.jit(chosen.sample_cameras, static_argnums=1)
+most_telling = jax.jit(chosen.most_telling, static_argnums=1)
 
 
 def shaken(vertices):
@@ -41,17 +45,17 @@ def farthest_by_hand(vertices, count, first):
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_rounding_chooses_no_camera(name):
     vertices = graph_vertices(name)
-    cameras = shaken(vertices)
+    moved = shaken(vertices)
     for k in (2, 3, 4):
-        near = np.asarray(nearest_views(jnp.asarray(cameras), k))
+        near = np.asarray(nearest_views(jnp.asarray(moved), k))
         assert (near == nearest_by_hand(vertices, k)).all(), k
         # Another scale of the cameras, another batch.
-        assert (near[:2] == np.asarray(nearest_views(jnp.asarray(cameras[:2] * 1e-3), k))).all()
+        assert (near[:2] == np.asarray(nearest_views(jnp.asarray(moved[:2] * 1e-3), k))).all()
     count = len(vertices) // 2
-    far = np.asarray(sample_cameras(jnp.asarray(cameras), count))
+    far = np.asarray(sample_cameras(jnp.asarray(moved), count))
     assert far.tolist() == [farthest_by_hand(vertices, count, 0)] * NOISES
     key = jax.random.key(3)
-    drawn = np.asarray(sample_cameras(jnp.asarray(cameras), count, key))
+    drawn = np.asarray(sample_cameras(jnp.asarray(moved), count, key))
     assert len(set(drawn[:, 0].tolist())) > 2
     assert drawn.tolist() == [farthest_by_hand(vertices, count, row[0]) for row in drawn]
 

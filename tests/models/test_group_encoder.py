@@ -1,5 +1,6 @@
 """The sliced group encoder against the network written down layer by layer and differentiated automatically."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,16 +40,9 @@ def setting(request, monkeypatch):
     groups = 0.3 * jax.random.normal(jax.random.key(0), (2, 6, 4, 3))
     monkeypatch.setattr(group_encoder, "SLICE_POINTS", groups.size // 3 // request.param)
     encoder = GroupEncoder(FEATURES, WIDTHS)
-    variables = encoder.init(jax.random.key(1), groups, False)
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    # No value is at its start, so that a term left out shows.
-    moved = [
-        leaf + 0.2 * jax.random.uniform(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
+    variables = drawn.arrays(jax.eval_shape(lambda: encoder.init(jax.random.key(1), groups, False)))
     assert len(group_encoder._slice(groups)) == request.param
-    return encoder, jax.tree.unflatten(tree, moved), groups
+    return encoder, variables, groups
 
 
 def test_evaluation(setting):

@@ -89,7 +89,7 @@ def test_released_and_paper_sizes():
 def test_dropout_acts_in_training_alone_and_follows_its_key():
     head = ClassificationHead(3, (400,), 0.25)
     x = jnp.asarray(RNG.normal(size=(16, 6)), jnp.float32)
-    variables = head.init(jax.random.key(0), x)
+    variables = jax.jit(head.init)(jax.random.key(0), x)
 
     def train(key):
         return head.apply(
@@ -121,7 +121,7 @@ def test_projector_ends_in_a_layer_without_bias(train):
 def test_two_views_update_the_statistics_twice():
     model = VicregProjector((4, 3))
     views = [jnp.asarray(RNG.normal(size=(8, 5)), jnp.float32) for _ in range(2)]
-    variables = model.init(jax.random.key(0), views[0])
+    variables = jax.jit(model.init)(jax.random.key(0), views[0])
     state = {"batch_stats": variables["batch_stats"]}
     expected = np.ones(4)
     for view in views:
@@ -133,14 +133,14 @@ def test_two_views_update_the_statistics_twice():
 
 def test_bfloat16_gives_float32_logits():
     head = ClassificationHead(3, (8,), dtype="bfloat16")
-    variables = head.init(jax.random.key(0), jnp.ones((2, 6)))
+    variables = jax.jit(head.init)(jax.random.key(0), jnp.ones((2, 6)))
     assert head.apply(variables, jnp.ones((2, 6))).dtype == jnp.float32
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
 
 def test_errors():
     head = ClassificationHead(3, (4,))
-    variables = head.init(jax.random.key(0), jnp.ones((2, 6)))
+    variables = jax.jit(head.init)(jax.random.key(0), jnp.ones((2, 6)))
     with pytest.raises(ConfigError, match="single row"):
         head.apply(
             variables,
@@ -151,9 +151,11 @@ def test_errors():
         )
     assert head.apply(variables, jnp.ones((1, 6))).shape == (1, 3)
     with pytest.raises(ConfigError, match=r"dropout is 1\.0"):
-        ClassificationHead(3, (4,), dropout=1.0).init(jax.random.key(0), jnp.ones((2, 6)))
+        jax.eval_shape(
+            ClassificationHead(3, (4,), dropout=1.0).init, jax.random.key(0), jnp.ones((2, 6))
+        )
     with pytest.raises(ConfigError, match="widths"):
-        VicregProjector(()).init(jax.random.key(0), jnp.ones((2, 6)))
+        jax.eval_shape(VicregProjector(()).init, jax.random.key(0), jnp.ones((2, 6)))
     with pytest.raises(DataError, match=r"head\.linear"):
         heads.from_torch({"other.weight": np.zeros((2, 2))}, "head.")
     state = random_state("linear{}".format, "norm{}".format, (6, 4, 3))

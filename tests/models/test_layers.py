@@ -1,5 +1,6 @@
 """Layers follow PyTorch's conventions, checked against their formulas in float64."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from jax3dret.models.layers import Attention, BatchNorm, Block, Dense, DropPath,
 
 def test_dense_value_and_initial_range():
     layer = Dense(2000)
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, 16)))
+    variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 16)))
     for value in variables["params"].values():
         assert value.dtype == jnp.float32
         assert (
@@ -27,7 +28,7 @@ def test_dense_value_and_initial_range():
 
 def test_dense_bfloat16_keeps_float32_parameters():
     layer = Dense(4, dtype="bfloat16")
-    variables = layer.init(jax.random.key(0), jnp.zeros((2, 3)))
+    variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((2, 3)))
     assert variables["params"]["kernel"].dtype == jnp.float32
     assert layer.apply(variables, jnp.ones((2, 3))).dtype == jnp.bfloat16
 
@@ -61,7 +62,7 @@ def test_batch_norm_evaluation_uses_the_running_statistics():
 def test_batch_norm_far_from_zero():
     x = 1000 + np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     layer = BatchNorm(use_running_average=False)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     _, state = layer.apply(variables, x, mutable=["batch_stats"])
     unbiased = x.astype(np.float64).var(0, ddof=1)
     np.testing.assert_allclose(state["batch_stats"]["var"], 0.9 + 0.1 * unbiased, rtol=1e-4)
@@ -69,7 +70,7 @@ def test_batch_norm_far_from_zero():
 
 def test_batch_norm_refuses_a_single_row():
     layer = BatchNorm(use_running_average=False)
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, 2)))
+    variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 2)))
     np.testing.assert_array_equal(variables["batch_stats"]["var"], [1, 1])
     with pytest.raises(ConfigError, match="single row"):
         layer.apply(variables, jnp.zeros((1, 2)), mutable=["batch_stats"])
@@ -98,7 +99,7 @@ def test_drop_path_is_per_sample_and_rescaled():
 def test_block_is_pre_norm():
     block = Block(num_heads=2)
     x = jax.random.normal(jax.random.key(0), (2, 5, 8))
-    variables = block.init(jax.random.key(1), x, False)
+    variables = drawn.arrays(jax.eval_shape(lambda: block.init(jax.random.key(1), x, False)))
     assert "bias" not in variables["params"]["attn"]["qkv"]
     assert variables["params"]["mlp"]["fc1"]["kernel"].shape == (8, 32)
     silent = jax.tree.map(jnp.zeros_like, variables)
@@ -116,9 +117,9 @@ def test_block_of_a_hidden_width_that_is_no_multiple():
 
 def test_attention_refuses_a_width_that_heads_do_not_divide():
     with pytest.raises(ConfigError, match="num_heads 3"):
-        Attention(3).init(jax.random.key(0), jnp.zeros((1, 2, 8)))
+        jax.eval_shape(Attention(3).init, jax.random.key(0), jnp.zeros((1, 2, 8)))
 
 
 def test_mlp_refuses_an_unknown_activation():
     with pytest.raises(ConfigError, match="'swish'; expected one of gelu, quick_gelu"):
-        Mlp(4, activation="swish").init(jax.random.key(0), jnp.zeros((1, 2)))
+        jax.eval_shape(Mlp(4, activation="swish").init, jax.random.key(0), jnp.zeros((1, 2)))

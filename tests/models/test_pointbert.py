@@ -1,5 +1,6 @@
 """PointBERT: shapes, size, invariances, precision; parity with the published code is in tests/test_golden.py."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +79,7 @@ def test_order_of_points_does_not_matter_but_for_the_start(variables, points, em
 def test_colour_enters_but_does_not_group(points):
     model = PointBert(**SMALL, in_channels=6)
     coloured = jnp.concatenate([points, jax.random.uniform(jax.random.key(2), points.shape)], -1)
-    variables = jax.jit(model.init)(jax.random.key(1), coloured)
+    variables = drawn.arrays(jax.eval_shape(model.init, jax.random.key(1), coloured))
     run = jax.jit(lambda points: model.apply(variables, points, mutable=["intermediates"]))
     (one, inner), (other, other_inner) = run(coloured), run(coloured.at[..., 3:].multiply(0.5))
     assert np.abs(one - other).max() > 1e-4
@@ -148,16 +149,18 @@ def test_a_value_that_is_not_finite_is_not_hidden(variables, points, embed, bad)
 
 def test_refuses(points):
     with pytest.raises(ConfigError, match="in_channels=6"):
-        PointBert(**SMALL, in_channels=6).init(jax.random.key(0), points)
+        jax.eval_shape(PointBert(**SMALL, in_channels=6).init, jax.random.key(0), points)
     with pytest.raises(ConfigError, match="too few"):
-        PointBert(**{**SMALL, "num_group": 41}).init(jax.random.key(0), points)
+        jax.eval_shape(PointBert(**{**SMALL, "num_group": 41}).init, jax.random.key(0), points)
     with pytest.raises(ConfigError, match=r"drop_path_rate is 3\.0"):
-        PointBert(**{**SMALL, "drop_path_rate": 3.0}).init(jax.random.key(0), points)
+        jax.eval_shape(
+            PointBert(**{**SMALL, "drop_path_rate": 3.0}).init, jax.random.key(0), points
+        )
 
 
 def test_projection():
     layer = PointProjection(512)
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, 768)))
+    variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 768)))
     kernel = variables["params"]["kernel"]
     assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (768, 512)}}
     np.testing.assert_allclose(kernel.std(), 512**-0.5, rtol=0.02)

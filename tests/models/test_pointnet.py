@@ -139,7 +139,7 @@ def test_default_size_and_shapes():
 )
 def test_what_does_not_fit_is_refused(model, shape, train, message):
     def run():
-        variables = PointNet(dropout=0.0).init(jax.random.key(0), jnp.zeros((2, 5, 3)))
+        variables = jax.jit(PointNet(dropout=0.0).init)(jax.random.key(0), jnp.zeros((2, 5, 3)))
         return model.apply(
             variables,
             jnp.zeros(shape),

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -473,9 +474,10 @@ def test_feature_tower():
 def test_small_resnet_is_a_resnet_and_a_projection():
     tower = SmallResNet(width=4, stage_sizes=(1, 1), embedding_dim=6)
     images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
-    variables = tower.init(jax.random.key(1), images)
+    variables = drawn.arrays(jax.eval_shape(tower.init, jax.random.key(1), images))
     assert set(variables["params"]) == {"resnet", "projection"}
-    out, changed = tower.apply(variables, images, train=True, mutable=["batch_stats"])
+    run = jax.jit(lambda v: tower.apply(v, images, train=True, mutable=["batch_stats"]))
+    out, changed = run(variables)
     features = ResNet((1, 1), 4).apply(
         {name: variables[name]["resnet"] for name in ("params", "batch_stats")},
         images,
