@@ -1,10 +1,12 @@
-"""Prepares data sets: finds a builder by its folder, runs it once, and leaves a finished data set or nothing.
+"""Prepares data sets: finds a builder by its folder, runs it once, and leaves a finished data set
+or nothing.
 
     build("modelnet/10", manual_dir="ModelNet10")    prepares, or returns what is prepared
     find("modelnet/10")                              the prepared folder, or None
     available()                                      every builder, with what it needs
 
-A builder is a TFDS `GeneratorBasedBuilder` in data_pipelines/<name>/<name>.py; there is no table of them. Beyond TFDS it has
+A builder is a TFDS `GeneratorBasedBuilder` in data_pipelines/<name>/<name>.py; there is no table of
+them. Beyond TFDS it has
 
     UP_AXIS       "y" or "z": the gravity axis of the records (an instance may set its own); None: they have none, as drawings
     KIND          what a record is, "shapes" (if it is not given) or "sketches"
@@ -17,8 +19,9 @@ that takes manual_dir, and
     files         {relative path: bytes} of the raw files it will read, so that changed raw data is noticed
     config_of     optional classmethod (manual_dir) -> config name, for builders whose configuration is the folder
 
-Everything is written below <data_dir>/.preparing/ under a lock and renamed into place with its manifest: a data set
-without manifest.json was not finished. A process that dies leaves a folder there, which the next build removes.
+Everything is written below <data_dir>/.preparing/ under a lock and renamed into place with its
+manifest: a data set without manifest.json was not finished. A process that dies leaves a folder
+there, which the next build removes.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ _PREPARING = ".preparing"
 
 
 class Available(NamedTuple):
-    """One data set that can be built. manual: where its raw files are to be had; None if it needs none."""
+    """One data set that can be built. manual: where its raw files are to be had; None if it needs
+    none.
+    """
 
     name: str
     description: str
@@ -82,16 +87,18 @@ def build(
     manual_dir: str | os.PathLike[str] | None = None,
     jobs: int = 1,
 ) -> pathlib.Path:
-    """The folder of the prepared data set `name` ("builder" or "builder/config"), built first if it is not there.
+    """The folder of the prepared data set `name` ("builder" or "builder/config"), built first if it
+    is not there.
 
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-    manual_dir: folder of the raw files, for builders that need one. Given for a data set that is already prepared, it is
-        compared by file names and sizes with what was read then.
-    jobs: processes that read meshes, for builders that share the work; the records are the same with any number.
+    manual_dir: folder of the raw files, for builders that need one. Given for a data set that is
+        already prepared, it is compared by file names and sizes with what was read then.
+    jobs: processes that read meshes, for builders that share the work; the records are the same
+    with any number.
 
-    Raises:
-        ConfigError: no such builder or configuration, or a needed manual_dir was not given or is no folder; jobs below 1.
-        DataError: manual_dir lacks files, holds nothing usable or has changed since; the disk is full or not writable.
+    Raises: ConfigError: no such builder or configuration, or a needed manual_dir was not given or
+        is no folder; jobs below 1. DataError: manual_dir lacks files, holds nothing usable or has
+        changed since; the disk is full or not writable.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
@@ -103,7 +110,8 @@ def build(
         if prepared is None:
             wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
             raise ConfigError(
-                f"{name} is not prepared in {root} and needs its raw files: give manual_dir. {wanted}"
+                f"{name} is not prepared in {root} and needs its raw files: give manual_dir. "
+                f"{wanted}"
             )
         return prepared
     config = _config_of(cls, name, config, manual)
@@ -157,11 +165,11 @@ def find(
 ) -> pathlib.Path | None:
     """The folder of a finished data set, or None.
 
-    A builder whose configuration is its folder ("mesh_folder") is found by manual_dir, by its full name
-    ("mesh_folder/parts-1a2b3c4d"), or by its bare name while only one is prepared.
+    A builder whose configuration is its folder ("mesh_folder") is found by manual_dir, by its full
+    name ("mesh_folder/parts-1a2b3c4d"), or by its bare name while only one is prepared.
 
-    Raises:
-        ConfigError: no such builder or configuration, or the bare name fits several prepared data sets.
+    Raises: ConfigError: no such builder or configuration, or the bare name fits several prepared
+        data sets.
     """
     if name.partition("/")[0] not in _builder_names():
         folder = find_prepared(name, data_dir)  # made by a builder that lives elsewhere
@@ -174,7 +182,8 @@ def find(
         if len(candidates) > 1:
             names = ", ".join(f"{cls.name}/{path.parent.parent.name}" for path in candidates)
             raise ConfigError(
-                f"'{name}' fits {len(candidates)} prepared data sets in {root}: {names}; give one of them"
+                f"'{name}' fits {len(candidates)} prepared data sets in {root}: {names}; give one "
+                "of them"
             )
         return candidates[0].parent if candidates and read_manifest(candidates[0].parent) else None
     config = _config_of(
@@ -239,17 +248,22 @@ def _listing(files: dict[str, int]) -> dict[str, Any]:
 
 
 def _require_same_source(builder: Any, target: pathlib.Path, manual: pathlib.Path | None) -> None:
-    """A prepared data set stands for the raw files it was made from; other files are an error, not a silent reuse."""
+    """A prepared data set stands for the raw files it was made from; other files are an error, not
+    a silent reuse.
+    """
     manifest = read_manifest(target)
     if manifest is None:
         raise DataError(
-            f"{target}: has no manifest.json, so it was not prepared here; remove the folder and build again"
+            f"{target}: has no manifest.json, so it was not prepared here; remove the folder and "
+            "build again"
         )
     before, now = manifest.get("source", {}), _listing(builder.files)
     if before.get("listing_sha256") != now["listing_sha256"]:
         raise DataError(
-            f"{target}: was prepared from {before.get('num_files')} files ({before.get('num_bytes', 0):,} bytes) of "
-            f"'{before.get('manual_dir')}', but {manual} now holds {now['num_files']} ({now['num_bytes']:,} bytes); "
+            f"{target}: was prepared from {before.get('num_files')} files "
+            f"({before.get('num_bytes', 0):,} bytes) of "
+            f"'{before.get('manual_dir')}', but {manual} now holds {now['num_files']} "
+            f"({now['num_bytes']:,} bytes); "
             "remove the prepared folder to build it from the new files, or give another data_dir"
         )
     logger.info("%s: already prepared", target)
@@ -341,7 +355,8 @@ def _disk_error(error: Exception, root: pathlib.Path, name: str) -> DataError | 
             or (code is None and free < 1 << 20)
         ):
             return DataError(
-                f"{root}: the disk is full ({free >> 20} MiB free) while preparing {name}; free some space"
+                f"{root}: the disk is full ({free >> 20} MiB free) while preparing {name}; free "
+                "some space"
             )
     if isinstance(error, OSError):
         return DataError(

@@ -1,4 +1,5 @@
-"""The .cla files of the Princeton Shape Benchmark and of SHREC: a tree of classes, and which model (or sketch) is in which.
+"""The .cla files of the Princeton Shape Benchmark and of SHREC: a tree of classes, and which model
+(or sketch) is in which.
 
     PSB 1
     <number of classes> <number of models>
@@ -7,8 +8,8 @@
     <model>
     ...
 
-Classes with models of their own are what is to be recognised, inner ones ("wheel" beside "gear wheel") included. Line ends of
-any system, tabs and trailing blanks are as good as one blank.
+Classes with models of their own are what is to be recognised, inner ones ("wheel" beside "gear
+wheel") included. Line ends of any system, tabs and trailing blanks are as good as one blank.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ class ClaClass(NamedTuple):
 
 
 def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
-    """All classes of a .cla file in its order, those without models of their own left out. items: what errors call its entries.
+    """All classes of a .cla file in its order, those without models of their own left out. items:
+    what errors call its entries.
 
-    Raises:
-        DataError: it is no such file, holds other numbers of classes or models than it announces (cut off), names a parent that was
-            not defined before, or lists a model or a class twice.
+    Raises: DataError: it is no such file, holds other numbers of classes or models than it
+        announces (cut off), names a parent that was not defined before, or lists a model or a class
+        twice.
     """
     lines = [line.split() for line in read_text(path, _WANTED).splitlines() if line.strip()]
     if (
@@ -52,14 +54,16 @@ def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
         if left:
             if len(words) != 1:
                 raise DataError(
-                    f"{path}: '{' '.join(words)}' stands where {left} more {items} of '{classes[-1][0]}' should"
+                    f"{path}: '{' '.join(words)}' stands where {left} more {items} of "
+                    f"'{classes[-1][0]}' should"
                 )
             classes[-1][1].append(words[0])
             left -= 1
             continue
         if len(words) != 3 or not words[2].isdigit():
             raise DataError(
-                f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <{items}>' is needed"
+                f"{path}: '{' '.join(words)}' is no class line; '<class> <parent> <{items}>' is "
+                "needed"
             )
         name, parent, left = words[0], words[1], int(words[2])
         if parent != "0" and parent not in paths:
@@ -74,7 +78,8 @@ def read_cla(path: pathlib.Path, *, items: str = "models") -> list[ClaClass]:
     models = [model for _, part in classes for model in part]
     if left or (len(classes), len(models)) != announced:
         raise DataError(
-            f"{path}: announces {announced[0]} classes and {announced[1]} {items} but holds {len(classes)} and {len(models)} "
+            f"{path}: announces {announced[0]} classes and {announced[1]} {items} but holds "
+            f"{len(classes)} and {len(models)} "
             "(cut off?); copy it again"
         )
     if len(set(models)) != len(models):

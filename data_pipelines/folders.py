@@ -1,7 +1,9 @@
-"""Looks through a few levels of folders for raw data, nearest first, without asking the disk about every file.
+"""Looks through a few levels of folders for raw data, nearest first, without asking the disk about
+every file.
 
-`raw_files.places` does for one or two levels. Where parts of a data set lie deeper, beside folders of many thousands of files, names are
-read but no file is touched, and a tree of too many folders is an error instead of a walk of minutes.
+`raw_files.places` does for one or two levels. Where parts of a data set lie deeper, beside folders
+of many thousands of files, names are read but no file is touched, and a tree of too many folders is
+an error instead of a walk of minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def walk(
     depth: int,
     enter: Callable[[pathlib.Path, list[str], list[str]], Iterable[str]],
 ) -> Iterator[tuple[pathlib.Path, list[str], list[str]]]:
-    """(folder, its files, its folders) of root and of what lies below it, nearest first, `depth` levels down.
+    """(folder, its files, its folders) of root and of what lies below it, nearest first, `depth`
+    levels down.
 
     enter: (folder, files, folders) -> the folders in it that are to be looked into.
 
@@ -46,7 +49,8 @@ def walk(
             visited += 1
             if visited > _MOST_FOLDERS:
                 raise DataError(
-                    f"{root}: holds more than {_MOST_FOLDERS:,} folders, too many to search; give the folder of the data set"
+                    f"{root}: holds more than {_MOST_FOLDERS:,} folders, too many to search; give "
+                    "the folder of the data set"
                 )
             files, folders = entries(folder)
             yield folder, files, folders

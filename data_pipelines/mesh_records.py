@@ -1,7 +1,8 @@
-"""From mesh files to records: points with normals drawn from the surface, and the mesh, in one normalised frame.
+"""From mesh files to records: points with normals drawn from the surface, and the mesh, in one
+normalised frame.
 
-Shared by the builders whose raw data are meshes. The points of a shape depend on its id alone, so two builds agree bit by bit,
-with one process or with several.
+Shared by the builders whose raw data are meshes. The points of a shape depend on its id alone, so
+two builds agree bit by bit, with one process or with several.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from jax3dret.geometry.meshes import Mesh, load_mesh, normalize_points
 from jax3dret.geometry.sampling import sample_surface
 
 NUM_POINTS = 16_000  # paper, section 4.4: "we sampled 16K points from each mesh"
-# Records under way per process: enough to hide one slow file, few enough that a hundred large meshes fit into memory.
+# Records under way per process: enough to hide one slow file, few enough that a hundred large
+# meshes fit into memory.
 _AHEAD = 8
 
 
 class MeshItem(NamedTuple):
-    """One mesh to read. identity: its id, which also seeds its points. name: what the list of skipped files calls it."""
+    """One mesh to read. identity: its id, which also seeds its points. name: what the list of
+    skipped files calls it.
+    """
 
     path: pathlib.Path
     identity: str
@@ -35,9 +39,11 @@ class MeshItem(NamedTuple):
 
 
 def mesh_record(mesh: Mesh, identity: str, num_points: int) -> dict[str, Any]:
-    """The record of one mesh without its label: the features of `records.shape_features` with normals and mesh.
+    """The record of one mesh without its label: the features of `records.shape_features` with
+    normals and mesh.
 
-    Points and vertices are moved to the mean of the points and divided by their largest distance from it; the seed is the id.
+    Points and vertices are moved to the mean of the points and divided by their largest distance
+    from it; the seed is the id.
 
     Raises:
         DataError: the mesh has no surface, or float32 cannot hold its size.
@@ -56,10 +62,11 @@ def mesh_record(mesh: Mesh, identity: str, num_points: int) -> dict[str, Any]:
 
 
 def cloud_record(points: np.ndarray, identity: str) -> dict[str, Any]:
-    """The record of one stored cloud [N, 3] without its label: all its points in their order, no normals, no mesh.
+    """The record of one stored cloud [N, 3] without its label: all its points in their order, no
+    normals, no mesh.
 
-    Raises:
-        DataError: no points, one that is not finite, all in one place, or a size that float32 cannot hold.
+    Raises: DataError: no points, one that is not finite, all in one place, or a size that float32
+        cannot hold.
     """
     normalised, centroid, scale = normalize_points(points)
     return {"id": identity, "points": normalised, **_source_frame(centroid, scale)}
@@ -71,7 +78,8 @@ def _source_frame(centroid: np.ndarray, scale: float) -> dict[str, Any]:
         middle, size = centroid.astype(np.float32), np.float32(scale)
     if not (np.isfinite(middle).all() and 0 < size < np.inf):
         raise DataError(
-            f"is {scale:.3g} large, {np.abs(centroid).max():.3g} from the origin; float32 cannot hold that"
+            f"is {scale:.3g} large, {np.abs(centroid).max():.3g} from the origin; float32 cannot "
+            "hold that"
         )
     return {"centroid": middle, "scale": size}
 
@@ -83,9 +91,11 @@ def mesh_examples(
     num_points: int | None = None,
     jobs: int = 1,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(id, record) of every mesh that can be used, in the order of items; the others go to `skipped` with their reason.
+    """(id, record) of every mesh that can be used, in the order of items; the others go to
+    `skipped` with their reason.
 
-    num_points: None means NUM_POINTS. jobs: processes that read and sample; the records do not depend on it.
+    num_points: None means NUM_POINTS. jobs: processes that read and sample; the records do not
+    depend on it.
 
     Raises:
         DataError: a process died, as happens when memory runs out; names the files it was at.

@@ -1,4 +1,6 @@
-"""What the builders of raw files share: the folder that a user gave, the description of the records, and the examples by split."""
+"""What the builders of raw files share: the folder that a user gave, the description of the
+records, and the examples by split.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from jax3dret.core.types import ConfigError
 
 
 def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.Path:
-    """manual_dir as an absolute path. Raises ConfigError with what the builder wants there if a user gave none."""
+    """manual_dir as an absolute path. Raises ConfigError with what the builder wants there if a
+    user gave none.
+    """
     if manual_dir is None:
         raise ConfigError(
             f"{builder.name} needs manual_dir. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
@@ -24,7 +28,9 @@ def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.P
 def record_info(
     builder: Any, features: tfds.features.FeaturesDict, *, homepage: str
 ) -> tfds.core.DatasetInfo:
-    """Records that keep the builder's order, described by its configuration, or by its docstring where it has none."""
+    """Records that keep the builder's order, described by its configuration, or by its docstring
+    where it has none.
+    """
     config = builder.builder_config
     return tfds.core.DatasetInfo(
         builder=builder,
@@ -43,9 +49,11 @@ def planned_splits(
     missing: Sequence[str] = (),
     listed: int = 0,
 ) -> dict[str, Any]:
-    """{split: its examples} of every split that is planned, after a warning about each thing that the raw files lack.
+    """{split: its examples} of every split that is planned, after a warning about each thing that
+    the raw files lack.
 
-    published: numbers of shapes. missing: files that are not there, of the `listed` that the data set's lists name.
+    published: numbers of shapes. missing: files that are not there, of the `listed` that the data
+    set's lists name.
     """
     name = (
         f"{builder.name}/{builder.builder_config.name}" if builder.builder_config else builder.name

@@ -1,7 +1,9 @@
-"""Raw files as users have them: where they lie, what a file is if it is not what its name says, and what is missing.
+"""Raw files as users have them: where they lie, what a file is if it is not what its name says, and
+what is missing.
 
-A failed download often leaves an HTML page under the name of the archive, and a clone without Git LFS leaves three lines of
-text under the name of a mesh. Both are said in so many words, because the parser's own complaint would not help anyone.
+A failed download often leaves an HTML page under the name of the archive, and a clone without Git
+LFS leaves three lines of text under the name of a mesh. Both are said in so many words, because the
+parser's own complaint would not help anyone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def hidden(path: pathlib.Path, root: pathlib.Path) -> bool:
 
 
 def places(manual_dir: pathlib.Path, depth: int = 1) -> list[pathlib.Path]:
-    """manual_dir and its folders down to `depth` levels, nearest first: archives unpack with or without a top folder."""
+    """manual_dir and its folders down to `depth` levels, nearest first: archives unpack with or
+    without a top folder.
+    """
     found, level = [manual_dir], [manual_dir]
     for _ in range(depth):
         level = [
@@ -51,7 +55,9 @@ def sizes(root: pathlib.Path, paths: Iterable[pathlib.Path]) -> dict[str, int]:
 
 
 def not_the_file(path: pathlib.Path) -> str | None:
-    """What lies under the name of a data file if it is an empty file, an HTML page or a Git LFS pointer; else None."""
+    """What lies under the name of a data file if it is an empty file, an HTML page or a Git LFS
+    pointer; else None.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -67,7 +73,9 @@ def not_the_file(path: pathlib.Path) -> str | None:
 
 
 def packed(manual_dir: pathlib.Path) -> str:
-    """For the end of "nothing usable here": the archives that lie there unopened, or what they are instead. May be empty."""
+    """For the end of "nothing usable here": the archives that lie there unopened, or what they are
+    instead. May be empty.
+    """
     found = [
         p for p in sorted(manual_dir.iterdir()) if p.is_file() and p.suffix.lower() in _ARCHIVES
     ]
@@ -121,7 +129,9 @@ def open_hdf5(path: pathlib.Path) -> h5py.File:
 
 
 def count_notes(counts: Mapping[str, int], published: Mapping[str, int]) -> dict[str, Any]:
-    """The part of the manifest's "source" that says how many there are, how many were published, and whether all are there."""
+    """The part of the manifest's "source" that says how many there are, how many were published,
+    and whether all are there.
+    """
     return {
         "counts": dict(counts),
         "published_counts": dict(published),
@@ -146,7 +156,9 @@ def warn_counts(
 
 
 def missing_notes(missing: Sequence[str]) -> dict[str, Any]:
-    """The part of the manifest's "source" that names files which a split lists and which are not there."""
+    """The part of the manifest's "source" that names files which a split lists and which are not
+    there.
+    """
     return {"missing": len(missing), "missing_first": list(missing[:20])}
 
 

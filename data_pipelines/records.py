@@ -1,8 +1,10 @@
-"""Writes what a builder yields as ArrayRecord shards in the order it is yielded, reads them back, and makes the manifest.
+"""Writes what a builder yields as ArrayRecord shards in the order it is yielded, reads them back,
+and makes the manifest.
 
-TFDS's own writer sorts records by a hash of their key, keeps a split in memory up to 1 GB and beyond that needs
-TensorFlow's file system. Here one record at a time goes to the open shard, so that a split of any size is written in the
-builder's order with the memory of one record. The result is a TFDS data set: `tfds.builder_from_directory` opens it.
+TFDS's own writer sorts records by a hash of their key, keeps a split in memory up to 1 GB and
+beyond that needs TensorFlow's file system. Here one record at a time goes to the open shard, so
+that a split of any size is written in the builder's order with the memory of one record. The result
+is a TFDS data set: `tfds.builder_from_directory` opens it.
 """
 
 from __future__ import annotations
@@ -27,20 +29,23 @@ from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
 
-# Small enough to copy and to spread over readers, large enough that ModelNet40 with normals has 15 files, not 10,000.
+# Small enough to copy and to spread over readers, large enough that ModelNet40 with normals has 15
+# files, not 10,000.
 SHARD_BYTES = 256 << 20
 LOG_SECONDS = 10.0
-# One record a chunk gives random access; coordinates barely compress (8 %) and decompression costs five times the read.
+# One record a chunk gives random access; coordinates barely compress (8 %) and decompression costs
+# five times the read.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 def shape_features(
     class_names: Sequence[str], *, normals: bool, mesh: bool
 ) -> tfds.features.FeaturesDict:
-    """The record of one shape: points in the unit ball with the centroid and scale that give back the source's frame.
+    """The record of one shape: points in the unit ball with the centroid and scale that give back
+    the source's frame.
 
-    points, normals [N, 3] and vertices [V, 3] are float32, faces [F, 3] int32; arrays are stored as their bytes, which
-    serialises 80 times faster than protobuf's lists of numbers.
+    points, normals [N, 3] and vertices [V, 3] are float32, faces [F, 3] int32; arrays are stored as
+    their bytes, which serialises 80 times faster than protobuf's lists of numbers.
     """
 
     def rows(dtype: Any) -> tfds.features.Tensor:
@@ -65,12 +70,14 @@ def shape_features(
 def write_splits(
     builder: Any, dl_manager: Any, *, name: str, shard_bytes: int = SHARD_BYTES
 ) -> dict[str, Any]:
-    """Writes every split of `builder` into builder.data_dir and returns the manifest's "splits" as read back from disk.
+    """Writes every split of `builder` into builder.data_dir and returns the manifest's "splits" as
+    read back from disk.
 
-    builder: a tfds GeneratorBasedBuilder whose examples hold "id" and "label". Splits that yield nothing are left out.
+    builder: a tfds GeneratorBasedBuilder whose examples hold "id" and "label". Splits that yield
+    nothing are left out.
 
-    Raises:
-        DataError: no split yields a record, two records have one id, or what is read back is not what was written.
+    Raises: DataError: no split yields a record, two records have one id, or what is read back is
+        not what was written.
     """
     folder = pathlib.Path(builder.data_dir)
     folder.mkdir(parents=True)
@@ -114,7 +121,9 @@ def write_manifest(folder: pathlib.Path, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
-    """The manifest of a prepared data set; None if there is none, which means that it was never finished."""
+    """The manifest of a prepared data set; None if there is none, which means that it was never
+    finished.
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -181,7 +190,8 @@ def _require_unique(written: dict[str, list[tuple[str, int]]], name: str) -> Non
         for identity, _ in rows:
             if identity in ids:
                 raise DataError(
-                    f"{name}: two records have the id '{identity}'; ids must be unique over all splits"
+                    f"{name}: two records have the id '{identity}'; ids must be unique over all "
+                    "splits"
                 )
             ids.add(identity)
 
@@ -201,7 +211,8 @@ def _read_back(
         ids, labels = [r["id"].decode() for r in records], [int(r["label"]) for r in records]
         if list(zip(ids, labels, strict=True)) != rows:
             raise DataError(
-                f"{name}: the split '{split}' reads back otherwise than it was written; check the disk"
+                f"{name}: the split '{split}' reads back otherwise than it was written; check the "
+                "disk"
             )
         found[split] = {"items": len(ids), "ids": ids, "labels": labels}
     return found
@@ -215,7 +226,9 @@ def _why(skipped: list[dict[str, str]]) -> str:
 
 @contextlib.contextmanager
 def _progress(what: str, total: int | None) -> Iterator[Any]:
-    """Yields a function to call once a record: a bar on a terminal, else a log line every LOG_SECONDS and at the end."""
+    """Yields a function to call once a record: a bar on a terminal, else a log line every
+    LOG_SECONDS and at the end.
+    """
     start = last = time.monotonic()
     done = 0
 

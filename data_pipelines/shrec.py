@@ -1,8 +1,10 @@
-"""What the SHREC sketch benchmarks have in common: shapes and sketches as two data sets over one list of classes.
+"""What the SHREC sketch benchmarks have in common: shapes and sketches as two data sets over one
+list of classes.
 
-Shapes have the splits `train` and `test` (seen classes, 80 and 20 %) and `unseen`; sketches `train` and `test` (seen classes, the
-halves of the track) and `unseen_train` and `unseen_test`. Labels of both count in the classes of the model list, sorted, so that
-they compare. What the track published is asserted: with other totals no number measured would be a number of that benchmark.
+Shapes have the splits `train` and `test` (seen classes, 80 and 20 %) and `unseen`; sketches `train`
+and `test` (seen classes, the halves of the track) and `unseen_train` and `unseen_test`. Labels of
+both count in the classes of the model list, sorted, so that they compare. What the track published
+is asserted: with other totals no number measured would be a number of that benchmark.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ class Totals(NamedTuple):
 
 @dataclasses.dataclass(eq=False)
 class ShrecConfig(tfds.core.BuilderConfig):
-    """One data set of a benchmark. The patterns are regular expressions over names, case ignored; {half} is train or test.
+    """One data set of a benchmark. The patterns are regular expressions over names, case ignored;
+    {half} is train or test.
 
-    kind: "shapes" or "sketches". digits: of the numbers in model file names, 0: as many as there are. totals: None where nothing
-    was published.
+    kind: "shapes" or "sketches". digits: of the numbers in model file names, 0: as many as there
+    are. totals: None where nothing was published.
     """
 
     kind: str = "shapes"
@@ -96,7 +99,9 @@ class _Layout(NamedTuple):
 
 
 class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Builder of shapes or sketches, as its configuration says; the benchmarks' own builders are this with their configurations."""
+    """Builder of shapes or sketches, as its configuration says; the benchmarks' own builders are
+    this with their configurations.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
@@ -105,7 +110,9 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     def __init__(
         self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
     ):
-        """jobs: processes that read meshes, or threads that read sketches; the records do not depend on it."""
+        """jobs: processes that read meshes, or threads that read sketches; the records do not
+        depend on it.
+        """
         self._manual_dir = manual_dir
         self._jobs = jobs
         self.skipped: list[dict[str, str]] = []
@@ -208,7 +215,8 @@ def _models(
     missing = shrec_files.runs(there.missing, config.form)
     if there.folder is None:
         raise DataError(
-            f"{root}: not one of the {total} models is there; files such as {config.form.format(models[min(models)][0])}.off, or "
+            f"{root}: not one of the {total} models is there; files such as "
+            f"{config.form.format(models[min(models)][0])}.off, or "
             f"db/<k>/m<N>/m<N>.off of the Princeton Shape Benchmark, are needed{packed(root)}"
         )
     if missing:
@@ -281,7 +289,8 @@ def _sketches(
     sketchless = [name for name in models if not any(counts[half][name] for half in _HALVES)]
     if not any(splits.values()):
         raise DataError(
-            f"{root}: not one sketch is in {' or '.join(folders.values())}; <class>/train/<n>.png is needed"
+            f"{root}: not one sketch is in {' or '.join(folders.values())}; <class>/train/<n>.png "
+            "is needed"
         )
     if config.totals is not None:
         _require_sketches(root, config.title, config.totals, counts, shapeless, missing)
@@ -291,7 +300,8 @@ def _sketches(
         )
     if shapeless:
         warnings.append(
-            f"{sum(shapeless.values())} sketches of {len(shapeless)} classes without shapes are left out: {_counted(shapeless)}"
+            f"{sum(shapeless.values())} sketches of {len(shapeless)} classes without shapes are "
+            f"left out: {_counted(shapeless)}"
         )
     if sketchless:
         warnings.append(
@@ -310,7 +320,9 @@ def _sketches(
 def _unlisted(
     path: pathlib.Path, stems: Mapping[str, set[str]], names: Mapping[str, str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """(class, number) of every sketch that a list names and that is not there; and what else is to be said of the list."""
+    """(class, number) of every sketch that a list names and that is not there; and what else is to
+    be said of the list.
+    """
     listed: dict[str, set[str]] = {}
     for entry in read_cla(path, items="sketches"):
         name = names.get(folded(entry.path.rpartition("/")[2]))
@@ -347,7 +359,8 @@ def _require_sketches(
 ) -> None:
     if shapeless:
         raise DataError(
-            f"{root}: sketches of classes that the model list does not have: {_counted(shapeless)}; {title} has shapes of "
+            f"{root}: sketches of classes that the model list does not have: "
+            f"{_counted(shapeless)}; {title} has shapes of "
             "every class"
         )
     odd = [
@@ -361,7 +374,8 @@ def _require_sketches(
         number = sum(sum(part.values()) for part in counts.values())
         which = f"; missing by the lists: {', '.join(missing)}" if missing else ""
         raise DataError(
-            f"{root}: {title} has {expected:,} sketches, {totals.train} train and {totals.test} test of "
+            f"{root}: {title} has {expected:,} sketches, {totals.train} train and {totals.test} "
+            "test of "
             f"every class; found {number:,}, other numbers in {', '.join(odd)}{which}"
         )
 

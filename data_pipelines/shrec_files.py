@@ -1,8 +1,9 @@
-"""Where the parts of a sketch-based retrieval benchmark lie below a folder: lists, models, sketches, each found by its name.
+"""Where the parts of a sketch-based retrieval benchmark lie below a folder: lists, models,
+sketches, each found by its name.
 
-The parts are to be had as several archives, which unpack with or without a folder of their own, and the models of SHREC'13 may
-come as the Princeton Shape Benchmark has them. So no one tree is asked for; a few levels are looked through, and never a folder
-of class folders or of models.
+The parts are to be had as several archives, which unpack with or without a folder of their own, and
+the models of SHREC'13 may come as the Princeton Shape Benchmark has them. So no one tree is asked
+for; a few levels are looked through, and never a folder of class folders or of models.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _SKETCHES = re.compile(r"shrec.*sketches", re.IGNORECASE)
 
 
 class Survey(NamedTuple):
-    """What lies below root, nearest first. lists: .cla files. models: folders of m<N>.off, or db/ of the Princeton Shape Benchmark.
+    """What lies below root, nearest first. lists: .cla files. models: folders of m<N>.off, or db/
+    of the Princeton Shape Benchmark.
 
     sketches: folders named "SHREC...SKETCHES", the inner one where two of a name are nested.
     """
@@ -63,7 +65,9 @@ def survey(root: pathlib.Path) -> Survey:
 
 
 def the_list(found: Survey, pattern: str, wanted: str) -> pathlib.Path:
-    """The one .cla file whose name fits the pattern; copies of it may lie about. DataError if there is none, or they differ."""
+    """The one .cla file whose name fits the pattern; copies of it may lie about. DataError if there
+    is none, or they differ.
+    """
     fitting = _named(found.lists, pattern)
     if not fitting:
         others = ", ".join(sorted({path.name for path in found.lists})[:8])
@@ -81,7 +85,9 @@ def optional_list(found: Survey, pattern: str) -> pathlib.Path | None:
 
 
 def sketch_folder(found: Survey, pattern: str, wanted: str) -> pathlib.Path:
-    """The one folder of sketches whose name fits the pattern; DataError if there is none or there are several."""
+    """The one folder of sketches whose name fits the pattern; DataError if there is none or there
+    are several.
+    """
     fitting = _named(found.sketches, pattern)
     if not fitting:
         raise DataError(
@@ -92,7 +98,9 @@ def sketch_folder(found: Survey, pattern: str, wanted: str) -> pathlib.Path:
 
 
 class ModelFiles(NamedTuple):
-    """files: {number: file} of the models that are there; missing: the numbers of the others, in order. folder: None if no place has one."""
+    """files: {number: file} of the models that are there; missing: the numbers of the others, in
+    order. folder: None if no place has one.
+    """
 
     folder: pathlib.Path | None
     files: dict[int, pathlib.Path]
@@ -100,10 +108,12 @@ class ModelFiles(NamedTuple):
 
 
 def model_files(found: Survey, numbers: Iterable[int], *, digits: int) -> ModelFiles:
-    """The files of the models, all from one place: that which has most of them, the nearest of equals.
+    """The files of the models, all from one place: that which has most of them, the nearest of
+    equals.
 
-    digits: to how many digits the numbers in file names are filled up ("M000012.off"); 0: not at all ("m12.off"), so that the models of
-    another benchmark in the same place are not taken for these.
+    digits: to how many digits the numbers in file names are filled up ("M000012.off"); 0: not at
+    all ("m12.off"), so that the models of another benchmark in the same place are not taken for
+    these.
     """
     wanted = sorted(numbers)
     best = ModelFiles(None, {}, tuple(wanted))
@@ -127,7 +137,8 @@ def model_files(found: Survey, numbers: Iterable[int], *, digits: int) -> ModelF
 
 
 def sketch_files(folder: pathlib.Path, half: str) -> dict[str, list[pathlib.Path]]:
-    """{class folder: its sketches <class>/<half>/<n>.png by number} of every class folder, an empty list where there is none.
+    """{class folder: its sketches <class>/<half>/<n>.png by number} of every class folder, an empty
+    list where there is none.
 
     Raises:
         DataError: two class folders are one class by their names.
@@ -137,7 +148,8 @@ def sketch_files(folder: pathlib.Path, half: str) -> dict[str, list[pathlib.Path
     for name in entries(folder)[1]:
         if names.setdefault(folded(name), name) != name:
             raise DataError(
-                f"{folder}: the folders '{names[folded(name)]}' and '{name}' are one class by their names"
+                f"{folder}: the folders '{names[folded(name)]}' and '{name}' are one class by "
+                "their names"
             )
         inside = folder / name / half
         pngs = (
@@ -179,7 +191,8 @@ def _require_one(
     if len(set(contents)) > 1:
         places = ", ".join(path.relative_to(root).as_posix() for path in fitting)
         raise DataError(
-            f"{root}: {len(fitting)} of a kind that are not the same: {places}; give the folder of one"
+            f"{root}: {len(fitting)} of a kind that are not the same: {places}; give the folder of "
+            "one"
         )
 
 

@@ -1,7 +1,8 @@
-"""Which classes of a benchmark are unseen, and which of its models train and which test: by rule and seed, from the list alone.
+"""Which classes of a benchmark are unseen, and which of its models train and which test: by rule
+and seed, from the list alone.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, section on data sets.
-Its seeds are not published; the permutation here is one of many.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, section on data sets. Its seeds are not published; the permutation here is one of many.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ SPLIT_SEED = 0
 def read_models(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
     """{class: numbers of its models, ascending} of a model list, classes sorted by name.
 
-    Numbers may stand with or without the letter of their files and with or without leading zeros. A class below another has its
-    own name, not the path.
+    Numbers may stand with or without the letter of their files and with or without leading zeros. A
+    class below another has its own name, not the path.
 
-    Raises:
-        DataError: what `read_cla` refuses; an entry that is no model number; a number or a class twice.
+    Raises: DataError: what `read_cla` refuses; an entry that is no model number; a number or a
+        class twice.
     """
     classes: dict[str, tuple[int, ...]] = {}
     places: dict[int, str] = {}
@@ -44,12 +45,14 @@ def read_models(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
             match = re.fullmatch(r"[mM]?(\d+)", model)
             if match is None:
                 raise DataError(
-                    f"{path}: '{model}' in the class '{name}' is no model number; 1118 or m1118 is needed"
+                    f"{path}: '{model}' in the class '{name}' is no model number; 1118 or m1118 is "
+                    "needed"
                 )
             number = int(match[1])
             if places.setdefault(number, name) != name or number in numbers:
                 raise DataError(
-                    f"{path}: model {number} stands there twice ({places[number]} and {name}); one class each is needed"
+                    f"{path}: model {number} stands there twice ({places[number]} and {name}); one "
+                    "class each is needed"
                 )
             numbers.append(number)
         classes[name] = tuple(sorted(numbers))
@@ -66,8 +69,9 @@ def split_models(
 ) -> dict[str, list[tuple[str, int]]]:
     """{"train", "test", "unseen": [(class, number)]}, ordered by class and number.
 
-    Of a seen class with n models max(1, round(0.2 n)) are test: the first of a permutation of its sorted numbers, whose generator
-    depends on seed and class name alone, so that no class changes the split of another.
+    Of a seen class with n models max(1, round(0.2 n)) are test: the first of a permutation of its
+    sorted numbers, whose generator depends on seed and class name alone, so that no class changes
+    the split of another.
     """
     unseen = set(unseen_classes(models))
     splits: dict[str, list[tuple[str, int]]] = {"train": [], "test": [], "unseen": []}

@@ -13,7 +13,9 @@ from jax3dret.data.sketches import encode
 
 
 def sketch_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """id, label, and png: uint8 [n], the bytes of a PNG file of `data.sketches.SKETCH_SIZE` pixels, dark strokes on white."""
+    """id, label, and png: uint8 [n], the bytes of a PNG file of `data.sketches.SKETCH_SIZE` pixels,
+    dark strokes on white.
+    """
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),

@@ -1,9 +1,11 @@
 """Published split files: which samples are train, val and test, and what they are.
 
-The published code of ULIP-2 fine-tuning for geometric object retrieval (Computers & Graphics 122 (2024) 103993) keeps its splits
-as JSON: {"n_classes", "label_to_id": {label: id}, "samples": {key: {"label", "label_id", "split", "cache_path", "path"}}}. The same
-as a table of tab-separated columns is read too: the key first (whatever it is called), then label_id, label, split and, where there
-are such, mesh_path and has_cloud. Builders look for `<stem>_v<number>.json` or `.tsv` in the raw folder or its folder "splits".
+The published code of ULIP-2 fine-tuning for geometric object retrieval (Computers & Graphics 122
+(2024) 103993) keeps its splits as JSON: {"n_classes", "label_to_id": {label: id}, "samples": {key:
+{"label", "label_id", "split", "cache_path", "path"}}}. The same as a table of tab-separated columns
+is read too: the key first (whatever it is called), then label_id, label, split and, where there are
+such, mesh_path and has_cloud. Builders look for `<stem>_v<number>.json` or `.tsv` in the raw folder
+or its folder "splits".
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _WANTED = "a split file (JSON with 'samples', or a table with key, label_id, lab
 
 
 class Row(NamedTuple):
-    """One sample. path: its raw file as the table gives it, None if it does not. cloud: the published cache has a cloud of it."""
+    """One sample. path: its raw file as the table gives it, None if it does not. cloud: the
+    published cache has a cloud of it.
+    """
 
     key: str
     label: str
@@ -66,9 +70,8 @@ def find_split_table(manual_dir: pathlib.Path, stem: str) -> SplitTable | None:
 def read_split_table(path: pathlib.Path) -> SplitTable:
     """Reads one split file.
 
-    Raises:
-        DataError: it is no such file, a key comes twice, a split has another name than train, val or test, or the label ids do not
-            number the labels from 0.
+    Raises: DataError: it is no such file, a key comes twice, a split has another name than train,
+        val or test, or the label ids do not number the labels from 0.
     """
     parse = _from_json if path.suffix.lower() == ".json" else _from_table
     rows, ids = [], dict[int, str]()
@@ -76,13 +79,15 @@ def read_split_table(path: pathlib.Path) -> SplitTable:
     for row, number in parse(path):
         if row.split not in SPLITS:
             raise DataError(
-                f"{path}: '{row.key}' is in the split '{row.split}'; one of {', '.join(SPLITS)} is needed"
+                f"{path}: '{row.key}' is in the split '{row.split}'; one of {', '.join(SPLITS)} is "
+                "needed"
             )
         if row.key in keys:
             raise DataError(f"{path}: the key '{row.key}' comes twice; keys must be unique")
         if ids.setdefault(number, row.label) != row.label:
             raise DataError(
-                f"{path}: label id {number} is '{ids[number]}' and '{row.label}'; one label each is needed"
+                f"{path}: label id {number} is '{ids[number]}' and '{row.label}'; one label each "
+                "is needed"
             )
         keys.add(row.key)
         rows.append(row)

@@ -1,4 +1,6 @@
-"""The build driver: names, interruption, two processes, full disks, order and size of what is written."""
+"""The build driver: names, interruption, two processes, full disks, order and size of what is
+written.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,8 @@ def test_an_interrupted_build_leaves_nothing_and_is_repeated(tmp_path, monkeypat
 def test_a_killed_build_is_cleaned_and_repeated(tmp_path, parts, caplog):
     out = tmp_path / "out"
     code = (
-        "import time\nfrom data_pipelines import build\nfrom data_pipelines.mesh_folder import mesh_folder as m\n"
+        "import time\nfrom data_pipelines import build\nfrom data_pipelines.mesh_folder import "
+        "mesh_folder as m\n"
         "load = m.load_mesh\nm.load_mesh = lambda path: (time.sleep(0.3), load(path))[1]\n"
         f"build.build('mesh_folder', manual_dir={str(parts)!r}, data_dir={str(out)!r})\n"
     )

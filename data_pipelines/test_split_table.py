@@ -132,7 +132,8 @@ def test_the_published_tables():
         "scanobjectnn": ({"train": 2309, "test": 581}, 15),
         "objaverse_easy": ({"train": 6142, "val": 833, "test": 1018}, 76),
     }
-    # The published ModelNet40 split is the official one: every path is in the folder of its class and split.
+    # The published ModelNet40 split is the official one: every path is in the folder of its class
+    # and split.
     for row in tables["m40"].rows:
         label, split, name = row.path.split("/")
         assert (label, split) == (row.label, row.split) and name.startswith(f"{label}_")

@@ -1,4 +1,6 @@
-"""The `jax3dret` command: indexes and searches folders, prepares data, imports weights, measures, rewrites reports."""
+"""The `jax3dret` command: indexes and searches folders, prepares data, imports weights, measures,
+rewrites reports.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         "--as",
         dest="modality",
         metavar="INPUT",
-        help="which of the model's inputs reads the files, such as shape or sketch; default: what INDEX has, else the first",
+        help="which of the model's inputs reads the files, such as shape or sketch; default: what "
+        "INDEX has, else the first",
     )
     index.set_defaults(run=_index)
 
@@ -154,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         "--as",
         dest="modality",
         metavar="INPUT",
-        help="which of the model's inputs reads FILE: shape, sketch or image; needed where several do",
+        help="which of the model's inputs reads FILE: shape, sketch or image; needed where several "
+        "do",
     )
     query.set_defaults(run=_query)
 
@@ -208,7 +212,8 @@ def _data_build(args: argparse.Namespace) -> int:
     manifest = read_json_object(path / "manifest.json")
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
     _out(
-        f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, {len(manifest['skipped'])} files skipped"
+        f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, "
+        f"{len(manifest['skipped'])} files skipped"
     )
     for skipped in manifest["skipped"]:
         _out(f"  skipped {skipped['file']}: {skipped['reason']}")
@@ -236,7 +241,8 @@ def _weights_import(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> int:
     from jax3dret.search import gallery
 
-    # SIGTERM ends a run like Ctrl-C: workers are ended, embeddings made so far are kept for the next run.
+    # SIGTERM ends a run like Ctrl-C: workers are ended, embeddings made so far are kept for the
+    # next run.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         done = gallery.build(
@@ -250,7 +256,8 @@ def _index(args: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
     _out(
-        f"{args.out}: {done.items} indexed ({done.added} new, {done.changed} changed, {done.dropped} dropped; "
+        f"{args.out}: {done.items} indexed ({done.added} new, {done.changed} changed, "
+        f"{done.dropped} dropped; "
         f"{done.embedded} embedded), {done.skipped} skipped"
         + (f", see {args.out}/skipped.json" if done.skipped else "")
     )
@@ -297,7 +304,8 @@ def _bench(args: argparse.Namespace) -> int:
     for name in args.names:
         if name not in BENCHES:
             raise ConfigError(
-                f"there is no bench '{name}'{nearest(name, BENCHES)}; there are: {', '.join(BENCHES)}"
+                f"there is no bench '{name}'{nearest(name, BENCHES)}; there are: "
+                f"{', '.join(BENCHES)}"
             )
     for name in args.names or BENCHES:
         cases = importlib.import_module(f"jax3dret.bench.{name}").cases(args.repeats)
@@ -310,7 +318,8 @@ def _table(result: dict[str, Any]) -> str:
     lines = [f"{result['name']} on {result['device']}"]
     for case in result["cases"]:
         lines.append(
-            f"  {case['name']:32} {case['ours']:10.4g} {case['unit']:10} {case['baseline_name']:32} {case['baseline']:10.4g}"
+            f"  {case['name']:32} {case['ours']:10.4g} {case['unit']:10} "
+            f"{case['baseline_name']:32} {case['baseline']:10.4g}"
             f"  ratio {case['ratio']:.3f}"
         )
     return "\n".join(lines)
@@ -324,7 +333,8 @@ def _info(args: argparse.Namespace) -> int:
 
     _out(f"jax3dret {__version__}, Python {platform.python_version()}, {platform.platform()}")
     _out(
-        f"devices: {', '.join(f'{d.platform}:{d.id} {d.device_kind}' for d in jax.devices())}; {os.cpu_count()} CPU cores"
+        f"devices: {', '.join(f'{d.platform}:{d.id} {d.device_kind}' for d in jax.devices())}; "
+        f"{os.cpu_count()} CPU cores"
     )
     for name in (
         "jax",

@@ -11,12 +11,13 @@ import pytest
 from processes_together import FLAGS
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Four virtual devices, so that sharding is tested wherever the tests run; an unsharded computation uses the first.
+# Four virtual devices, so that sharding is tested wherever the tests run; an unsharded computation
+# uses the first.
 os.environ.setdefault("XLA_FLAGS", f"{FLAGS}4")
-# A large program is compiled once, by whichever worker or command needs it first: pytest's workers and
-# the commands that tests start inherit this folder. The key of a compiled program is the program itself,
-# with its flags, devices and versions. Small ones are not kept: writing one takes as long as compiling
-# it. Cleared at the end, unless the caller has named a folder.
+# A large program is compiled once, by whichever worker or command needs it first: pytest's workers
+# and the commands that tests start inherit this folder. The key of a compiled program is the
+# program itself, with its flags, devices and versions. Small ones are not kept: writing one takes
+# as long as compiling it. Cleared at the end, unless the caller has named a folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax3dret_compiled_")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -25,8 +26,8 @@ HERE = pathlib.Path(__file__).parent
 # Files whose tests wait for processes of their own: first, so that the end is made of short tests.
 FIRST = ("test_devices.py", "test_entry.py")
 
-# With JAX3DRET_CHECK_SIGNATURES=1 every function of the package checks its annotations at each call: types,
-# and shapes and dtypes of arrays. Nothing of the package may be imported before this.
+# With JAX3DRET_CHECK_SIGNATURES=1 every function of the package checks its annotations at each
+# call: types, and shapes and dtypes of arrays. Nothing of the package may be imported before this.
 if os.environ.get("JAX3DRET_CHECK_SIGNATURES"):
     jaxtyping.install_import_hook(
         "jax3dret", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
@@ -58,5 +59,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """For a test that gives what a signature forbids: the package itself must refuse it, as it does for a user."""
+    """For a test that gives what a signature forbids: the package itself must refuse it, as it does
+    for a user.
+    """
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -1,8 +1,9 @@
-"""The first steps of a small task of MV-HGNN, on this process's devices or on those of several processes.
+"""The first steps of a small task of MV-HGNN, on this process's devices or on those of several
+processes.
 
-As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON. Parameters
-and batches are drawn from what the recipe describes, so that every process has the same parameters and the
-rows that are its own of the same batch.
+As a program, `python tests/devices.py STEPS [HOST:PORT PROCESSES ID]`, it prints them as JSON.
+Parameters and batches are drawn from what the recipe describes, so that every process has the same
+parameters and the rows that are its own of the same batch.
 """
 
 from __future__ import annotations

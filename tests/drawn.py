@@ -1,5 +1,7 @@
-"""Parameters and states drawn with NumPy, for tests that need some values and not those that training
-begins with: there is nothing to compile, which for a small network takes longer than its train step."""
+"""Parameters and states drawn with NumPy, for tests that need some values and not those that
+training begins with: there is nothing to compile, which for a small network takes longer than its
+train step.
+"""
 
 import jax
 import numpy as np

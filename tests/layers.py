@@ -1,7 +1,8 @@
-"""The layers of the package, and the imports that run against them: `python tests/layers.py` prints both.
+"""The layers of the package, and the imports that run against them: `python tests/layers.py` prints
+both.
 
-A file may import from lower layers, from its own package, and from packages of its own layer as long as
-these form no circle. `core` imports only itself; the lowest layer sees `core.types` alone.
+A file may import from lower layers, from its own package, and from packages of its own layer as
+long as these form no circle. `core` imports only itself; the lowest layer sees `core.types` alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Reference values are NumPy, the functions under test take JAX arrays; what is jitted converts by itself."""
+"""Reference values are NumPy, the functions under test take JAX arrays; what is jitted converts by
+itself.
+"""
 
 import functools
 

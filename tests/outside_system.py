@@ -1,4 +1,6 @@
-"""A system of a user's own, outside the package: what it reads of a mesh, its network, its task, its config."""
+"""A system of a user's own, outside the package: what it reads of a mesh, its network, its task,
+its config.
+"""
 
 import dataclasses
 from typing import ClassVar

@@ -1,4 +1,5 @@
-"""What the commands answer to wrong input, in this process: exit code, one line, and what is left behind.
+"""What the commands answer to wrong input, in this process: exit code, one line, and what is left
+behind.
 
 tests/test_entry.py runs some of it as a user does, in a process of its own.
 """
@@ -277,7 +278,8 @@ def test_sigterm_outside_of_training_ends_in_order_with_code_0(capsys, tmp_path,
 
 def test_a_command_s_file_imports_nothing_slow_and_hooks_into_nothing():
     text = (
-        "import sys; hooks = sys.excepthook, sys.unraisablehook; from jax3dret import cli, entry, main; "
+        "import sys; hooks = sys.excepthook, sys.unraisablehook; from jax3dret import cli, entry, "
+        "main; "
         "assert hooks == (sys.excepthook, sys.unraisablehook); "
         "print([m for m in ('jax', 'numpy', 'ml_collections') if m in sys.modules])"
     )

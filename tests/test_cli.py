@@ -1,4 +1,6 @@
-"""The `jax3dret` command: exit codes, what stands on stdout and on stderr, and the everyday commands as a user runs them."""
+"""The `jax3dret` command: exit codes, what stands on stdout and on stderr, and the everyday
+commands as a user runs them.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Every variant of every config makes its recipe; every network among them traces its train step at full size."""
+"""Every variant of every config makes its recipe; every network among them traces its train step at
+full size.
+"""
 
 import json
 import pathlib
@@ -258,8 +260,8 @@ def test_paper_variants_have_the_published_size():
 
 
 def test_the_papers_text_is_followed_data_set_by_data_set():
-    # Section 4.2: which shapes are turned in training; section 4.4: the size of a batch. A variant that is the published code's
-    # (ulip2_classify:mcb) has settings of its own.
+    # Section 4.2: which shapes are turned in training; section 4.4: the size of a batch. A variant
+    # that is the published code's (ulip2_classify:mcb) has settings of its own.
     turned = {
         "modelnet40": "",
         "shapenet_normal": "",

@@ -1,5 +1,6 @@
-"""A small task of MV-HGNN takes the same first step on one device, on four, and on two processes of two
-devices each. test_entry.py compares that of ULIP-2 in the documented commands."""
+"""A small task of MV-HGNN takes the same first step on one device, on four, and on two processes of
+two devices each. test_entry.py compares that of ULIP-2 in the documented commands.
+"""
 
 import json
 import pathlib

@@ -46,7 +46,9 @@ def beside_the_configs(monkeypatch):
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """(name, what fills a folder) -> the folder, filled by whichever of pytest's workers needs it first."""
+    """(name, what fills a folder) -> the folder, filled by whichever of pytest's workers needs it
+    first.
+    """
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
@@ -193,9 +195,7 @@ def test_the_same_command_again_says_finished(reference, data_dir, capsys):
     assert (reference / "report" / "metrics.json").read_bytes() == before
 
 
-def test_four_devices_give_the_same_losses(
-    reference, data_dir, tmp_path, capsys
-):
+def test_four_devices_give_the_same_losses(reference, data_dir, tmp_path, capsys):
     code, said = run_here(capsys, tmp_path / "four", data_dir, "--mode=train")
     assert code == 0, said
     versions = json.loads((tmp_path / "four" / "versions.json").read_text())

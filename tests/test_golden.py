@@ -1,4 +1,6 @@
-"""Parity with published code: every reference case below --golden is checked by the kind in its name."""
+"""Parity with published code: every reference case below --golden is checked by the kind in its
+name.
+"""
 
 import importlib
 import pkgutil
@@ -14,6 +16,7 @@ for _module in pkgutil.iter_modules(golden_checks.__path__):
 def test_golden(golden_path):
     case = Case.load(golden_path)
     assert case.kind in CHECKS, (
-        f"{golden_path.name}: no check for the kind '{case.kind}' (there are: {', '.join(sorted(CHECKS))})"
+        f"{golden_path.name}: no check for the kind '{case.kind}' (there are: "
+        f"{', '.join(sorted(CHECKS))})"
     )
     CHECKS[case.kind](case)

@@ -1,8 +1,10 @@
-"""The Mechanical Components Benchmark as a TFDS data set: clouds with normals and meshes of machine parts.
+"""The Mechanical Components Benchmark as a TFDS data set: clouds with normals and meshes of machine
+parts.
 
-Kim, Chi, Hu, Huang, Ramani: "A Large-scale Annotated Mechanical Components Benchmark for Classification and Retrieval Tasks with
-Deep Neural Networks", ECCV 2020. The paper "ULIP-2 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics
-122 (2024) 103993) evaluates on its part A.
+Kim, Chi, Hu, Huang, Ramani: "A Large-scale Annotated Mechanical Components Benchmark for
+Classification and Retrieval Tasks with Deep Neural Networks", ECCV 2020. The paper "ULIP-2
+PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
+evaluates on its part A.
 """
 
 from __future__ import annotations
@@ -24,15 +26,19 @@ logger = logging.getLogger("jax3dret")
 
 
 class Mcb(tfds.core.GeneratorBasedBuilder):
-    """Mechanical Components Benchmark (part A: 58,696 parts of 68 classes), or your own parts in its layout."""
+    """Mechanical Components Benchmark (part A: 58,696 parts of 68 classes), or your own parts in
+    its layout.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir is the unpacked part A (or B) of the Mechanical Components Benchmark, with train/<class>/<id>.obj and "
+        "manual_dir is the unpacked part A (or B) of the Mechanical Components Benchmark, with "
+        "train/<class>/<id>.obj and "
         "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com."
     )
-    # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly written with y up.
+    # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly
+    # written with y up.
     UP_AXIS = "y"
 
     def __init__(

@@ -1,6 +1,7 @@
 """The tree of the Mechanical Components Benchmark: train/<class>/<id>.obj, test/<class>/<id>.obj.
 
-With a published split file (mcb_v<number>.json or .tsv) beside it, samples, classes and splits are those of the file, val included.
+With a published split file (mcb_v<number>.json or .tsv) beside it, samples, classes and splits are
+those of the file, val included.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ WANTED = "train/<class>/<id>.obj and test/<class>/<id>.obj are needed, in it or 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """items: split -> its meshes, sorted by class and id. remark: how the counts differ from the published ones, or "".
+    """items: split -> its meshes, sorted by class and id. remark: how the counts differ from the
+    published ones, or "".
 
     missing: files that the split file lists (listed: how many it does) and that are not there.
     """
@@ -143,7 +145,8 @@ def _by_table(
         if len(found) > 1:
             names = ", ".join(path.relative_to(root).as_posix() for path in found[:2])
             raise DataError(
-                f"{table.file}: '{row.key}' fits {len(found)} files ({names}); its path must tell them apart"
+                f"{table.file}: '{row.key}' fits {len(found)} files ({names}); its path must tell "
+                "them apart"
             )
         if found:
             items[row.split].append(_item(root, found[0], row.label))

@@ -1,4 +1,6 @@
-"""The tree of the Mechanical Components Benchmark, made small by these tests, with and without a split file."""
+"""The tree of the Mechanical Components Benchmark, made small by these tests, with and without a
+split file.
+"""
 
 from __future__ import annotations
 

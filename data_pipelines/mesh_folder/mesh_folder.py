@@ -1,4 +1,6 @@
-"""Any folder of meshes as a TFDS data set: classes from its subfolders, a split, clouds with normals and the meshes."""
+"""Any folder of meshes as a TFDS data set: classes from its subfolders, a split, clouds with
+normals and the meshes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ logger = logging.getLogger("jax3dret")
 
 
 class MeshFolder(tfds.core.GeneratorBasedBuilder):
-    """Your own meshes: any folder of .off, .obj, .stl, .ply, .glb, .gltf, .3mf; first-level folders are the classes."""
+    """Your own meshes: any folder of .off, .obj, .stl, .ply, .glb, .gltf, .3mf; first-level folders
+    are the classes.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
@@ -52,7 +56,9 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def config_of(cls, manual_dir: str | pathlib.Path) -> str:
-        """The folder's name and eight digits of a hash of its path: two folders called "parts" do not collide."""
+        """The folder's name and eight digits of a hash of its path: two folders called "parts" do
+        not collide.
+        """
         path = pathlib.Path(manual_dir).expanduser().resolve()
         name = re.sub(r"\W+", "_", path.name, flags=re.ASCII).strip("_")[:64] or "folder"
         return (

@@ -36,9 +36,11 @@ TEST_FRACTION = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """files: {path relative to the folder: bytes}. items: split -> (relative path, class name), sorted by path.
+    """files: {path relative to the folder: bytes}. items: split -> (relative path, class name),
+    sorted by path.
 
-    notes go into the manifest; unreadable lists folders and links that could not be followed, as {"file", "reason"}.
+    notes go into the manifest; unreadable lists folders and links that could not be followed, as
+    {"file", "reason"}.
     """
 
     files: dict[str, int]
@@ -52,8 +54,9 @@ class Scan:
 def scan(folder: pathlib.Path) -> Scan:
     """Lists the meshes below `folder` and gives each a class and a split.
 
-    Hidden files are passed over; files of other kinds are counted by extension. glTF is y up by its specification, so a
-    folder of nothing else is "y"; all other formats leave the axis open and "z" is taken, as CAD systems have it.
+    Hidden files are passed over; files of other kinds are counted by extension. glTF is y up by its
+    specification, so a folder of nothing else is "y"; all other formats leave the axis open and "z"
+    is taken, as CAD systems have it.
 
     Raises:
         DataError: there is no mesh.
@@ -79,7 +82,8 @@ def scan(folder: pathlib.Path) -> Scan:
     if by_split_first:
         layout = "split/class"
         for name, parts in paths.items():
-            # Beside the split folders there is no split to read: such a file can be searched for, not tested on.
+            # Beside the split folders there is no split to read: such a file can be searched for,
+            # not tested on.
             split = (_split_of(parts[0]) if len(parts) > 1 else None) or "train"
             splits[split].append((name, parts[1] if len(parts) > 2 else UNLABELLED))
     elif by_class_first:
@@ -172,8 +176,8 @@ def _split_of(folder: str) -> str | None:
 def _test_part(names: list[str]) -> list[str]:
     """A fifth of a class, at least one of two or more: those with the smallest hash of their path.
 
-    The choice depends on names alone, so that it is the same on every machine. The only item of a class stays in train:
-    in test it could find nothing of its kind.
+    The choice depends on names alone, so that it is the same on every machine. The only item of a
+    class stays in train: in test it could find nothing of its kind.
     """
     if len(names) < 2:
         return []

@@ -4,8 +4,8 @@
     pointnet_hdf5     ply_data_train0.h5, train_files.txt, ...        clouds of PointNet (2017); 40 classes: y up
     normal_resampled  <class>/<class>_0001.txt, modelnet40_train.txt  clouds with normals of PointNet++ (2017); y up
 
-A layout is found by its files, never by the folder's name. Every list file must find what it names; a mesh or a cloud that
-cannot be used is left to the caller to count.
+A layout is found by its files, never by the folder's name. Every list file must find what it names;
+a mesh or a cloud that cannot be used is left to the caller to count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from jax3dret.geometry.meshes import load_mesh
 from jax3dret.geometry.sampling import sample_surface
 
 ORIGIN = (
-    "ModelNet10 and ModelNet40 (OFF meshes) are at modelnet.cs.princeton.edu; the point clouds go by the names "
+    "ModelNet10 and ModelNet40 (OFF meshes) are at modelnet.cs.princeton.edu; the point clouds go "
+    "by the names "
     "modelnet40_ply_hdf5_2048 (PointNet) and modelnet40_normal_resampled (PointNet++)."
 )
 SPLITS = ("train", "test")
@@ -41,7 +42,8 @@ class Layout:
     """One form of the data set, found on disk.
 
     files: {path relative to root: bytes} of everything that will be read. counts: clouds per split.
-    clouds: split -> its clouds in the source's order, labels indexing class_names. checksums: sha256 of lists and HDF5 files.
+    clouds: split -> its clouds in the source's order, labels indexing class_names. checksums:
+    sha256 of lists and HDF5 files.
     """
 
     kind: str
@@ -59,8 +61,8 @@ class Layout:
 def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> Layout:
     """The one layout in manual_dir or directly below it.
 
-    Raises:
-        DataError: none or several are there, a listed file is missing, or it holds another number of classes.
+    Raises: DataError: none or several are there, a listed file is missing, or it holds another
+        number of classes.
     """
     places = [manual_dir, *sorted(p for p in manual_dir.iterdir() if p.is_dir() and not _hidden(p))]
     found = [(kind, place) for place in places for kind in _kinds(place, num_classes)]
@@ -71,14 +73,17 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
         found = named if len(named) == 1 else found
     if not found:
         raise DataError(
-            f"{manual_dir}: no ModelNet{num_classes} there; one of these is needed, in it or one level below: "
-            f"<class>/train/*.off with <class>/test/*.off, or train_files.txt with test_files.txt and their .h5 files, or "
+            f"{manual_dir}: no ModelNet{num_classes} there; one of these is needed, in it or one "
+            "level below: "
+            "<class>/train/*.off with <class>/test/*.off, or train_files.txt with test_files.txt "
+            "and their .h5 files, or "
             f"modelnet{num_classes}_train.txt with <class>/*.txt. {ORIGIN}"
         )
     if len(found) > 1:
         places_found = ", ".join(f"{place} ({kind})" for kind, place in found)
         raise DataError(
-            f"{manual_dir}: holds {len(found)} forms of the data set: {places_found}; give one as manual_dir"
+            f"{manual_dir}: holds {len(found)} forms of the data set: {places_found}; give one as "
+            "manual_dir"
         )
     ((kind, place),) = found
     layout = {
@@ -89,7 +94,8 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
     names = len(layout.class_names)
     if names > num_classes or (kind != "off" and names != num_classes):
         raise DataError(
-            f"{place}: holds {names} classes, ModelNet{num_classes} has {num_classes}; build modelnet/{names}"
+            f"{place}: holds {names} classes, ModelNet{num_classes} has {num_classes}; build "
+            f"modelnet/{names}"
         )
     return layout
 
@@ -108,7 +114,9 @@ def _kinds(place: pathlib.Path, num_classes: int) -> list[str]:
 
 
 def _off(root: pathlib.Path, num_points: int) -> Layout:
-    """Meshes, sampled by area; the seed of a mesh is its id, so that a cloud does not depend on what else is there."""
+    """Meshes, sampled by area; the seed of a mesh is its id, so that a cloud does not depend on
+    what else is there.
+    """
     paths = {
         split: sorted(
             path
@@ -146,7 +154,9 @@ def _off(root: pathlib.Path, num_points: int) -> Layout:
 
 
 def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
-    """PointNet's files. Lines of the lists carry the folder they were made in; only the base name counts."""
+    """PointNet's files. Lines of the lists carry the folder they were made in; only the base name
+    counts.
+    """
     lists = [root / "shape_names.txt", *(root / f"{split}_files.txt" for split in SPLITS)]
     _require(root, lists)
     names = tuple(_lines(lists[0]))
@@ -176,7 +186,8 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
             with _open_hdf5(path) as file:
                 labels = np.asarray(file["label"]).reshape(-1).astype(int)
                 identities = _identities(path, len(labels), split)
-                # Whole arrays: the files are chunked and compressed over many clouds, so single rows cost a chunk each.
+                # Whole arrays: the files are chunked and compressed over many clouds, so single
+                # rows cost a chunk each.
                 points, normal = (
                     np.asarray(file["data"]),
                     np.asarray(file["normal"]) if "normal" in file else None,
@@ -193,8 +204,8 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
     return Layout(
         kind="pointnet_hdf5",
         root=root,
-        # The published 40-class files are y up. ModelNet10 was not published in this form; its conversions keep the
-        # meshes' z up.
+        # The published 40-class files are y up. ModelNet10 was not published in this form; its
+        # conversions keep the meshes' z up.
         up_axis="y" if num_classes == 40 else "z",
         class_names=names,
         normals=normals == {True},
@@ -207,7 +218,9 @@ def _hdf5(root: pathlib.Path, num_classes: int) -> Layout:
 
 
 def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
-    """PointNet++'s text clouds: a line is x,y,z,nx,ny,nz; the lists hold ids such as night_stand_0001."""
+    """PointNet++'s text clouds: a line is x,y,z,nx,ny,nz; the lists hold ids such as
+    night_stand_0001.
+    """
     prefix = f"modelnet{num_classes}"
     lists = [
         root / f"{prefix}_shape_names.txt",
@@ -286,7 +299,8 @@ def _check_hdf5(path: pathlib.Path, file: h5py.File, num_names: int) -> int:
     shapes = {key: file[key].shape for key in ("data", "label", "normal") if key in file}
     if "data" not in shapes or "label" not in shapes:
         raise DataError(
-            f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n, 1] are needed"
+            f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n, 1] "
+            "are needed"
         )
     rows = shapes["data"][0]
     if (

@@ -1,8 +1,9 @@
-"""ModelNet10 and ModelNet40 as TFDS data sets of point clouds, from any of the three forms they are passed around in.
+"""ModelNet10 and ModelNet40 as TFDS data sets of point clouds, from any of the three forms they are
+passed around in.
 
-Wu et al., "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015. The paper "ULIP-2 PointBERT fine-tuning
-for geometric object retrieval" (Computers & Graphics 122 (2024) 103993) evaluates on ModelNet40 with 16,000 points drawn
-from each mesh.
+Wu et al., "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015. The paper "ULIP-2
+PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
+evaluates on ModelNet40 with 16,000 points drawn from each mesh.
 """
 
 from __future__ import annotations

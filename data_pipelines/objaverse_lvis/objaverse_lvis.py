@@ -1,7 +1,8 @@
 """Objaverse Easy as a TFDS data set: the classes of Objaverse-LVIS with at least 100 samples.
 
-Deitke et al.: "Objaverse: A Universe of Annotated 3D Objects", CVPR 2023. The selection is that of the paper "ULIP-2 PointBERT
-fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993), section 4.2.
+Deitke et al.: "Objaverse: A Universe of Annotated 3D Objects", CVPR 2023. The selection is that of
+the paper "ULIP-2 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122
+(2024) 103993), section 4.2.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir holds hf-objaverse-v1/glbs/*/<uid>.glb (or cached clouds <uid>.npy) and the published split file "
-        "objaverse_easy_v0.json, or lvis-annotations.json; objects and annotations are to be had at objaverse.allenai.org."
+        "manual_dir holds hf-objaverse-v1/glbs/*/<uid>.glb (or cached clouds <uid>.npy) and the "
+        "published split file "
+        "objaverse_easy_v0.json, or lvis-annotations.json; objects and annotations are to be had "
+        "at objaverse.allenai.org."
     )
     UP_AXIS = "y"  # glTF's specification
 

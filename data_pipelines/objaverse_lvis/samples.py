@@ -1,7 +1,8 @@
 """Which samples of Objaverse-LVIS belong to Objaverse Easy, and where their files are.
 
-With the published split file (objaverse_easy_v<number>.json or .tsv) samples, classes and splits are those of the file. Without it
-they come from lvis-annotations.json, {category: [uid, ...]}: the categories with at least 100 uids, split here by a hash of the uid.
+With the published split file (objaverse_easy_v<number>.json or .tsv) samples, classes and splits
+are those of the file. Without it they come from lvis-annotations.json, {category: [uid, ...]}: the
+categories with at least 100 uids, split here by a hash of the uid.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from jax3dret.core.types import DataError
 MIN_SAMPLES = 100
 FRACTIONS = {"test": 0.13, "val": 0.10}  # of each class, close to the published 12.7 % and 10.4 %
 WANTED = (
-    "the models (hf-objaverse-v1/glbs/*/<uid>.glb) or cached clouds (<uid>.npy), and the published split file or "
+    "the models (hf-objaverse-v1/glbs/*/<uid>.glb) or cached clouds (<uid>.npy), and the published "
+    "split file or "
     "lvis-annotations.json are needed"
 )
 _ANNOTATIONS = "lvis-annotations.json, {category: [uid, ...]},"
@@ -34,7 +36,9 @@ class Sample(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """kind: "glb" or "npy". items: split -> files in the order of class and uid. missing: uids without a file, of `listed`."""
+    """kind: "glb" or "npy". items: split -> files in the order of class and uid. missing: uids
+    without a file, of `listed`.
+    """
 
     kind: str
     class_names: tuple[str, ...]
@@ -80,7 +84,8 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
         "kind": kind,
         "split": source.name
         if table
-        else f"by SHA-256 of the uid, per class {FRACTIONS['test']:.0%} test and {FRACTIONS['val']:.0%} val; not the published split",
+        else f"by SHA-256 of the uid, per class {FRACTIONS['test']:.0%} test and "
+        f"{FRACTIONS['val']:.0%} val; not the published split",
         "listed": listed,
         "without_published_cloud": _without_cloud(table),
         "uids_in_several_classes": twice,
@@ -90,9 +95,11 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
 
 
 def easy(annotations: Any, path: pathlib.Path) -> tuple[list[Sample], int]:
-    """Samples of the categories with at least MIN_SAMPLES uids, each class split by the order of the SHA-256 of its uids.
+    """Samples of the categories with at least MIN_SAMPLES uids, each class split by the order of
+    the SHA-256 of its uids.
 
-    A uid in several of them stays in the alphabetically first; the second value returned counts such uids.
+    A uid in several of them stays in the alphabetically first; the second value returned counts
+    such uids.
 
     Raises:
         DataError: path holds something else, or no category is that large.
@@ -118,7 +125,8 @@ def easy(annotations: Any, path: pathlib.Path) -> tuple[list[Sample], int]:
     if not samples:
         largest = max((len(uids) for uids in annotations.values()), default=0)
         raise DataError(
-            f"{path}: no category has {MIN_SAMPLES} uids (the largest {largest}); {_ANNOTATIONS} is needed"
+            f"{path}: no category has {MIN_SAMPLES} uids (the largest {largest}); {_ANNOTATIONS} "
+            "is needed"
         )
     return samples, twice
 
@@ -129,7 +137,8 @@ def _annotations_file(manual_dir: pathlib.Path) -> pathlib.Path:
             if (place / name).is_file():
                 return place / name
     raise DataError(
-        f"{manual_dir}: no split file (objaverse_easy_v0.json) and no lvis-annotations.json there; {WANTED}"
+        f"{manual_dir}: no split file (objaverse_easy_v0.json) and no lvis-annotations.json there; "
+        f"{WANTED}"
     )
 
 
@@ -146,13 +155,16 @@ def _files(manual_dir: pathlib.Path, uids: set[str]) -> tuple[str, dict[str, pat
                 found[path.suffix].setdefault(path.stem, path)
     if not any(found.values()):
         raise DataError(
-            f"{manual_dir}: not one file of the {len(uids)} samples is there; {WANTED}{packed(manual_dir)}"
+            f"{manual_dir}: not one file of the {len(uids)} samples is there; "
+            f"{WANTED}{packed(manual_dir)}"
         )
     suffix = ".glb" if found[".glb"] else ".npy"
     return suffix[1:], found[suffix]
 
 
 def _without_cloud(table: SplitTable | None) -> dict[str, int]:
-    """How many samples of each split the published cache has no cloud of: its numbers are measured without them."""
+    """How many samples of each split the published cache has no cloud of: its numbers are measured
+    without them.
+    """
     rows = [row for row in table.rows if not row.cloud] if table else []
     return {split: sum(row.split == split for row in rows) for split in SPLITS}

@@ -1,1 +1,3 @@
-"""The embedded data set: closed meshes of machine parts and household objects, each class a small program."""
+"""The embedded data set: closed meshes of machine parts and household objects, each class a small
+program.
+"""

@@ -1,4 +1,6 @@
-"""Drawings of the embedded shapes, as people might make them: the lines of a shape from a view that shows it, by an unsteady hand."""
+"""Drawings of the embedded shapes, as people might make them: the lines of a shape from a view that
+shows it, by an unsteady hand.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,11 @@ def drawing(label: int, seed: int, index: int) -> UInt8[np.ndarray, "S S"]:
 
 
 def chosen_view(vertices: Float[np.ndarray, "V 3"], rng: np.random.Generator) -> Camera:
-    """A view of an object with z up: of a few random ones the one in which the object is largest (its convex hull).
+    """A view of an object with z up: of a few random ones the one in which the object is largest
+    (its convex hull).
 
-    Half of them face one of its four sides, within some degrees; they look slightly down, on flat things more steeply; half of the
-    drawings have no perspective.
+    Half of them face one of its four sides, within some degrees; they look slightly down, on flat
+    things more steeply; half of the drawings have no perspective.
     """
     extent = np.ptp(vertices, axis=0)
     flat = extent[2] < _FLAT * extent[:2].max()

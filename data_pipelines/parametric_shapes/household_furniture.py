@@ -25,7 +25,9 @@ from data_pipelines.parametric_shapes.underframes import LEG_STYLES, facing_x, f
 
 
 def table(rng: np.random.Generator) -> Manifold:
-    """Dining, coffee or side table: top rectangular, round or oval; legs, trestles, pedestal or panels; apron, lower shelf."""
+    """Dining, coffee or side table: top rectangular, round or oval; legs, trestles, pedestal or
+    panels; apron, lower shelf.
+    """
     low = rng.random() < 0.3
     height = rng.uniform(36, 52) if low else rng.uniform(64, 78)
     shape = rng.choice(["rectangular", "round", "oval"], p=[0.6, 0.25, 0.15])
@@ -121,7 +123,9 @@ def table(rng: np.random.Generator) -> Manifold:
 
 
 def shelf(rng: np.random.Generator) -> Manifold:
-    """Shelf unit: side panels, corner posts or ladder frames; two to six boards; back panel, dividers, a plinth."""
+    """Shelf unit: side panels, corner posts or ladder frames; two to six boards; back panel,
+    dividers, a plinth.
+    """
     x, y, z = rng.uniform(45, 130), rng.uniform(22, 42), rng.uniform(70, 200)
     board, count = rng.uniform(1.8, 3.6), int(rng.integers(3, 7))
     style = rng.choice(["panels", "posts", "leaning"], p=[0.58, 0.3, 0.12])
@@ -181,7 +185,9 @@ def shelf(rng: np.random.Generator) -> Manifold:
 
 
 def cabinet(rng: np.random.Generator) -> Manifold:
-    """Closed or part open cupboard: doors, drawers or both, knobs or bars; on a plinth or on legs; wardrobe to chest."""
+    """Closed or part open cupboard: doors, drawers or both, knobs or bars; on a plinth or on legs;
+    wardrobe to chest.
+    """
     x, y, z = rng.uniform(40, 150), rng.uniform(30, 60), rng.uniform(50, 200)
     wall, gap = rng.uniform(1.8, 3.2), 1.8
     lift = rng.uniform(3, 9) if rng.random() < 0.5 else rng.uniform(10, 28)
@@ -273,7 +279,9 @@ def _headboard(
 
 
 def bed(rng: np.random.Generator) -> Manifold:
-    """Bed, single to double: headboard panel, arch or bars; footboard or none; legs or box; posts, bunk; pillows, blanket."""
+    """Bed, single to double: headboard panel, arch or bars; footboard or none; legs or box; posts,
+    bunk; pillows, blanket.
+    """
     x, y = rng.uniform(85, 185), rng.uniform(185, 215)
     rail, mattress = rng.uniform(8, 22), rng.uniform(14, 28)
     lift = 0.0 if rng.random() < 0.3 else rng.uniform(10, 28)

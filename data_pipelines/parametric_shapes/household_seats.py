@@ -25,7 +25,9 @@ from data_pipelines.parametric_shapes.underframes import facing_x, four_legs, pe
 
 
 def chair(rng: np.random.Generator) -> Manifold:
-    """Seat with a back: four legs, star pedestal or sled; back solid, slatted, laddered or framed; with or without arms."""
+    """Seat with a back: four legs, star pedestal or sled; back solid, slatted, laddered or framed;
+    with or without arms.
+    """
     x, y = rng.uniform(38, 52), rng.uniform(38, 50)
     height, thick = rng.uniform(38, 50), rng.uniform(2.5, 7)
     back, tilt = rng.uniform(32, 62), rng.uniform(2, 16)
@@ -145,7 +147,9 @@ def chair(rng: np.random.Generator) -> Manifold:
 
 
 def stool(rng: np.random.Generator) -> Manifold:
-    """Seat without a back, low or bar height: three or four legs or a pedestal; foot ring or rungs; flat or padded."""
+    """Seat without a back, low or bar height: three or four legs or a pedestal; foot ring or rungs;
+    flat or padded.
+    """
     size, height = rng.uniform(28, 44), rng.uniform(36, 82)
     thick = rng.uniform(2.5, 8)
     shape = rng.choice(["round", "square", "padded"], p=[0.5, 0.25, 0.25])
@@ -192,7 +196,9 @@ def stool(rng: np.random.Generator) -> Manifold:
 
 
 def bench(rng: np.random.Generator) -> Manifold:
-    """Seat for several, with or without a back and arms: board or slats on legs, panels, trestles or a box."""
+    """Seat for several, with or without a back and arms: board or slats on legs, panels, trestles
+    or a box.
+    """
     x, y = rng.uniform(85, 180), rng.uniform(28, 50)
     height, thick = rng.uniform(36, 48), rng.uniform(3, 6)
     seat = rng.choice(["board", "slats", "padded"], p=[0.4, 0.35, 0.25])
@@ -253,7 +259,8 @@ def bench(rng: np.random.Generator) -> Manifold:
                 box(2.5, 1.6, 0.8 * rise).translate((px, -0.5, 0.2 * rise))
                 for px in np.linspace(-0.46, 0.46, int(x / 11)) * x
             ]
-        # The foot of the back reaches down past the seat, so that the two hold together at any tilt.
+        # The foot of the back reaches down past the seat, so that the two hold together at any
+        # tilt.
         parts.append(
             union(*posts, *rails).rotate((-tilt, 0, 0)).translate((0, y / 2 - 3, height + 0.5))
         )
@@ -275,7 +282,9 @@ def bench(rng: np.random.Generator) -> Manifold:
 
 
 def sofa(rng: np.random.Generator) -> Manifold:
-    """Sofa for one to three: arms square, rolled or none; loose cushions; feet; a chaise on one side."""
+    """Sofa for one to three: arms square, rolled or none; loose cushions; feet; a chaise on one
+    side.
+    """
     seats = int(rng.choice([1, 2, 3], p=[0.2, 0.4, 0.4]))
     each, y = rng.uniform(55, 72), rng.uniform(75, 100)
     arm = rng.uniform(10, 26)

@@ -37,7 +37,9 @@ def _shade(bottom: float, top: float, height: float, sides: int) -> Manifold:
 
 
 def lamp(rng: np.random.Generator) -> Manifold:
-    """Lamp on a foot: table lamp with a turned or plain body, standing lamp, or desk lamp with a jointed arm."""
+    """Lamp on a foot: table lamp with a turned or plain body, standing lamp, or desk lamp with a
+    jointed arm.
+    """
     style = rng.choice(["table", "standing", "desk"], p=[0.5, 0.25, 0.25])
     foot = rng.uniform(7, 12)
     if style == "desk":
@@ -210,7 +212,9 @@ def hammer(rng: np.random.Generator) -> Manifold:
 
 
 def key(rng: np.random.Generator) -> Manifold:
-    """Key standing on its tip: flat cylinder-lock key or round warded key; bow round, oval, square or clover."""
+    """Key standing on its tip: flat cylinder-lock key or round warded key; bow round, oval, square
+    or clover.
+    """
     flat = rng.random() < 0.55
     bow = rng.uniform(9, 14)
     style = rng.choice(["round", "oval", "square", "clover"])
@@ -295,7 +299,9 @@ def key(rng: np.random.Generator) -> Manifold:
 
 
 def umbrella(rng: np.random.Generator) -> Manifold:
-    """Umbrella: open with a crook or knob handle, parasol on a foot, or furled; gores, dome height and scallops vary."""
+    """Umbrella: open with a crook or knob handle, parasol on a foot, or furled; gores, dome height
+    and scallops vary.
+    """
     style = rng.choice(["open", "parasol", "furled"], p=[0.6, 0.25, 0.15])
     gores = int(rng.choice([6, 8, 10]))
     radius, dome = rng.uniform(42, 60), rng.uniform(0.28, 0.7)

@@ -1,4 +1,6 @@
-"""Vessels, in centimetres: mugs, bottles, vases, goblets. All are open or capped shells with a real inside."""
+"""Vessels, in centimetres: mugs, bottles, vases, goblets. All are open or capped shells with a real
+inside.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from data_pipelines.parametric_shapes.solids import (
 
 
 def _ear(reach: float, low: float, high: float, radius: float, square: bool) -> np.ndarray:
-    """The path of a handle in the xz plane between two heights of a wall at x = `radius`, `reach` wide."""
+    """The path of a handle in the xz plane between two heights of a wall at x = `radius`, `reach`
+    wide.
+    """
     if square:
         points = [
             (radius - 0.4, 0, high),
@@ -42,7 +46,9 @@ def _ear(reach: float, low: float, high: float, radius: float, square: bool) -> 
 
 
 def mug(rng: np.random.Generator) -> Manifold:
-    """Cup with a handle: straight, tapered, bellied or footed; ear round or square; espresso cup to tall tankard."""
+    """Cup with a handle: straight, tapered, bellied or footed; ear round or square; espresso cup to
+    tall tankard.
+    """
     radius, height = rng.uniform(3.2, 5.2), rng.uniform(6, 15)
     wall = rng.uniform(0.25, 0.6)
     style = rng.choice(["straight", "tapered", "belly", "footed"], p=[0.4, 0.25, 0.2, 0.15])
@@ -93,7 +99,9 @@ def mug(rng: np.random.Generator) -> Manifold:
 
 
 def bottle(rng: np.random.Generator) -> Manifold:
-    """Bottle: sloping, round or square shoulder; section round, square or hexagonal; open or closed by a cap or cork."""
+    """Bottle: sloping, round or square shoulder; section round, square or hexagonal; open or closed
+    by a cap or cork.
+    """
     radius, height = rng.uniform(3, 5), rng.uniform(17, 34)
     neck = radius * rng.uniform(0.26, 0.45)
     body = height * rng.uniform(0.45, 0.7)
@@ -166,7 +174,9 @@ def bottle(rng: np.random.Generator) -> Manifold:
 
 
 def vase(rng: np.random.Generator) -> Manifold:
-    """Vase: a free profile from foot to flared or narrow rim; round, fluted, or a twisted prism; with or without handles."""
+    """Vase: a free profile from foot to flared or narrow rim; round, fluted, or a twisted prism;
+    with or without handles.
+    """
     height, radius = rng.uniform(16, 36), rng.uniform(5, 9)
     foot = radius * rng.uniform(0.4, 0.85)
     belly, where = radius * rng.uniform(0.95, 1.35), rng.uniform(0.25, 0.62)
@@ -216,7 +226,9 @@ def vase(rng: np.random.Generator) -> Manifold:
 
 
 def goblet(rng: np.random.Generator) -> Manifold:
-    """Glass on a stem: wine, flute, martini, coupe or chalice; stem thick or thin, plain or with a knop."""
+    """Glass on a stem: wine, flute, martini, coupe or chalice; stem thick or thin, plain or with a
+    knop.
+    """
     radius = rng.uniform(3, 5)
     stem, foot = rng.uniform(4, 11), radius * rng.uniform(0.75, 1.1)
     thin = rng.uniform(0.35, 0.75)

@@ -1,4 +1,6 @@
-"""Parts that hold things together: bolts, nuts, washers, springs, brackets, hinges. Unit: roughly millimetres."""
+"""Parts that hold things together: bolts, nuts, washers, springs, brackets, hinges. Unit: roughly
+millimetres.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def _chamfered_prism(sides: int, inradius: float, height: float, both: bool = Fa
 
 
 def bolt(rng: np.random.Generator) -> Manifold:
-    """Bolt standing on its tip: hex, flanged hex, socket, dome or square head; thread part of the way or all of it."""
+    """Bolt standing on its tip: hex, flanged hex, socket, dome or square head; thread part of the
+    way or all of it.
+    """
     radius = 5.0
     length = radius * rng.uniform(4, 13)
     pitch = radius * rng.uniform(0.26, 0.42)
@@ -155,7 +159,9 @@ def nut(rng: np.random.Generator) -> Manifold:
 
 
 def washer(rng: np.random.Generator) -> Manifold:
-    """Ring between two parts: flat, spacer, split spring washer, toothed lock washer, cone, or square plate."""
+    """Ring between two parts: flat, spacer, split spring washer, toothed lock washer, cone, or
+    square plate.
+    """
     outer = 15.0
     inner = outer * rng.uniform(0.34, 0.68)
     thick = outer * rng.uniform(0.06, 0.2)
@@ -223,7 +229,9 @@ def washer(rng: np.random.Generator) -> Manifold:
 
 
 def spring(rng: np.random.Generator) -> Manifold:
-    """Coil of round wire: straight, conical, waisted or bellied; ends closed, hooked, or bent to legs."""
+    """Coil of round wire: straight, conical, waisted or bellied; ends closed, hooked, or bent to
+    legs.
+    """
     radius = 10.0
     wire = radius * rng.uniform(0.1, 0.24)
     turns = rng.uniform(3.5, 8.5)
@@ -266,7 +274,9 @@ def spring(rng: np.random.Generator) -> Manifold:
 
 
 def _hook(end: np.ndarray, side: int, wire: float) -> np.ndarray:
-    """From the end of a coil inwards to its axis and round a standing loop above (side 1) or below (side -1) it."""
+    """From the end of a coil inwards to its axis and round a standing loop above (side 1) or below
+    (side -1) it.
+    """
     radius = float(np.hypot(end[0], end[1]))
     inward = -np.array([end[0], end[1], 0.0]) / radius
     loop = np.radians(np.linspace(-150, 130, 18))[:, None]
@@ -278,7 +288,9 @@ def _hook(end: np.ndarray, side: int, wire: float) -> np.ndarray:
 
 
 def bracket(rng: np.random.Generator) -> Manifold:
-    """Angle bracket, one leg on the floor and one upright: holes or slots, square or round ends, with or without ribs."""
+    """Angle bracket, one leg on the floor and one upright: holes or slots, square or round ends,
+    with or without ribs.
+    """
     foot, rise = rng.uniform(28, 60), rng.uniform(28, 70)
     width, thick = rng.uniform(16, 52), rng.uniform(2.2, 6.5)
     corner = rng.choice([0.0, 0.18, 0.45]) * width
@@ -350,7 +362,9 @@ def bracket(rng: np.random.Generator) -> Manifold:
 
 
 def hinge(rng: np.random.Generator) -> Manifold:
-    """Hinge with its pin upright, opened by some angle: leaves square, rounded or strap-shaped; knuckles and holes vary."""
+    """Hinge with its pin upright, opened by some angle: leaves square, rounded or strap-shaped;
+    knuckles and holes vary.
+    """
     height, thick = rng.uniform(40, 90), rng.uniform(1.8, 3.6)
     leaf = height * rng.uniform(0.3, 0.75)
     pin = thick * rng.uniform(1.15, 1.7)

@@ -20,7 +20,9 @@ from data_pipelines.parametric_shapes.solids import (
 
 
 def flange(rng: np.random.Generator) -> Manifold:
-    """Pipe flange lying flat: round, square or two-bolt oval; neck tapered, straight or none; bored or blind."""
+    """Pipe flange lying flat: round, square or two-bolt oval; neck tapered, straight or none; bored
+    or blind.
+    """
     outer = 40.0
     thick = outer * rng.uniform(0.12, 0.32)
     bore = outer * rng.uniform(0.22, 0.5)
@@ -85,7 +87,9 @@ class _Ending:
         self.depth = radius * rng.uniform(0.5, 0.9)
 
     def make(self, radius: float) -> Manifold | None:
-        """The added ring for a pipe that ends at z = 0 coming from below; bored later with the pipe itself."""
+        """The added ring for a pipe that ends at z = 0 coming from below; bored later with the pipe
+        itself.
+        """
         if self.style == "flange":
             plate = cylinder(self.thick, self.reach * radius)
             hole = cylinder(4 * self.thick, 0.14 * radius, segments=10).translate(
@@ -106,7 +110,9 @@ class _Ending:
 
 
 def elbow(rng: np.random.Generator) -> Manifold:
-    """Bent pipe that rises from the floor and turns towards +x: 45, 90 or 180 degrees; ends plain, flanged or socketed."""
+    """Bent pipe that rises from the floor and turns towards +x: 45, 90 or 180 degrees; ends plain,
+    flanged or socketed.
+    """
     radius = 12.0
     inner = radius * rng.uniform(0.68, 0.88)
     bend = radius * rng.uniform(1.6, 3.6)
@@ -117,7 +123,8 @@ def elbow(rng: np.random.Generator) -> Manifold:
         bend = max(bend, 2.1 * radius)
 
     def path(past: float) -> np.ndarray:
-        # Points stay close to the corners between straight and bend, so that the tube keeps its width there.
+        # Points stay close to the corners between straight and bend, so that the tube keeps its
+        # width there.
         angle = np.radians(np.linspace(0, turn, max(5, int(turn / 7.5))))
         arc = np.stack(
             [bend * (1 - np.cos(angle)), 0 * angle, first + bend * np.sin(angle)], axis=1
@@ -137,7 +144,9 @@ def elbow(rng: np.random.Generator) -> Manifold:
 
 
 def tee(rng: np.random.Generator) -> Manifold:
-    """Branching pipe with its run along x: tee, slanted branch or cross; branch as wide as the run or narrower."""
+    """Branching pipe with its run along x: tee, slanted branch or cross; branch as wide as the run
+    or narrower.
+    """
     radius = 12.0
     wall = rng.uniform(0.68, 0.88)
     half = radius * rng.uniform(2.0, 3.4)

@@ -1,4 +1,6 @@
-"""Parts that turn: gears, bearings, pulleys, shafts, cams. Unit: roughly millimetres, axis along z unless said."""
+"""Parts that turn: gears, bearings, pulleys, shafts, cams. Unit: roughly millimetres, axis along z
+unless said.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def gear(rng: np.random.Generator) -> Manifold:
 
 
 def bearing(rng: np.random.Generator) -> Manifold:
-    """Rolling bearing: balls or rollers in a cage between two rings, or closed by shields; outer ring plain or flanged."""
+    """Rolling bearing: balls or rollers in a cage between two rings, or closed by shields; outer
+    ring plain or flanged.
+    """
     outer = 30.0
     bore = outer * rng.uniform(0.32, 0.66)
     width = outer * rng.uniform(0.26, 0.62)
@@ -176,7 +180,9 @@ def bearing(rng: np.random.Generator) -> Manifold:
 
 
 def pulley(rng: np.random.Generator) -> Manifold:
-    """Belt pulley: one or more V grooves, a crowned face, or teeth between two flanges; solid, drilled or spoked."""
+    """Belt pulley: one or more V grooves, a crowned face, or teeth between two flanges; solid,
+    drilled or spoked.
+    """
     radius = 30.0
     width = radius * rng.uniform(0.28, 0.8)
     style = rng.choice(["vee", "crowned", "toothed"], p=[0.6, 0.2, 0.2])
@@ -229,7 +235,9 @@ def pulley(rng: np.random.Generator) -> Manifold:
 
 
 def shaft(rng: np.random.Generator) -> Manifold:
-    """Stepped shaft lying along x: shoulders, keyways, a ring groove; ends plain, flattened, splined or centre-drilled."""
+    """Stepped shaft lying along x: shoulders, keyways, a ring groove; ends plain, flattened,
+    splined or centre-drilled.
+    """
     steps = int(rng.integers(3, 6))
     peak = rng.integers(1, steps - 1)
     length = rng.uniform(90, 150)
@@ -276,7 +284,9 @@ def shaft(rng: np.random.Generator) -> Manifold:
 
 
 def cam(rng: np.random.Generator) -> Manifold:
-    """Plate cam: one lobe, an eccentric, a heart, a snail or two lobes; with or without a hub and a keyway."""
+    """Plate cam: one lobe, an eccentric, a heart, a snail or two lobes; with or without a hub and a
+    keyway.
+    """
     base = 18.0
     lift = base * rng.uniform(0.3, 0.9)
     thick = base * rng.uniform(0.28, 0.8)
@@ -317,7 +327,9 @@ def cam(rng: np.random.Generator) -> Manifold:
 
 
 def handwheel(rng: np.random.Generator) -> Manifold:
-    """Wheel turned by hand or rolled: rim round, flat or lobed; spokes straight or dished, or a disc; hub; a crank grip."""
+    """Wheel turned by hand or rolled: rim round, flat or lobed; spokes straight or dished, or a
+    disc; hub; a crank grip.
+    """
     radius = 30.0
     thin = radius * rng.uniform(0.07, 0.17)
     style = rng.choice(["round", "flat", "lobed"], p=[0.5, 0.3, 0.2])
@@ -364,7 +376,9 @@ def handwheel(rng: np.random.Generator) -> Manifold:
 
 
 def bushing(rng: np.random.Generator) -> Manifold:
-    """Sleeve: plain, flanged at one end or both, split, grooved, or drilled for oil; from ring-like to long."""
+    """Sleeve: plain, flanged at one end or both, split, grooved, or drilled for oil; from ring-like
+    to long.
+    """
     outer = 15.0
     inner = outer * rng.uniform(0.5, 0.84)
     length = outer * rng.uniform(0.5, 3.2)

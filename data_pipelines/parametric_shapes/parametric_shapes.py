@@ -1,4 +1,6 @@
-"""The embedded data set as a TFDS builder: nothing is downloaded, every shape is made by its class's program."""
+"""The embedded data set as a TFDS builder: nothing is downloaded, every shape is made by its
+class's program.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ from jax3dret.geometry.views import choose_renderer
 
 logger = logging.getLogger("jax3dret")
 
-# A split draws its shapes from its own range of indices: a larger configuration contains the smaller one's shapes split by split, and no
-# shape that one configuration trains on is tested by another.
+# A split draws its shapes from its own range of indices: a larger configuration contains the
+# smaller one's shapes split by split, and no shape that one configuration trains on is tested by
+# another.
 FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000, "unseen": 3_000_000}
 # Drawings are of shapes that no set of shapes holds.
 FIRST_DRAWN = {
@@ -33,17 +36,21 @@ FIRST_DRAWN = {
     "unseen_train": 4_000_000,
     "unseen_test": 5_000_000,
 }
-# A quarter of the classes, of machine parts and of household things, some like a seen class and some not.
+# A quarter of the classes, of machine parts and of household things, some like a seen class and
+# some not.
 UNSEEN = ("cabinet", "goblet", "hinge", "pulley", "stool", "tee", "umbrella", "washer")
-_POINTS_STREAM = 1  # the points of a shape come from a generator of their own, so that a changed program leaves it alone
+# The points of a shape come from a generator of their own, so that a changed program leaves it
+# alone.
+_POINTS_STREAM = 1
 
 
 @dataclasses.dataclass(kw_only=True)
 class ParametricShapesConfig(tfds.core.BuilderConfig):
     """How many shapes per class and split, how many points on each, and the seed of all of them.
 
-    kind: "shapes", or "sketches", drawings of shapes. unseen: the classes of the splits whose names begin with "unseen"; the other
-    splits are of the other classes. by_name: class_names are sorted, as sets of shapes and of sketches that are compared have them.
+    kind: "shapes", or "sketches", drawings of shapes. unseen: the classes of the splits whose names
+    begin with "unseen"; the other splits are of the other classes. by_name: class_names are sorted,
+    as sets of shapes and of sketches that are compared have them.
     """
 
     per_class: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -67,7 +74,8 @@ class ParametricShapesConfig(tfds.core.BuilderConfig):
 def _config(name: str, train: int, val: int, test: int, num_points: int) -> ParametricShapesConfig:
     return ParametricShapesConfig(
         name=name,
-        description=f"{len(CLASS_NAMES)} classes, per class {train} train, {val} val, {test} test; {num_points} points.",
+        description=f"{len(CLASS_NAMES)} classes, per class {train} train, {val} val, {test} test; "
+        f"{num_points} points.",
         per_class={"train": train, "val": val, "test": test},
         num_points=num_points,
     )
@@ -78,7 +86,8 @@ def _sbr_config(name: str, kind: str, per_class: Mapping[str, int]) -> Parametri
     counts = ", ".join(f"{count} {split}" for split, count in per_class.items())
     return ParametricShapesConfig(
         name=name,
-        description=f"{kind.capitalize()}: {len(CLASS_NAMES)} classes, {len(UNSEEN)} of them unseen, per class {counts}.",
+        description=f"{kind.capitalize()}: {len(CLASS_NAMES)} classes, {len(UNSEEN)} of them "
+        f"unseen, per class {counts}.",
         per_class=per_class,
         num_points=2048,
         kind=kind,
@@ -88,7 +97,9 @@ def _sbr_config(name: str, kind: str, per_class: Mapping[str, int]) -> Parametri
 
 
 class ParametricShapes(tfds.core.GeneratorBasedBuilder):
-    """Machine parts and household objects made by programs: clouds with normals and closed meshes, z up; or drawings of such."""
+    """Machine parts and household objects made by programs: clouds with normals and closed meshes,
+    z up; or drawings of such.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
@@ -152,7 +163,9 @@ class ParametricShapes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, split: str, per_class: int
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Class by class, in the order of ids; the key is the place in that order, as an unshuffled TFDS data set wants it."""
+        """Class by class, in the order of ids; the key is the place in that order, as an unshuffled
+        TFDS data set wants it.
+        """
         config = self.builder_config
         sketches = config.kind == "sketches"
         first = (FIRST_DRAWN if sketches else FIRST_INDEX)[split]
@@ -191,7 +204,8 @@ def _outcome(function: Callable[..., Any], numbers: tuple[int, ...]) -> Any:
 
 
 def record(label: int, seed: int, index: int, num_points: int) -> dict[str, np.ndarray]:
-    """The arrays of one shape: points in the unit ball with normals, and the mesh in the same frame.
+    """The arrays of one shape: points in the unit ball with normals, and the mesh in the same
+    frame.
 
     The centroid and the scale are those of the points: vertices = (mesh - centroid) / scale.
 

@@ -1,7 +1,8 @@
 """The classes in order, and the one function that makes a shape of a class.
 
-A class is a plain function `(rng) -> Manifold`; its name is the name of the class. A new class is a new function at the end of a
-theme's `PROGRAMS`. The place in the list is the label and part of the seed, so that classes after a new one change their shapes.
+A class is a plain function `(rng) -> Manifold`; its name is the name of the class. A new class is a
+new function at the end of a theme's `PROGRAMS`. The place in the list is the label and part of the
+seed, so that classes after a new one change their shapes.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def shape(class_index: int, seed: int, index: int) -> Mesh:
 
     It depends on the three numbers alone, not on which or how many other shapes are made.
 
-    Returns:
-        vertices float64[V, 3] (millimetres or centimetres, as the theme says), no two in the same place; faces int32[F, 3],
-        counter-clockwise seen from outside, every edge in exactly two of them.
+    Returns: vertices float64[V, 3] (millimetres or centimetres, as the theme says), no two in the
+        same place; faces int32[F, 3], counter-clockwise seen from outside, every edge in exactly
+        two of them.
 
     Raises:
         DataError: the program left no valid solid.
@@ -61,16 +62,19 @@ def shape(class_index: int, seed: int, index: int) -> Mesh:
     _, uses = np.unique(edges, axis=0, return_counts=True)
     if not (uses == 2).all():
         raise DataError(
-            f"{name}: {np.count_nonzero(uses != 2)} edges not shared by exactly two faces; a closed mesh is needed"
+            f"{name}: {np.count_nonzero(uses != 2)} edges not shared by exactly two faces; a "
+            "closed mesh is needed"
         )
     return mesh
 
 
 def _weld(solid: Manifold) -> Mesh:
-    """The triangles of a solid with corners that agree to a millionth of its size made one, lifted or lowered to z = 0.
+    """The triangles of a solid with corners that agree to a millionth of its size made one, lifted
+    or lowered to z = 0.
 
-    Booleans of aligned parts leave corners some 1e-9 apart with slivers between them. The mesh is closed only by its indices
-    then, and falls apart in a program that joins corners by position, as every reader of STL does.
+    Booleans of aligned parts leave corners some 1e-9 apart with slivers between them. The mesh is
+    closed only by its indices then, and falls apart in a program that joins corners by position, as
+    every reader of STL does.
     """
     mesh = solid.to_mesh64()
     vertices = np.array(mesh.vert_properties[:, :3], dtype=np.float64)

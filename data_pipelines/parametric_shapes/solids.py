@@ -1,7 +1,8 @@
 """Solids the shape programs are put together from, on top of manifold3d.
 
-Everything stands on z = 0 and is centred on the z axis unless said otherwise. Angles are degrees. Curves are cut into few, fixed
-numbers of segments: a finished shape has some hundred to some thousand triangles.
+Everything stands on z = 0 and is centred on the z axis unless said otherwise. Angles are degrees.
+Curves are cut into few, fixed numbers of segments: a finished shape has some hundred to some
+thousand triangles.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Point = Sequence[float] | np.ndarray
 
 
 def union(*solids: Manifold) -> Manifold:
-    """What lies in any of the solids. Parts that shall hold together should overlap, not just touch."""
+    """What lies in any of the solids. Parts that shall hold together should overlap, not just
+    touch.
+    """
     return Manifold.batch_boolean(list(solids), OpType.Add)
 
 
@@ -39,7 +42,9 @@ def disc(radius: float, segments: int = ROUND) -> CrossSection:
 def rounded_rectangle(
     x: float, y: float, corner: float = 0.0, segments: int = SMALL
 ) -> CrossSection:
-    """A rectangle x by y about the origin whose corners are rounded to radius `corner` (cut to what fits)."""
+    """A rectangle x by y about the origin whose corners are rounded to radius `corner` (cut to what
+    fits).
+    """
     corner = min(corner, 0.499 * min(x, y))
     if corner <= 0.0:
         return CrossSection.square((x, y), True)
@@ -49,7 +54,9 @@ def rounded_rectangle(
 
 
 def polygon(sides: int, inradius: float) -> CrossSection:
-    """A regular polygon with the given distance from its centre to its sides; one corner points along +x."""
+    """A regular polygon with the given distance from its centre to its sides; one corner points
+    along +x.
+    """
     angle = 2 * np.pi * np.arange(sides) / sides
     return section(
         inradius / np.cos(np.pi / sides) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -106,7 +113,9 @@ def vessel(profile: np.ndarray, wall: float, floor: float, segments: int = ROUND
 
 
 def smooth(points: Sequence[Point], per_span: int = 6) -> np.ndarray:
-    """A Catmull-Rom curve through the points, `per_span` samples for each stretch between two of them."""
+    """A Catmull-Rom curve through the points, `per_span` samples for each stretch between two of
+    them.
+    """
     control = np.asarray(points, dtype=np.float64)
     padded = np.concatenate(
         [[2 * control[0] - control[1]], control, [2 * control[-1] - control[-2]]]
@@ -133,9 +142,11 @@ def rod(
 def sweep(
     path: Sequence[Point] | np.ndarray, radius: float | np.ndarray, segments: int = 10
 ) -> Manifold:
-    """A round bar along a curve, closed by flat ends; `radius` may be given for each point of the path.
+    """A round bar along a curve, closed by flat ends; `radius` may be given for each point of the
+    path.
 
-    The circle is carried along without twist. The path must not turn back on itself from one point to the next.
+    The circle is carried along without twist. The path must not turn back on itself from one point
+    to the next.
     """
     path = np.asarray(path, dtype=np.float64)
     radius = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(path))

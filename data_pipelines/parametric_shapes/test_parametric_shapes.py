@@ -1,4 +1,6 @@
-"""The shape programs make closed, varied, repeatable solids; the builder writes them in order with everything a record promises."""
+"""The shape programs make closed, varied, repeatable solids; the builder writes them in order with
+everything a record promises.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,8 @@ def test_a_shape_depends_on_its_three_numbers_alone():
 
 
 def test_variants_of_a_class_occur():
-    # Discrete variants show in the number of faces: a class of one program path would keep to one or two.
+    # Discrete variants show in the number of faces: a class of one program path would keep to one
+    # or two.
     for name in ("nut", "chair", "washer", "key"):
         label = CLASS_NAMES.index(name)
         assert len({len(shape(label, 1, i).faces) for i in range(8)}) >= 4
@@ -125,7 +128,8 @@ def test_record_is_in_the_frame_of_its_points():
     np.testing.assert_allclose(
         arrays["vertices"] * arrays["scale"] + arrays["centroid"], mesh.vertices, atol=1e-4
     )
-    # Every point lies in the plane of a face that has its normal: points, normals and mesh belong together.
+    # Every point lies in the plane of a face that has its normal: points, normals and mesh belong
+    # together.
     corners = arrays["vertices"].astype(np.float64)[arrays["faces"]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -162,7 +166,8 @@ def test_builder_writes_records_in_order_without_tensorflow(tmp_path):
         assert (
             name == "scale" or test[label][name].dtype == value.dtype
         )  # TFDS hands a scalar over as a float
-    # The demo trains on what the larger configurations train on, and none tests what another trains on.
+    # The demo trains on what the larger configurations train on, and none tests what another trains
+    # on.
     assert not {FIRST_INDEX["train"] + i for i in range(1000)} & {
         FIRST_INDEX["test"] + i for i in range(1000)
     }

@@ -24,9 +24,11 @@ def four_legs(
     rails: float = 0.0,
     styles: tuple[str, ...] = LEG_STYLES,
 ) -> list[Manifold]:
-    """Four legs below a rectangle x by y, in one of the styles: splayed ones reach outwards to the floor.
+    """Four legs below a rectangle x by y, in one of the styles: splayed ones reach outwards to the
+    floor.
 
-    With `rails`, a share of the height, a bar joins front and rear leg on either side at that height.
+    With `rails`, a share of the height, a bar joins front and rear leg on either side at that
+    height.
     """
     style = rng.choice(styles)
     spread, inset = 0.0, 1.3 * thick

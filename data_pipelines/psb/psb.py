@@ -1,7 +1,9 @@
-"""The Princeton Shape Benchmark as a TFDS data set: clouds with normals and meshes of 1,814 models from the web of 2003.
+"""The Princeton Shape Benchmark as a TFDS data set: clouds with normals and meshes of 1,814 models
+from the web of 2003.
 
-Shilane, Min, Kazhdan, Funkhouser: "The Princeton Shape Benchmark", Shape Modeling International 2004. The classes of its two
-halves differ, so retrieval is measured inside the test half: every test model asks all other test models.
+Shilane, Min, Kazhdan, Funkhouser: "The Princeton Shape Benchmark", Shape Modeling International
+2004. The classes of its two halves differ, so retrieval is measured inside the test half: every
+test model asks all other test models.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class _Layout(NamedTuple):
 
 
 class Psb(tfds.core.GeneratorBasedBuilder):
-    """Princeton Shape Benchmark: 907 train and 907 test models with hierarchical classes; retrieval inside the test half."""
+    """Princeton Shape Benchmark: 907 train and 907 test models with hierarchical classes; retrieval
+    inside the test half.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
@@ -50,7 +54,8 @@ class Psb(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="coarse3", description="PSB, coarsest: natural and manmade"),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir is the unpacked psb_v1, with benchmark/db/<k>/m<N>/m<N>.off and benchmark/classification/v1/base/train.cla; "
+        "manual_dir is the unpacked psb_v1, with benchmark/db/<k>/m<N>/m<N>.off and "
+        "benchmark/classification/v1/base/train.cla; "
         "it is to be had at shape.cs.princeton.edu/benchmark."
     )
     UP_AXIS = "y"  # of most models; a minority lies or has z up
@@ -107,7 +112,8 @@ def _find(manual_dir: pathlib.Path, level: str) -> _Layout:
     ]
     if not roots:
         raise DataError(
-            f"{manual_dir}: no Princeton Shape Benchmark there; a folder with db/ and classification/ is needed, in it or below"
+            f"{manual_dir}: no Princeton Shape Benchmark there; a folder with db/ and "
+            "classification/ is needed, in it or below"
             f"{packed(manual_dir)}"
         )
     root = roots[0]
@@ -122,7 +128,8 @@ def _find(manual_dir: pathlib.Path, level: str) -> _Layout:
             for model in entry.models:
                 if not model.isdigit():
                     raise DataError(
-                        f"{lists[split]}: '{model}' is no model number; numbers such as 1118 are needed"
+                        f"{lists[split]}: '{model}' is no model number; numbers such as 1118 are "
+                        "needed"
                     )
                 path = root / "db" / str(int(model) // 100) / f"m{model}" / f"m{model}.off"
                 if path.is_file():

@@ -1,4 +1,6 @@
-"""The Princeton Shape Benchmark in small: nested classes, coarse levels, cut-off lists, missing models."""
+"""The Princeton Shape Benchmark in small: nested classes, coarse levels, cut-off lists, missing
+models.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Quick, Draw! as a TFDS data set of sketches: drawings of 345 categories by players of a game, rasterised from their strokes.
+"""Quick, Draw! as a TFDS data set of sketches: drawings of 345 categories by players of a game,
+rasterised from their strokes.
 
-Ha, Eck: "A Neural Representation of Sketch Drawings", ICLR 2018, made for which the data set was published (CC BY 4.0, Google).
+Ha, Eck: "A Neural Representation of Sketch Drawings", ICLR 2018, made for which the data set was
+published (CC BY 4.0, Google).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _TEST_OF_TEN = 2  # tenths of the drawings that are test
 
 @dataclasses.dataclass(eq=False)
 class QuickdrawConfig(tfds.core.BuilderConfig):
-    """files: "simplified" or "raw". per_class: the first so many usable drawings of a category; None: all. recognized: only these."""
+    """files: "simplified" or "raw". per_class: the first so many usable drawings of a category;
+    None: all. recognized: only these.
+    """
 
     files: str = "simplified"
     per_class: int | None = 1_000
@@ -68,7 +72,8 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
         _config("raw_any", "raw", 1_000, recognized=False),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir holds full/simplified/<category>.ndjson or full/raw/<category>.ndjson, in it or a few levels below; they are to be "
+        "manual_dir holds full/simplified/<category>.ndjson or full/raw/<category>.ndjson, in it "
+        "or a few levels below; they are to be "
         "had at github.com/googlecreativelab/quickdraw-dataset."
     )
     UP_AXIS = None
@@ -121,7 +126,9 @@ class Quickdraw(tfds.core.GeneratorBasedBuilder):
                 yield identity, sketch_example(identity, category, drawing)
 
     def _usable(self, category: str, path: pathlib.Path, split: str) -> Iterator[Line]:
-        """The first `per_class` drawings of a file that can be used and are wanted, of them those of the split."""
+        """The first `per_class` drawings of a file that can be used and are wanted, of them those
+        of the split.
+        """
         config = self.builder_config
         first = (
             split == "train"
@@ -149,13 +156,17 @@ def _drawn(line: Line) -> tuple[Line, np.ndarray]:
 
 
 def _split_of(key: str) -> str:
-    """By the drawing's key, so that a drawing is in one split in raw and simplified form and whatever the number taken."""
+    """By the drawing's key, so that a drawing is in one split in raw and simplified form and
+    whatever the number taken.
+    """
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     return "test" if number % 10 < _TEST_OF_TEN else "train"
 
 
 def _find(manual_dir: pathlib.Path, kind: str) -> _Layout:
-    """The folder `kind` with .ndjson files, at most four levels down; or manual_dir, if the files lie in it."""
+    """The folder `kind` with .ndjson files, at most four levels down; or manual_dir, if the files
+    lie in it.
+    """
     for folder, names, _ in walk(
         manual_dir, depth=4, enter=lambda _folder, _files, folders: folders
     ):
@@ -168,12 +179,14 @@ def _find(manual_dir: pathlib.Path, kind: str) -> _Layout:
             category = re.sub(rf"^full[_-]{kind}[_-]", "", pathlib.Path(name).stem)
             if category in files:
                 raise DataError(
-                    f"{folder}: {files[category].name} and {name} are both of '{category}'; keep one"
+                    f"{folder}: {files[category].name} and {name} are both of '{category}'; keep "
+                    "one"
                 )
             files[category] = folder / name
         if files:
             require_kind(files[min(files)], kind)
             return _Layout(folder, files)
     raise DataError(
-        f"{manual_dir}: no folder '{kind}' with <category>.ndjson there or four levels below{packed(manual_dir)}"
+        f"{manual_dir}: no folder '{kind}' with <category>.ndjson there or four levels "
+        f"below{packed(manual_dir)}"
     )

@@ -1,10 +1,12 @@
-"""The .ndjson files of the Quick, Draw! data set: one drawing in a line, as strokes; and their rasterisation.
+"""The .ndjson files of the Quick, Draw! data set: one drawing in a line, as strokes; and their
+rasterisation.
 
-    {"word": "bee", "countrycode": "US", "timestamp": ..., "recognized": true, "key_id": "5152802093400064",
-     "drawing": [[[x, ...], [y, ...], [milliseconds, ...]], ...]}
+    {"word": "bee", "countrycode": "US", "timestamp": ..., "recognized": true, "key_id":
+     "5152802093400064", "drawing": [[[x, ...], [y, ...], [milliseconds, ...]], ...]}
 
-Raw files have points as they were drawn, in pixels of the device, with times; simplified ones lie in 0 to 255, resampled and thinned out
-(Ramer-Douglas-Peucker, epsilon 2), without times. y points down in both.
+Raw files have points as they were drawn, in pixels of the device, with times; simplified ones lie
+in 0 to 255, resampled and thinned out (Ramer-Douglas-Peucker, epsilon 2), without times. y points
+down in both.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ Strokes = Sequence[Float[np.ndarray, "n 2"]]
 
 
 class Line(NamedTuple):
-    """One line of a file. number counts from 1. strokes: None if it cannot be used, for the reason in `wrong`."""
+    """One line of a file. number counts from 1. strokes: None if it cannot be used, for the reason
+    in `wrong`.
+    """
 
     number: int
     key: str
@@ -68,7 +72,8 @@ def read_lines(path: pathlib.Path, word: str) -> Iterator[Line]:
             except (ValueError, KeyError, TypeError) as error:
                 if number == 1:
                     raise DataError(
-                        f"{path}: line 1 is no drawing ({_short(error)}); Quick, Draw! drawings with word, key_id, recognized and "
+                        f"{path}: line 1 is no drawing ({_short(error)}); Quick, Draw! drawings "
+                        "with word, key_id, recognized and "
                         "drawing are needed"
                     ) from None
                 yield Line(
@@ -81,7 +86,8 @@ def read_lines(path: pathlib.Path, word: str) -> Iterator[Line]:
                 continue
             if its_word != word:
                 raise DataError(
-                    f"{path}: line {number} is a drawing of '{its_word}', the file is named for '{word}'"
+                    f"{path}: line {number} is a drawing of '{its_word}', the file is named for "
+                    f"'{word}'"
                 )
             strokes, wrong = _strokes(drawing)
             yield Line(
@@ -90,7 +96,9 @@ def read_lines(path: pathlib.Path, word: str) -> Iterator[Line]:
 
 
 def require_kind(path: pathlib.Path, kind: str) -> None:
-    """DataError if the first drawing of a file shows that it is not "raw" (with times) or "simplified" (without)."""
+    """DataError if the first drawing of a file shows that it is not "raw" (with times) or
+    "simplified" (without).
+    """
     with path.open("rb") as file:
         try:
             timed = len(json.loads(file.readline())["drawing"][0]) > 2
@@ -105,9 +113,11 @@ def require_kind(path: pathlib.Path, kind: str) -> None:
 def rasterise(
     strokes: Strokes, *, size: int = SKETCH_SIZE, width: float = STROKE
 ) -> UInt8[np.ndarray, "S S"]:
-    """Strokes as round black lines on white, antialiased; the ink centred, its longer side 84 % of the square.
+    """Strokes as round black lines on white, antialiased; the ink centred, its longer side 84 % of
+    the square.
 
-    strokes: points (x, y), y down, of any unit; a stroke of one point is a dot. width: of the lines, in pixels of the result.
+    strokes: points (x, y), y down, of any unit; a stroke of one point is a dot. width: of the
+    lines, in pixels of the result.
 
     Raises:
         DataError: no points, or all in one place.

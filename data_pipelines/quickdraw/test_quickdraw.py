@@ -1,4 +1,6 @@
-"""Quick, Draw! in small: recognized drawings, the cap, splits by key, broken lines; and what rasterised strokes look like."""
+"""Quick, Draw! in small: recognized drawings, the cap, splits by key, broken lines; and what
+rasterised strokes look like.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ def test_the_first_recognized_drawings(raw, tmp_path):
         split: [i for i in part["ids"] if i.startswith("bee/")]
         for split, part in said["splits"].items()
     }
-    # Every fourth is not recognized, so the first 12 others are among the first 16; left out are 4 of each class.
+    # Every fourth is not recognized, so the first 12 others are among the first 16; left out are 4
+    # of each class.
     wanted = [f"bee/{100 + i}" for i in range(16) if i % 4 != 1]
     assert sorted(keys["train"] + keys["test"]) == wanted and keys["train"] == sorted(keys["train"])
     assert said["source"]["not_recognized_left_out"] == 8 and not said["source"]["complete"]

@@ -1,8 +1,10 @@
-"""ScanObjectNN as a TFDS data set: clouds of objects cut from scans of real rooms, in the h5 files of its authors.
+"""ScanObjectNN as a TFDS data set: clouds of objects cut from scans of real rooms, in the h5 files
+of its authors.
 
-Uy, Pham, Hua, Nguyen, Yeung: "Revisiting Point Cloud Classification: A New Benchmark Dataset and Classification Model on Real-World
-Data", ICCV 2019. The paper "ULIP-2 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
-evaluates on the objects without background.
+Uy, Pham, Hua, Nguyen, Yeung: "Revisiting Point Cloud Classification: A New Benchmark Dataset and
+Classification Model on Real-World Data", ICCV 2019. The paper "ULIP-2 PointBERT fine-tuning for
+geometric object retrieval" (Computers & Graphics 122 (2024) 103993) evaluates on the objects
+without background.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ _PREFIX = {"train": "training", "test": "test"}
 
 @dataclasses.dataclass(eq=False)
 class ScanobjectnnConfig(tfds.core.BuilderConfig):
-    """folder and ending of the two files, "<folder>/{training,test}_<ending>", and how many clouds were published in them."""
+    """folder and ending of the two files, "<folder>/{training,test}_<ending>", and how many clouds
+    were published in them.
+    """
 
     folder: str = ""
     ending: str = "objectdataset.h5"
@@ -89,7 +93,8 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir is the unpacked h5_files.zip, with main_split_nobg/training_objectdataset.h5 and main_split/; it is to be had "
+        "manual_dir is the unpacked h5_files.zip, with main_split_nobg/training_objectdataset.h5 "
+        "and main_split/; it is to be had "
         "at hkust-vgd.github.io/scanobjectnn."
     )
     UP_AXIS = "y"
@@ -111,7 +116,9 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
 
     @functools.cached_property
     def _table(self) -> SplitTable | None:
-        """The published split numbers the rows of the files with and without background; PB_T50_RS has others."""
+        """The published split numbers the rows of the files with and without background; PB_T50_RS
+        has others.
+        """
         return (
             None
             if self.builder_config.name == "hardest"
@@ -170,7 +177,8 @@ def _folder(root: pathlib.Path, config: ScanobjectnnConfig) -> pathlib.Path:
     found = [place for place in places(root, depth=2) if place.name == config.folder]
     if not found:
         raise DataError(
-            f"{root}: no folder {config.folder} in it or below; {config.folder}/{wanted[0]} and {wanted[1]} are needed{packed(root)}"
+            f"{root}: no folder {config.folder} in it or below; {config.folder}/{wanted[0]} and "
+            f"{wanted[1]} are needed{packed(root)}"
         )
     lacking = [name for name in wanted if not (found[0] / name).is_file()]
     if lacking:
@@ -186,7 +194,8 @@ def _labels(path: pathlib.Path) -> np.ndarray:
         shapes = {key: file[key].shape for key in ("data", "label") if key in file}
         if len(shapes) < 2:
             raise DataError(
-                f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' [n] are needed"
+                f"{path}: has {', '.join(file) or 'nothing'}; 'data' [n, points, 3] and 'label' "
+                "[n] are needed"
             )
         labels = np.asarray(file["label"]).reshape(-1)
     if len(shapes["data"]) != 3 or shapes["data"][2] != 3:
@@ -202,7 +211,9 @@ def _labels(path: pathlib.Path) -> np.ndarray:
 
 
 def _honoured(splits: dict[str, _Rows], table: SplitTable) -> dict[str, _Rows]:
-    """The rows that the published split lists, in its splits and with its labels, which must be those of the files."""
+    """The rows that the published split lists, in its splits and with its labels, which must be
+    those of the files.
+    """
     at = {
         identity: (split, row, label)
         for split, part in splits.items()
@@ -213,12 +224,14 @@ def _honoured(splits: dict[str, _Rows], table: SplitTable) -> dict[str, _Rows]:
         if sample.key not in at:
             numbers = ", ".join(f"{part.file.name} {len(part.rows)}" for part in splits.values())
             raise DataError(
-                f"{table.file}: lists '{sample.key}', but the files have fewer rows ({numbers}); not its h5 files"
+                f"{table.file}: lists '{sample.key}', but the files have fewer rows ({numbers}); "
+                "not its h5 files"
             )
         split, row, label = at[sample.key]
         if CLASS_NAMES[label] != sample.label or split != sample.split:
             raise DataError(
-                f"{table.file}: '{sample.key}' is {sample.split} and '{sample.label}', but row {row} of {splits[split].file.name} is "
+                f"{table.file}: '{sample.key}' is {sample.split} and '{sample.label}', but row "
+                f"{row} of {splits[split].file.name} is "
                 f"'{CLASS_NAMES[label]}'; the split is of other h5 files"
             )
         kept[split].append((row, sample.key, table.class_names.index(sample.label)))

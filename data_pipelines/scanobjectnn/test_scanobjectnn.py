@@ -146,7 +146,8 @@ def test_split_that_lists_fewer_or_other_rows(raw):
     write_whole({"train_1": "toilet"})
     with pytest.raises(
         DataError,
-        match=r"'train_1' is train and 'toilet', but row 1 of training_objectdataset.h5 is 'cabinet'",
+        match=r"'train_1' is train and 'toilet', but row 1 of training_objectdataset.h5 is "
+        r"'cabinet'",
     ):
         Scanobjectnn(config="obj_only", manual_dir=raw)
     write_whole({"train_9": "toilet"})

@@ -1,4 +1,5 @@
-"""ShapeNetCore55 on disk: the split tables of the SHREC tracks and the two forms in which the models lie.
+"""ShapeNetCore55 on disk: the split tables of the SHREC tracks and the two forms in which the
+models lie.
 
 Tables    train.csv, val.csv, test.csv (id,synsetId,subSynsetId; test also modelId,split) or all.csv (id,synsetId,subSynsetId,
           modelId,split)
@@ -22,7 +23,8 @@ from data_pipelines.shapenet.synsets import NAMES, TEN
 from jax3dret.core.types import DataError
 
 WANTED = (
-    "the split tables (all.csv, or train.csv, val.csv and test.csv) and the models ({train,val,test}_normal/*.obj of the SHREC "
+    "the split tables (all.csv, or train.csv, val.csv and test.csv) and the models "
+    "({train,val,test}_normal/*.obj of the SHREC "
     "tracks, or ShapeNetCore's <synset>/<model>/) are needed, in it or one level below"
 )
 PER_CLASS = 50
@@ -30,7 +32,9 @@ _TABLE = "a table with the columns id,synsetId,subSynsetId[,modelId,split]"
 
 
 class Model(NamedTuple):
-    """One row of the tables. number: six digits. model: ShapeNet's own id, "" where the table has none."""
+    """One row of the tables. number: six digits. model: ShapeNet's own id, "" where the table has
+    none.
+    """
 
     number: str
     synset: str
@@ -39,7 +43,9 @@ class Model(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """items: split -> meshes in the order of synset and number. missing: listed files that are not there, of `listed`."""
+    """items: split -> meshes in the order of synset and number. missing: listed files that are not
+    there, of `listed`.
+    """
 
     root: pathlib.Path
     kind: str
@@ -71,7 +77,8 @@ def find_layout(manual_dir: pathlib.Path, config: str) -> Layout:
             [row for row in models if row.number in paths and paths[row.number].stat().st_size]
         )
         notes["selection"] = (
-            f"ten largest classes; the models of a class in the order of the SHA-256 of '<synset>/<id>', the first {PER_CLASS} "
+            "ten largest classes; the models of a class in the order of the SHA-256 of "
+            f"'<synset>/<id>', the first {PER_CLASS} "
             f"train, the next {PER_CLASS} test, whatever their published split"
         )
     items: dict[str, list[MeshItem]] = {
@@ -113,7 +120,8 @@ def _tables(manual_dir: pathlib.Path, here: list[pathlib.Path]) -> list[pathlib.
             lacking = [name for name, path in zip(names, found, strict=True) if path is None]
             if lacking:
                 raise DataError(
-                    f"{manual_dir}: {lacking[0]} is missing beside {next(p for p in found if p)}; {WANTED}"
+                    f"{manual_dir}: {lacking[0]} is missing beside {next(p for p in found if p)}; "
+                    f"{WANTED}"
                 )
             return [path for path in found if path]
     raise DataError(f"{manual_dir}: no split table there; {WANTED}{packed(manual_dir)}")
@@ -134,7 +142,8 @@ def _models(tables: list[pathlib.Path]) -> list[Model]:
             split = (cells.get("split") or "").strip() or path.stem
             if not (number.isdigit() and synset.isdigit() and split in SPLITS):
                 raise DataError(
-                    f"{path}: line {line} has id '{number}', synsetId '{synset}', split '{split}'; {_TABLE} is needed"
+                    f"{path}: line {line} has id '{number}', synsetId '{synset}', split '{split}'; "
+                    f"{_TABLE} is needed"
                 )
             # Spreadsheets drop leading zeros.
             row = Model(
@@ -163,7 +172,8 @@ def _paths(
             return "shrec", _numbered(folders, models), names
     if variant == "perturbed":
         raise DataError(
-            f"{manual_dir}: no {{train,val,test}}_perturbed/*.obj there; the perturbed models are those of the SHREC tracks "
+            f"{manual_dir}: no {{train,val,test}}_perturbed/*.obj there; the perturbed models are "
+            "those of the SHREC tracks "
             f"(train_perturbed.zip, ...){packed(manual_dir)}"
         )
     core = next(
@@ -176,7 +186,8 @@ def _paths(
         )
     if not any(row.model for row in models):
         raise DataError(
-            f"{manual_dir}: ShapeNetCore's folders are joined by modelId, which only all.csv has; put it there"
+            f"{manual_dir}: ShapeNetCore's folders are joined by modelId, which only all.csv has; "
+            "put it there"
         )
     paths = {}
     for row in models:
@@ -201,7 +212,9 @@ def _numbered(folders: dict[str, pathlib.Path], models: list[Model]) -> dict[str
 
 
 def _ten(models: list[Model]) -> list[Model]:
-    """The ten classes of INRet's ShapeNet10, 50 train and 50 test each; its list is not published, this one is ours."""
+    """The ten classes of INRet's ShapeNet10, 50 train and 50 test each; its list is not published,
+    this one is ours.
+    """
     chosen = []
     for synset in TEN:
         rows = [row for row in models if row.synset == synset]
@@ -210,6 +223,7 @@ def _ten(models: list[Model]) -> list[Model]:
         chosen += [row._replace(split="test") for row in rows[PER_CLASS : 2 * PER_CLASS]]
     if not chosen:
         raise DataError(
-            f"none of the ten classes {', '.join(NAMES[synset] for synset in TEN)} has a model; {WANTED}"
+            f"none of the ten classes {', '.join(NAMES[synset] for synset in TEN)} has a model; "
+            f"{WANTED}"
         )
     return sorted(chosen, key=lambda row: (row.synset, row.number))

@@ -1,8 +1,10 @@
-"""ShapeNetCore55 with the split of the SHREC'16 and SHREC'17 tracks as a TFDS data set of clouds with normals and meshes.
+"""ShapeNetCore55 with the split of the SHREC'16 and SHREC'17 tracks as a TFDS data set of clouds
+with normals and meshes.
 
-Chang et al.: "ShapeNet: An Information-Rich 3D Model Repository", 2015; Savva et al.: "Large-Scale 3D Shape Retrieval from ShapeNet
-Core55", SHREC 2016. The paper "ULIP-2 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
-evaluates on the aligned ("normal") and on the randomly rotated ("perturbed") models.
+Chang et al.: "ShapeNet: An Information-Rich 3D Model Repository", 2015; Savva et al.: "Large-Scale
+3D Shape Retrieval from ShapeNet Core55", SHREC 2016. The paper "ULIP-2 PointBERT fine-tuning for
+geometric object retrieval" (Computers & Graphics 122 (2024) 103993) evaluates on the aligned
+("normal") and on the randomly rotated ("perturbed") models.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from data_pipelines.shapenet.synsets import TEN
 
 logger = logging.getLogger("jax3dret")
 
-# As evaluations on the track state it (Hamdi et al., MVTN, ICCV 2021); the track's page says about 51,300 models.
+# As evaluations on the track state it (Hamdi et al., MVTN, ICCV 2021); the track's page says about
+# 51,300 models.
 TRACK_COUNTS = {"train": 35_764, "val": 5_133, "test": 10_265}
 PUBLISHED_COUNTS = {
     "normal": TRACK_COUNTS,
@@ -51,8 +54,10 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir holds all.csv, or train.csv, val.csv and test.csv, and the unpacked models: {train,val,test}_normal.zip and "
-        "{train,val,test}_perturbed.zip of the SHREC tracks (shapenet.cs.stanford.edu/shrec17), or ShapeNetCore.v2.zip "
+        "manual_dir holds all.csv, or train.csv, val.csv and test.csv, and the unpacked models: "
+        "{train,val,test}_normal.zip and "
+        "{train,val,test}_perturbed.zip of the SHREC tracks (shapenet.cs.stanford.edu/shrec17), or "
+        "ShapeNetCore.v2.zip "
         "(shapenet.org)."
     )
     UP_AXIS = "y"  # perturbed models have none

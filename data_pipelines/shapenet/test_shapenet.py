@@ -1,4 +1,6 @@
-"""ShapeNetCore55 in its two forms, the tables of the tracks, and the ten classes, all made small by these tests."""
+"""ShapeNetCore55 in its two forms, the tables of the tracks, and the ten classes, all made small by
+these tests.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""SHREC'13 Sketch-Based Retrieval as TFDS data sets, shapes and sketches; and Quick, Draw! sketches of PSB models in its layout.
+"""SHREC'13 Sketch-Based Retrieval as TFDS data sets, shapes and sketches; and Quick, Draw! sketches
+of PSB models in its layout.
 
-Li, Lu, Godil, Schreck, Aono, Johan, Saavedra, Tashiro: "SHREC'13 Track: Large Scale Sketch-Based 3D Shape Retrieval", Eurographics
-Workshop on 3D Object Retrieval 2013.
+Li, Lu, Godil, Schreck, Aono, Johan, Saavedra, Tashiro: "SHREC'13 Track: Large Scale Sketch-Based 3D
+Shape Retrieval", Eurographics Workshop on 3D Object Retrieval 2013.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _quickdraw(name: str, kind: str, description: str) -> ShrecConfig:
 
 
 class Shrec13(Shrec):
-    """SHREC'13 SBR: 90 classes, 1,258 models of the Princeton Shape Benchmark, 7,200 sketches; 23 classes are unseen."""
+    """SHREC'13 SBR: 90 classes, 1,258 models of the Princeton Shape Benchmark, 7,200 sketches; 23
+    classes are unseen.
+    """
 
     BUILDER_CONFIGS = [  # noqa: RUF012
         _track(
@@ -64,8 +67,10 @@ class Shrec13(Shrec):
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir holds, in it or below, SHREC13_SBR_Model.cla, SHREC13_SBR_TRAINING_SKETCHES and SHREC13_SBR_TESTING_SKETCHES, "
-        "and the models as m<N>.off or as the Princeton Shape Benchmark has them; the track's page and shape.cs.princeton.edu "
+        "manual_dir holds, in it or below, SHREC13_SBR_Model.cla, SHREC13_SBR_TRAINING_SKETCHES "
+        "and SHREC13_SBR_TESTING_SKETCHES, "
+        "and the models as m<N>.off or as the Princeton Shape Benchmark has them; the track's page "
+        "and shape.cs.princeton.edu "
         "offer them."
     )
     HOMEPAGE = "https://www.itl.nist.gov/iad/vug/sharp/contest/2013/SBR/"

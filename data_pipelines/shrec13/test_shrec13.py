@@ -1,4 +1,6 @@
-"""SHREC'13 in small: both layouts of models, halves and unseen classes, published totals, parts that are missing."""
+"""SHREC'13 in small: both layouts of models, halves and unseen classes, published totals, parts
+that are missing.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_shapes_and_sketches_share_their_classes(raw, tmp_path):
         rows = list(csv.DictReader(file))
     for split, part in said["splits"].items():
         assert [row["id"] for row in rows if row["split"] == split] == part["ids"]
-    # Sketches by number, not by name: 9 before 10; the class folder "wine bottle" is the list's wine_bottle.
+    # Sketches by number, not by name: 9 before 10; the class folder "wine bottle" is the list's
+    # wine_bottle.
     assert drawn["splits"]["unseen_train"]["ids"] == ["bee/train/9", "bee/train/10"]
     assert drawn["splits"]["test"] == {
         "items": 2,
@@ -179,7 +182,8 @@ def test_totals_are_asserted(raw, tmp_path):
     write_list(listed, {**MODELS, "chair": MODELS["chair"][:5]})
     with pytest.raises(
         DataError,
-        match=r"has 3 classes, 15 models, 1 unseen classes; found 3 classes, 13 models, 2 unseen classes",
+        match=r"has 3 classes, 15 models, 1 unseen classes; found 3 classes, 13 models, 2 unseen "
+        r"classes",
     ):
         build("shapes", raw, tmp_path / "out")
 
@@ -192,7 +196,8 @@ def test_sketches_of_other_numbers(raw, tmp_path):
     next(raw.rglob("train/13.png")).unlink()
     with pytest.raises(
         DataError,
-        match=r"has 9 sketches, 2 train and 1 test of every class; found 8, .* chair/train 1 of 2; missing by the lists: chair/train/13.png",
+        match=r"has 9 sketches, 2 train and 1 test of every class; found 8, .* chair/train 1 of 2; "
+        r"missing by the lists: chair/train/13.png",
     ):
         build("sketches", raw, tmp_path / "other")
 

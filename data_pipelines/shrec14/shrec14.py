@@ -1,7 +1,7 @@
 """SHREC'14 Extended Large Scale Sketch-Based Retrieval as TFDS data sets, shapes and sketches.
 
-Li, Lu, Li, Godil, Schreck, et al.: "SHREC'14 Track: Extended Large Scale Sketch-Based 3D Shape Retrieval", Eurographics Workshop on
-3D Object Retrieval 2014.
+Li, Lu, Li, Godil, Schreck, et al.: "SHREC'14 Track: Extended Large Scale Sketch-Based 3D Shape
+Retrieval", Eurographics Workshop on 3D Object Retrieval 2014.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def _config(name: str, kind: str, description: str) -> ShrecConfig:
 
 
 class Shrec14(Shrec):
-    """SHREC'14 LSSTB: 171 classes, 8,987 models from several collections, 13,680 sketches; 38 classes are unseen."""
+    """SHREC'14 LSSTB: 171 classes, 8,987 models from several collections, 13,680 sketches; 38
+    classes are unseen.
+    """
 
     BUILDER_CONFIGS = [  # noqa: RUF012
         _config(
@@ -43,7 +45,8 @@ class Shrec14(Shrec):
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "manual_dir holds, in it or below, SHREC14_SBR_Model.cla, SHREC14LSSTB_SKETCHES and SHREC14LSSTB_TARGET_MODELS with "
+        "manual_dir holds, in it or below, SHREC14_SBR_Model.cla, SHREC14LSSTB_SKETCHES and "
+        "SHREC14LSSTB_TARGET_MODELS with "
         "M<6 digits>.off; the track's page offers them."
     )
     HOMEPAGE = "https://www.itl.nist.gov/iad/vug/sharp/contest/2014/SBR/"

@@ -1,4 +1,6 @@
-"""SHREC'14 in small: one folder of sketches for both halves, models of six digits beside those of SHREC'13."""
+"""SHREC'14 in small: one folder of sketches for both halves, models of six digits beside those of
+SHREC'13.
+"""
 
 from __future__ import annotations
 

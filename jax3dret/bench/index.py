@@ -1,8 +1,9 @@
-"""Search time and recall of the index beside faiss: exhaustive and approximate, both sides in the same run.
+"""Search time and recall of the index beside faiss: exhaustive and approximate, both sides in the
+same run.
 
-The vectors are drawn around 1000 centres in a 32-dimensional subspace and scaled to unit length; the queries are new draws.
-All queries are given at once, which is how an evaluation searches; the time is per query, ours with the float64
-re-scoring that every search includes.
+The vectors are drawn around 1000 centres in a 32-dimensional subspace and scaled to unit length;
+the queries are new draws. All queries are given at once, which is how an evaluation searches; the
+time is per query, ours with the float64 re-scoring that every search includes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ K = 10
 
 
 def cases(repeats: int = 5) -> list[dict[str, Any]]:
-    """[{"name", "ours", "baseline", "baseline_name", "ratio", "unit", "recall_at_10", "baseline_recall_at_10"}], medians of
-    `repeats` warm searches, alternating. Raises ConfigError without faiss (extra "bench")."""
+    """[{"name", "ours", "baseline", "baseline_name", "ratio", "unit", "recall_at_10",
+    "baseline_recall_at_10"}], medians of `repeats` warm searches, alternating. Raises ConfigError
+    without faiss (extra "bench").
+    """
     faiss = _faiss()
     exact, exact_queries = _vectors(20_000, 512, seed=0), _vectors(QUERIES, 512, seed=1)
     flat = faiss.IndexFlatIP(512)
@@ -47,7 +50,8 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
     ivf.add(many)
     truth = _truth(many, many_queries)
     found = ours.search(many_queries, K)[0]
-    # The fewest probes whose recall is no lower than ours: times are comparable only at equal recall.
+    # The fewest probes whose recall is no lower than ours: times are comparable only at equal
+    # recall.
     for probes in sorted({*np.unique(np.geomspace(1, lists, 24).astype(int)).tolist(), lists}):
         ivf.nprobe = probes
         if _recall(ivf.search(many_queries, K)[1], truth) >= _recall(found, truth):

@@ -1,11 +1,13 @@
 """MV-HGNN's graph encoder against the same network in plain PyTorch, both on this machine.
 
-64 shapes, the positives and the other negatives of a step of 32 quadruplets, of 12 cached views with 512 features each,
-float32. `forward` is an embedding in evaluation; `forward_backward` a training step of the encoder without the optimizer:
-statistics of BatchNorm, dropout, the gradients of all parameters for a fixed cotangent of the descriptor. The two sides take
-turns, so that a machine that slows down slows both; but beside other work PyTorch's threads wait for each other far longer than
-JAX's, so the machine should be quiet. PyTorch runs on the CPU with as many threads as there are cores; so does JAX, unless it
-finds an accelerator, and then the ratio compares two devices.
+64 shapes, the positives and the other negatives of a step of 32 quadruplets, of 12 cached views
+with 512 features each, float32. `forward` is an embedding in evaluation; `forward_backward` a
+training step of the encoder without the optimizer: statistics of BatchNorm, dropout, the gradients
+of all parameters for a fixed cotangent of the descriptor. The two sides take turns, so that a
+machine that slows down slows both; but beside other work PyTorch's threads wait for each other far
+longer than JAX's, so the machine should be quiet. PyTorch runs on the CPU with as many threads as
+there are cores; so does JAX, unless it finds an accelerator, and then the ratio compares two
+devices.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ CALLS = 5
 
 
 def cases(repeats: int = 5) -> list[dict[str, Any]]:
-    """One entry for `forward` and `forward_backward`: name, ours, baseline, baseline_name, ratio = ours / baseline, unit.
+    """One entry for `forward` and `forward_backward`: name, ours, baseline, baseline_name, ratio =
+    ours / baseline, unit.
 
-    Times are medians of `repeats` measurements after a warm-up, in seconds for all shapes. Raises ConfigError without PyTorch.
+    Times are medians of `repeats` measurements after a warm-up, in seconds for all shapes. Raises
+    ConfigError without PyTorch.
     """
     rng = np.random.default_rng(0)
     # As a CNN's last layer gives them: not negative, many of them zero.
@@ -57,7 +61,8 @@ def _jax_steps(
     features: np.ndarray, positions: np.ndarray, cotangent: np.ndarray
 ) -> dict[str, Callable[[], Any]]:
     model = MVHGNN()
-    # All of these are arguments of the compiled functions: a captured array would be a constant to the compiler.
+    # All of these are arguments of the compiled functions: a captured array would be a constant to
+    # the compiler.
     batch, cameras, target = jnp.asarray(features), jnp.asarray(positions), jnp.asarray(cotangent)
     variables = jax.jit(model.init)(jax.random.key(0), batch, cameras)
     key = jax.random.key(1)

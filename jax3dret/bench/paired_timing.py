@@ -19,9 +19,11 @@ def compare(
     scale: float = 1.0,
     unit: str = "s",
 ) -> dict[str, Any]:
-    """name, ours, baseline, baseline_name, ratio = ours / baseline, unit: medians of `repeats` turns after a warm-up of each.
+    """name, ours, baseline, baseline_name, ratio = ours / baseline, unit: medians of `repeats`
+    turns after a warm-up of each.
 
-    calls: that make one measurement, where one alone is too short for a steady clock. scale: from seconds a call to `unit`.
+    calls: that make one measurement, where one alone is too short for a steady clock. scale: from
+    seconds a call to `unit`.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for function in (ours, baseline):

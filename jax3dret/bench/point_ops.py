@@ -1,7 +1,9 @@
-"""Point operations against compiled CPU libraries: fpsample for farthest-point sampling, SciPy's k-d tree for neighbours.
+"""Point operations against compiled CPU libraries: fpsample for farthest-point sampling, SciPy's
+k-d tree for neighbours.
 
-Both sides read the same 8 clouds of 8192 points in the same run; theirs build their tree anew for every cloud, as they would
-in use. Sides take turns, so that a machine that slows down slows both. Baselines run on the CPU on any device, one thread.
+Both sides read the same 8 clouds of 8192 points in the same run; theirs build their tree anew for
+every cloud, as they would in use. Sides take turns, so that a machine that slows down slows both.
+Baselines run on the CPU on any device, one thread.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ CLOUDS, POINTS, CENTRES, NEIGHBOURS, RADIUS = 8, 8192, 512, 32, 0.2
 
 
 def cases(repeats: int = 5) -> list[dict[str, Any]]:
-    """One entry for each operation and baseline: name, ours, baseline, baseline_name, ratio = ours / baseline, unit.
+    """One entry for each operation and baseline: name, ours, baseline, baseline_name, ratio = ours
+    / baseline, unit.
 
-    Times are medians of `repeats` calls after one warm-up call, in milliseconds for all clouds together. Raises ConfigError
-    if fpsample is not installed.
+    Times are medians of `repeats` calls after one warm-up call, in milliseconds for all clouds
+    together. Raises ConfigError if fpsample is not installed.
     """
     try:
         import fpsample

@@ -1,9 +1,10 @@
 """PointBERT at the size of ULIP-2 against the same network in plain PyTorch, both on this machine.
 
-8 clouds of 8192 points, float32. `forward` is an embedding in evaluation, with the grouping; `forward_backward` a training step
-without the optimizer: encoder, classification head, cross-entropy, gradients of all parameters. The two sides take turns, so
-that a machine that slows down slows both. PyTorch runs on the CPU with as many threads as there are cores; so does JAX, unless
-it finds an accelerator, and then the ratio compares two devices.
+8 clouds of 8192 points, float32. `forward` is an embedding in evaluation, with the grouping;
+`forward_backward` a training step without the optimizer: encoder, classification head,
+cross-entropy, gradients of all parameters. The two sides take turns, so that a machine that slows
+down slows both. PyTorch runs on the CPU with as many threads as there are cores; so does JAX,
+unless it finds an accelerator, and then the ratio compares two devices.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ CLOUDS, POINTS, CLASSES = 8, 8192, 40
 
 
 def cases(repeats: int = 5) -> list[dict[str, Any]]:
-    """One entry for `forward` and `forward_backward`: name, ours, baseline, baseline_name, ratio = ours / baseline, unit.
+    """One entry for `forward` and `forward_backward`: name, ours, baseline, baseline_name, ratio =
+    ours / baseline, unit.
 
-    Times are medians of `repeats` calls after one warm-up call, in seconds for all clouds. Raises ConfigError without PyTorch.
+    Times are medians of `repeats` calls after one warm-up call, in seconds for all clouds. Raises
+    ConfigError without PyTorch.
     """
     rng = np.random.default_rng(0)
     points = rng.normal(size=(CLOUDS, POINTS, 3))
@@ -45,7 +48,8 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
 def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], Any]]:
     encoder, head = PointBert(), ClassificationHead(CLASSES)
     batch, targets = jnp.asarray(points), jnp.asarray(labels)
-    # All of these are arguments of the compiled functions: a captured array would be a constant to the compiler.
+    # All of these are arguments of the compiled functions: a captured array would be a constant to
+    # the compiler.
     keys = {name: jax.random.key(i) for i, name in enumerate(("fps", "drop_path", "dropout"))}
     variables = jax.jit(lambda key: encoder.init(key, batch))(jax.random.key(3))
     head_variables = head.init(jax.random.key(4), jnp.zeros((CLOUDS, encoder.embedding_dim)))

@@ -1,7 +1,9 @@
-"""Rendered views: ray casting against the z-buffer and, where it is installed, pyrender (OpenGL, offscreen).
+"""Rendered views: ray casting against the z-buffer and, where it is installed, pyrender (OpenGL,
+offscreen).
 
-One mesh of 20,000 faces is rendered from the 12 views of the ring at 224 x 224 pixels, its preparation included, as a view store
-does for every record. Times are per view, in one process. Sides take turns, so that a machine that slows down slows both.
+One mesh of 20,000 faces is rendered from the 12 views of the ring at 224 x 224 pixels, its
+preparation included, as a view store does for every record. Times are per view, in one process.
+Sides take turns, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ SIZE = 224
 
 
 def cases(repeats: int = 5) -> list[dict[str, Any]]:
-    """One entry for each pair of sides: name, ours, baseline, baseline_name, ratio = ours / baseline, unit.
+    """One entry for each pair of sides: name, ours, baseline, baseline_name, ratio = ours /
+    baseline, unit.
 
-    Times are medians of `repeats` meshes after a warm-up, in milliseconds per view. Raises ConfigError if embreex is not
-    installed.
+    Times are medians of `repeats` meshes after a warm-up, in milliseconds per view. Raises
+    ConfigError if embreex is not installed.
     """
     if not raycast.available():
         raise ConfigError("bench needs embreex: pip install embreex")

@@ -1,7 +1,8 @@
 """MV-HGNN's graph encoder in plain PyTorch: what the JAX encoder is timed against.
 
-Written as a user of PyTorch would write it from the paper's equations (arXiv 2604.18019, Eq. 4-7), with the library's own
-layers and batched products. It computes what `jax3dret.models.mvhgnn.MVHGNN` computes with its defaults.
+Written as a user of PyTorch would write it from the paper's equations (arXiv 2604.18019, Eq. 4-7),
+with the library's own layers and batched products. It computes what `jax3dret.models.mvhgnn.MVHGNN`
+computes with its defaults.
 """
 
 from __future__ import annotations

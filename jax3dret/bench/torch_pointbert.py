@@ -1,7 +1,7 @@
 """PointBERT in plain PyTorch: what the JAX encoder is timed against.
 
-Written as a user of PyTorch would write it, with the library's own layers and fused attention, under the parameter names of
-the published checkpoints, so the same weights load into both.
+Written as a user of PyTorch would write it, with the library's own layers and fused attention,
+under the parameter names of the published checkpoints, so the same weights load into both.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class Blocks(nn.Module):
 
 
 class TorchPointBert(nn.Module):
-    """Clouds [B, N, 3] -> embedding [B, 2 * trans_dim]; fields as those of `jax3dret.models.pointbert.PointBert`."""
+    """Clouds [B, N, 3] -> embedding [B, 2 * trans_dim]; fields as those of
+    `jax3dret.models.pointbert.PointBert`.
+    """
 
     def __init__(
         self,
@@ -158,7 +160,9 @@ class TorchPointBert(nn.Module):
 
 
 class TorchClassifier(nn.Module):
-    """PointBERT and the classification head of the published checkpoints: Linear, BatchNorm, ReLU, Dropout, Linear."""
+    """PointBERT and the classification head of the published checkpoints: Linear, BatchNorm, ReLU,
+    Dropout, Linear.
+    """
 
     def __init__(
         self, encoder: TorchPointBert, hidden: int, num_classes: int, dropout: float = 0.25

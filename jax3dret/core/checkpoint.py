@@ -1,11 +1,14 @@
-"""Orbax checkpoints of a train state, the position in the data, and `meta`; and where a run starts from.
+"""Orbax checkpoints of a train state, the position in the data, and `meta`; and where a run starts
+from.
 
-A checkpoint has four items: `model` (params, model_state), `optimizer` (step, opt_state), `data` (iterator state), `meta`;
-that of a run that refreshes its data has a fifth, `refreshed` (the step of the last refresh, and its arrays).
-The model can be restored without the optimizer, on any number of devices.
+A checkpoint has four items: `model` (params, model_state), `optimizer` (step, opt_state), `data`
+(iterator state), `meta`; that of a run that refreshes its data has a fifth, `refreshed` (the step
+of the last refresh, and its arrays). The model can be restored without the optimizer, on any number
+of devices.
 
-A run starts, in this order, from: its own last checkpoint; `checkpoint.resume`, another run's state, step and data position;
-`checkpoint.init_from`, another run's parameters alone, never its step; scratch.
+A run starts, in this order, from: its own last checkpoint; `checkpoint.resume`, another run's
+state, step and data position; `checkpoint.init_from`, another run's parameters alone, never its
+step; scratch.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Refreshed(NamedTuple):
 class Checkpoints:
     """The checkpoints of one workdir; a save is complete or absent.
 
-    keep: how many of the last ones to keep; None opens them for reading alone, which is safe beside a run that writes.
+    keep: how many of the last ones to keep; None opens them for reading alone, which is safe beside
+    a run that writes.
     """
 
     def __init__(self, workdir: pathlib.Path, *, keep: int | None = None):
@@ -60,7 +64,8 @@ class Checkpoints:
         with _one_line(self.directory):
             self._manager = ocp.CheckpointManager(
                 self.directory,
-                # Named here so that a manager that has not saved yet can already read what is in a checkpoint.
+                # Named here so that a manager that has not saved yet can already read what is in a
+                # checkpoint.
                 item_handlers={
                     "model": ocp.StandardCheckpointHandler(),
                     "optimizer": ocp.StandardCheckpointHandler(),
@@ -102,7 +107,8 @@ class Checkpoints:
             free < needed
         ):  # found out while it writes, the storage layer would leave a traceback in every thread
             raise DataError(
-                f"{self.directory}: the disk is full: {free:,} bytes are free, the checkpoint of step {step} takes "
+                f"{self.directory}: the disk is full: {free:,} bytes are free, the checkpoint of "
+                f"step {step} takes "
                 f"{needed:,}; the last complete checkpoint is untouched"
             )
         extra: dict[str, Any] = {}
@@ -128,9 +134,8 @@ class Checkpoints:
     def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, Any]:
         """The state and the data position of `step` (default: the last), placed as `abstract` says.
 
-        Raises:
-            ConfigError: the checkpoint is of another architecture or optimizer; names the first difference.
-            DataError: there is none, or it cannot be read.
+        Raises: ConfigError: the checkpoint is of another architecture or optimizer; names the first
+            difference. DataError: there is none, or it cannot be read.
         """
         step = self._existing(step)
         model = {"params": abstract.params, "model_state": abstract.model_state}
@@ -179,7 +184,8 @@ class Checkpoints:
         return out.model["params"], out.model["model_state"]
 
     def restore_subset(self, wanted: PyTree, step: int | None = None) -> PyTree:
-        """Of the `model` item the leaves of `wanted` alone, {"params", "model_state"} as shapes, on one device.
+        """Of the `model` item the leaves of `wanted` alone, {"params", "model_state"} as shapes, on
+        one device.
 
         The rest, such as heads and projectors, is not read.
 
@@ -291,8 +297,10 @@ class Checkpoints:
         ours: tuple[int, ...] | None,
     ) -> NoReturn:
         raise ConfigError(
-            f"{self.directory / str(step)}: a checkpoint of another {what}: {name} is {theirs or 'absent'} "
-            f"there and {ours or 'absent'} here; use the config it was trained with, or another --workdir"
+            f"{self.directory / str(step)}: a checkpoint of another {what}: {name} is "
+            f"{theirs or 'absent'} "
+            f"there and {ours or 'absent'} here; use the config it was trained with, or another "
+            "--workdir"
         )
 
 
@@ -313,11 +321,12 @@ def match_params(
 ) -> tuple[PyTree, list[MatchRow]]:
     """Fills the tree `ours` from the nested mapping `theirs`.
 
-    rename: (regex, replacement), applied in order to the names of `theirs`. fresh: regexes of names of ours that may stay as
-    they are. Returns the new tree and the table of what happened to each name.
+    rename: (regex, replacement), applied in order to the names of `theirs`. fresh: regexes of names
+    of ours that may stay as they are. Returns the new tree and the table of what happened to each
+    name.
 
-    Raises:
-        ConfigError: a parameter of ours has no counterpart or another shape, and `fresh` does not excuse it.
+    Raises: ConfigError: a parameter of ours has no counterpart or another shape, and `fresh` does
+        not excuse it.
     """
     check_rules(rename, where="config.checkpoint.rename")
     check_rules([(pattern, None) for pattern in fresh], where="config.checkpoint.fresh")
@@ -350,8 +359,10 @@ def match_params(
     out = jax.tree_util.tree_map_with_path(fill, ours)
     if problems:
         raise ConfigError(
-            f"{source}: {len(problems)} parameters do not fit: {'; '.join(problems[:4])}{' ...' if len(problems) > 4 else ''}; "
-            "map them with config.checkpoint.rename, or list them in config.checkpoint.fresh to start them anew"
+            f"{source}: {len(problems)} parameters do not fit: "
+            f"{'; '.join(problems[:4])}{' ...' if len(problems) > 4 else ''}; "
+            "map them with config.checkpoint.rename, or list them in config.checkpoint.fresh to "
+            "start them anew"
         )
     rows += [
         MatchRow("", original, tuple(leaf.shape), "unused") for original, leaf in available.values()
@@ -362,7 +373,8 @@ def match_params(
 def format_matches(rows: Sequence[MatchRow]) -> str:
     """The table of an `init_from`, one parameter a line."""
     lines = [
-        f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  {row.theirs or '-'}"
+        f"  {row.status:8} {'x'.join(map(str, row.shape)) or 'scalar':>14}  {row.ours or '-'}  <-  "
+        f"{row.theirs or '-'}"
         for row in rows
     ]
     counts = {

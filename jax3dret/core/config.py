@@ -1,10 +1,13 @@
-"""Configs: a Python file with variants, typed defaults, overrides from the command line, and errors that name the right key.
+"""Configs: a Python file with variants, typed defaults, overrides from the command line, and errors
+that name the right key.
 
-A config file defines `VARIANTS` (names, the first is the default) and `get_config(variant) -> ConfigDict`. It starts from the
-typed defaults of its task (`TASK_MODULE.defaults()`, which extends `spine()` below), so a key is known or it is an error.
+A config file defines `VARIANTS` (names, the first is the default) and `get_config(variant) ->
+ConfigDict`. It starts from the typed defaults of its task (`TASK_MODULE.defaults()`, which extends
+`spine()` below), so a key is known or it is an error.
 
-A section with a `name` of the form "module:attribute" is a component: its other keys are keyword arguments of that
-attribute, and are checked against its signature. That is how a model, a loss or an augmentation of one's own is plugged in.
+A section with a `name` of the form "module:attribute" is a component: its other keys are keyword
+arguments of that attribute, and are checked against its signature. That is how a model, a loss or
+an augmentation of one's own is plugged in.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from jax3dret.core import config_file
 from jax3dret.core.components import check_kwargs, parameters, resolve, resolve_module
 from jax3dret.core.types import ConfigError, nearest
 
-# Keys that say where a run happens or what it prints, not what it computes: they may differ when a workdir is resumed. A task's
-# module adds its own as PLACE_KEYS, beside its defaults().
+# Keys that say where a run happens or what it prints, not what it computes: they may differ when a
+# workdir is resumed. A task's module adds its own as PLACE_KEYS, beside its defaults().
 PLACE_KEYS = (
     *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
     *("eval.every", "eval.batch_size"),
@@ -65,7 +68,8 @@ def spine() -> ml_collections.ConfigDict:
                 "batch_size": 64,
                 "epochs": 0.0,  # passes over the data; ignored where steps is given
                 "steps": -1,  # optimizer updates; 0 leaves the initial weights as they are
-                "accumulate": 1,  # micro-batches per update; refused for a task whose loss couples the batch
+                # Micro-batches per update; refused for a task whose loss couples the batch.
+                "accumulate": 1,
             },
             "optim": {
                 "name": "adamw",
@@ -90,7 +94,8 @@ def spine() -> ml_collections.ConfigDict:
                 "resume": "",  # another run's workdir: state, step and data position are taken over
                 "init_from": "",  # another run's workdir: parameters only
                 "rename": (),  # (regex, replacement) over the parameter paths of init_from
-                "fresh": (),  # regexes of parameters that init_from may leave at their initial values
+                # Regexes of parameters that init_from may leave at their initial values.
+                "fresh": (),
             },
             "eval": {"every": 0},  # steps between evaluations while training; 0: only at the end
             "distance": "cosine",  # that embeddings are compared by, or "euclidean"
@@ -105,7 +110,9 @@ def spine() -> ml_collections.ConfigDict:
 
 
 class Config(Mapping[str, Any]):
-    """A frozen config that remembers which keys were read, so that a key nothing reads can be reported."""
+    """A frozen config that remembers which keys were read, so that a key nothing reads can be
+    reported.
+    """
 
     def __init__(self, values: Mapping[str, Any], prefix: str = "", read: set[str] | None = None):
         self._values = dict(values)
@@ -147,14 +154,18 @@ class Config(Mapping[str, Any]):
         return {key: value for key, value in self.to_dict().items() if key != "name"}
 
     def build(self, **extra: Any) -> Any:
-        """Calls the component that this section names with its keys and `extra`; keys it does not take are an error."""
+        """Calls the component that this section names with its keys and `extra`; keys it does not
+        take are an error.
+        """
         target = resolve(self["name"], where=f"config.{self._prefix}name")
         kwargs = self.kwargs()
         check_kwargs(target, {**kwargs, **extra}, where=f"config.{self._prefix[:-1]}")
         return target(**{**kwargs, **extra})
 
     def with_values(self, changes: Mapping[str, Any]) -> Config:
-        """A config with other values under these dotted keys, all of them known; what is read of either counts for both."""
+        """A config with other values under these dotted keys, all of them known; what is read of
+        either counts for both.
+        """
         values = _plain(self._values)
         for key, value in changes.items():
             *parents, leaf = key.split(".")
@@ -242,7 +253,9 @@ def dump(config: Config) -> str:
 
 
 def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:
-    """What makes two resolved configs different experiments, as "key: theirs there, ours here" lines."""
+    """What makes two resolved configs different experiments, as "key: theirs there, ours here"
+    lines.
+    """
     task = resolve_module(ours["task"], where="config.task")
     places = (*PLACE_KEYS, *getattr(task, "PLACE_KEYS", ()))
     mine = dict(flatten(json.loads(dump(ours))))
@@ -277,7 +290,9 @@ def _component_above(values: Mapping[str, Any], key: str) -> str | None:
 def _check_known(
     key: str, values: Mapping[str, Any], known: Mapping[str, Any], *, origin: str
 ) -> Any:
-    """Returns an example value of a known key (None if it has no default); raises ConfigError for an unknown one."""
+    """Returns an example value of a known key (None if it has no default); raises ConfigError for
+    an unknown one.
+    """
     parent, leaf = values, key
     component = _component_above(values, key)
     if component is not None:
@@ -294,7 +309,8 @@ def _check_known(
         for part in inner:
             if not isinstance(value, Mapping) or part not in value:
                 raise ConfigError(
-                    f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no '{part}'"
+                    f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no "
+                    f"'{part}'"
                 )
             value = value[part]
         return value
@@ -328,7 +344,9 @@ def _apply_override(values: dict[str, Any], known: Mapping[str, Any], key: str, 
 
 
 def parse_value(text: str, example: Any, key: str) -> Any:
-    """Reads `text` as a value of the type of `example` (any Python literal where there is no example)."""
+    """Reads `text` as a value of the type of `example` (any Python literal where there is no
+    example).
+    """
     if isinstance(example, str):
         return text
     if isinstance(example, bool):

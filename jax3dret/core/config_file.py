@@ -21,7 +21,8 @@ from jax3dret.core.types import ConfigError, nearest
 
 
 def run(path: pathlib.Path, variant: str = "") -> tuple[ml_collections.ConfigDict, str]:
-    """What a config file gives for a variant (its first, if none is named), and that variant's name.
+    """What a config file gives for a variant (its first, if none is named), and that variant's
+    name.
 
     Raises:
         ConfigError: no such file or variant, or code that fails or gives something else.
@@ -33,7 +34,8 @@ def run(path: pathlib.Path, variant: str = "") -> tuple[ml_collections.ConfigDic
     variant = variant or names[0]
     if variant not in names:
         raise ConfigError(
-            f"{path} has no variant '{variant}'{nearest(variant, names)}; it has: {', '.join(names)}"
+            f"{path} has no variant '{variant}'{nearest(variant, names)}; it has: "
+            f"{', '.join(names)}"
         )
     with _one_line(path):
         given = module.get_config(variant)

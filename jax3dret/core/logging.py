@@ -1,6 +1,8 @@
-"""What a run says: metrics.jsonl, TensorBoard events, console lines, a progress bar, the table of parameters.
+"""What a run says: metrics.jsonl, TensorBoard events, console lines, a progress bar, the table of
+parameters.
 
-Everything for people goes to standard error through the logger "jax3dret"; standard output stays free for results.
+Everything for people goes to standard error through the logger "jax3dret"; standard output stays
+free for results.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from jax3dret.core.optim import ParameterRow
 
 logger = logging.getLogger("jax3dret")
-# One console for the bar and the lines, so that lines appear above a running bar. It looks up sys.stderr when it prints.
+# One console for the bar and the lines, so that lines appear above a running bar. It looks up
+# sys.stderr when it prints.
 _CONSOLE = rich.console.Console(stderr=True)
 _NOISY = ("absl", "jax", "orbax", "grain", "flax", "tensorflow_datasets", "tensorboardX")
 _RESERVED = ("step", "split", "time")
@@ -40,11 +43,13 @@ _RESERVED = ("step", "split", "time")
 class MetricWriter:
     """Appends events to `workdir`/metrics.jsonl, and to TensorBoard and the console.
 
-    One JSON object a line: {"step", "split", "time" (seconds since 1970), metric: value, ...}. Floats keep every digit; NaN
-    and infinities become the strings "nan", "inf", "-inf". Each line is flushed as it is written.
+    One JSON object a line: {"step", "split", "time" (seconds since 1970), metric: value, ...}.
+    Floats keep every digit; NaN and infinities become the strings "nan", "inf", "-inf". Each line
+    is flushed as it is written.
 
-    At opening, a last line that an interruption cut short is removed and reported. With `resume_step`, events of later steps
-    are dropped too (`-1`: all events), so that the file becomes what an uninterrupted run would have written.
+    At opening, a last line that an interruption cut short is removed and reported. With
+    `resume_step`, events of later steps are dropped too (`-1`: all events), so that the file
+    becomes what an uninterrupted run would have written.
 
     Args:
         workdir: created if missing.
@@ -112,7 +117,9 @@ class MetricWriter:
             )
 
     def recorded(self, step: int, split: str) -> bool:
-        """Whether an event of this step and split is in the file, from this run or from before it was resumed."""
+        """Whether an event of this step and split is in the file, from this run or from before it
+        was resumed.
+        """
         return (step, split) in self._recorded
 
     def close(self) -> None:
@@ -142,7 +149,8 @@ class MetricWriter:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The events of a metrics.jsonl in order; "nan", "inf" and "-inf" are floats again. A cut last line is left out.
+    """The events of a metrics.jsonl in order; "nan", "inf" and "-inf" are floats again. A cut last
+    line is left out.
 
     Raises:
         DataError: a broken line before the last.
@@ -161,8 +169,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def setup_console(level: int | str = "INFO") -> None:
     """Sends log records to standard error: coloured on a terminal, plain lines elsewhere.
 
-    The project's own logger takes `level`; libraries (jax, grain, ...) are heard from WARNING on. May be called
-    again to change the level.
+    The project's own logger takes `level`; libraries (jax, grain, ...) are heard from WARNING on.
+    May be called again to change the level.
 
     Raises:
         ConfigError: unknown level.
@@ -175,13 +183,15 @@ def setup_console(level: int | str = "INFO") -> None:
     )  # INFO lines of XLA's C++ side, if it is not loaded yet
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Orbax logs through absl, with a traceback, the errors that it raises as well; they are told once, as what is raised.
+    # Orbax logs through absl, with a traceback, the errors that it raises as well; they are told
+    # once, as what is raised.
     absl.logging.set_verbosity(absl.logging.FATAL)
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     # absl.app.run puts its own handler on the root logger, which would print every line twice.
     for handler in list(root.handlers):
-        # Some library's logging.basicConfig may have been first; it would print every line a second time as well.
+        # Some library's logging.basicConfig may have been first; it would print every line a second
+        # time as well.
         ours = isinstance(handler, _PlainHandler | _TerminalHandler | absl.logging.ABSLHandler)
         if ours or type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
@@ -200,12 +210,11 @@ def progress(
 ) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, plain lines elsewhere.
 
-    Yields `update(done, text=None)`: `done` of `total` are finished; `text` is shown beside the bar until the next one.
+    Yields `update(done, text=None)`: `done` of `total` are finished; `text` is shown beside the bar
+    until the next one.
 
-    Args:
-        done: finished already, when the work is resumed.
-        lines_every: seconds between two plain lines; None: no plain lines (the caller logs its own).
-        active: False shows nothing.
+    Args: done: finished already, when the work is resumed. lines_every: seconds between two plain
+        lines; None: no plain lines (the caller logs its own). active: False shows nothing.
     """
     if not active:
         yield lambda done, text=None: None
@@ -300,7 +309,9 @@ class _PlainProgress:
 
 
 def _restore(path: pathlib.Path, resume_step: int | None) -> set[tuple[int, str]]:
-    """Drops a cut last line and the events after `resume_step`; returns the (step, split) of what stays."""
+    """Drops a cut last line and the events after `resume_step`; returns the (step, split) of what
+    stays.
+    """
     if not path.exists():
         return set()
     events, cut = _parse(path)
@@ -339,7 +350,8 @@ def _parse(path: pathlib.Path) -> tuple[list[tuple[bytes, dict[str, Any]]], bool
             if number == len(lines):
                 return events, True
             raise DataError(
-                f"{path}, line {number}: not an event with step and split; repair or remove the line"
+                f"{path}, line {number}: not an event with step and split; repair or remove the "
+                "line"
             ) from error
         events.append((line, event))
     return events, False
@@ -350,7 +362,8 @@ def _summary_writer(folder: pathlib.Path, purge_step: int | None) -> Any:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "TensorBoard events need tensorboardX (pip install tensorboardX), or log.tensorboard=false"
+            "TensorBoard events need tensorboardX (pip install tensorboardX), or "
+            "log.tensorboard=false"
         ) from error
     return SummaryWriter(str(folder), purge_step=purge_step)
 
@@ -363,7 +376,8 @@ def _scalar(key: str, value: Any) -> float | int | bool | str:
     array = np.asarray(value)
     if array.ndim or array.dtype == object:
         raise ValueError(
-            f"metric '{key}' is {type(value).__name__} of shape {array.shape}; give one number or a string"
+            f"metric '{key}' is {type(value).__name__} of shape {array.shape}; give one number or "
+            "a string"
         )
     if array.dtype.kind in "biu":
         return array.item()

@@ -1,7 +1,9 @@
-"""The optimizer: Adam(W) or SGD, a schedule, and rules that give groups of parameters their own rate and decay, or freeze them.
+"""The optimizer: Adam(W) or SGD, a schedule, and rules that give groups of parameters their own
+rate and decay, or freeze them.
 
-The state is made of standard optax states whose slots repeat the tree of the trained parameters (`mu`, `nu`, `trace`), so
-they can be sharded as the parameters are. A frozen parameter has no slots.
+The state is made of standard optax states whose slots repeat the tree of the trained parameters
+(`mu`, `nu`, `trace`), so they can be sharded as the parameters are. A frozen parameter has no
+slots.
 """
 
 from __future__ import annotations
@@ -35,15 +37,18 @@ _log = logging.getLogger("jax3dret")
 
 
 class Optimizer(NamedTuple):
-    """tx: the optax transformation. learning_rate: updates taken so far -> the base rate of the next update."""
+    """tx: the optax transformation. learning_rate: updates taken so far -> the base rate of the
+    next update.
+    """
 
     tx: optax.GradientTransformation
     learning_rate: schedules.Schedule
 
 
 class ParameterRow(NamedTuple):
-    """How one parameter is trained: `lr` and `decay` multiply the base rate and the weight decay; after every update its
-    values are put back between the two `bounds`, if it has any."""
+    """How one parameter is trained: `lr` and `decay` multiply the base rate and the weight decay;
+    after every update its values are put back between the two `bounds`, if it has any.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -72,24 +77,23 @@ def make_optimizer(
 ) -> Optimizer:
     """Builds the optimizer of a run; its arithmetic is that of torch.optim.
 
-    Args:
-        params: the parameters; abstract ones (`jax.eval_shape`) will do.
-        steps, steps_per_epoch: updates in all and in one epoch; handed to the schedule.
-        name: "adamw" (decoupled decay: p -= lr * decay * p), "adam" or "sgd" (with momentum); these two take the decay
-            as an L2 term in the gradient.
-        lr: base learning rate, the peak of the schedule.
-        schedule: a name of SCHEDULES or "module:attribute", alone or as the "name" of a mapping whose other keys are
-            keyword arguments; or a function of the step. Of peak, steps, steps_per_epoch and epochs (steps over
-            steps_per_epoch, rounded up) it is handed those that it takes and that the mapping does not set.
-        weight_decay: applied to all parameters, biases and norms included, unless a rule says otherwise (published code).
-        b1, b2, eps: of Adam. momentum: of SGD.
-        grad_clip_norm: limit of the global gradient norm over the trained parameters; None or 0: no clipping.
-        rules: (regex, settings); the first regex that matches the whole path "a/b/kernel" decides. Settings: "lr" (factor),
-            "decay" (factor, or a bool), "freeze" (bool), "bounds" (lowest, highest value).
-        beta1_cycle: beta1 of Adam follows `schedules.one_cycle_beta1` and replaces `b1`; needs the schedule one_cycle.
+    Args: params: the parameters; abstract ones (`jax.eval_shape`) will do. steps, steps_per_epoch:
+        updates in all and in one epoch; handed to the schedule. name: "adamw" (decoupled decay: p
+        -= lr * decay * p), "adam" or "sgd" (with momentum); these two take the decay as an L2 term
+        in the gradient. lr: base learning rate, the peak of the schedule. schedule: a name of
+        SCHEDULES or "module:attribute", alone or as the "name" of a mapping whose other keys are
+        keyword arguments; or a function of the step. Of peak, steps, steps_per_epoch and epochs
+        (steps over steps_per_epoch, rounded up) it is handed those that it takes and that the
+        mapping does not set. weight_decay: applied to all parameters, biases and norms included,
+        unless a rule says otherwise (published code). b1, b2, eps: of Adam. momentum: of SGD.
+        grad_clip_norm: limit of the global gradient norm over the trained parameters; None or 0: no
+        clipping. rules: (regex, settings); the first regex that matches the whole path "a/b/kernel"
+        decides. Settings: "lr" (factor), "decay" (factor, or a bool), "freeze" (bool), "bounds"
+        (lowest, highest value). beta1_cycle: beta1 of Adam follows `schedules.one_cycle_beta1` and
+        replaces `b1`; needs the schedule one_cycle.
 
-    Raises:
-        ConfigError: an unknown name or key, a value out of range, a parameter that no rule matches, a rule without effect.
+    Raises: ConfigError: an unknown name or key, a value out of range, a parameter that no rule
+        matches, a rule without effect.
     """
     if name not in NAMES:
         raise ConfigError(
@@ -160,8 +164,9 @@ def scale_by_adam(
 ) -> optax.GradientTransformation:
     """Adam's direction (Kingma and Ba, algorithm 1), with a beta1 that may follow a schedule.
 
-    Under a schedule the bias correction of update t is 1 - beta1(t)^t with the CURRENT beta1, as in torch. The corrections
-    are computed as -expm1(t log beta): 1 - 0.999 in float32 would be off by 1e-5.
+    Under a schedule the bias correction of update t is 1 - beta1(t)^t with the CURRENT beta1, as in
+    torch. The corrections are computed as -expm1(t log beta): 1 - 0.999 in float32 would be off by
+    1e-5.
     """
 
     def update(
@@ -183,9 +188,8 @@ def scale_by_adam(
 def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]:
     """One row for each parameter, in tree order.
 
-    Raises:
-        ConfigError: a parameter that no rule matches, a rule that matches nothing or that earlier rules leave nothing,
-            an unknown setting.
+    Raises: ConfigError: a parameter that no rule matches, a rule that matches nothing or that
+        earlier rules leave nothing, an unknown setting.
     """
     check_rules(rules, where="optim.rules")
     compiled = [(re.compile(pattern), _settings(pattern, given)) for pattern, given in rules]
@@ -199,7 +203,8 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
         if index is None:
             patterns = [pattern for pattern, _ in rules]
             raise ConfigError(
-                f"optim.rules: no rule matches the parameter '{path}'{nearest(path, patterns)}; end with ('.*', {{}})"
+                f"optim.rules: no rule matches the parameter '{path}'{nearest(path, patterns)}; "
+                f"end with ('.*', {{}})"
             )
         used.add(index)
         rows.append(ParameterRow(path, shape, **compiled[index][1]))
@@ -216,7 +221,8 @@ def describe(params: PyTree, rules: Rules = DEFAULT_RULES) -> list[ParameterRow]
             )
         if given:  # a catch-all without settings at the end is harmless
             raise ConfigError(
-                f"optim.rules: '{pattern}' has no effect, earlier rules take all it matches; move it up"
+                f"optim.rules: '{pattern}' has no effect, earlier rules take all it matches; move "
+                "it up"
             )
     return rows
 
@@ -230,7 +236,8 @@ def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
         if key not in known:
             raise ConfigError(
-                f"optim.rules: '{pattern}' sets '{key}'{nearest(key, known)}; a rule sets lr, decay, freeze or bounds"
+                f"optim.rules: '{pattern}' sets '{key}'{nearest(key, known)}; a rule sets lr, "
+                "decay, freeze or bounds"
             )
         if key == "freeze":
             good, wanted = isinstance(value, bool), "true or false"
@@ -249,7 +256,8 @@ def _settings(pattern: str, given: Mapping[str, Any]) -> dict[str, Any]:
     frozen = given.get("freeze", False)
     if frozen and len(given) > 1:
         raise ConfigError(
-            f"optim.rules: '{pattern}' freezes its parameters, so nothing else has an effect; drop it"
+            f"optim.rules: '{pattern}' freezes its parameters, so nothing else has an effect; drop "
+            "it"
         )
     return {
         "lr": 0.0 if frozen else float(given.get("lr", 1.0)),
@@ -277,7 +285,8 @@ def _make_schedule(
         target = SCHEDULES[label]
     else:
         raise ConfigError(
-            f"optim.schedule '{label}' is unknown{nearest(label, SCHEDULES)}; there are: {', '.join(SCHEDULES)}"
+            f"optim.schedule '{label}' is unknown{nearest(label, SCHEDULES)}; there are: "
+            f"{', '.join(SCHEDULES)}"
         )
 
     values = {**offered, **given}
@@ -290,7 +299,8 @@ def _make_schedule(
         return rate, None
     if values["epochs"] == 1 and values["steps"] > 0 and values.get("pct_start", 0) < 1:
         _log.warning(
-            "one_cycle over a single epoch stays at its final learning rate; use more epochs or another schedule"
+            "one_cycle over a single epoch stays at its final learning rate; use more epochs or "
+            "another schedule"
         )
     return rate, schedules.one_cycle_beta1(**_taken_by(schedules.one_cycle_beta1, values))
 

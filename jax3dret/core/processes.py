@@ -21,7 +21,8 @@ def several(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Waits for the other processes, if there are any; JAX finds them itself where the platform tells.
+    """Waits for the other processes, if there are any; JAX finds them itself where the platform
+    tells.
 
     Raises:
         ConfigError: some of the three are given and not all, or they contradict each other.
@@ -32,7 +33,8 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
             raise ConfigError(f"--coordinator={coordinator}: give HOST:PORT")
         if not 0 <= process_id < num_processes:
             raise ConfigError(
-                f"--process_id={process_id} of --num_processes={num_processes}: processes count from 0"
+                f"--process_id={process_id} of --num_processes={num_processes}: processes count "
+                "from 0"
             )
         jax.distributed.initialize(coordinator, num_processes, process_id)
     elif any(value is not None for value in given):

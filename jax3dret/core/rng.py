@@ -1,8 +1,8 @@
 """Random streams by name: one seed, and every consumer draws from a stream of its own.
 
-A stream depends on (seed, name, step) alone. Adding a consumer, or drawing more from one, leaves all others as they were,
-and a resumed run draws what the uninterrupted run would have drawn. Names become numbers by CRC-32 (`hash` differs between
-processes).
+A stream depends on (seed, name, step) alone. Adding a consumer, or drawing more from one, leaves
+all others as they were, and a resumed run draws what the uninterrupted run would have drawn. Names
+become numbers by CRC-32 (`hash` differs between processes).
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ def stream(
     name: str,
     step: int | Integer[Array, ""] | None = None,
 ) -> Key[Array, ""]:
-    """The typed key of a named stream, at `step` if one is given. May be called under `jit` with a traced key or step.
+    """The typed key of a named stream, at `step` if one is given. May be called under `jit` with a
+    traced key or step.
 
-    A stream can be split further: `stream(stream(seed, "train"), "dropout", step)`. The key without a step differs from
-    the key of every step.
+    A stream can be split further: `stream(stream(seed, "train"), "dropout", step)`. The key without
+    a step differs from the key of every step.
 
     Args:
         seed_or_key: an integer in [0, 2**32), or a typed key (`jax.random.key`).
@@ -49,8 +50,8 @@ def stream(
 def host_generator(seed: int, name: str, *indices: int) -> np.random.Generator:
     """A NumPy generator for (seed, name, indices), such as (seed, "augment", epoch, row).
 
-    Every index is written as two 32-bit words after the number of indices, because `SeedSequence` pads with zeros:
-    its entropies [1] and [1, 0] are one and the same.
+    Every index is written as two 32-bit words after the number of indices, because `SeedSequence`
+    pads with zeros: its entropies [1] and [1, 0] are one and the same.
 
     Raises:
         ConfigError: seed or an index is not an integer in [0, 2**64).

@@ -1,6 +1,7 @@
 """Schedules of the learning rate and of beta1: functions of the number of updates taken so far.
 
-Given a JAX array they compute in float32 and can be traced; given a Python or NumPy number, in float64.
+Given a JAX array they compute in float32 and can be traced; given a Python or NumPy number, in
+float64.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def constant(peak: float) -> Schedule:
 def warmup_cosine(
     peak: float, steps: int, warmup_fraction: float = 0.2, final: float = 0.0, hold: int = 1
 ) -> Schedule:
-    """Linear from 0 to `peak` over the first `warmup_fraction` of `steps`, then half a cosine down to `final` at `steps`.
+    """Linear from 0 to `peak` over the first `warmup_fraction` of `steps`, then half a cosine down
+    to `final` at `steps`.
 
     Source: paper, implementation details: 0 to 5e-5 over the first 20 % of training, then cosine.
 
@@ -55,7 +57,8 @@ def warmup_cosine(
         xp = _namespace(step)
         step = xp.maximum(xp.asarray(step), 0) // hold * hold
         rise = peak * (_array(step, xp) / (warm or 1.0))
-        # (1 + cos(pi t)) / 2 = sin(pi (1 - t) / 2)^2; the right side keeps its relative accuracy in float32 near the end.
+        # (1 + cos(pi t)) / 2 = sin(pi (1 - t) / 2)^2; the right side keeps its relative accuracy in
+        # float32 near the end.
         left = xp.clip(_array(steps - step, xp) / ((steps - warm) or 1.0), 0.0, 1.0)
         fall = final + (peak - final) * xp.sin(left * (math.pi / 2)) ** 2
         return xp.where(step >= steps, _array(final, xp), xp.where(step < warm, rise, fall))
@@ -66,13 +69,16 @@ def warmup_cosine(
 def cosine(peak: float, steps: int, final: float = 0.0, hold: int = 1) -> Schedule:
     """Half a cosine from `peak` at step 0 to `final` at `steps`; see `warmup_cosine`.
 
-    With hold = steps per epoch: torch CosineAnnealingLR(T_max=epochs, eta_min=final) stepped once per epoch.
+    With hold = steps per epoch: torch CosineAnnealingLR(T_max=epochs, eta_min=final) stepped once
+    per epoch.
     """
     return warmup_cosine(peak, steps, warmup_fraction=0.0, final=final, hold=hold)
 
 
 def epoch_cosine(peak: float, steps: int, steps_per_epoch: int, final: float = 0.0) -> Schedule:
-    """`cosine` with one value an epoch, as torch's CosineAnnealingLR(T_max=epochs, eta_min=final) is used."""
+    """`cosine` with one value an epoch, as torch's CosineAnnealingLR(T_max=epochs, eta_min=final)
+    is used.
+    """
     return cosine(peak, steps, final=final, hold=steps_per_epoch)
 
 
@@ -90,10 +96,11 @@ def exponential(peak: float, rate: float, every: int, staircase: bool = False) -
 
 
 def step_decay(peak: float, steps_per_epoch: int, rate: float = 0.5, every: int = 10) -> Schedule:
-    """`peak`, multiplied by `rate` at the start of the `every`-th, 2 `every`-th, ... epoch, counted from 1.
+    """`peak`, multiplied by `rate` at the start of the `every`-th, 2 `every`-th, ... epoch, counted
+    from 1.
 
-    So the first cut is one epoch earlier than a count from 0 would have it: with every=10, after 9 epochs (view-GCN's published
-    code, for its single-view stage).
+    So the first cut is one epoch earlier than a count from 0 would have it: with every=10, after 9
+    epochs (view-GCN's published code, for its single-view stage).
 
     Raises:
         ConfigError: a value out of range.
@@ -109,11 +116,13 @@ def step_decay(peak: float, steps_per_epoch: int, rate: float = 0.5, every: int 
 
 
 def view_gcn(peak: float, epochs: int, steps_per_epoch: int, decay: str = "halve") -> Schedule:
-    """View-GCN's second stage: step i of the first epoch at peak (i + 1) / steps_per_epoch, then one value an epoch.
+    """View-GCN's second stage: step i of the first epoch at peak (i + 1) / steps_per_epoch, then
+    one value an epoch.
 
-    decay: "halve", halved at the start of the 10th, 20th, ... epoch: what the published code does. "cosine", the peak in the
-        second epoch, then peak (1 + cos(pi e / epochs)) / 2 in epoch e, counted from 0: the branch that it means to take, and
-        does not for a misspelled name (there each factor would multiply the one before; here it does not).
+    decay: "halve", halved at the start of the 10th, 20th, ... epoch: what the published code does.
+        "cosine", the peak in the second epoch, then peak (1 + cos(pi e / epochs)) / 2 in epoch e,
+        counted from 0: the branch that it means to take, and does not for a misspelled name (there
+        each factor would multiply the one before; here it does not).
 
     Raises:
         ConfigError: a value out of range, another decay.
@@ -147,12 +156,14 @@ def one_cycle(
     div: float = 25.0,
     final_div: float = 1e4,
 ) -> Schedule:
-    """Learning rate of torch OneCycleLR stepped once per EPOCH, as the published code does; constant within an epoch.
+    """Learning rate of torch OneCycleLR stepped once per EPOCH, as the published code does;
+    constant within an epoch.
 
-    peak / div in epoch 0, half a cosine up to `peak` at epoch pct_start * epochs - 1, half a cosine down to
-    peak / div / final_div in the last epoch. Two consequences of that formula: with pct_start * epochs < 1 there is no rise,
-    and the first value lies below the peak already; a single epoch runs at the final value. Where torch divides 0 by 0
-    (pct_start * epochs = 1) epoch 0 runs at the peak. Later epochs keep the last value.
+    peak / div in epoch 0, half a cosine up to `peak` at epoch pct_start * epochs - 1, half a cosine
+    down to peak / div / final_div in the last epoch. Two consequences of that formula: with
+    pct_start * epochs < 1 there is no rise, and the first value lies below the peak already; a
+    single epoch runs at the final value. Where torch divides 0 by 0 (pct_start * epochs = 1) epoch
+    0 runs at the peak. Later epochs keep the last value.
 
     Raises:
         ConfigError: a value out of range.
@@ -167,7 +178,9 @@ def one_cycle(
 def one_cycle_beta1(
     epochs: int, steps_per_epoch: int, pct_start: float = 0.3, low: float = 0.85, high: float = 0.95
 ) -> Schedule:
-    """The beta1 that goes with `one_cycle` (torch: cycle_momentum=True, its default): `high`, `low` at the peak, `high`."""
+    """The beta1 that goes with `one_cycle` (torch: cycle_momentum=True, its default): `high`, `low`
+    at the peak, `high`.
+    """
     _check("one_cycle_beta1", low=low, high=high)
     return _per_epoch(_one_cycle_table(high, low, high, epochs, pct_start), steps_per_epoch)
 
@@ -175,7 +188,9 @@ def one_cycle_beta1(
 def _one_cycle_table(
     start: float, middle: float, end: float, epochs: int, pct_start: float
 ) -> np.ndarray:
-    """float64[epochs]: cosine from `start` to `middle` to `end`, with the phase limits of torch OneCycleLR."""
+    """float64[epochs]: cosine from `start` to `middle` to `end`, with the phase limits of torch
+    OneCycleLR.
+    """
     _check("one_cycle", epochs=epochs, pct_start=pct_start)
     if epochs < 1:
         raise ConfigError(f"schedule one_cycle: epochs is {epochs}; give 1 or more")

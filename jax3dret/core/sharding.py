@@ -1,8 +1,10 @@
-"""Where arrays live: a mesh with the axes `data` and `fsdp`, regex rules for parameters, batches split over both axes.
+"""Where arrays live: a mesh with the axes `data` and `fsdp`, regex rules for parameters, batches
+split over both axes.
 
-Arrays are global under `jax.jit`: a mean over the batch axis is the mean over the global batch, on one device or many, and no
-collective is written by hand. The optimizer state is placed explicitly, because what `jax.jit(tx.init)` would choose is a
-single device, and such a state can neither be donated into a sharded step nor restored beside sharded parameters.
+Arrays are global under `jax.jit`: a mean over the batch axis is the mean over the global batch, on
+one device or many, and no collective is written by hand. The optimizer state is placed explicitly,
+because what `jax.jit(tx.init)` would choose is a single device, and such a state can neither be
+donated into a sharded step nor restored beside sharded parameters.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ def path_name(path: Sequence[object]) -> str:
 
 
 def param_shardings(params: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
-    """A NamedSharding for each parameter: the first rule whose regex matches the whole path; none means replicated.
+    """A NamedSharding for each parameter: the first rule whose regex matches the whole path; none
+    means replicated.
 
-    Raises:
-        ConfigError: a rule matches nothing, names an unknown axis, or asks for a split that does not divide the shape.
+    Raises: ConfigError: a rule matches nothing, names an unknown axis, or asks for a split that
+        does not divide the shape.
     """
     check_rules(rules, where="config.sharding")
     unmatched = {pattern for pattern, _ in rules}
@@ -78,16 +81,18 @@ def param_shardings(params: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     if unmatched:
         names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
         raise ConfigError(
-            f"config.sharding: '{sorted(unmatched)[0]}' matches no parameter; they are called like '{names[0]}'"
+            f"config.sharding: '{sorted(unmatched)[0]}' matches no parameter; they are called like "
+            f"'{names[0]}'"
         )
     return out
 
 
 def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
-    """Shardings of a whole TrainState (abstract or not): optimizer slots lie where their parameter lies.
+    """Shardings of a whole TrainState (abstract or not): optimizer slots lie where their parameter
+    lies.
 
-    A leaf of the optimizer state belongs to the parameter whose path ends its own path and whose shape it has; counters and
-    all else are replicated.
+    A leaf of the optimizer state belongs to the parameter whose path ends its own path and whose
+    shape it has; counters and all else are replicated.
     """
     params = param_shardings(state.params, rules, mesh)
     by_name = {
@@ -127,7 +132,8 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     for key, value in batch.items():
         if value.shape[0] % local:
             raise ConfigError(
-                f"a batch of {value.shape[0] * jax.process_count()} rows ('{key}') does not divide by {mesh.size} devices; "
+                f"a batch of {value.shape[0] * jax.process_count()} rows ('{key}') does not divide "
+                f"by {mesh.size} devices; "
                 f"choose config.train.batch_size as a multiple of {mesh.size}"
             )
     return {
@@ -155,5 +161,6 @@ def _check_axes(
             )
         if size % mesh.shape[axis]:
             raise ConfigError(
-                f"config.sharding: {name} of shape {shape} does not split over {mesh.shape[axis]} '{axis}' devices"
+                f"config.sharding: {name} of shape {shape} does not split over {mesh.shape[axis]} "
+                f"'{axis}' devices"
             )

@@ -50,8 +50,10 @@ def make_step(
     task = recipe.task
     if accumulate > 1 and task.batch_coupled:
         raise ConfigError(
-            f"config.train.accumulate={accumulate}: this task's loss couples the items of a batch (BatchNorm, VICReg, contrastive "
-            "terms), so the mean over micro-batches is a different objective; use more devices, a smaller batch_size, "
+            f"config.train.accumulate={accumulate}: this task's loss couples the items of a batch "
+            "(BatchNorm, VICReg, contrastive "
+            "terms), so the mean over micro-batches is a different objective; use more devices, a "
+            "smaller batch_size, "
             "config.model.remat=true or config.model.dtype=bfloat16"
         )
 

@@ -207,7 +207,9 @@ def fit(
         pending.clear()
 
     def learning_rate(index: int) -> float:
-        """For the log; a schedule's Python numbers go to the device unasked, so that is allowed here."""
+        """For the log; a schedule's Python numbers go to the device unasked, so that is allowed
+        here.
+        """
         assert recipe.learning_rate is not None
         with jax.transfer_guard("allow"):
             return float(recipe.learning_rate(index))

@@ -1,7 +1,9 @@
-"""Captions from a vision-language model that looks at the rendered views (extra `caption`: transformers and torch).
+"""Captions from a vision-language model that looks at the rendered views (extra `caption`:
+transformers and torch).
 
-The one file that imports transformers. Captioning a large data set takes a GPU days, so every item's captions are on disk as
-soon as they are made, and an interrupted run goes on behind the last of them.
+The one file that imports transformers. Captioning a large data set takes a GPU days, so every
+item's captions are on disk as soon as they are made, and an interrupted run goes on behind the last
+of them.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ logger = logging.getLogger("jax3dret")
 # The four questions of the retrieval paper (section 3.2.2), one caption each for every view.
 PAPER_PROMPTS = (
     "What do you see in this image?",
-    "This is a render of a 3D model. Ignore the background. Can you give a detailed description of the 3D model in the image?",
-    "What do you see in the image? Can you give a detailed description of the 3D model in the image? Do not say anything about "
-    "the colors in the image, nor about the background. Say things about the geometry of the object in the image.",
-    "What do you see in the image? Give 1 sentence with the category of the object and 1 sentence about the shape and geometry "
+    "This is a render of a 3D model. Ignore the background. Can you give a detailed description of "
+    "the 3D model in the image?",
+    "What do you see in the image? Can you give a detailed description of the 3D model in the "
+    "image? Do not say anything about "
+    "the colors in the image, nor about the background. Say things about the geometry of the "
+    "object in the image.",
+    "What do you see in the image? Give 1 sentence with the category of the object and 1 sentence "
+    "about the shape and geometry "
     "of the object.",
 )
 
@@ -44,13 +50,17 @@ def vision_language_model(
     max_new_tokens: int = 160,
     download: bool = False,
 ) -> CaptionSource:
-    """Captions of every view from an image-text-to-text model of transformers, one for each prompt, without sampling.
+    """Captions of every view from an image-text-to-text model of transformers, one for each prompt,
+    without sampling.
 
-    model: a folder with a model and its processor, or a name on the model hub; the hub is asked only with download=True.
+    model: a folder with a model and its processor, or a name on the model hub; the hub is asked
+    only with download=True.
 
-    The captions are kept in `<prepared folder>/captions/<split>-<digest>.jsonl`, the form that `captions.from_jsonl` reads.
+    The captions are kept in `<prepared folder>/captions/<split>-<digest>.jsonl`, the form that
+    `captions.from_jsonl` reads.
 
-    Raises ConfigError where transformers is missing or the model is not at hand; when used, DataError for data without views.
+    Raises ConfigError where transformers is missing or the model is not at hand; when used,
+    DataError for data without views.
     """
     if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
         raise ConfigError("captions.prompts: give at least one prompt, none of them empty")
@@ -135,7 +145,8 @@ class _Captioner:
             import transformers
         except ImportError as error:
             raise ConfigError(
-                f"captions by a vision-language model need the package '{error.name}': pip install 'jax3dret[caption]'"
+                f"captions by a vision-language model need the package '{error.name}': pip install "
+                "'jax3dret[caption]'"
             ) from error
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,8 +1,9 @@
 """Captions of shapes: from a file, or said from the geometry alone by templates.
 
-A caption source is a function (source, views) -> one `list[list[str]]` per record, in record order: for every rendered view the
-captions of that view, or a single list that holds for the whole object. `views` (see `data.rows.Rows`) is read only by those
-who look at pictures, as `data.captioning` does.
+A caption source is a function (source, views) -> one `list[list[str]]` per record, in record order:
+for every rendered view the captions of that view, or a single list that holds for the whole object.
+`views` (see `data.rows.Rows`) is read only by those who look at pictures, as `data.captioning`
+does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _AXES = ("across", "upright", "front to back")
 
 
 def templates(count: int = 4) -> CaptionSource:
-    """`count` captions of each record from its points; they say proportions, roundness, symmetry, openings, never the class."""
+    """`count` captions of each record from its points; they say proportions, roundness, symmetry,
+    openings, never the class.
+    """
     if count < 1:
         raise ConfigError(f"captions.count={count}: give 1 or more")
 
@@ -60,10 +63,12 @@ def templates(count: int = 4) -> CaptionSource:
 def from_jsonl(path: str) -> CaptionSource:
     """Captions from a file with one object a line: {"id": "chair/1", "captions": ["a chair", ...]}.
 
-    "captions" may also be a list of lists, one list for each rendered view. Ids that the data set does not have are left
+    "captions" may also be a list of lists, one list for each rendered view. Ids that the data set
+    does not have are left
     alone: one file may serve several splits.
 
-    Raises, when used, DataError for a file that is not of this form, an id given twice, and records without a caption.
+    Raises, when used, DataError for a file that is not of this form, an id given twice, and records
+    without a caption.
     """
 
     def captions(source: Source, views: Rows | None) -> list[Captions]:
@@ -72,7 +77,8 @@ def from_jsonl(path: str) -> CaptionSource:
         missing = [name for name in source.ids if name not in found]
         if missing:
             raise DataError(
-                f"{path}: {len(missing)} of the {len(source)} items of {source.name}, split '{source.split}', have no caption "
+                f"{path}: {len(missing)} of the {len(source)} items of {source.name}, split "
+                f"'{source.split}', have no caption "
                 f"(first: {missing[0]}); add a line for each"
             )
         return [found[name] for name in source.ids]
@@ -97,7 +103,8 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
             name, listed = entry["id"], entry["captions"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f'{path}, line {number}: not an object {{"id": ..., "captions": [...]}}, but {line.strip()[:40]!r}'
+                f'{path}, line {number}: not an object {{"id": ..., "captions": [...]}}, but '
+                f"{line.strip()[:40]!r}"
             ) from error
         by_view = (
             [listed]
@@ -109,7 +116,8 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
             for view in by_view
         ):
             raise DataError(
-                f"{path}, line {number}: 'captions' of '{name}' must be a list of texts, or one for each view, none of them empty"
+                f"{path}, line {number}: 'captions' of '{name}' must be a list of texts, or one "
+                "for each view, none of them empty"
             )
         if name in found:
             raise DataError(
@@ -128,13 +136,15 @@ def write_jsonl(path: pathlib.Path, ids: Sequence[str], captions: Sequence[Capti
 
 
 def describe(points: Float[np.ndarray, "N 3"], count: int, name: str) -> list[str]:
-    """`count` sentences about a cloud whose y axis points up; which words are used depends on `name` alone.
+    """`count` sentences about a cloud whose y axis points up; which words are used depends on
+    `name` alone.
 
     Raises DataError for fewer than 2 points or values that are not finite.
     """
     if len(points) < 2 or not np.isfinite(points).all():
         raise DataError(
-            f"{name}: {len(points)} points, or values that are not finite: there is nothing to describe"
+            f"{name}: {len(points)} points, or values that are not finite: there is nothing to "
+            "describe"
         )
     facts = measure(points)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
@@ -175,7 +185,9 @@ def measure(points: Float[np.ndarray, "N 3"]) -> dict[str, Any]:
 
 
 def _outline(plane: Float[np.ndarray, "N 2"]) -> tuple[float, float]:
-    """Roundness of a flat cloud's outline about the origin, and the empty share of its mean radius in the middle."""
+    """Roundness of a flat cloud's outline about the origin, and the empty share of its mean radius
+    in the middle.
+    """
     distance = np.linalg.norm(plane, axis=1)
     direction = ((np.arctan2(plane[:, 1], plane[:, 0]) + np.pi) / (2 * np.pi) * 16).astype(int) % 16
     outer = np.array([distance[direction == d].max(initial=0.0) for d in range(16)])

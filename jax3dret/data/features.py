@@ -1,9 +1,10 @@
-"""Features of frozen networks: computed once per item, kept beside the prepared data, joined to the records as rows.
+"""Features of frozen networks: computed once per item, kept beside the prepared data, joined to the
+records as rows.
 
     <prepared folder>/features/<split>-<digest>.npy    float32 [N, V, D], row i = record i
 
-The digest covers the data, the split and what the caller names as the features' provenance (weights, renderer, preprocessing), so a
-file is either of exactly this or is not found.
+The digest covers the data, the split and what the caller names as the features' provenance
+(weights, renderer, preprocessing), so a file is either of exactly this or is not found.
 """
 
 from __future__ import annotations
@@ -38,20 +39,26 @@ def frozen_features(
     what: str = "features",
     lead: tuple[int, ...] = (),
 ) -> pathlib.Path:
-    """The file of float32 [N, V, D] features of every record's V pictures (or texts), computed now if it is not there.
+    """The file of float32 [N, V, D] features of every record's V pictures (or texts), computed now
+    if it is not there.
 
-    rows: one array [V, ...] per record, in record order, all of one shape. lead: how V is to be split in the file, such as
-    (views, captions of each); () leaves it.
-    embed: [batch_size * V, ...] -> [batch_size * V, D]; always called with that many, so it compiles once.
-    provenance: JSON-like; everything else that the features depend on, such as `digest` of the weights.
+    rows: one array [V, ...] per record, in record order, all of one shape. lead: how V is to be
+    split in the file, such as (views, captions of each); () leaves it.
+    embed: [batch_size * V, ...] -> [batch_size * V, D]; always called with that many, so it
+    compiles once.
+    provenance: JSON-like; everything else that the features depend on, such as `digest` of the
+    weights.
 
-    Every process calls it; the first computes, the others wait and find it. Nothing half-written is left behind.
+    Every process calls it; the first computes, the others wait and find it. Nothing half-written is
+    left behind.
 
-    Raises DataError: rows that do not belong to the records or differ in shape; features that are not finite; a disk error.
+    Raises DataError: rows that do not belong to the records or differ in shape; features that are
+    not finite; a disk error.
     """
     if len(rows) != len(source):
         raise DataError(
-            f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other data"
+            f"{source!r}: {len(rows)} rows for {len(source)} records; they were made from other "
+            "data"
         )
     path = features_path(source, provenance)
     with exclusive(path.with_suffix(".lock"), f"{what} of {source.name}"):
@@ -88,7 +95,9 @@ def digest(tree: Any) -> str:
 
 
 def mean_feature(path: pathlib.Path) -> np.ndarray:
-    """The mean over records and views, float32 [D]: random networks map all pictures near one point, which this is."""
+    """The mean over records and views, float32 [D]: random networks map all pictures near one
+    point, which this is.
+    """
     rows = open_rows(path)
     width = np.shape(rows[0])[-1]
     total = sum(
@@ -121,7 +130,8 @@ def _write(
                     row = np.asarray(rows[i])
                     if row.shape != (shape or row.shape):
                         raise DataError(
-                            f"{source.ids[i]}: its row has the shape {row.shape}, the ones before {shape}"
+                            f"{source.ids[i]}: its row has the shape {row.shape}, the ones before "
+                            f"{shape}"
                         )
                     shape = row.shape
                     block.append(row)

@@ -1,7 +1,9 @@
-"""Images for the frozen towers: to a square of the right size on the host, to normalised floats on the device.
+"""Images for the frozen towers: to a square of the right size on the host, to normalised floats on
+the device.
 
-A tower is fed in two steps. `resize_center_crop` runs once for each image, in NumPy and Pillow, and gives uint8, a quarter of
-the bytes of floats; `normalise` runs in the tower's own compiled function.
+A tower is fed in two steps. `resize_center_crop` runs once for each image, in NumPy and Pillow, and
+gives uint8, a quarter of the bytes of floats; `normalise` runs in the tower's own compiled
+function.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def normalise(
 ) -> Float[Array, "*lead 3"]:
     """(image / 255 - mean) / std for each channel, float32. Runs under jit.
 
-    Raises ConfigError for anything but uint8: floats may be in [0, 1] or in [0, 255], and nothing would tell.
+    Raises ConfigError for anything but uint8: floats may be in [0, 1] or in [0, 255], and nothing
+    would tell.
     """
     if images.dtype != jnp.uint8:
         raise ConfigError(f"normalise: images of type {images.dtype}; expected uint8 in [0, 255]")
@@ -52,10 +55,12 @@ def resize_center_crop(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The image scaled so that its shorter side is `size`, and the square in the middle of it.
 
-    filter: "bicubic" (CLIP) or "bilinear" (ImageNet networks of torchvision), both with Pillow's antialiasing. The longer side
-    is rounded down, an odd margin is split with the larger half by round-half-even, as torchvision does.
+    filter: "bicubic" (CLIP) or "bilinear" (ImageNet networks of torchvision), both with Pillow's
+    antialiasing. The longer side is rounded down, an odd margin is split with the larger half by
+    round-half-even, as torchvision does.
 
-    Raises DataError if the image is not uint8[H, W, 3] or is empty, ConfigError for another filter or size.
+    Raises DataError if the image is not uint8[H, W, 3] or is empty, ConfigError for another filter
+    or size.
     """
     if filter not in FILTERS:
         raise ConfigError(

@@ -3,9 +3,10 @@
     find_ink       grey pixels -> how much ink each pixel of the drawing's box holds
     fit_strokes    the same at another size, no stroke narrower than given
 
-The paper's tone may change slowly over the picture, as on a photographed sheet: it is a quadratic function of the place, fitted to
-the medians of blocks without those that ink covers. Strokes may be darker or lighter than the paper. All work is linear in the
-pixels and holds some five bytes for each.
+The paper's tone may change slowly over the picture, as on a photographed sheet: it is a quadratic
+function of the place, fitted to the medians of blocks without those that ink covers. Strokes may be
+darker or lighter than the paper. All work is linear in the pixels and holds some five bytes for
+each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from jax3dret.core.types import DataError
 
 _BLOCKS = 32  # along a side, for the paper's tone
 _SAMPLES = 8  # of a block, along a side
-# Tukey's limits, in grey levels, of the successive fits of the paper's tone: what is farther off is not paper.
+# Tukey's limits, in grey levels, of the successive fits of the paper's tone: what is farther off is
+# not paper.
 _LIMITS = (90.0, 60.0, 40.0, 30.0, 20.0, 20.0)
 # Levels from the paper that are not ink: 5 standard deviations of the paper's noise, within these.
 _QUIET, _LOUD = 12.0, 50.0
@@ -35,7 +37,9 @@ _STRIP = 512  # rows at a time
 
 
 class Paper(NamedTuple):
-    """Its tone at (column, row), both from -1 to 1: coefficients of 1, x, y, x x, x y, y y. noise: standard deviation, levels."""
+    """Its tone at (column, row), both from -1 to 1: coefficients of 1, x, y, x x, x y, y y. noise:
+    standard deviation, levels.
+    """
 
     tone: Float[np.ndarray, " 6"]
     noise: float
@@ -44,8 +48,8 @@ class Paper(NamedTuple):
 def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     """The ink, 0 to 255, in the smallest box around the drawing; 255 is the strokes' own tone.
 
-    Single specks, and marks along an edge of the picture, are taken away first. A drawing that has only a few pixels of ink has
-    none.
+    Single specks, and marks along an edge of the picture, are taken away first. A drawing that has
+    only a few pixels of ink has none.
 
     Raises:
         DataError: not uint8[H, W], one colour, or nothing stands apart from the paper.
@@ -65,7 +69,8 @@ def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     kept = _without_dust(marked)
     if np.count_nonzero(kept) < _MIN_INK * max(grey.shape):
         raise DataError(
-            f"{np.count_nonzero(kept)} pixels of {grey.shape[1]} x {grey.shape[0]} stand apart from the paper: no drawing"
+            f"{np.count_nonzero(kept)} pixels of {grey.shape[1]} x {grey.shape[0]} stand apart "
+            "from the paper: no drawing"
         )
     box = _box(kept)
     # Specks go from the picture too, not only from the box; the soft edges of what is kept stay.
@@ -79,9 +84,11 @@ def find_ink(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
 def fit_strokes(
     ink: UInt8[np.ndarray, "h w"], longer: int, stroke: float
 ) -> UInt8[np.ndarray, "a b"]:
-    """The ink with a longer side of `longer` pixels, resampled by area; strokes on average narrower than `stroke` are made that wide.
+    """The ink with a longer side of `longer` pixels, resampled by area; strokes on average narrower
+    than `stroke` are made that wide.
 
-    A one-pixel line of a large scan would be lost in an average: there, the darkest pixel of a block stands for it.
+    A one-pixel line of a large scan would be lost in an average: there, the darkest pixel of a
+    block stands for it.
     """
     scale = longer / max(ink.shape)
     if scale < 1 and stroke_width(ink) * scale < stroke:
@@ -97,8 +104,9 @@ def fit_strokes(
 
 
 def stroke_width(ink: UInt8[np.ndarray, "h w"]) -> float:
-    """The mean width of the strokes in pixels: their area by their length, the length as Cauchy and Crofton have it, pi/4 of the
-    number of times that rows and columns enter ink. Right for strokes of all directions, 27 % too large for level and upright ones.
+    """The mean width of the strokes in pixels: their area by their length, the length as Cauchy and
+    Crofton have it, pi/4 of the number of times that rows and columns enter ink. Right for strokes
+    of all directions, 27 % too large for level and upright ones.
     """
     marked = np.pad(ink > 127, 1)
     entries = sum(
@@ -113,7 +121,9 @@ def stroke_width(ink: UInt8[np.ndarray, "h w"]) -> float:
 
 
 def _from_paper(grey: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], float]:
-    """How far each pixel lies from the paper's tone, on the side where the strokes lie; and the paper's noise."""
+    """How far each pixel lies from the paper's tone, on the side where the strokes lie; and the
+    paper's noise.
+    """
     paper = _paper(grey)
     limit = int(_threshold(paper.noise))
     levels = np.arange(-255, 256)
@@ -178,7 +188,9 @@ def _paper(grey: UInt8[np.ndarray, "H W"]) -> Paper:
 
 
 def _start(samples: UInt8[np.ndarray, "h w"]) -> float:
-    """The paper's tone by and large: the median of the picture's rim, or of the whole where that disagrees and is nearly all."""
+    """The paper's tone by and large: the median of the picture's rim, or of the whole where that
+    disagrees and is nearly all.
+    """
     edge = max(1, round(0.02 * min(samples.shape)))
     rim = np.ones(samples.shape, bool)
     rim[edge:-edge, edge:-edge] = False
@@ -263,7 +275,9 @@ def _without_dust(marked: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 def _on_edge(
     groups: Int[np.ndarray, "h w"], number: int, marked: Bool[np.ndarray, "H W"], cell: int
 ) -> Bool[np.ndarray, " groups"]:
-    """Which groups of cells hold nothing but a mark in the outermost strip of one side of the picture, along its very edge."""
+    """Which groups of cells hold nothing but a mark in the outermost strip of one side of the
+    picture, along its very edge.
+    """
     found = np.zeros(number + 1, bool)
     for index, place in enumerate(ndimage.find_objects(groups), start=1):
         rows, columns = place
@@ -309,7 +323,9 @@ def _block_maximum(ink: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarr
 
 
 def _thickened(ink: UInt8[np.ndarray, "h w"], width: float) -> UInt8[np.ndarray, "a b"]:
-    """Strokes of at least `width` pixels on average, to the pixel: grown by crosses and squares in turn, an octagon. So is the box."""
+    """Strokes of at least `width` pixels on average, to the pixel: grown by crosses and squares in
+    turn, an octagon. So is the box.
+    """
     times = max(0, round((width - stroke_width(ink)) / 2))
     ink = np.pad(ink, times)
     for turn in range(times):

@@ -1,4 +1,6 @@
-"""One process at a time at what takes long and is wanted once: preparing data, rendering views, frozen features."""
+"""One process at a time at what takes long and is wanted once: preparing data, rendering views,
+frozen features.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ logger = logging.getLogger("jax3dret")
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path`, waiting (and saying so) while another process does. Over processes, and over hosts that
-    share the disk; dies with its process. On a disk without locks it warns and goes on."""
+    """Holds the lock file `path`, waiting (and saying so) while another process does. Over
+    processes, and over hosts that share the disk; dies with its process. On a disk without locks it
+    warns and goes on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

@@ -1,9 +1,11 @@
-"""The records of one data set under the class names of another, so that drawings of one can ask for the shapes of the other.
+"""The records of one data set under the class names of another, so that drawings of one can ask for
+the shapes of the other.
 
     queries = matched(open_source("quickdraw/simplified", "test"), shapes.class_names)
     logger.info("%s", queries.summary())
 
-What is left out is counted, never dropped unseen: `dropped_classes`, `dropped_items` and `absent` say what.
+What is left out is counted, never dropped unseen: `dropped_classes`, `dropped_items` and `absent`
+say what.
 """
 
 from __future__ import annotations
@@ -31,21 +33,23 @@ def open_spec(spec: DataSpec, open_source: OpenSource) -> Source:
 
 
 def folded(name: str) -> str:
-    """A class name without case, blanks and punctuation: "Pipe (for smoking)" and "pipe_for_smoking" are one class."""
+    """A class name without case, blanks and punctuation: "Pipe (for smoking)" and
+    "pipe_for_smoking" are one class.
+    """
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
 def matched(
     source: Source, class_names: Sequence[str], *, renames: Mapping[str, str] | None = None
 ) -> Matched:
-    """The records of `source` whose class is among class_names, in their order, with labels that count in class_names.
+    """The records of `source` whose class is among class_names, in their order, with labels that
+    count in class_names.
 
-    A class of the same name is taken first, then one of the same `folded` name. renames: {class of source: class of class_names} for
-    classes of other names; several classes may become one.
+    A class of the same name is taken first, then one of the same `folded` name. renames: {class of
+    source: class of class_names} for classes of other names; several classes may become one.
 
-    Raises:
-        DataError: no record is left.
-        ConfigError: a class of source fits several of class_names, or renames names a class that is not there.
+    Raises: DataError: no record is left. ConfigError: a class of source fits several of
+        class_names, or renames names a class that is not there.
     """
     exact = {name: label for label, name in enumerate(class_names)}
     alike: dict[str, list[int]] = {}
@@ -62,15 +66,18 @@ def matched(
         fitting = [exact[name]] if name in exact else alike.get(folded(name), [])
         if len(fitting) > 1:
             raise ConfigError(
-                f"{source.name}: its class '{own}' could be {' or '.join(repr(class_names[i]) for i in fitting)}; give renames"
+                f"{source.name}: its class '{own}' could be "
+                f"{' or '.join(repr(class_names[i]) for i in fitting)}; give renames"
             )
         table[row] = fitting[0] if fitting else -1
     labels = table[source.labels]
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
         raise DataError(
-            f"{source.name}, split '{source.split}': none of its {len(source.class_names)} classes is among the "
-            f"{len(class_names)} wanted ones ({', '.join(list(class_names)[:5])}, ...); give renames if they have other names"
+            f"{source.name}, split '{source.split}': none of its {len(source.class_names)} classes "
+            "is among the "
+            f"{len(class_names)} wanted ones ({', '.join(list(class_names)[:5])}, ...); give "
+            "renames if they have other names"
         )
     return Matched(source, rows, labels[rows], class_names)
 
@@ -78,9 +85,9 @@ def matched(
 class Matched:
     """Some records of a source under other labels; made by `matched`, used as the source is.
 
-    dropped_classes: {class of the source: its records that are left out}; dropped_items: how many in all; absent: wanted classes
-    without a record. name, version, path and split are the source's: what is computed from the records is kept beside it, under
-    the ids.
+    dropped_classes: {class of the source: its records that are left out}; dropped_items: how many
+    in all; absent: wanted classes without a record. name, version, path and split are the source's:
+    what is computed from the records is kept beside it, under the ids.
     """
 
     def __init__(
@@ -128,11 +135,15 @@ class Matched:
         return Matched(self._source.select(*features), self._rows, self.labels, self.class_names)
 
     def summary(self) -> str:
-        """One line for the log: what is kept, what is left out, which wanted classes have no record."""
+        """One line for the log: what is kept, what is left out, which wanted classes have no
+        record.
+        """
         few = ", ".join(self.absent[:5]) + (", ..." if len(self.absent) > 5 else "")
         absent = f"; {len(self.absent)} wanted classes have none ({few})" if self.absent else ""
         return (
-            f"{self.name}, split '{self.split}': {len(self)} of {len(self) + self.dropped_items} records are of the "
-            f"{len(self.class_names)} wanted classes, {self.dropped_items} of {len(self.dropped_classes)} other classes are left out"
+            f"{self.name}, split '{self.split}': {len(self)} of {len(self) + self.dropped_items} "
+            "records are of the "
+            f"{len(self.class_names)} wanted classes, {self.dropped_items} of "
+            f"{len(self.dropped_classes)} other classes are left out"
             f"{absent}"
         )

@@ -1,4 +1,6 @@
-"""Meshes as arrays of one shape: simplified to a number of faces, then padded, so that they can be batched."""
+"""Meshes as arrays of one shape: simplified to a number of faces, then padded, so that they can be
+batched.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ _FINEST = 256  # cells along the longest side of the first grid tried
 def cluster_vertices(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], cells: int
 ) -> tuple[Float[np.ndarray, "W 3"], Int[np.ndarray, "G 3"]]:
-    """The vertices of each cell of a cubic grid, `cells` along the longest side, merged to their mean.
+    """The vertices of each cell of a cubic grid, `cells` along the longest side, merged to their
+    mean.
 
-    Faces that lose a corner, and all but the first of faces with the same three corners, vanish; so do vertices without a face.
+    Faces that lose a corner, and all but the first of faces with the same three corners, vanish; so
+    do vertices without a face.
     """
     low, high = vertices.min(0), vertices.max(0)
     cell = max(float((high - low).max()), 1e-12) / cells
@@ -33,9 +37,11 @@ def cluster_vertices(
 
 @dataclasses.dataclass(frozen=True)
 class FixedMesh:
-    """record["vertices"], record["faces"] -> float32[3 num_faces, 3], int32[num_faces, 3] and "face_mask" bool[num_faces].
+    """record["vertices"], record["faces"] -> float32[3 num_faces, 3], int32[num_faces, 3] and
+    "face_mask" bool[num_faces].
 
-    A mesh of more faces is simplified on the finest grid, of up to 256 cells along its longest side, that leaves few enough.
+    A mesh of more faces is simplified on the finest grid, of up to 256 cells along its longest
+    side, that leaves few enough.
     """
 
     num_faces: int = 512
@@ -57,7 +63,8 @@ class FixedMesh:
         )
         if not len(faces) or not np.isfinite(vertices).all():
             raise DataError(
-                f"{name}: {len(faces)} faces over {len(vertices)} vertices; faces and finite vertices needed"
+                f"{name}: {len(faces)} faces over {len(vertices)} vertices; faces and finite "
+                "vertices needed"
             )
         vertices, faces = _compact(vertices, faces)
         if len(faces) > self.num_faces:
@@ -78,7 +85,9 @@ class FixedMesh:
     def _simplify(
         self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
     ) -> tuple[Float[np.ndarray, "W 3"], Int[np.ndarray, "G 3"]]:
-        """Bisection over the grids; a grid of 2 cells has at most 8 vertices, so 56 faces, and always fits."""
+        """Bisection over the grids; a grid of 2 cells has at most 8 vertices, so 56 faces, and
+        always fits.
+        """
         fits, low, high = cluster_vertices(vertices, faces, 2), 2, _FINEST + 1
         while high - low > 1:
             middle = (low + high) // 2
@@ -93,7 +102,9 @@ class FixedMesh:
 def _compact(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> tuple[Float[np.ndarray, "W 3"], Int[np.ndarray, "G 3"]]:
-    """Without faces that name a vertex twice, without repeated faces, without vertices that no face names."""
+    """Without faces that name a vertex twice, without repeated faces, without vertices that no face
+    names.
+    """
     a, b, c = faces.T
     faces = faces[(a != b) & (b != c) & (c != a)]
     _, first = np.unique(np.sort(faces, 1), axis=0, return_index=True)

@@ -29,7 +29,8 @@ ORIENTATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture file in memory, its header checked; decoded by whoever reads it, in the mode that it needs.
+    """A picture file in memory, its header checked; decoded by whoever reads it, in the mode that
+    it needs.
 
     name: the path, for messages. size: width and height in pixels.
     """
@@ -41,7 +42,8 @@ class Picture:
     def decoded(self, mode: str | None = None) -> Image.Image:
         """The first frame, whole, not yet turned as its EXIF says.
 
-        mode: what a JPEG is decoded to where its format allows it, such as "L", the luminance alone.
+        mode: what a JPEG is decoded to where its format allows it, such as "L", the luminance
+        alone.
 
         Raises:
             DataError: it is cut off or damaged.

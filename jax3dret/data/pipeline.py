@@ -1,9 +1,11 @@
 """Batches on Grain: a global order that does not depend on how many processes read it.
 
-The run is one endless sequence of elements g = 0, 1, 2, ...: element g is record number g mod N of epoch g // N, in an order
-drawn from (seed, epoch), and its transforms draw from a generator keyed by (seed, g). Global batch `step` holds the elements
-step * B ... step * B + B - 1, so a batch may straddle two epochs and no record is left out of one. Each process takes a
-contiguous range of the rows of every global batch. A position in the run is therefore one number, the same on every process.
+The run is one endless sequence of elements g = 0, 1, 2, ...: element g is record number g mod N of
+epoch g // N, in an order drawn from (seed, epoch), and its transforms draw from a generator keyed
+by (seed, g). Global batch `step` holds the elements step * B ... step * B + B - 1, so a batch may
+straddle two epochs and no record is left out of one. Each process takes a contiguous range of the
+rows of every global batch. A position in the run is therefore one number, the same on every
+process.
 
 With a sampler (`DataSpec.sampler`) the records of an epoch are those of the batches that it gives,
 one after another; all else is the same.
@@ -47,25 +49,27 @@ def train_iterator(
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainIterator:
-    """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B rows.
+    """Endless training batches of this process: rows [p*B/P, (p+1)*B/P) of every global batch of B
+    rows.
 
-    A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all True; "id" is dropped. The
-    records are shuffled anew in every epoch; within an epoch each is seen exactly once. With a
-    sampler it decides.
+    A batch holds what the transforms leave (stacked), "label" int32[B/P] and "mask" bool[B/P], all
+    True; "id" is dropped. The records are shuffled anew in every epoch; within an epoch each is
+    seen exactly once. With a sampler it decides.
 
     arrays: further ones by name, with a row per record (what `Recipe.refresh` gave); they join the
     records as those of `spec.arrays` do.
 
-    Raises DataError if there are fewer records than rows in a batch, ConfigError if B cannot be split evenly over the
-    processes or the sampler gives no batches of B rows. While iterating: DataError for a record
-    that cannot be read or rows that do not stack.
+    Raises DataError if there are fewer records than rows in a batch, ConfigError if B cannot be
+    split evenly over the processes or the sampler gives no batches of B rows. While iterating:
+    DataError for a record that cannot be read or rows that do not stack.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
     if spec.class_names and spec.class_names != source.class_names:
         source = matched(source, spec.class_names)
     if spec.sampler is None and spec.batch_size > len(source):
         raise DataError(
-            f"{source.name}, split '{source.split}': {len(source)} items but a batch of {spec.batch_size}; "
+            f"{source.name}, split '{source.split}': {len(source)} items but a batch of "
+            f"{spec.batch_size}; "
             "lower config.train.batch_size"
         )
     order_seed, draw_seed, _ = _seeds(spec.seed)
@@ -93,10 +97,12 @@ def train_iterator(
 def eval_batches(
     source: Source, spec: DataSpec, *, process_index: int = 0, process_count: int = 1
 ) -> Iterator[HostBatch]:
-    """Every record once, in data-set order, in ceil(N / B) global batches; this process's rows of each.
+    """Every record once, in data-set order, in ceil(N / B) global batches; this process's rows of
+    each.
 
-    As `train_iterator`, but finite and unshuffled. The last batch is filled up with repeats of row 0 whose "mask" is False, so
-    that every process sees the same number of equal batches. Transforms draw from (seed, row): two passes are equal.
+    As `train_iterator`, but finite and unshuffled. The last batch is filled up with repeats of row
+    0 whose "mask" is False, so that every process sees the same number of equal batches. Transforms
+    draw from (seed, row): two passes are equal.
     """
     local_rows = _local_rows(spec.batch_size, process_index, process_count)
     elements = grain.MapDataset.source(_records(source, spec)).random_map(
@@ -113,9 +119,9 @@ def eval_batches(
 class TrainIterator:
     """An endless iterator over host-local batches whose position can be saved and restored.
 
-    The state is a small JSON-like dict, equal on all processes and valid for any number of them: the number of batches taken,
-    and what the position belongs to (data, items, batch size, seed, and the sampler where there is
-    one).
+    The state is a small JSON-like dict, equal on all processes and valid for any number of them:
+    the number of batches taken, and what the position belongs to (data, items, batch size, seed,
+    and the sampler where there is one).
     """
 
     def __init__(self, batches: grain.IterDataset, identity: dict[str, Any]) -> None:
@@ -133,7 +139,9 @@ class TrainIterator:
         return {"step": int(self._iterator.get_state()["next_index"]), **self._identity}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continues from a saved position, bit for bit; ConfigError if it was saved for other data, batch size or seed."""
+        """Continues from a saved position, bit for bit; ConfigError if it was saved for other data,
+        batch size or seed.
+        """
         for key in (*self._identity, "sampler"):
             saved, ours = state.get(key), self._identity.get(key)
             if saved != ours:
@@ -157,7 +165,8 @@ def _records(
     for key, path in spec.arrays:
         if key in rows:
             raise DataError(
-                f"{source.name}: two arrays are called '{key}', one of a file and one that was refreshed; "
+                f"{source.name}: two arrays are called '{key}', one of a file and one that was "
+                "refreshed; "
                 "give one another name"
             )
         rows[key] = open_rows(path(source) if callable(path) else path)
@@ -243,7 +252,9 @@ def _name(sampler: Any) -> str:
 
 
 class _Apply:
-    """All transforms of a record, in order, drawing from the element's own generator; "label" is put back, "id" dropped."""
+    """All transforms of a record, in order, drawing from the element's own generator; "label" is
+    put back, "id" dropped.
+    """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self._transforms = tuple(transforms)
@@ -260,8 +271,8 @@ class _Apply:
 class _ProcessRows(grain.MapDataset):
     """The rows of the global batches that one process holds, in order; each row gets its "mask".
 
-    Placed after the random map, whose generators are keyed by the index they are asked for: that index is the global one here,
-    never the local one.
+    Placed after the random map, whose generators are keyed by the index they are asked for: that
+    index is the global one here, never the local one.
     """
 
     def __init__(
@@ -302,12 +313,14 @@ def _stack(rows: Sequence[Record]) -> HostBatch:
         values = [np.asarray(row[key]) for row in rows]
         if values[0].dtype.kind not in "biuf":
             raise ConfigError(
-                f"the transforms leave '{key}', which is no array of numbers; end them with Keep(...)"
+                f"the transforms leave '{key}', which is no array of numbers; end them with "
+                "Keep(...)"
             )
         odd = next((value.shape for value in values if value.shape != values[0].shape), None)
         if odd is not None:
             raise DataError(
-                f"'{key}' has the shape {values[0].shape} in one record and {odd} in another; make them equal, as with "
+                f"'{key}' has the shape {values[0].shape} in one record and {odd} in another; make "
+                "them equal, as with "
                 "Subsample(n), or leave it out with Keep(...)"
             )
         batch[key] = np.stack(values)
@@ -327,7 +340,8 @@ def _local_rows(batch_size: int, process_index: int, process_count: int) -> int:
         raise ConfigError(f"a batch of {batch_size} rows; batch_size must be at least 1")
     if batch_size % process_count:
         raise ConfigError(
-            f"a batch of {batch_size} rows cannot be split evenly over {process_count} processes; use a multiple of {process_count}"
+            f"a batch of {batch_size} rows cannot be split evenly over {process_count} processes; "
+            f"use a multiple of {process_count}"
         )
     if not 0 <= process_index < process_count:
         raise ConfigError(f"process {process_index} of {process_count}: the index counts from 0")
@@ -337,7 +351,8 @@ def _local_rows(batch_size: int, process_index: int, process_count: int) -> int:
 def _seeds(seed: int) -> tuple[int, int, int]:
     """Seeds of the order, of the training draws and of the evaluation draws.
 
-    Grain gives epoch e of seed s the order of epoch e + 1 of seed s - 1; hashing keeps runs of neighbouring seeds apart.
+    Grain gives epoch e of seed s the order of epoch e + 1 of seed s - 1; hashing keeps runs of
+    neighbouring seeds apart.
     """
     if seed < 0:
         raise ConfigError(f"seed = {seed}; a seed is a non-negative integer")

@@ -1,12 +1,14 @@
 """Transforms of point clouds: sampling, frames, augmentation.
 
-Each augmentation is a pure function of arrays and of the values that were drawn, beside a frozen dataclass that draws them
-from the generator it is handed: `(record, rng) -> record`, on record["points"] float32[N, 3] and, where the record has them,
-record["normals"]. A transform returns a new record and never writes into the arrays of the old one. Frame: y is up, and a
-rotation by a positive angle about an axis is counter-clockwise seen from the tip of that axis.
+Each augmentation is a pure function of arrays and of the values that were drawn, beside a frozen
+dataclass that draws them from the generator it is handed: `(record, rng) -> record`, on
+record["points"] float32[N, 3] and, where the record has them, record["normals"]. A transform
+returns a new record and never writes into the arrays of the old one. Frame: y is up, and a rotation
+by a positive angle about an axis is counter-clockwise seen from the tip of that axis.
 
-Source: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993, section 3.3.3
-for `paper_augmentations`, the published configurations of the same work for `published_augmentations`.
+Source: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122
+(2024) 103993, section 3.3.3 for `paper_augmentations`, the published configurations of the same
+work for `published_augmentations`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ Points = Float[np.ndarray, "N 3"]
 def rotation_matrix(
     angle_x: float = 0.0, angle_y: float = 0.0, angle_z: float = 0.0
 ) -> Float[np.ndarray, "3 3"]:
-    """Rz Ry Rx, float64: turns a column vector about x first, then about y, then about z. Angles in radians."""
+    """Rz Ry Rx, float64: turns a column vector about x first, then about y, then about z. Angles in
+    radians.
+    """
     (cx, cy, cz), (sx, sy, sz) = (
         np.cos((angle_x, angle_y, angle_z)),
         np.sin((angle_x, angle_y, angle_z)),
@@ -49,8 +53,9 @@ def flip_axis(
 ) -> int | None:
     """Which coordinate a flip negates: 2 for the plane xy, 0 for yz, 1 for xz, None for no flip.
 
-    `uniforms` holds one draw of U(0, 1) for every enabled plane, in the order xy, yz, xz. The first draw above 0.5 decides and
-    later ones are ignored, so at most one flip happens and the planes have probabilities 1/2, 1/4, 1/8.
+    `uniforms` holds one draw of U(0, 1) for every enabled plane, in the order xy, yz, xz. The first
+    draw above 0.5 decides and later ones are ignored, so at most one flip happens and the planes
+    have probabilities 1/2, 1/4, 1/8.
     """
     enabled = [axis for axis, on in ((2, xy), (0, yz), (1, xz)) if on]
     if len(uniforms) != len(enabled):
@@ -63,7 +68,9 @@ def flip_axis(
 
 
 def flip(vectors: Points, axis: int | None) -> Points:
-    """Mirrored: the coordinate `axis` negated. The same for points and for normals; None leaves them."""
+    """Mirrored: the coordinate `axis` negated. The same for points and for normals; None leaves
+    them.
+    """
     if axis is None:
         return vectors
     signs = np.ones(3, vectors.dtype)
@@ -81,8 +88,9 @@ def stretch_normals(
 ) -> Points:
     """Unit normals of a surface stretched by `factors`.
 
-    rule "inverse" divides by the factors and renormalises: the normals of the stretched surface. Rule "published" multiplies
-    by them, as the published code does, which tilts normals the wrong way. A zero normal stays zero.
+    rule "inverse" divides by the factors and renormalises: the normals of the stretched surface.
+    Rule "published" multiplies by them, as the published code does, which tilts normals the wrong
+    way. A zero normal stays zero.
     """
     if rule not in ("inverse", "published"):
         raise ConfigError(f"stretch: normals={rule!r} is not a rule; use 'inverse' or 'published'")
@@ -98,7 +106,9 @@ def scale(points: Points, factor: float) -> Points:
 
 
 def jitter(points: Points, noise: Points, sigma: float, clip: float) -> Points:
-    """Adds clip(sigma * noise, -clip, clip), with `noise` drawn from N(0, 1) per coordinate; normals do not change."""
+    """Adds clip(sigma * noise, -clip, clip), with `noise` drawn from N(0, 1) per coordinate;
+    normals do not change.
+    """
     offsets = np.multiply(noise, sigma, dtype=points.dtype)
     np.clip(offsets, -clip, clip, out=offsets)
     offsets += points
@@ -123,7 +133,8 @@ def _points(record: Record) -> Points:
         raise DataError(f"{_named(record)} has no 'points'; it has {', '.join(sorted(record))}")
     if np.ndim(points) != 2 or np.shape(points)[1] != 3 or len(points) == 0:
         raise DataError(
-            f"{_named(record)}: points have the shape {np.shape(points)}; (N, 3) with N >= 1 is needed"
+            f"{_named(record)}: points have the shape {np.shape(points)}; (N, 3) with N >= 1 is "
+            "needed"
         )
     return points
 
@@ -132,9 +143,10 @@ def _points(record: Record) -> Points:
 class Subsample:
     """`num` of the N points in random order, normals with them.
 
-    Without replacement when N >= num. A cloud of fewer points is drawn from with replacement, so points repeat and some may be
-    missing: that is how the published code brings the 2048 points of ScanObjectNN to 8192. (It also draws with replacement at
-    N == num, which loses 37 % of the points; not done here.)
+    Without replacement when N >= num. A cloud of fewer points is drawn from with replacement, so
+    points repeat and some may be
+    missing: that is how the published code brings the 2048 points of ScanObjectNN to 8192. (It also
+    draws with replacement at N == num, which loses 37 % of the points; not done here.)
     """
 
     num: int
@@ -150,10 +162,11 @@ class Subsample:
 
 @dataclasses.dataclass(frozen=True)
 class UpAxis:
-    """Turns a record whose `axis` is up into the frame with y up; "y" leaves it, "z" maps (x, y, z) to (x, z, -y).
+    """Turns a record whose `axis` is up into the frame with y up; "y" leaves it, "z" maps (x, y, z)
+    to (x, z, -y).
 
-    A quarter turn about x, hence a rotation and not a mirror. It holds for all that is given in the object's frame: points,
-    normals, vertices and centroid.
+    A quarter turn about x, hence a rotation and not a mirror. It holds for all that is given in the
+    object's frame: points, normals, vertices and centroid.
     """
 
     axis: str
@@ -176,9 +189,11 @@ class UpAxis:
 
 @dataclasses.dataclass(frozen=True)
 class Rotate:
-    """A turn by an angle of U(0, 2 pi) about each enabled axis, drawn in the order x, y, z; R = Rz Ry Rx.
+    """A turn by an angle of U(0, 2 pi) about each enabled axis, drawn in the order x, y, z; R = Rz
+    Ry Rx.
 
-    About all three axes this is not uniform over rotations (poles are favoured); it is what the published code does.
+    About all three axes this is not uniform over rotations (poles are favoured); it is what the
+    published code does.
     """
 
     x: bool = False
@@ -194,7 +209,9 @@ class Rotate:
 
 @dataclasses.dataclass(frozen=True)
 class Flip:
-    """At most one mirroring: in the plane xy (negates z), else yz (negates x), else xz (negates y), each with chance 1/2."""
+    """At most one mirroring: in the plane xy (negates z), else yz (negates x), else xz (negates y),
+    each with chance 1/2.
+    """
 
     xy: bool = False
     yz: bool = False
@@ -208,7 +225,9 @@ class Flip:
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Anisotropic scaling: an independent factor of U(min, max) for each axis. `normals`: see `stretch_normals`."""
+    """Anisotropic scaling: an independent factor of U(min, max) for each axis. `normals`: see
+    `stretch_normals`.
+    """
 
     min: float
     max: float
@@ -266,7 +285,9 @@ class Shift:
 
 @dataclasses.dataclass(frozen=True)
 class Normalize:
-    """Mean to the origin, largest radius to 1 (`geometry.meshes.normalize_points`); the record's own "centroid" and "scale" are left alone."""
+    """Mean to the origin, largest radius to 1 (`geometry.meshes.normalize_points`); the record's
+    own "centroid" and "scale" are left alone.
+    """
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         del rng
@@ -279,7 +300,9 @@ class Normalize:
 
 @dataclasses.dataclass(frozen=True)
 class TwoViews:
-    """Two independent passes of the same transforms over one record: "view_a" and "view_b", float32[n, 3] (section 3.3.3)."""
+    """Two independent passes of the same transforms over one record: "view_a" and "view_b",
+    float32[n, 3] (section 3.3.3).
+    """
 
     transforms: tuple[Transform, ...]
 
@@ -304,7 +327,8 @@ class Keep:
         missing = [key for key in self.keys if key not in record]
         if missing:
             raise DataError(
-                f"{_named(record)} has no '{missing[0]}' to keep; it has {', '.join(sorted(record))}"
+                f"{_named(record)} has no '{missing[0]}' to keep; it has "
+                f"{', '.join(sorted(record))}"
             )
         return {key: record[key] for key in self.keys}
 
@@ -325,11 +349,13 @@ def _on_vectors(record: Record, change) -> Record:
 
 
 def paper_augmentations(rotate: str = "y") -> tuple[Transform, ...]:
-    """The augmentations that the paper lists for VICReg (section 3.3.3), in its order, after the subsampling.
+    """The augmentations that the paper lists for VICReg (section 3.3.3), in its order, after the
+    subsampling.
 
-    rotate: the axes, "xyz" for unaligned objects, "y" for objects that share the gravity axis alone, "" for aligned ones; the
-    paper says "all axes or one axis, depending on the alignment in the dataset" and trains ModelNet40, ShapeNet Normal and
-    Objaverse Easy without, MCB and ShapeNet Perturbed with a rotation, ScanObjectNN about y.
+    rotate: the axes, "xyz" for unaligned objects, "y" for objects that share the gravity axis
+    alone, "" for aligned ones; the paper says "all axes or one axis, depending on the alignment in
+    the dataset" and trains ModelNet40, ShapeNet Normal and Objaverse Easy without, MCB and ShapeNet
+    Perturbed with a rotation, ScanObjectNN about y.
     """
     if not set(rotate) <= set("xyz"):
         raise ConfigError(f"rotate={rotate!r}: name the axes, as in 'xyz', 'y' or ''")
@@ -337,8 +363,8 @@ def paper_augmentations(rotate: str = "y") -> tuple[Transform, ...]:
     return (*turn, Stretch(0.7, 1.25), Scale(0.7, 1.25), Jitter(0.005, 0.05), Shift(0.07))
 
 
-# The released classification configurations. They differ from the paper's text: no isotropic scaling, flips for two data
-# sets, no rotation for MCB.
+# The released classification configurations. They differ from the paper's text: no isotropic
+# scaling, flips for two data sets, no rotation for MCB.
 _PUBLISHED: dict[str, tuple[Transform, ...]] = {
     "modelnet40": (Stretch(0.7, 1.25), Jitter(0.005, 0.05), Shift(0.07)),
     "shapenet_normal": (Stretch(0.7, 1.25), Jitter(0.005, 0.05), Shift(0.07)),
@@ -361,9 +387,11 @@ _PUBLISHED: dict[str, tuple[Transform, ...]] = {
 
 
 def published_augmentations(dataset: str) -> tuple[Transform, ...]:
-    """The augmentations of the released configuration of a data set, in their fixed order: rotate, flip, stretch, jitter, shift.
+    """The augmentations of the released configuration of a data set, in their fixed order: rotate,
+    flip, stretch, jitter, shift.
 
-    dataset: modelnet40, shapenet_normal, shapenet_perturbed, mcb, objaverse_easy or scanobjectnn; ConfigError for another.
+    dataset: modelnet40, shapenet_normal, shapenet_perturbed, mcb, objaverse_easy or scanobjectnn;
+    ConfigError for another.
     """
     if dataset not in _PUBLISHED:
         raise ConfigError(
@@ -373,10 +401,11 @@ def published_augmentations(dataset: str) -> tuple[Transform, ...]:
 
 
 def part_augmentations() -> tuple[Transform, ...]:
-    """For few parts in many classes: a mirror, the paper's stretch, and the little noise of the released configuration for MCB.
+    """For few parts in many classes: a mirror, the paper's stretch, and the little noise of the
+    released configuration for MCB.
 
-    A part and its left-handed twin are of one class: x or z is mirrored, never the axis y that is up. Neither the paper nor
-    its code has the mirror.
+    A part and its left-handed twin are of one class: x or z is mirrored, never the axis y that is
+    up. Neither the paper nor its code has the mirror.
     """
     return (Flip(xy=True, yz=True), Stretch(0.7, 1.25), Jitter(0.001, 0.01), Shift(0.05))
 

@@ -1,8 +1,9 @@
-"""Quadruplets for learning across modalities: an anchor, the right and a wrong item of the other side, a wrong one of its own.
+"""Quadruplets for learning across modalities: an anchor, the right and a wrong item of the other
+side, a wrong one of its own.
 
-"Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval" (arXiv 2604.18019), equation 14. The anchors
-are the records of an epoch; what joins each of them is drawn here, class first, so that a class with many items is not
-the negative of nearly everything.
+"Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval" (arXiv
+2604.18019), equation 14. The anchors are the records of an epoch; what joins each of them is drawn
+here, class first, so that a class with many items is not the negative of nearly everything.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ Draw = Callable[[int, np.random.Generator], np.ndarray]
 
 
 class Side(NamedTuple):
-    """The items of one modality that may be drawn. labels: int [N]. row: (item, generator) -> what stands for it in a batch;
-    it draws only from the generator. name: in an error."""
+    """The items of one modality that may be drawn. labels: int [N]. row: (item, generator) -> what
+    stands for it in a batch; it draws only from the generator. name: in an error.
+    """
 
     name: str
     labels: Sequence[int] | np.ndarray
@@ -29,13 +31,15 @@ class Side(NamedTuple):
 
 
 class Quadruplets:
-    """Adds to record "positive" and "negative" of the other side and "other" of the anchors' own, with the labels of the two
-    negatives, "negative_label" and "other_label".
+    """Adds to record "positive" and "negative" of the other side and "other" of the anchors' own,
+    with the labels of the two negatives, "negative_label" and "other_label".
 
-    The positive is uniform over the items of the anchor's class; a negative is uniform over the other classes, then over
-    the items of that class; both negatives are drawn apart and may be of different classes.
+    The positive is uniform over the items of the anchor's class; a negative is uniform over the
+    other classes, then over the items of that class; both negatives are drawn apart and may be of
+    different classes.
 
-    Raises DataError, here, for a class of anchors without an item on the other side, and where there is one class.
+    Raises DataError, here, for a class of anchors without an item on the other side, and where
+    there is one class.
     """
 
     def __init__(self, anchors: Side, others: Side, class_names: Sequence[str] = ()) -> None:
@@ -44,7 +48,8 @@ class Quadruplets:
         self._of_anchors, self._of_others = _by_class(anchors.labels), _by_class(others.labels)
         if min(len(self._of_anchors), len(self._of_others)) < 2:
             raise DataError(
-                f"{anchors.name} and {others.name} of one class: a negative must be of another, so at least two are needed"
+                f"{anchors.name} and {others.name} of one class: a negative must be of another, so "
+                "at least two are needed"
             )
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
@@ -70,13 +75,16 @@ def require_both(anchors: Side, others: Side, class_names: Sequence[str] = ()) -
     ):
         names = [class_names[label] if class_names else str(label) for label in lonely]
         raise DataError(
-            f"{len(lonely)} classes have {anchors.name} but no {others.name} to train with: {', '.join(names[:5])}"
+            f"{len(lonely)} classes have {anchors.name} but no {others.name} to train with: "
+            f"{', '.join(names[:5])}"
             f"{', ...' if len(names) > 5 else ''}; leave them out of the {anchors.name}"
         )
 
 
 class LateRows:
-    """Rows that are made, or opened, when the first of them is asked for: nothing is computed for a run that is only described."""
+    """Rows that are made, or opened, when the first of them is asked for: nothing is computed for a
+    run that is only described.
+    """
 
     def __init__(self, make: Callable[[], Rows]) -> None:
         self._make, self._lock = make, threading.Lock()

@@ -1,4 +1,6 @@
-"""Rows computed once from the records of a split, such as rendered views or frozen features, joined to the records again."""
+"""Rows computed once from the records of a split, such as rendered views or frozen features, joined
+to the records again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Rows(Protocol):
 
 
 def open_rows(path: str | os.PathLike[str]) -> Rows:
-    """Opens a `.npy` file, memory-mapped, or a store of rendered views. Raises DataError for a file that is neither."""
+    """Opens a `.npy` file, memory-mapped, or a store of rendered views. Raises DataError for a file
+    that is neither.
+    """
     file = pathlib.Path(path)
     if file.suffix != ".npy":
         from jax3dret.data.views import open_views
@@ -40,14 +44,16 @@ def open_rows(path: str | os.PathLike[str]) -> Rows:
 class WithRows:
     """The records of a source, each with its row of every array under the array's key.
 
-    Raises DataError, here, for an array whose number of rows is not the number of records, or whose key a record has already.
+    Raises DataError, here, for an array whose number of rows is not the number of records, or whose
+    key a record has already.
     """
 
     def __init__(self, source: Source, rows: Mapping[str, Rows]) -> None:
         for key, values in rows.items():
             if len(values) != len(source):
                 raise DataError(
-                    f"{source.name}, split '{source.split}': '{key}' has {len(values)} rows for {len(source)} records; "
+                    f"{source.name}, split '{source.split}': '{key}' has {len(values)} rows for "
+                    f"{len(source)} records; "
                     "it was made from other data: remove it and run again"
                 )
             if key in source.features:

@@ -6,8 +6,9 @@
     encode, decode    the form in the records: PNG
     Drawing           the transform: record["png"] -> record["sketch"]
 
-What counts as ink is what stands apart from the paper (`data.ink`); lines printed on the paper are ink. A photo is treated as a
-drawing too, with a warning that says how much of its ink is in areas wider than a stroke.
+What counts as ink is what stands apart from the paper (`data.ink`); lines printed on the paper are
+ink. A photo is treated as a drawing too, with a warning that says how much of its ink is in areas
+wider than a stroke.
 """
 
 from __future__ import annotations
@@ -31,24 +32,28 @@ logger = logging.getLogger("jax3dret")
 
 SKETCH_SIZE = 448
 _FILL = 0.84  # of the side is the ink's longer side
-# Strokes come out at least about this wide, in pixels of the drawing: a shrink to 64 pixels leaves them 40 % of ink.
+# Strokes come out at least about this wide, in pixels of the drawing: a shrink to 64 pixels leaves
+# them 40 % of ink.
 _STROKE = 3.0
 _WIDE = 20  # pixels of the drawing: what is wider is an area, not a stroke
-_FILLED = 0.1  # of the ink in such areas: more is hardly a drawing (strokes: 0; photos and filled shapes: 0.2 to 1)
+# Of the ink in such areas: more is hardly a drawing (strokes: 0; photos and filled shapes: 0.2 to
+# 1).
+_FILLED = 0.1
 _TURN = 15.0  # degrees
 
 
 def load_drawing(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "H W"]:
-    """The pixels of a picture file (PNG, JPEG, TIFF, GIF, BMP, WebP ...) as grey in 0 to 255, turned as its EXIF says.
+    """The pixels of a picture file (PNG, JPEG, TIFF, GIF, BMP, WebP ...) as grey in 0 to 255,
+    turned as its EXIF says.
 
-    Transparent parts take the tone of the paper where the rest is paper with strokes on it; where the rest is strokes alone, white,
-    or black for light strokes. 16 bits are rounded to 8; other ranges (32 bits, floats) are stretched to 0 to 255. Of several
-    frames the first is read.
+    Transparent parts take the tone of the paper where the rest is paper with strokes on it; where
+    the rest is strokes alone, white, or black for light strokes. 16 bits are rounded to 8; other
+    ranges (32 bits, floats) are stretched to 0 to 255. Of several frames the first is read.
 
-    Raises:
-        DataError: the file is missing, empty, cut off, no picture, larger than max_pixels, or all of one colour.
+    Raises: DataError: the file is missing, empty, cut off, no picture, larger than max_pixels, or
+        all of one colour.
     """
     return grey_drawing(load_picture(pathlib.Path(path), max_pixels=max_pixels))
 
@@ -69,12 +74,14 @@ def grey_drawing(picture: Picture) -> UInt8[np.ndarray, "H W"]:
 
 
 def prepare_drawing(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "S S"]:
-    """The drawing on a white square of SKETCH_SIZE pixels: dark strokes, the ink's box centred, its longer side 84 % of the square.
+    """The drawing on a white square of SKETCH_SIZE pixels: dark strokes, the ink's box centred, its
+    longer side 84 % of the square.
 
-    Polarity is found: light strokes on dark become dark ones. Slow changes of the paper's tone and its noise are taken away, the
-    strokes' own tone is stretched to black. Single specks, and marks along an edge of the picture, are not part of the drawing.
-    Strokes that would come out narrower than 3 pixels are thickened; wider ones are resampled by area. The same pixels give the
-    same drawing.
+    Polarity is found: light strokes on dark become dark ones. Slow changes of the paper's tone and
+    its noise are taken away, the strokes' own tone is stretched to black. Single specks, and marks
+    along an edge of the picture, are not part of the drawing. Strokes that would come out narrower
+    than 3 pixels are thickened; wider ones are resampled by area. The same pixels give the same
+    drawing.
 
     Raises:
         DataError: not uint8[H, W], one colour, or nothing stands apart from the paper.
@@ -128,9 +135,11 @@ def decode(png: UInt8[np.ndarray, " n"]) -> UInt8[np.ndarray, "S S"]:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """record["png"], bytes of a PNG file, becomes record["sketch"], uint8[size, size], resampled by area.
+    """record["png"], bytes of a PNG file, becomes record["sketch"], uint8[size, size], resampled by
+    area.
 
-    augment: mirrored left to right with chance 1/2, then turned by U(-15, 15) degrees about the middle.
+    augment: mirrored left to right with chance 1/2, then turned by U(-15, 15) degrees about the
+    middle.
     """
 
     size: int
@@ -145,7 +154,8 @@ class Drawing:
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         if "png" not in record:
             raise DataError(
-                f"record '{record.get('id')}' has no 'png'; it holds {', '.join(sorted(record))}, no drawing"
+                f"record '{record.get('id')}' has no 'png'; it holds {', '.join(sorted(record))}, "
+                "no drawing"
             )
         try:
             image = _opened(record["png"])
@@ -202,7 +212,9 @@ def _stretched(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
 def _on_paper(
     grey: UInt8[np.ndarray, "H W"], alpha: UInt8[np.ndarray, "H W"]
 ) -> UInt8[np.ndarray, "H W"]:
-    """Composited. What is opaque is strokes if it has one tone or covers less than half of its box; else it is a sheet of paper."""
+    """Composited. What is opaque is strokes if it has one tone or covers less than half of its box;
+    else it is a sheet of paper.
+    """
     if alpha.min() == 255:
         return grey
     if alpha.max() == 0:
@@ -236,7 +248,9 @@ def _prepare(grey: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "S S"], 
 
 
 def _filled(ink: Bool[np.ndarray, "S S"]) -> float:
-    """The share of the ink that lies within half of _WIDE of a pixel as deep in it: within an area that wide."""
+    """The share of the ink that lies within half of _WIDE of a pixel as deep in it: within an area
+    that wide.
+    """
     deep = ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1] > _WIDE / 2
     if not deep.any():
         return 0.0
@@ -245,7 +259,8 @@ def _filled(ink: Bool[np.ndarray, "S S"]) -> float:
 
 def _filled_line(name: str, share: float) -> str:
     return (
-        f"{name}: {share:.0%} of its ink is in areas wider than a stroke; a photo or a filled shape is compared as if it were drawn "
+        f"{name}: {share:.0%} of its ink is in areas wider than a stroke; a photo or a filled "
+        "shape is compared as if it were drawn "
         "with strokes, and finds little"
     )
 
@@ -253,7 +268,8 @@ def _filled_line(name: str, share: float) -> str:
 def _require_form(drawing: np.ndarray) -> None:
     if drawing.dtype != np.uint8 or drawing.shape != (SKETCH_SIZE, SKETCH_SIZE):
         raise DataError(
-            f"a drawing of type {drawing.dtype} and shape {drawing.shape}; expected uint8[{SKETCH_SIZE}, {SKETCH_SIZE}]"
+            f"a drawing of type {drawing.dtype} and shape {drawing.shape}; expected "
+            f"uint8[{SKETCH_SIZE}, {SKETCH_SIZE}]"
         )
 
 
@@ -267,20 +283,24 @@ def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
         ) from error
     if image.mode != "L" or image.size != (SKETCH_SIZE, SKETCH_SIZE):
         raise DataError(
-            f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels, mode {image.mode}; "
+            f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels, mode "
+            f"{image.mode}; "
             f"expected grey of {SKETCH_SIZE} x {SKETCH_SIZE}"
         )
     return image
 
 
 def _shown_turned(image: Image.Image, mirrored: bool, angle: float) -> Image.Image:
-    """Mirrored, then turned counter-clockwise by `angle` degrees; made a little smaller where a corner of the box would be cut off."""
+    """Mirrored, then turned counter-clockwise by `angle` degrees; made a little smaller where a
+    corner of the box would be cut off.
+    """
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     scale = max(
         1.0, _FILL * (cosine + abs(sine)) / 0.99
     )  # pixels of the source for one of the result
     middle, sign = image.size[0] / 2, -1.0 if mirrored else 1.0
-    # Pillow asks for the map from the result to the source: turned back, then mirrored; rows run downwards.
+    # Pillow asks for the map from the result to the source: turned back, then mirrored; rows run
+    # downwards.
     across = sign * scale * np.array([cosine, -sine])
     down = scale * np.array([sine, cosine])
     rows = [(*row, middle - row.sum() * middle) for row in (across, down)]

@@ -1,8 +1,9 @@
 """Prepared data sets on disk: random access to the records of a split, without TensorFlow.
 
-A prepared data set is a folder that TFDS wrote, `DATA_DIR/NAME/VERSION/`, with ArrayRecord files and, beside them, a
-`manifest.json` that lists the ids and labels of every split in record order. Every record is checked against the manifest as it
-is read, because a truncated ArrayRecord file can answer with empty records instead of an error.
+A prepared data set is a folder that TFDS wrote, `DATA_DIR/NAME/VERSION/`, with ArrayRecord files
+and, beside them, a `manifest.json` that lists the ids and labels of every split in record order.
+Every record is checked against the manifest as it is read, because a truncated ArrayRecord file can
+answer with empty records instead of an error.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from jax3dret.core.types import ConfigError, DataError, Record
 class Source:
     """The records of one split (or of "train+val", "test[:100]", ...), decoded on access.
 
-    `source[i]` is a dict of "id" (str), "label" (int) and the arrays of the record. Attributes: name, version, split, path (the
-    folder), manifest (the parsed manifest.json), ids (tuple of str), labels (int32[N]), class_names (tuple), features (names of
-    what a record holds). Reading is thread-safe. Raises DataError, naming the file, for a record that cannot be read.
+    `source[i]` is a dict of "id" (str), "label" (int) and the arrays of the record. Attributes:
+    name, version, split, path (the folder), manifest (the parsed manifest.json), ids (tuple of
+    str), labels (int32[N]), class_names (tuple), features (names of what a record holds). Reading
+    is thread-safe. Raises DataError, naming the file, for a record that cannot be read.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Source:
         index %= len(self)
         try:
             decoded = self._decoder.deserialize_example_np(self._reader[index])
-        # The reader and the decoder raise whatever their C++ side meets: RuntimeError, DecodeError, KeyError, ValueError.
+        # The reader and the decoder raise whatever their C++ side meets: RuntimeError, DecodeError,
+        # KeyError, ValueError.
         except Exception as error:
             raise DataError(
                 f"{self._file_of(index)}: record {index} cannot be read ({_first_line(error)})"
@@ -76,13 +79,16 @@ class Source:
         name = record.get("id")
         if name != self.ids[index] or record.get("label") != self.labels[index]:
             raise DataError(
-                f"{self._file_of(index)}: record {index} is '{name}', the manifest lists '{self.ids[index]}' there: the file is "
+                f"{self._file_of(index)}: record {index} is '{name}', the manifest lists "
+                f"'{self.ids[index]}' there: the file is "
                 f"damaged or the manifest is of another build; prepare {self.name} again"
             )
         return record
 
     def select(self, *features: str) -> Source:
-        """The same records with only these features (and "id" and "label") decoded: cheaper where meshes or normals lie unused."""
+        """The same records with only these features (and "id" and "label") decoded: cheaper where
+        meshes or normals lie unused.
+        """
         unknown = sorted(set(features) - set(self.features))
         if unknown:
             raise DataError(
@@ -125,8 +131,8 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
     split: any TFDS split expression, "train", "train+val", "test[:100]".
     data_dir: where prepared data sets lie; None means $TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
-    Raises DataError if the data set is not prepared there, or a file of it is missing, truncated or does not fit its manifest;
-    ConfigError for a split that it does not have.
+    Raises DataError if the data set is not prepared there, or a file of it is missing, truncated or
+    does not fit its manifest; ConfigError for a split that it does not have.
     """
     path = find_prepared(name, data_dir)
     if path is None:
@@ -166,7 +172,8 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
         listed = manifest["splits"].get(part, {"ids": (), "labels": ()})
         if not len(listed["ids"]) == len(listed["labels"]) == infos[part].num_examples:
             raise DataError(
-                f"{path / 'manifest.json'}: lists {len(listed['ids'])} ids and {len(listed['labels'])} labels of the split "
+                f"{path / 'manifest.json'}: lists {len(listed['ids'])} ids and "
+                f"{len(listed['labels'])} labels of the split "
                 f"'{part}', which has {infos[part].num_examples} records; prepare {name} again"
             )
         ids += listed["ids"][start:stop]
@@ -185,14 +192,18 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
 
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """The folder of the prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """The folder of the prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else
+    ~/tensorflow_datasets.
+    """
     return pathlib.Path(
         data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     ).expanduser()
 
 
 def find_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
-    """The version folder of a prepared data set, the newest if the name gives no version; None if there is none."""
+    """The version folder of a prepared data set, the newest if the name gives no version; None if
+    there is none.
+    """
     name, _, version = name.partition(":")
     found = [
         p.parent for p in (data_root(data_dir) / name).glob(f"{version or '*'}/dataset_info.json")
@@ -231,7 +242,8 @@ def _check_files(files: Sequence[Any]) -> None:
             ) from error
         if records != file.examples_in_shard:
             raise DataError(
-                f"{os.fspath(file.filename)}: holds {records} records where dataset_info.json lists {file.examples_in_shard}: "
+                f"{os.fspath(file.filename)}: holds {records} records where dataset_info.json "
+                f"lists {file.examples_in_shard}: "
                 "the file is truncated"
             )
 

@@ -1,12 +1,16 @@
-"""CLIP's tokenizer: text to token numbers by byte-pair encoding of its UTF-8 bytes (Radford et al. 2021, section 2.4).
+"""CLIP's tokenizer: text to token numbers by byte-pair encoding of its UTF-8 bytes (Radford et al.
+2021, section 2.4).
 
 1. Clean: repair broken Unicode (ftfy), undo HTML escapes twice, collapse white space, lower-case.
-2. Split into words: contractions ('s, 't, 're, 've, 'm, 'll, 'd), runs of letters, single digits, runs of anything else.
-3. Write each byte of a word as one printable character, mark the last with "</w>", and merge pairs of symbols, the pair that
-   stands earliest in the list of merges first, until no pair is in the list.
+2. Split into words: contractions ('s, 't, 're, 've, 'm, 'll, 'd), runs of letters, single digits,
+runs of anything else.
+3. Write each byte of a word as one printable character, mark the last with "</w>", and merge pairs
+   of symbols, the pair that stands earliest in the list of merges first, until no pair is in the
+   list.
 
-Numbers: 256 bytes, 256 bytes at the end of a word, one for each merge in order, start of text, end of text. The list of merges
-is part of the weights: the published models go with `bpe_simple_vocab_16e6.txt.gz`, of which they use the first 48,894.
+Numbers: 256 bytes, 256 bytes at the end of a word, one for each merge in order, start of text, end
+of text. The list of merges is part of the weights: the published models go with
+`bpe_simple_vocab_16e6.txt.gz`, of which they use the first 48,894.
 """
 
 from __future__ import annotations
@@ -44,14 +48,15 @@ class Tokens(NamedTuple):
 class Tokenizer:
     """Text to token numbers with a list of merges, see `read_merges`.
 
-    Immutable apart from a memory of words; the strings "<|startoftext|>" and "<|endoftext|>" in a text become those tokens, as in
-    the published tokenizer.
+    Immutable apart from a memory of words; the strings "<|startoftext|>" and "<|endoftext|>" in a
+    text become those tokens, as in the published tokenizer.
     """
 
     def __init__(self, merges: Sequence[tuple[str, str]]):
         """merges: pairs of symbols, best first.
 
-        Raises DataError if a pair holds a symbol that is no byte and that no earlier pair made, or makes one a second time.
+        Raises DataError if a pair holds a symbol that is no byte and that no earlier pair made, or
+        makes one a second time.
         """
         self._characters = byte_characters()
         symbols = list(self._characters.values())
@@ -66,7 +71,8 @@ class Tokenizer:
                     else "is of symbols that no earlier merge makes"
                 )
                 raise DataError(
-                    f"merge {number}, {' '.join(pair)!r}, {reason}; expected a list of CLIP's byte pairs"
+                    f"merge {number}, {' '.join(pair)!r}, {reason}; expected a list of CLIP's byte "
+                    "pairs"
                 )
             self._numbers[merged] = len(self._numbers)
         for special in (START, END):
@@ -82,7 +88,9 @@ class Tokenizer:
         return [number for word in split_words(clean(text)) for number in self._word(word)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token numbers: cleaned and lower-cased, a space after each word. Raises DataError for another number."""
+        """The text of token numbers: cleaned and lower-cased, a space after each word. Raises
+        DataError for another number.
+        """
         ids = [int(number) for number in ids]
         if wrong := [number for number in ids if not 0 <= number < self.vocab_size]:
             raise DataError(f"token {wrong[0]} is not in a vocabulary of {self.vocab_size}")
@@ -95,11 +103,12 @@ class Tokenizer:
     ) -> Tokens:
         """Start, text, end, padded with 0, one row for each text; and which rows were cut.
 
-        truncate, for a text of more than context_length - 2 tokens: "keep_end" (CLIP) cuts it and puts the end token in the
-        last place; "drop_end" (SLIP, ULIP) cuts it without, so that the text tower reads some token of the content; "error".
+        truncate, for a text of more than context_length - 2 tokens: "keep_end" (CLIP) cuts it and
+        puts the end token in the last place; "drop_end" (SLIP, ULIP) cuts it without, so that the
+        text tower reads some token of the content; "error".
 
-        Raises DataError for a text that is too long where truncate is "error", ConfigError for another `truncate` or a single
-        string in place of a sequence.
+        Raises DataError for a text that is too long where truncate is "error", ConfigError for
+        another `truncate` or a single string in place of a sequence.
         """
         if truncate not in TRUNCATE:
             raise ConfigError(f"truncate is {truncate!r}; expected one of {', '.join(TRUNCATE)}")
@@ -116,7 +125,8 @@ class Tokenizer:
             truncated[row] = len(tokens) > context_length
             if truncated[row] and truncate == "error":
                 raise DataError(
-                    f"text {row} has {len(tokens)} tokens, not at most {context_length}: {text[:80]!r}"
+                    f"text {row} has {len(tokens)} tokens, not at most {context_length}: "
+                    f"{text[:80]!r}"
                 )
             ids[row, : len(tokens)] = tokens[:context_length]
             if truncated[row] and truncate == "keep_end":
@@ -131,7 +141,9 @@ class Tokenizer:
         return tuple(self._numbers[symbol] for symbol in self._merge(symbols))
 
     def _merge(self, symbols: list[str]) -> list[str]:
-        """Merges the pair of the best rank, wherever it stands, from left to right; again, until no pair has a rank."""
+        """Merges the pair of the best rank, wherever it stands, from left to right; again, until no
+        pair has a rank.
+        """
         ranks = self._ranks
         none = len(ranks)
         while len(symbols) > 1:
@@ -158,12 +170,14 @@ def load_tokenizer(path: str | pathlib.Path, *, merges: int | None = PUBLISHED_M
 def read_merges(
     path: str | pathlib.Path, *, limit: int | None = PUBLISHED_MERGES
 ) -> list[tuple[str, str]]:
-    """Pairs of symbols from a text file, plain or gzipped: a header line, then one pair in each line, best first.
+    """Pairs of symbols from a text file, plain or gzipped: a header line, then one pair in each
+    line, best first.
 
-    limit: how many to read; the published file has more than the published models use. None: all, for a list of one's own.
+    limit: how many to read; the published file has more than the published models use. None: all,
+    for a list of one's own.
 
-    Raises DataError if the file is missing or empty, is not text of that form (an HTML page of a failed download, another
-    archive), or has fewer than `limit` pairs.
+    Raises DataError if the file is missing or empty, is not text of that form (an HTML page of a
+    failed download, another archive), or has fewer than `limit` pairs.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -201,7 +215,8 @@ def read_merges(
 def byte_characters() -> dict[int, str]:
     """A printable character for each byte, in the order of the vocabulary.
 
-    The 188 bytes that are printable in Latin-1 stand for themselves and come first; the others are U+0100 and on, in order.
+    The 188 bytes that are printable in Latin-1 stand for themselves and come first; the others are
+    U+0100 and on, in order.
     """
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in own]
@@ -211,8 +226,9 @@ def byte_characters() -> dict[int, str]:
 def clean(text: str) -> str:
     """Broken Unicode repaired, HTML escapes undone twice, white space collapsed, lower-cased.
 
-    Repairing takes ftfy; plain printable ASCII without "&" comes out of it as it went in, and is not handed to it. Raises
-    ConfigError if ftfy is needed and not installed: without it a caption would get other tokens than in training.
+    Repairing takes ftfy; plain printable ASCII without "&" comes out of it as it went in, and is
+    not handed to it. Raises ConfigError if ftfy is needed and not installed: without it a caption
+    would get other tokens than in training.
     """
     if (
         not text.isascii()
@@ -233,14 +249,16 @@ def _fix(text: str) -> str:
         import ftfy
     except ImportError:
         raise ConfigError(
-            f"text {text[:60]!r} needs ftfy, which is not installed: pip install ftfy (captions of plain ASCII do not need it)"
+            f"text {text[:60]!r} needs ftfy, which is not installed: pip install ftfy (captions of "
+            "plain ASCII do not need it)"
         ) from None
     return ftfy.fix_text(text)
 
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    """The words. Letters are Unicode's categories L, digits its categories N, which `re` has no names for.
+    """The words. Letters are Unicode's categories L, digits its categories N, which `re` has no
+    names for.
 
     \\w is L, N and "_"; \\d is Nd. So letters are \\w without \\d, "_" and what else is in N.
     """

@@ -1,10 +1,12 @@
-"""The view store: pictures of every record of a split, rendered once, in one file beside the prepared data set.
+"""The view store: pictures of every record of a split, rendered once, in one file beside the
+prepared data set.
 
     <prepared folder>/views/<split>-<cameras>-<size>-<digest>.array_record         one record of raw grey pixels per item, zstd
     <prepared folder>/views/<split>-<cameras>-<size>-<digest>.array_record.json    what they show
 
-The digest covers the records' ids, the cameras and every setting that changes a pixel, so a file is either of exactly this or is
-not found. It does not cover the renderer, which the .json names: "embree" and "zbuffer" differ in single pixels.
+The digest covers the records' ids, the cameras and every setting that changes a pixel, so a file is
+either of exactly this or is not found. It does not cover the renderer, which the .json names:
+"embree" and "zbuffer" differ in single pixels.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from jax3dret.geometry.meshes import Mesh
 
 logger = logging.getLogger("jax3dret")
 
-# Pixels of 12 views of 224 x 224 take some 45 kB and 0.4 ms to read this way; as PNG 50 kB and 2 ms.
+# Pixels of 12 views of 224 x 224 take some 45 kB and 0.4 ms to read this way; as PNG 50 kB and 2
+# ms.
 _OPTIONS = "group_size:1,zstd:3"
 # Records that make another process worth its start.
 _PER_JOB = 32
@@ -43,9 +46,11 @@ What = Literal["shaded", "mask"]
 
 
 class ViewStore:
-    """The pictures of a split: `store[i]` is uint8[V, S, S, 3] of record i, grey repeated over the channels.
+    """The pictures of a split: `store[i]` is uint8[V, S, S, 3] of record i, grey repeated over the
+    channels.
 
-    `grey(i)` is uint8[V, S, S]; `meta` says what they show. Thread-safe, and picklable: a copy opens the file anew.
+    `grey(i)` is uint8[V, S, S]; `meta` says what they show. Thread-safe, and picklable: a copy
+    opens the file anew.
     """
 
     def __init__(self, path: pathlib.Path, meta: dict[str, Any]) -> None:
@@ -82,7 +87,8 @@ class ViewStore:
             ) from error
         if len(data) != np.prod(self._shape):
             raise DataError(
-                f"{self.path}: item {index} has {len(data)} bytes, not {self._shape}; remove the file and run again"
+                f"{self.path}: item {index} has {len(data)} bytes, not {self._shape}; remove the "
+                "file and run again"
             )
         return np.frombuffer(data, np.uint8).reshape(self._shape)
 
@@ -117,19 +123,17 @@ def build_views(
 ) -> pathlib.Path:
     """The file with the views of every record, in record order, rendered now if it is not there.
 
-    A record with "vertices" and "faces" is rendered as a mesh, any other as its "points", with their "normals" if it has them;
-    which, is logged and stands in the .json. Every process that needs the file may call this: one renders, the others wait.
-    Nothing half-written is left behind; an interrupted rendering starts again.
+    A record with "vertices" and "faces" is rendered as a mesh, any other as its "points", with
+    their "normals" if it has them; which, is logged and stands in the .json. Every process that
+    needs the file may call this: one renders, the others wait. Nothing half-written is left behind;
+    an interrupted rendering starts again.
 
-    Args:
-        out: the file; None: `views_path`. A file of other records or settings found there is rendered anew.
-        jobs: processes; 1: this one.
-        what: "shaded" pictures, or "mask", silhouettes of 255 on 0.
-        The others as in `geometry.views.render_views`.
+    Args: out: the file; None: `views_path`. A file of other records or settings found there is
+        rendered anew. jobs: processes; 1: this one. what: "shaded" pictures, or "mask", silhouettes
+        of 255 on 0. The others as in `geometry.views.render_views`.
 
-    Raises:
-        DataError: a record that cannot be rendered (it is named), a disk error, a worker process that was ended from outside.
-        ConfigError: a setting that does not exist.
+    Raises: DataError: a record that cannot be rendered (it is named), a disk error, a worker
+        process that was ended from outside. ConfigError: a setting that does not exist.
     """
     if what not in ("shaded", "mask"):
         raise ConfigError(f"a view store holds 'shaded' or 'mask', not '{what}'")
@@ -191,7 +195,8 @@ def open_views(path: str | os.PathLike[str]) -> ViewStore:
     meta = _meta_of(path)
     if meta is None:
         raise DataError(
-            f"{path}: the .json beside it, which says what it shows, is missing or damaged; remove both and run again"
+            f"{path}: the .json beside it, which says what it shows, is missing or damaged; remove "
+            "both and run again"
         )
     try:
         reader = array_record_module.ArrayRecordReader(os.fspath(path))
@@ -203,7 +208,8 @@ def open_views(path: str | os.PathLike[str]) -> ViewStore:
         ) from error
     if records != meta["source"]["items"]:
         raise DataError(
-            f"{path}: holds {records} items, its .json lists {meta['source']['items']}; remove both and run again"
+            f"{path}: holds {records} items, its .json lists {meta['source']['items']}; remove "
+            "both and run again"
         )
     return ViewStore(path, meta)
 

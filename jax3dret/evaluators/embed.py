@@ -121,15 +121,18 @@ def embed_split(
     ids: Sequence[str] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> np.memmap:
-    """Writes the embeddings of `items` records to `path` (.npy, float32[items, D]), in data-set order, and maps them.
+    """Writes the embeddings of `items` records to `path` (.npy, float32[items, D]), in data-set
+    order, and maps them.
 
-    batches: as `data.pipeline.eval_batches` gives them: this process's rows of each global batch, padding at the end of the
-    last one. embed_fn: the rows of the whole global batch, on every process; so every process must call this, and each gets
-    every row in a file of its own. Only one batch is in memory at a time. progress: called after each batch with the number of
-    items done. The file appears when it is complete.
+    batches: as `data.pipeline.eval_batches` gives them: this process's rows of each global batch,
+    padding at the end of the last one. embed_fn: the rows of the whole global batch, on every
+    process; so every process must call this, and each gets every row in a file of its own. Only one
+    batch is in memory at a time. progress: called after each batch with the number of items done.
+    The file appears when it is complete.
 
-    Raises DataError: an embedding that is NaN or infinite (names the row and, with `ids`, the item), shapes that do not fit,
-    more or fewer rows than `items`. ConfigError: the model gives no embedding `key`.
+    Raises DataError: an embedding that is NaN or infinite (names the row and, with `ids`, the
+    item), shapes that do not fit, more or fewer rows than `items`. ConfigError: the model gives no
+    embedding `key`.
     """
     if items < 1:
         raise DataError(f"{path.name}: no items to embed")
@@ -149,7 +152,8 @@ def embed_split(
                 )
             mask = batch.get("mask")
             whole = mask is not None and len(mask) == len(rows)
-            # With several processes the mask covers this one's rows only, but padding stands at the very end.
+            # With several processes the mask covers this one's rows only, but padding stands at the
+            # very end.
             rows = rows[np.asarray(mask, bool)] if whole else rows[: items - done]
             if done + len(rows) > items:
                 raise DataError(f"the batches hold more than the {items} items of the split")

@@ -1,4 +1,6 @@
-"""Queries with their results as small pictures, for the report: some that went right, some that went wrong."""
+"""Queries with their results as small pictures, for the report: some that went right, some that
+went wrong.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def picture(record: Mapping[str, Any], up: Literal["y", "z"]) -> np.ndarray | No
 def choose(
     correct: Bool[np.ndarray, " Q"] | None, labels: Int[np.ndarray, " Q"], each: int = 10
 ) -> list[int]:
-    """Up to `each` correct and `each` wrong queries, spread over the classes; 2 `each` spread evenly without labels."""
+    """Up to `each` correct and `each` wrong queries, spread over the classes; 2 `each` spread
+    evenly without labels.
+    """
     order = np.argsort(labels, kind="stable")
     groups = [order] if correct is None else [order[correct[order]], order[~correct[order]]]
     wanted = 2 * each if correct is None else each
@@ -75,10 +79,12 @@ class Lists(NamedTuple):
 def write(
     folder: pathlib.Path, chosen: Sequence[int], lists: Lists, *, top: int = 8
 ) -> list[dict[str, Any]]:
-    """Renders the chosen queries and their `top` results into `folder` (emptied first), each item once.
+    """Renders the chosen queries and their `top` results into `folder` (emptied first), each item
+    once.
 
-    Gives the list "examples" of result.json: {"query": {"id", "label", "thumbnail"}, "correct", "results": [{"rank", "score",
-    "id", "label", "thumbnail"}]}; label and correct are None without labels, thumbnail where an item cannot be shown.
+    Gives the list "examples" of result.json: {"query": {"id", "label", "thumbnail"}, "correct",
+    "results": [{"rank", "score", "id", "label", "thumbnail"}]}; label and correct are None without
+    labels, thumbnail where an item cannot be shown.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -1,9 +1,10 @@
-"""Ranked lists in the exchange format of the SHREC sketch tracks: one file for each query, the whole gallery in it.
+"""Ranked lists in the exchange format of the SHREC sketch tracks: one file for each query, the
+whole gallery in it.
 
     <folder>/<query>      first line: the query's name; then a line "<item> <distance>" for each gallery item, nearest first
 
-The tracks' own names are numbers ("m1204" for a model); ours are the last part of an id, or the whole id with "/" as "_" where the
-last parts are not unique.
+The tracks' own names are numbers ("m1204" for a model); ours are the last part of an id, or the
+whole id with "/" as "_" where the last parts are not unique.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ def write(
 ) -> None:
     """Writes every list beside `folder`, then renames; what stood there is replaced.
 
-    ranked: (first query, gallery rows [q, G], distances [q, G]) some queries at a time, as `metrics.ranking.rank` gives them.
+    ranked: (first query, gallery rows [q, G], distances [q, G]) some queries at a time, as
+    `metrics.ranking.rank` gives them.
 
-    Raises DataError for ids that give two queries, or two items, one name, and where the disk does not take a file.
+    Raises DataError for ids that give two queries, or two items, one name, and where the disk does
+    not take a file.
     """
     queries, items = names(query_ids, "query"), names(gallery_ids, "gallery")
     try:

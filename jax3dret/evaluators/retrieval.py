@@ -7,9 +7,9 @@ report shows.
         "query_split": "test",
     }
 
-Files, below the folder that the evaluator is given: `embeddings.npy` (queries, float32[Q, D]), `labels.npy` (int32[Q]),
-`thumbnails/*.png` and, last and by rename, `result.json`. Without a folder nothing is written: the cheap mode for a
-look during training.
+Files, below the folder that the evaluator is given: `embeddings.npy` (queries, float32[Q, D]),
+`labels.npy` (int32[Q]), `thumbnails/*.png` and, last and by rename, `result.json`. Without a folder
+nothing is written: the cheap mode for a look during training.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def make(
     gallery, query: modalities. Where they and the splits are equal, every item is a query against
     all others. The other settings are those of `rank.Search`.
 
-    Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that cannot be used.
+    Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that
+    cannot be used.
     """
     sides = open_sides(
         data, open_source, gallery=(gallery, gallery_split), queries=(query, query_split)

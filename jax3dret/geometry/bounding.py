@@ -13,11 +13,13 @@ _STEPS = 100
 
 
 def bounding_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
-    """Centre (float64[3]) and radius of the smallest sphere that holds all points, to rounding. Deterministic.
+    """Centre (float64[3]) and radius of the smallest sphere that holds all points, to rounding.
+    Deterministic.
 
-    A sphere is determined by at most four points on it. Starting from any, the point farthest outside joins them, and the
-    smallest sphere of these at most five tells which stay (a dual simplex method, Gaertner 1999, "Fast and Robust Smallest
-    Enclosing Balls"): each step enlarges the sphere, and some ten of them, linear in N, reach the end.
+    A sphere is determined by at most four points on it. Starting from any, the point farthest
+    outside joins them, and the smallest sphere of these at most five tells which stay (a dual
+    simplex method, Gaertner 1999, "Fast and Robust Smallest Enclosing Balls"): each step enlarges
+    the sphere, and some ten of them, linear in N, reach the end.
 
     Raises:
         DataError: no points, or a coordinate that is not finite.
@@ -25,7 +27,8 @@ def bounding_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray,
     points = np.asarray(points, np.float64).reshape(-1, 3)
     if not len(points) or not np.isfinite(points).all():
         raise DataError(
-            f"bounding sphere of {len(points)} points: at least one is needed, and finite coordinates"
+            f"bounding sphere of {len(points)} points: at least one is needed, and finite "
+            "coordinates"
         )
     low, high = points.min(0), points.max(0)
     middle, extent = low + (high - low) / 2, float((high - low).max())
@@ -52,7 +55,9 @@ def bounding_sphere(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray,
 def _smallest(
     points: Float[np.ndarray, "K 3"],
 ) -> tuple[Float[np.ndarray, "S 3"], Float[np.ndarray, " 3"], float]:
-    """Of at most five points, those on their smallest sphere, its centre and squared radius. The first is known to be on it."""
+    """Of at most five points, those on their smallest sphere, its centre and squared radius. The
+    first is known to be on it.
+    """
     best: tuple[float, tuple[int, ...], np.ndarray] | None = None
     for others in range(min(len(points), 4)):
         for chosen in itertools.combinations(range(1, len(points)), others):

@@ -1,12 +1,13 @@
-"""Where the pictures of an object are taken from: the camera sets of the view-based papers, and one camera's projection.
+"""Where the pictures of an object are taken from: the camera sets of the view-based papers, and one
+camera's projection.
 
-Frame of all cameras: right-handed, x right, y back, z up; azimuth counter-clockwise from +x as seen from above, elevation from
-the horizontal plane, in degrees. Every camera looks at the origin, where the object stands, and the upper edge of its picture
-is towards +z. An object whose own up axis is y is turned first (`z_up`), so that a picture does not depend on how a file names
-its axes.
+Frame of all cameras: right-handed, x right, y back, z up; azimuth counter-clockwise from +x as seen
+from above, elevation from the horizontal plane, in degrees. Every camera looks at the origin, where
+the object stands, and the upper edge of its picture is towards +z. An object whose own up axis is y
+is turned first (`z_up`), so that a picture does not depend on how a file names its axes.
 
-How large the object is belongs to the set (`fit`): with "sphere" its smallest bounding sphere is the unit sphere, with "box" its
-bounding box is centred and the longest side of it is 1.
+How large the object is belongs to the set (`fit`): with "sphere" its smallest bounding sphere is
+the unit sphere, with "box" its bounding box is centred and the longest side of it is 1.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _GOLDEN = (1 + np.sqrt(5)) / 2
 class Cameras(NamedTuple):
     """V cameras that look at the origin, in a fixed order.
 
-    fov: vertical field of view in degrees; 0 means parallel projection, and then `height` is the height of the frame in the
-    object's unit. Frames are square.
+    fov: vertical field of view in degrees; 0 means parallel projection, and then `height` is the
+    height of the frame in the object's unit. Frames are square.
     """
 
     name: str
@@ -50,20 +51,25 @@ class Camera(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half the height of the frame: at depth 1 in perspective, at any depth in parallel projection."""
+        """Half the height of the frame: at depth 1 in perspective, at any depth in parallel
+        projection.
+        """
         return float(np.tan(np.deg2rad(self.fov) / 2)) if self.fov else self.height / 2
 
 
 class Hits(NamedTuple):
-    """What lies behind the centre of each pixel. face: int32[S, S], -1 where there is nothing. depth: float32[S, S], the distance
-    from the camera along its optical axis, inf where there is nothing."""
+    """What lies behind the centre of each pixel. face: int32[S, S], -1 where there is nothing.
+    depth: float32[S, S], the distance from the camera along its optical axis, inf where there is
+    nothing.
+    """
 
     face: np.ndarray
     depth: np.ndarray
 
 
 def ring(num: int = 12, elevation: float = 30.0) -> Cameras:
-    """`num` cameras at one elevation, azimuths 0, 360/num, ...: the 12-view set of MVCNN; for num < 12, every (12/num)-th of it.
+    """`num` cameras at one elevation, azimuths 0, 360/num, ...: the 12-view set of MVCNN; for num <
+    12, every (12/num)-th of it.
 
     Perspective of 49.13 degrees, at the distance where the unit sphere fills 1/1.05 of the frame.
     """
@@ -78,14 +84,17 @@ def ring(num: int = 12, elevation: float = 30.0) -> Cameras:
 
 
 def dodecahedron() -> Cameras:
-    """20 cameras at the vertices of a regular dodecahedron, in View-GCN's order, otherwise as `ring`."""
+    """20 cameras at the vertices of a regular dodecahedron, in View-GCN's order, otherwise as
+    `ring`.
+    """
     return Cameras(
         "dodecahedron20", _distance() * viewgcn_vertices(20).astype(np.float64) / np.sqrt(3.0)
     )
 
 
 def viewgcn(num: int = 20) -> Cameras:
-    """The views of View-GCN (Wei et al., CVPR 2020) in its order: 20, as `dodecahedron`; 12, a ring walked clockwise.
+    """The views of View-GCN (Wei et al., CVPR 2020) in its order: 20, as `dodecahedron`; 12, a ring
+    walked clockwise.
 
     Raises:
         ConfigError: another number of views.
@@ -97,8 +106,9 @@ def viewgcn(num: int = 20) -> Cameras:
 
 
 def viewgcn_vertices(num: int) -> Float[np.ndarray, "V 3"]:
-    """The graph coordinates that View-GCN gives its views, float32 and not of unit length: 12 on a circle of radius 1 at height
-    sqrt(3)/3, azimuth 0, -30, -60, ...; 20 vertices of a dodecahedron on a sphere of radius sqrt(3).
+    """The graph coordinates that View-GCN gives its views, float32 and not of unit length: 12 on a
+    circle of radius 1 at height sqrt(3)/3, azimuth 0, -30, -60, ...; 20 vertices of a dodecahedron
+    on a sphere of radius sqrt(3).
 
     Raises:
         ConfigError: another number of views.
@@ -121,7 +131,9 @@ def viewgcn_vertices(num: int) -> Float[np.ndarray, "V 3"]:
 
 
 def circular(num: int = 12, elevation: float = 30.0) -> Cameras:
-    """MVTN's "circular" views (Hamdi et al., ICCV 2021): a ring at distance 2.2 with a field of view of 60 degrees."""
+    """MVTN's "circular" views (Hamdi et al., ICCV 2021): a ring at distance 2.2 with a field of
+    view of 60 degrees.
+    """
     name = f"circular{num}" if elevation == 30.0 else f"circular{num}@{elevation:g}"
     return _mvtn(name, *circular_angles(num, elevation))
 
@@ -129,23 +141,29 @@ def circular(num: int = 12, elevation: float = 30.0) -> Cameras:
 def circular_angles(
     num: int, elevation: float = 30.0
 ) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """MVTN's azimuths -270, -270 + 360/num, ... and elevations, degrees, in its own frame: y up, azimuth from +z to +x."""
+    """MVTN's azimuths -270, -270 + 360/num, ... and elevations, degrees, in its own frame: y up,
+    azimuth from +z to +x.
+    """
     _require(num >= 1, f"circular set of {num} views: at least 1")
     return np.arange(num) * 360.0 / num - 270.0, np.full(num, float(elevation))
 
 
 def spherical(num: int = 12) -> Cameras:
-    """MVTN's "spherical" views: rings of cells of about equal area over the whole sphere; otherwise as `circular`."""
+    """MVTN's "spherical" views: rings of cells of about equal area over the whole sphere; otherwise
+    as `circular`.
+    """
     return _mvtn(f"spherical{num}", *spherical_angles(num))
 
 
 def spherical_angles(num: int) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """MVTN's azimuths and elevations of `num` views in equal-area rings, lowest ring first, degrees, in its own frame.
+    """MVTN's azimuths and elevations of `num` views in equal-area rings, lowest ring first,
+    degrees, in its own frame.
 
-    The sphere is cut into rings of about the height of a square cell of area 4 pi / num, a ring into as many cells as fit.
+    The sphere is cut into rings of about the height of a square cell of area 4 pi / num, a ring
+    into as many cells as fit.
 
-    Raises:
-        ConfigError: for this number the cells do not come out (too few of them): the set would be short.
+    Raises: ConfigError: for this number the cells do not come out (too few of them): the set would
+        be short.
     """
     _require(num >= 1, f"spherical set of {num} views: at least 1")
     cell = 4 * np.pi / num
@@ -162,21 +180,26 @@ def spherical_angles(num: int) -> tuple[Float[np.ndarray, " V"], Float[np.ndarra
 
 
 def objaverse(num: int = 4) -> Cameras:
-    """Objaverse's renders: azimuth 0, 360/num, ... at elevation 30, distance 1.5 from an object whose longest side is 1."""
+    """Objaverse's renders: azimuth 0, 360/num, ... at elevation 30, distance 1.5 from an object
+    whose longest side is 1.
+    """
     _require(num >= 1, f"objaverse set of {num} views: at least 1")
     around = directions(np.arange(num) * 360.0 / num, np.full(num, 30.0))
     return Cameras(f"objaverse{num}", 1.5 * around, fit="box")
 
 
 def parallel(cameras: Cameras) -> Cameras:
-    """The same places with parallel projection, in a frame that holds the unit sphere (or, for "box", the unit cube)."""
+    """The same places with parallel projection, in a frame that holds the unit sphere (or, for
+    "box", the unit cube).
+    """
     reach = np.sqrt(3) if cameras.fit == "box" else 2.0
     return cameras._replace(name=f"{cameras.name}-parallel", fov=0.0, height=MARGIN * reach)
 
 
 def by_name(name: str) -> Cameras:
-    """The set that a name stands for: ring12, dodecahedron20, viewgcn12, viewgcn20, circular12, spherical12, objaverse4 (any
-    number for ring, circular, spherical and objaverse), ring12@45 (elevation), and each with "-parallel".
+    """The set that a name stands for: ring12, dodecahedron20, viewgcn12, viewgcn20, circular12,
+    spherical12, objaverse4 (any number for ring, circular, spherical and objaverse), ring12@45
+    (elevation), and each with "-parallel".
 
     Raises:
         ConfigError: no such set.
@@ -194,7 +217,8 @@ def by_name(name: str) -> Cameras:
     known = kind in makers and (match[3] is None or kind in ("ring", "circular"))  # type: ignore[index]
     if match is None or not known or (kind == "dodecahedron" and match[2] != "20"):
         raise ConfigError(
-            f"no camera set '{name}'; there are ring12, dodecahedron20, viewgcn12, viewgcn20, circular12, spherical12, objaverse4"
+            f"no camera set '{name}'; there are ring12, dodecahedron20, viewgcn12, viewgcn20, "
+            "circular12, spherical12, objaverse4"
         )
     elevation = {} if match[3] is None else {"elevation": float(match[3])}
     cameras = makers[kind](int(match[2]), **elevation)
@@ -210,7 +234,8 @@ def directions(
 
 
 def z_up(points: Float[np.ndarray, "N 3"], up_axis: str) -> Float[np.ndarray, "N 3"]:
-    """Points, or directions, turned so that `up_axis`, "y" or "z", points along +z: (x, y, z) -> (x, -z, y) for y up.
+    """Points, or directions, turned so that `up_axis`, "y" or "z", points along +z: (x, y, z) ->
+    (x, -z, y) for y up.
 
     Raises:
         ConfigError: another axis.
@@ -220,7 +245,8 @@ def z_up(points: Float[np.ndarray, "N 3"], up_axis: str) -> Float[np.ndarray, "N
 
 
 def camera(cameras: Cameras, index: int) -> Camera:
-    """The camera `index` of a set. Looking straight down or up, its right side is +y: the limit of azimuth 0.
+    """The camera `index` of a set. Looking straight down or up, its right side is +y: the limit of
+    azimuth 0.
 
     Raises:
         DataError: its position is the origin, or not finite.
@@ -229,7 +255,8 @@ def camera(cameras: Cameras, index: int) -> Camera:
     distance = np.linalg.norm(position)
     if not 0 < distance < np.inf:
         raise DataError(
-            f"camera {index} of '{cameras.name}' stands at {position.tolist()}; it needs a distance from the origin"
+            f"camera {index} of '{cameras.name}' stands at {position.tolist()}; it needs a "
+            "distance from the origin"
         )
     toward = position / distance
     level = np.hypot(toward[0], toward[1])
@@ -246,9 +273,11 @@ def camera(cameras: Cameras, index: int) -> Camera:
 def project(
     camera: Camera, points: Float[np.ndarray, "N 3"], size: int
 ) -> Float[np.ndarray, "N 3"]:
-    """Column and row, in pixels from the upper left corner of the picture, and depth along the optical axis.
+    """Column and row, in pixels from the upper left corner of the picture, and depth along the
+    optical axis.
 
-    The centre of pixel (row, column) is at (column + 0.5, row + 0.5). Depths are positive before the camera.
+    The centre of pixel (row, column) is at (column + 0.5, row + 0.5). Depths are positive before
+    the camera.
     """
     # Sums written out: a matrix product may round differently with another number of threads.
     x, y, z = (
@@ -263,7 +292,8 @@ def project(
 def rays(
     camera: Camera, column: Float[np.ndarray, "..."], row: Float[np.ndarray, "..."], size: int
 ) -> tuple[Float[np.ndarray, "... 3"], Float[np.ndarray, "... 3"]]:
-    """Origins and directions of the rays through places of the picture, float64; a direction reaches one unit of depth.
+    """Origins and directions of the rays through places of the picture, float64; a direction
+    reaches one unit of depth.
 
     Columns and rows, in pixels as `project` gives them, are broadcast against each other.
     """

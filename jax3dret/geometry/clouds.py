@@ -1,4 +1,6 @@
-"""Point clouds from files: .npy, .xyz, .txt and PLY without faces; read whole, or refused with one line that says why."""
+"""Point clouds from files: .npy, .xyz, .txt and PLY without faces; read whole, or refused with one
+line that says why.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class _Unusable(Exception):
 
 
 def is_cloud(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is read as a point cloud: by its extension, and for a PLY by whether it announces faces."""
+    """Whether a file is read as a point cloud: by its extension, and for a PLY by whether it
+    announces faces.
+    """
     path = pathlib.Path(path)
     suffix = path.suffix.lower()
     if suffix != ".ply":
@@ -59,12 +63,12 @@ def load_points(
 ) -> Float[np.ndarray, "N 3"]:
     """The points of one file, float64, in the file's own order, units and axes.
 
-    .npy: an array [N, 3 or more] of numbers. .xyz, .txt: a point a line, numbers parted by blanks or by commas, "#" starts a
-    comment. In both the first three columns are x, y, z. .ply: the vertices, ASCII or binary. A file larger than max_bytes is
-    refused before it is read.
+    .npy: an array [N, 3 or more] of numbers. .xyz, .txt: a point a line, numbers parted by blanks
+    or by commas, "#" starts a comment. In both the first three columns are x, y, z. .ply: the
+    vertices, ASCII or binary. A file larger than max_bytes is refused before it is read.
 
-    Raises:
-        MeshError: the file cannot be read, is cut off, holds no point, or a coordinate that is not finite.
+    Raises: MeshError: the file cannot be read, is cut off, holds no point, or a coordinate that is
+        not finite.
     """
     path = pathlib.Path(path)
     try:
@@ -89,7 +93,8 @@ def load_points(
             raise _Unusable("holds no points")
         if broken.any():
             raise _Unusable(
-                f"{int(broken.sum())} of {len(points)} points are not finite (first: {broken.argmax()})"
+                f"{int(broken.sum())} of {len(points)} points are not finite (first: "
+                f"{broken.argmax()})"
             )
         return points
     except _Unusable as reason:
@@ -108,11 +113,13 @@ def load_points(
 
 
 def _read_npy(path: pathlib.Path) -> np.ndarray:
-    # A memory map: a wide array is not read for its first three columns, a pickle inside is never run.
+    # A memory map: a wide array is not read for its first three columns, a pickle inside is never
+    # run.
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     if values.dtype.kind not in "fiu" or values.ndim != 2 or values.shape[1] < 3:
         raise _Unusable(
-            f"holds {values.dtype} of shape {values.shape}; numbers of shape (N, 3 or more) are needed"
+            f"holds {values.dtype} of shape {values.shape}; numbers of shape (N, 3 or more) are "
+            "needed"
         )
     return values[:, :3]
 
@@ -148,7 +155,8 @@ def _read_ply(path: pathlib.Path) -> np.ndarray:
         elif words[:1] == ["property"] and element == "vertex":
             if words[1] not in _PLY_TYPES:
                 raise _Unusable(
-                    f"vertex property {words[-1]!r} has the type {words[1]!r}, which a point cannot have"
+                    f"vertex property {words[-1]!r} has the type {words[1]!r}, which a point "
+                    "cannot have"
                 )
             fields.append((words[-1], _PLY_TYPES[words[1]]))
     if not order or not {"x", "y", "z"} <= {name for name, _ in fields}:

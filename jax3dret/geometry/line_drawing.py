@@ -1,6 +1,8 @@
-"""The lines that a person would draw of a mesh: outlines, sharp edges, and folds that are nearly outlines. Hidden ones are left out.
+"""The lines that a person would draw of a mesh: outlines, sharp edges, and folds that are nearly
+outlines. Hidden ones are left out.
 
-Four kinds of lines (for all of them: Cole et al., "Where do people draw lines?", ACM Trans. Graph. 27(3), 2008):
+Four kinds of lines (for all of them: Cole et al., "Where do people draw lines?", ACM Trans. Graph.
+27(3), 2008):
 
     boundary      edges of one face
     crease        edges where the faces turn by more than an angle
@@ -9,8 +11,8 @@ Four kinds of lines (for all of them: Cole et al., "Where do people draw lines?"
     suggestive    where it comes near to that: zeros of the radial curvature where it grows towards the viewer (DeCarlo, Finkelstein,
                   Rusinkiewicz and Santella, "Suggestive contours for conveying shape", SIGGRAPH 2003, section 3)
 
-The segments are chained into strokes, through a junction along the straightest way; what lies behind the depths of a rendered
-picture is cut away.
+The segments are chained into strokes, through a junction along the straightest way; what lies
+behind the depths of a rendered picture is cut away.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ _HEAD_ON = (
 
 
 class Line(NamedTuple):
-    """points: places of the picture, pixels as `cameras.project` gives them. Closed lines repeat their first point."""
+    """points: places of the picture, pixels as `cameras.project` gives them. Closed lines repeat
+    their first point.
+    """
 
     points: Float[np.ndarray, "n 2"]
     kind: Kind
@@ -69,18 +73,14 @@ def line_drawing(
 ) -> list[Line]:
     """The visible lines of a mesh, as seen by one camera, longest of a kind first.
 
-    Args:
-        mesh: vertices in any unit; its smallest bounding sphere becomes the unit sphere.
-        eye: of a camera set with `fit` "sphere".
-        size: of the picture, pixels.
-        up_axis: the mesh's own, "y" or "z".
-        crease: degrees by which the faces turn at an edge that is drawn.
-        suggestive: with suggestive contours.
-        shortest: pixels; shorter lines are left out, suggestive contours if shorter than four times that.
-        renderer: for the depths, see `views.choose_renderer`.
+    Args: mesh: vertices in any unit; its smallest bounding sphere becomes the unit sphere. eye: of
+        a camera set with `fit` "sphere". size: of the picture, pixels. up_axis: the mesh's own, "y"
+        or "z". crease: degrees by which the faces turn at an edge that is drawn. suggestive: with
+        suggestive contours. shortest: pixels; shorter lines are left out, suggestive contours if
+        shorter than four times that. renderer: for the depths, see `views.choose_renderer`.
 
-    Raises:
-        MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or no area.
+    Raises: MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or
+        no area.
     """
     surface = smooth_surface(_placed(mesh, up_axis), crease=crease)
     view = _view(eye, surface.points)
@@ -150,8 +150,9 @@ def _contours(surface: SmoothSurface, facing: Float[np.ndarray, " P"]) -> _Segme
 def _suggestive(
     surface: SmoothSurface, view: Float[np.ndarray, "P 3"], facing: Float[np.ndarray, " P"]
 ) -> _Segments:
-    """Zeros of the radial curvature k = w . C w / w . w, w the part of the view along the surface, where its derivative along w
-    exceeds a threshold, on what faces the viewer."""
+    """Zeros of the radial curvature k = w . C w / w . w, w the part of the view along the surface,
+    where its derivative along w exceeds a threshold, on what faces the viewer.
+    """
     along = view - facing[:, None] * surface.normals
     sine = np.sqrt((along * along).sum(1))
     radial = np.einsum("pi,pij,pj->p", along, surface.curvature, along) / np.maximum(
@@ -186,7 +187,8 @@ def _zeros(
     values: Float[np.ndarray, " P"],
     where: Bool[np.ndarray, " F"] | None = None,
 ) -> _Segments:
-    """The zero set of a function that is linear in each face: a segment for each face that it crosses, one node for each edge.
+    """The zero set of a function that is linear in each face: a segment for each face that it
+    crosses, one node for each edge.
 
     Zero counts as positive.
     """
@@ -209,7 +211,9 @@ def _zeros(
 
 
 def _chains(nodes: Int[np.ndarray, "S 2"], screen: Float[np.ndarray, "N 2"]) -> list[list[int]]:
-    """Sequences of nodes. Where segments meet, those that continue each other most straightly are joined, two by two."""
+    """Sequences of nodes. Where segments meet, those that continue each other most straightly are
+    joined, two by two.
+    """
     partner = _partners(nodes, screen)
     order = np.r_[
         np.flatnonzero(partner < 0), np.arange(2 * len(nodes))
@@ -270,7 +274,9 @@ def _partners(
 
 
 def _farthest_near(depths: Float[np.ndarray, "S S"]) -> Float[np.ndarray, "S S"]:
-    """The largest depth at or beside each pixel: a line along an edge of the picture's surfaces is not hidden by the nearer side."""
+    """The largest depth at or beside each pixel: a line along an edge of the picture's surfaces is
+    not hidden by the nearer side.
+    """
     wide = np.pad(depths, 1, constant_values=np.inf)
     rows = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
     return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
@@ -283,7 +289,9 @@ def _visible(
     shortest: float,
     perspective: bool,
 ) -> list[Float[np.ndarray, "_ 2"]]:
-    """The parts of the chains that lie before `behind`, sampled every few pixels; flickers of a few samples are taken for noise."""
+    """The parts of the chains that lie before `behind`, sampled every few pixels; flickers of a few
+    samples are taken for noise.
+    """
     nodes = np.concatenate([np.asarray(chain) for chain in chains])
     owner = np.repeat(np.arange(len(chains)), [len(chain) for chain in chains])
     places = screen[nodes]
@@ -301,7 +309,8 @@ def _visible(
     within = np.arange(len(stroke)) - np.repeat(np.cumsum(number) - number, number)
     share = within / (number[stroke] - 1)
     at = along[first[keep]][stroke] + share * lengths[keep][stroke]
-    # Ends of neighbouring chains lie at the same length: a sample must be taken between nodes of its own chain.
+    # Ends of neighbouring chains lie at the same length: a sample must be taken between nodes of
+    # its own chain.
     right = np.clip(np.searchsorted(along, at), first[keep][stroke] + 1, last[keep][stroke])
     left = right - 1
     gap = along[right] - along[left]
@@ -320,7 +329,9 @@ def _visible(
 
 
 def _runs(seen: Bool[np.ndarray, " n"], least: int) -> list[tuple[int, int]]:
-    """Runs of seen samples; gaps of up to two samples within are closed, then runs shorter than `least` left out."""
+    """Runs of seen samples; gaps of up to two samples within are closed, then runs shorter than
+    `least` left out.
+    """
     change = np.flatnonzero(np.diff(np.r_[False, seen, False].astype(np.int8)))
     runs: list[list[int]] = []
     for a, b in change.reshape(-1, 2).tolist():

@@ -1,8 +1,10 @@
-"""Triangle meshes from files: read, checked whole, or refused with one line that names the file and the reason.
+"""Triangle meshes from files: read, checked whole, or refused with one line that names the file and
+the reason.
 
-A parser that accepts half a file is worse than none: a truncated STL, a point cloud in a PLY and an empty OBJ all parse
-without complaint and give a mesh with no or too few faces. So what the format announces (counts, lengths, closing words)
-is compared with what is there before the mesh is used. Nothing is repaired: no vertex is dropped, no face is turned.
+A parser that accepts half a file is worse than none: a truncated STL, a point cloud in a PLY and an
+empty OBJ all parse without complaint and give a mesh with no or too few faces. So what the format
+announces (counts, lengths, closing words) is compared with what is there before the mesh is used.
+Nothing is repaired: no vertex is dropped, no face is turned.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from jaxtyping import Float, Int
 from jax3dret.core.types import DataError
 
 EXTENSIONS = (".off", ".obj", ".stl", ".ply", ".glb", ".gltf", ".3mf")
-# Summed face area, with the mesh scaled to a largest coordinate of one, below which there is no surface to sample.
+# Summed face area, with the mesh scaled to a largest coordinate of one, below which there is no
+# surface to sample.
 _MIN_AREA = 1e-14
 
 
 class Mesh(NamedTuple):
-    """Triangles: corner i of face f is vertices[faces[f, i]], counter-clockwise seen from outside. File units and axes."""
+    """Triangles: corner i of face f is vertices[faces[f, i]], counter-clockwise seen from outside.
+    File units and axes.
+    """
 
     vertices: Float[np.ndarray, "V 3"]  # float64
     faces: Int[np.ndarray, "F 3"]  # int32
@@ -47,14 +52,15 @@ class _Unusable(Exception):
 
 
 def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh:
-    """The triangles of one mesh file (off, obj, stl, ply, glb, gltf, 3mf), in the file's own units and axes.
+    """The triangles of one mesh file (off, obj, stl, ply, glb, gltf, 3mf), in the file's own units
+    and axes.
 
-    Polygons are split into triangle fans, scenes are merged with their transforms applied, the repeated corners of an
-    STL become shared vertices, materials are ignored. A file larger than max_bytes is refused before it is read.
+    Polygons are split into triangle fans, scenes are merged with their transforms applied, the
+    repeated corners of an STL become shared vertices, materials are ignored. A file larger than
+    max_bytes is refused before it is read.
 
-    Raises:
-        MeshError: the file cannot be read, is cut off, has no faces, has a vertex that is not finite, a face that
-            refers to a vertex that does not exist, or no surface area.
+    Raises: MeshError: the file cannot be read, is cut off, has no faces, has a vertex that is not
+        finite, a face that refers to a vertex that does not exist, or no surface area.
     """
     path = pathlib.Path(path)
     try:
@@ -75,16 +81,20 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
     except Exception as error:  # whatever a parser throws at a file it does not understand
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise MeshError(
-            f"{path}: not a readable {path.suffix[1:].lower()} file ({type(error).__name__}: {first}); "
+            f"{path}: not a readable {path.suffix[1:].lower()} file ({type(error).__name__}: "
+            f"{first}); "
             "export it again or convert it to another format"
         ) from None
 
 
 def check_faces(faces: Int[np.ndarray, "F 3"], num_vertices: int, purpose: str) -> None:
-    """Raises MeshError for a mesh without faces, or a face that names a missing vertex. purpose: "views" of it, say."""
+    """Raises MeshError for a mesh without faces, or a face that names a missing vertex. purpose:
+    "views" of it, say.
+    """
     if not len(faces):
         raise MeshError(
-            f"{purpose} of a mesh of {num_vertices} vertices and no faces: at least one face is needed"
+            f"{purpose} of a mesh of {num_vertices} vertices and no faces: at least one face is "
+            "needed"
         )
     if faces.min() < 0 or faces.max() >= num_vertices:
         stray = faces.max() if faces.min() >= 0 else faces.min()
@@ -96,11 +106,12 @@ def check_faces(faces: Int[np.ndarray, "F 3"], num_vertices: int, purpose: str) 
 def normalize_points(
     points: Float[np.ndarray, "N 3"],
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, " 3"], float]:
-    """Points moved to their mean and divided by the largest distance from it, so that they fill the unit ball.
+    """Points moved to their mean and divided by the largest distance from it, so that they fill the
+    unit ball.
 
-    Returns (float32 points, float64 centroid, scale): points = centroid + scale * result. Computed in float64. This is
-    the `centroid` normalisation of the published code of ULIP-2 fine-tuning for geometric object retrieval (Computers &
-    Graphics 122 (2024) 103993).
+    Returns (float32 points, float64 centroid, scale): points = centroid + scale * result. Computed
+    in float64. This is the `centroid` normalisation of the published code of ULIP-2 fine-tuning for
+    geometric object retrieval (Computers & Graphics 122 (2024) 103993).
 
     Raises:
         DataError: no points, a coordinate that is not finite, or all points in one place.
@@ -126,7 +137,8 @@ def normalize_points(
 def _read(path: pathlib.Path, max_bytes: int) -> bytes:
     if path.suffix.lower() not in EXTENSIONS:
         raise _Unusable(
-            f"unknown mesh format {path.suffix or '(no extension)'!r}; use one of {', '.join(EXTENSIONS)}"
+            f"unknown mesh format {path.suffix or '(no extension)'!r}; use one of "
+            f"{', '.join(EXTENSIONS)}"
         )
     try:
         status = path.stat()
@@ -170,7 +182,8 @@ def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
     mesh = _trimesh(path, data, suffix)
     if len(mesh.vertices) < expected[0] or (len(mesh.faces) and len(mesh.faces) < expected[1]):
         raise _Unusable(
-            f"holds {len(mesh.vertices)} vertices and {len(mesh.faces)} faces but its header announces "
+            f"holds {len(mesh.vertices)} vertices and {len(mesh.faces)} faces but its header "
+            "announces "
             f"{expected[0]} and {expected[1]} (truncated?); copy or export it again"
         )
     return _shared_vertices(mesh) if suffix == ".stl" else mesh
@@ -218,13 +231,15 @@ def _checked(mesh: Mesh) -> Mesh:
     broken = ~np.isfinite(vertices).all(1)
     if broken.any():
         raise _Unusable(
-            f"{int(broken.sum())} of {len(vertices)} vertices are not finite (first: vertex {int(broken.argmax())}); "
+            f"{int(broken.sum())} of {len(vertices)} vertices are not finite (first: vertex "
+            f"{int(broken.argmax())}); "
             "every coordinate must be a number"
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         worst = int(faces.min()) if faces.min() < 0 else int(faces.max())
         raise _Unusable(
-            f"a face refers to vertex {worst}, but there are {len(vertices)} vertices; export it again"
+            f"a face refers to vertex {worst}, but there are {len(vertices)} vertices; export it "
+            "again"
         )
     extent = np.abs(vertices - vertices[faces[0, 0]]).max() if len(vertices) else 0.0
     if not np.isfinite(extent):
@@ -240,7 +255,9 @@ def _checked(mesh: Mesh) -> Mesh:
 
 
 def _shared_vertices(mesh: Mesh) -> Mesh:
-    """STL writes each corner of each triangle; corners with equal coordinates become one vertex, in file order."""
+    """STL writes each corner of each triangle; corners with equal coordinates become one vertex, in
+    file order.
+    """
     if len(mesh.vertices) == 0:
         return mesh
     _, first, inverse = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
@@ -251,7 +268,9 @@ def _shared_vertices(mesh: Mesh) -> Mesh:
 
 
 def _parse_off(data: bytes) -> Mesh:
-    """OFF, COFF, NOFF ...: one vertex or one face a line; counts may be glued to the magic word ("OFF3 1 0")."""
+    """OFF, COFF, NOFF ...: one vertex or one face a line; counts may be glued to the magic word
+    ("OFF3 1 0").
+    """
     text = data.decode("utf-8", "replace").lstrip("\ufeff")
     lines = [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
     magic = re.match(r"(?:ST)?C?N?OFF(?![A-Za-z])", lines[0]) if lines else None
@@ -272,7 +291,8 @@ def _parse_off(data: bytes) -> Mesh:
     rows = lines[1 : 1 + num_vertices + num_faces]
     if len(rows) < num_vertices + num_faces:
         raise _Unusable(
-            f"announces {num_vertices} vertices and {num_faces} faces but holds {len(rows)} of their "
+            f"announces {num_vertices} vertices and {num_faces} faces but holds {len(rows)} of "
+            "their "
             f"{num_vertices + num_faces} lines (truncated?); copy or export it again"
         )
     try:
@@ -302,7 +322,9 @@ def _parse_off(data: bytes) -> Mesh:
 
 
 def _check_obj(data: bytes) -> tuple[int, int]:
-    """OBJ announces nothing; a file cut inside a line shows in its last line, one without faces in the count."""
+    """OBJ announces nothing; a file cut inside a line shows in its last line, one without faces in
+    the count.
+    """
     if b"\0" in data[:4096]:
         raise _Unusable("is binary, not Wavefront OBJ text; export it again")
     last = data.rstrip().rpartition(b"\n")[2].split()
@@ -326,7 +348,8 @@ def _check_stl(data: bytes) -> tuple[int, int]:
             f"has {len(data)} bytes, fewer than the header of an STL file; copy or export it again"
         )
     raise _Unusable(
-        f"holds {(len(data) - 84) // 50} of the {count} triangles that its header announces (truncated?); "
+        f"holds {(len(data) - 84) // 50} of the {count} triangles that its header announces "
+        "(truncated?); "
         "copy or export it again"
     )
 
@@ -392,7 +415,9 @@ def _check_3mf(data: bytes, max_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The parser's own log lines and warnings stay inside: the one line of MeshError is what a user reads."""
+    """The parser's own log lines and warnings stay inside: the one line of MeshError is what a user
+    reads.
+    """
     logger = logging.getLogger("trimesh")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

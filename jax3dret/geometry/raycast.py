@@ -1,4 +1,6 @@
-"""Ray casting on a bounding-volume hierarchy: the embree library, through embreex. Needs neither a display nor OpenGL."""
+"""Ray casting on a bounding-volume hierarchy: the embree library, through embreex. Needs neither a
+display nor OpenGL.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ def available() -> bool:
 
 
 class RayScene:
-    """A mesh made ready for rays: vertices [V, 3] of a size near 1, faces [F, 3]. Zero-area faces are never hit.
+    """A mesh made ready for rays: vertices [V, 3] of a size near 1, faces [F, 3]. Zero-area faces
+    are never hit.
 
-    Of faces at the same depth one is hit, the same in every run. Raises ConfigError if embreex is not installed.
+    Of faces at the same depth one is hit, the same in every run. Raises ConfigError if embreex is
+    not installed.
     """
 
     def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]):
@@ -28,7 +32,8 @@ class RayScene:
             from embreex.rtcore_scene import EmbreeScene
         except ImportError as error:
             raise ConfigError(
-                f"renderer 'embree' needs embreex ({error}): pip install embreex, or take renderer 'zbuffer'"
+                f"renderer 'embree' needs embreex ({error}): pip install embreex, or take renderer "
+                "'zbuffer'"
             ) from None
         self._vertices = np.ascontiguousarray(vertices, np.float64)
         self._scene = EmbreeScene()
@@ -37,7 +42,9 @@ class RayScene:
         )
 
     def centres(self, camera: Camera, size: int, *, depth: bool) -> Hits:
-        """Face and depth behind the centre of every pixel. Without `depth` that part is left empty, which is a little faster."""
+        """Face and depth behind the centre of every pixel. Without `depth` that part is left empty,
+        which is a little faster.
+        """
         on_screen = project(camera, self._vertices, size)[:, :2]
         # Rays beside the mesh's bounding rectangle are not cast.
         low = np.floor(on_screen.min(0)).astype(np.int64).clip(0, size)
@@ -62,7 +69,9 @@ class RayScene:
     def quarters(
         self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]
     ) -> Int[np.ndarray, "P 4"]:
-        """The faces behind the centres of the four quarters of some pixels, given as row * size + column; -1 for none."""
+        """The faces behind the centres of the four quarters of some pixels, given as row * size +
+        column; -1 for none.
+        """
         row, column = np.divmod(pixels, size)
         columns = column[:, None, None] + np.array([[0.25, 0.75]])
         rows = row[:, None, None] + np.array([[0.25], [0.75]])
@@ -73,7 +82,9 @@ class RayScene:
 def _single(
     origins: np.ndarray, towards: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Rows of float32, as embree takes them, and the shape they had. What all rays share is not repeated in memory."""
+    """Rows of float32, as embree takes them, and the shape they had. What all rays share is not
+    repeated in memory.
+    """
 
     def cast(rows: np.ndarray) -> np.ndarray:
         if rows.size and not any(rows.strides[:-1]):

@@ -1,11 +1,12 @@
 """Thumbnails of meshes and point clouds: a small software renderer in NumPy.
 
-No GL context, no display, no randomness: the same input gives the same bytes on every machine of one NumPy version,
-which lets a thumbnail stand in a test and in a report that is compared from run to run.
+No GL context, no display, no randomness: the same input gives the same bytes on every machine of
+one NumPy version, which lets a thumbnail stand in a test and in a report that is compared from run
+to run.
 
-The picture is orthographic, drawn at twice the wanted resolution on a z-buffer and averaged down. Shading is deferred:
-the z-buffer keeps which primitive won each pixel, and light is computed once per visible pixel: the cost follows the
-size of the picture and not the number of hidden faces.
+The picture is orthographic, drawn at twice the wanted resolution on a z-buffer and averaged down.
+Shading is deferred: the z-buffer keeps which primitive won each pixel, and light is computed once
+per visible pixel: the cost follows the size of the picture and not the number of hidden faces.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _MAX_POINTS = 1 << 17
 _MAX_RING = (
     24  # neighbours per corner that enter its smooth normal; only fans around a hub have more
 )
-# Directions towards the lights in the camera's frame (right, up, towards the viewer), and their strengths.
+# Directions towards the lights in the camera's frame (right, up, towards the viewer), and their
+# strengths.
 _KEY_LIGHT = np.array([-0.60, 0.64, 0.48]) / np.linalg.norm([-0.60, 0.64, 0.48])
 _FILL_LIGHT = np.array([0.70, 0.05, 0.71]) / np.linalg.norm([0.70, 0.05, 0.71])
 _AMBIENT, _SKY, _KEY, _FILL, _SPECULAR = 0.40, 0.10, 0.62, 0.16, 0.08
@@ -52,10 +54,12 @@ _HEIGHT_RAMP = np.array(
 def camera_axes(
     azimuth: float, elevation: float, up: Literal["y", "z"]
 ) -> Float[np.ndarray, "3 3"]:
-    """Rows: the camera's right, up and towards-viewer directions in the object's frame; angles in degrees.
+    """Rows: the camera's right, up and towards-viewer directions in the object's frame; angles in
+    degrees.
 
-    With z up the viewer stands at (cos el cos az, cos el sin az, sin el). With y up the object is first turned so that
-    its y axis becomes z, (x, y, z) -> (x, -z, y), so that a cloud and its re-oriented copy give the same picture.
+    With z up the viewer stands at (cos el cos az, cos el sin az, sin el). With y up the object is
+    first turned so that its y axis becomes z, (x, y, z) -> (x, -z, y), so that a cloud and its
+    re-oriented copy give the same picture.
     """
     if up not in ("y", "z"):
         raise DataError(f"up={up!r}: the up axis of a picture is 'y' or 'z'")
@@ -79,7 +83,8 @@ def render_mesh(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """A shaded picture of a mesh on white, filling the frame.
 
-    Faces are two-sided, because the winding of found meshes is not to be relied on. Zero-area faces draw nothing.
+    Faces are two-sided, because the winding of found meshes is not to be relied on. Zero-area faces
+    draw nothing.
 
     Args:
         mesh: vertices [V, 3] and faces [F, 3] (a `Mesh`, or anything with these two attributes).
@@ -96,7 +101,8 @@ def render_mesh(
     _check_size(size)
     if not len(faces) or not len(vertices):
         raise DataError(
-            f"cannot render a mesh of {len(vertices)} vertices and {len(faces)} faces: it needs at least one face"
+            f"cannot render a mesh of {len(vertices)} vertices and {len(faces)} faces: it needs at "
+            "least one face"
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         stray = faces.max() if faces.min() >= 0 else faces.min()
@@ -137,12 +143,13 @@ def render_points(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """A picture of a point cloud on white: one disc per point, nearer ones in front.
 
-    With `normals` the discs are lit like the surface they were sampled from, in `color`; without, each is a small ball
-    coloured by its height. The radius follows the number of points, so that 1 k and 16 k points both read as a shape;
-    of more than 131,072 points every second, third, ... is drawn.
+    With `normals` the discs are lit like the surface they were sampled from, in `color`; without,
+    each is a small ball coloured by its height. The radius follows the number of points, so that 1
+    k and 16 k points both read as a shape; of more than 131,072 points every second, third, ... is
+    drawn.
 
-    Raises:
-        DataError: no points, a coordinate that is not finite, or normals of another shape than the points.
+    Raises: DataError: no points, a coordinate that is not finite, or normals of another shape than
+        the points.
     """
     points = np.asarray(points, np.float64)
     _check_size(size)
@@ -154,7 +161,8 @@ def render_points(
         raise DataError("cannot render points that are not finite")
     if normals is not None and np.shape(normals) != points.shape:
         raise DataError(
-            f"cannot render points {points.shape} with normals {np.shape(normals)}: the shapes must be equal"
+            f"cannot render points {points.shape} with normals {np.shape(normals)}: the shapes "
+            "must be equal"
         )
 
     side = size * _SUPERSAMPLE
@@ -162,7 +170,8 @@ def render_points(
     points = points[::every]
     axes = camera_axes(azimuth, elevation, up)
     view = points @ axes.T
-    # At least 0.75 pixels: a disc that small still covers the centre of some pixel, so no point vanishes.
+    # At least 0.75 pixels: a disc that small still covers the centre of some pixel, so no point
+    # vanishes.
     radius = max(side * float(np.clip(0.68 / np.sqrt(len(points)), 0.006, 0.03)), 0.75)
     screen = _fit(view, view, side - 2 * radius)
     screen[:, :2] += radius
@@ -186,7 +195,9 @@ def _check_size(size: int) -> None:
 def _fit(
     view: Float[np.ndarray, "V 3"], extent_of: Float[np.ndarray, "U 3"], side: float
 ) -> Float[np.ndarray, "V 3"]:
-    """Camera coordinates -> (column, row, depth) in pixels, the extent centred in a picture of `side`."""
+    """Camera coordinates -> (column, row, depth) in pixels, the extent centred in a picture of
+    `side`.
+    """
     low, high = extent_of.min(0), extent_of.max(0)
     extent = float((high - low)[:2].max())
     scale = side * (1 - 2 * _MARGIN) / extent if extent > 0 else 1.0
@@ -197,7 +208,9 @@ def _fit(
 def _splat(
     screen: Float[np.ndarray, "N 3"], radius: float, side: int
 ) -> tuple[Int[np.ndarray, " V"], Int[np.ndarray, " V"], Float[np.ndarray, "V 3"]]:
-    """The pixels that a ball covers, the ball nearest to the viewer there, and the place on it (unit ball)."""
+    """The pixels that a ball covers, the ball nearest to the viewer there, and the place on it
+    (unit ball).
+    """
     reach = np.arange(-int(np.ceil(radius)), int(np.ceil(radius)) + 1)
     stencil = np.stack(np.meshgrid(reach, reach), -1).reshape(-1, 2)
     stencil = stencil[np.hypot(stencil[:, 0], stencil[:, 1]) <= radius + 0.71]
@@ -240,10 +253,11 @@ def _barycentric(
 def _corner_normals(
     view: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> Float[np.ndarray, "F 3 3"]:
-    """Unit normal at every corner: the area-weighted mean over the faces round its vertex within the crease.
+    """Unit normal at every corner: the area-weighted mean over the faces round its vertex within
+    the crease.
 
-    Vertices at the same place count as one (many formats repeat them per face); normals of faces with opposite winding
-    are compared without their sign.
+    Vertices at the same place count as one (many formats repeat them per face); normals of faces
+    with opposite winding are compared without their sign.
     """
     p = view[faces]
     area_normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
@@ -299,7 +313,9 @@ def _compose(
     base: Float[np.ndarray, "#P 3"],
     haze: float = 0.0,
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Light the visible pixels, darken hollows (surfaces) or whiten with distance (clouds), average down onto white."""
+    """Light the visible pixels, darken hollows (surfaces) or whiten with distance (clouds), average
+    down onto white.
+    """
     key = np.maximum(normals @ _KEY_LIGHT, 0.0)
     fill = np.maximum(normals @ _FILL_LIGHT, 0.0)
     half = (_KEY_LIGHT + np.array([0.0, 0.0, 1.0])) / np.linalg.norm(
@@ -325,7 +341,9 @@ def _compose(
 def _openness(
     side: int, visible: Int[np.ndarray, " P"], depth: Float[np.ndarray, " P"]
 ) -> Float[np.ndarray, " P"]:
-    """1 on open surfaces, less where the neighbourhood stands in front: the depth buffer minus its own blur."""
+    """1 on open surfaces, less where the neighbourhood stands in front: the depth buffer minus its
+    own blur.
+    """
     if not len(visible):
         return np.ones(0)
     plane = np.zeros(side * side)

@@ -12,12 +12,14 @@ from jax3dret.geometry.meshes import Mesh
 def sample_surface(
     mesh: Mesh, num: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
-    """Draws `num` independent points, uniform by area, each with the unit normal of the face it lies on.
+    """Draws `num` independent points, uniform by area, each with the unit normal of the face it
+    lies on.
 
-    A face is chosen with probability proportional to its area, then a point uniformly inside it (Turk 1990, "Generating
-    Random Points in Triangles", the square folded at its diagonal). Nothing is spread out afterwards: the draw is Poisson-like
-    and two points can come close. Normals follow the winding of the face, counter-clockwise seen from outside. A face without
-    area is never chosen.
+    A face is chosen with probability proportional to its area, then a point uniformly inside it
+    (Turk 1990, "Generating Random Points in Triangles", the square folded at its diagonal). Nothing
+    is spread out afterwards: the draw is Poisson-like and two points can come close. Normals follow
+    the winding of the face, counter-clockwise seen from outside. A face without area is never
+    chosen.
 
     Args:
         mesh: vertices float64[V, 3] in any unit and frame, faces int32[F, 3].
@@ -41,11 +43,13 @@ def sample_surface(
     extent = np.maximum(np.abs(edge_a).max(), np.abs(edge_b).max())
     if not np.isfinite(extent) or not np.isfinite(origin).all():
         raise DataError(
-            "surface sampling: the mesh has a face with a NaN or infinite corner; coordinates must be finite"
+            "surface sampling: the mesh has a face with a NaN or infinite corner; coordinates must "
+            "be finite"
         )
     if extent == 0.0:
         raise DataError(
-            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface"
+            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no "
+            "surface"
         )
     # Products of relative edges neither overflow nor vanish, whatever unit the mesh is in.
     cross = np.cross(edge_a / extent, edge_b / extent)
@@ -53,7 +57,8 @@ def sample_surface(
     solid = np.flatnonzero(doubled_area > 0.0)
     if len(solid) == 0:
         raise DataError(
-            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no surface"
+            f"surface sampling: the total area of the mesh's {len(faces)} faces is 0; it has no "
+            "surface"
         )
 
     cumulative = np.cumsum(doubled_area[solid])

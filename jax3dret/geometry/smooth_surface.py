@@ -1,8 +1,10 @@
-"""The surface that a mesh stands for: where it is sharp, and its normals and curvature where it is smooth.
+"""The surface that a mesh stands for: where it is sharp, and its normals and curvature where it is
+smooth.
 
-A triangle mesh of a machine part is smooth along a fillet and sharp along an edge, and says neither. Here an edge is sharp if its
-faces turn by more than an angle; corners of faces that meet across smooth edges share a point with one normal, corners on the two
-sides of a sharp edge are different points in the same place.
+A triangle mesh of a machine part is smooth along a fillet and sharp along an edge, and says
+neither. Here an edge is sharp if its faces turn by more than an angle; corners of faces that meet
+across smooth edges share a point with one normal, corners on the two sides of a sharp edge are
+different points in the same place.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ from scipy.sparse.csgraph import connected_components
 
 from jax3dret.geometry.meshes import Mesh, MeshError, check_faces
 
-# Of the size: corners nearer to each other are one, and a face that is lower than ten times that has no normal of its own.
+# Of the size: corners nearer to each other are one, and a face that is lower than ten times that
+# has no normal of its own.
 _GRID = 1e-6
 _SLIVER = 2e-5
 
 
 class SmoothSurface(NamedTuple):
-    """Points p with unit normals, faces over them; sharp edges over places (points in the same place have the same number).
+    """Points p with unit normals, faces over them; sharp edges over places (points in the same
+    place have the same number).
 
-    curvature: the second fundamental form at each point as a symmetric matrix that maps the normal to 0: for a tangent vector w,
-    w . (curvature w) is how fast the normal turns towards w along w; on a sphere of radius r, seen from outside, |w|^2 / r.
+    curvature: the second fundamental form at each point as a symmetric matrix that maps the normal
+    to 0: for a tangent vector w, w . (curvature w) is how fast the normal turns towards w along w;
+    on a sphere of radius r, seen from outside, |w|^2 / r.
     sharp_faces: the faces of each sharp edge; a boundary has -1 as its second.
     """
 
@@ -41,15 +46,15 @@ class SmoothSurface(NamedTuple):
 
 
 def smooth_surface(mesh: Mesh, *, crease: float = 50.0) -> SmoothSurface:
-    """Finds the sharp edges (boundaries, edges of more than two faces, and those where faces turn by more than `crease` degrees)
-    and estimates normals and curvature between them.
+    """Finds the sharp edges (boundaries, edges of more than two faces, and those where faces turn
+    by more than `crease` degrees) and estimates normals and curvature between them.
 
-    Normals are means of the faces' by area, which keeps the planes of machined parts plane. Curvature: per face by least squares
-    from the normals at its corners, per point the mean by area (Rusinkiewicz, "Estimating curvatures and their derivatives on
-    triangle meshes", 3DPVT 2004).
+    Normals are means of the faces' by area, which keeps the planes of machined parts plane.
+    Curvature: per face by least squares from the normals at its corners, per point the mean by area
+    (Rusinkiewicz, "Estimating curvatures and their derivatives on triangle meshes", 3DPVT 2004).
 
-    Raises:
-        MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or no area.
+    Raises: MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or
+        no area.
     """
     places, faces = _welded(mesh)
     face_normals, area = _face_normals(places, faces)
@@ -150,7 +155,8 @@ def _keys(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _edges(faces: Int[np.ndarray, "F 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Edges [E, 2], their two faces [E, 2], whether there is only one, whether the faces run along them in opposite ways.
+    """Edges [E, 2], their two faces [E, 2], whether there is only one, whether the faces run along
+    them in opposite ways.
 
     An edge of more than two faces counts as one of a single face: nothing is smooth across it.
     """

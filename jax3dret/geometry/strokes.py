@@ -1,8 +1,9 @@
-"""Lines as a hand draws them: not quite where they should be, some left out, some twice, ends that miss.
+"""Lines as a hand draws them: not quite where they should be, some left out, some twice, ends that
+miss.
 
-People simplify, misjudge proportions and draw each line as one slow movement (Cole et al. 2008; Eitz, Hays and Alexa, "How do humans
-sketch objects?", SIGGRAPH 2012). So errors are smooth along a stroke, of a few wavelengths, never white; and proportions are off for
-the whole drawing.
+People simplify, misjudge proportions and draw each line as one slow movement (Cole et al. 2008;
+Eitz, Hays and Alexa, "How do humans sketch objects?", SIGGRAPH 2012). So errors are smooth along a
+stroke, of a few wavelengths, never white; and proportions are off for the whole drawing.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def random_hand(rng: np.random.Generator) -> Hand:
 def draw_by_hand(
     lines: Sequence[Line], rng: np.random.Generator, *, size: int = 448, hand: Hand | None = None
 ) -> UInt8[np.ndarray, "S S"]:
-    """A picture of the lines, black on white, antialiased, in the middle of a square. The same generator state, the same picture.
+    """A picture of the lines, black on white, antialiased, in the middle of a square. The same
+    generator state, the same picture.
 
     hand: None draws one from rng (`random_hand`). Hand() draws the lines as they are.
 
@@ -86,7 +88,8 @@ def draw_by_hand(
     strokes = [stroke for stroke in strokes if len(stroke) > 1]
     if not strokes:
         raise DataError(
-            "a drawing of no lines: the object shows none from here, or all are shorter than what is drawn"
+            "a drawing of no lines: the object shows none from here, or all are shorter than what "
+            "is drawn"
         )
     strokes = _misjudged(_framed(strokes), hand)
     kept = _chosen(_framed(strokes), hand, rng)
@@ -126,7 +129,9 @@ def _misjudged(
 def _chosen(
     strokes: list[Float[np.ndarray, "_ 2"]], hand: Hand, rng: np.random.Generator
 ) -> list[Float[np.ndarray, "_ 2"]]:
-    """Without details that are left out, and without lines that run beside one that is drawn. The first stays."""
+    """Without details that are left out, and without lines that run beside one that is drawn. The
+    first stays.
+    """
     cells = int(1 / hand.merge) if hand.merge else 1
     taken = np.zeros((cells + 2, cells + 2), bool)
     around = np.arange(-1, 2)
@@ -163,7 +168,8 @@ def _wobbled(
     length = float(along[-1])
     miss = rng.normal(0, hand.overshoot, 2).clip(-0.25 * length, 0.25 * length)
     ends = _prolonged(stroke, along, miss)
-    # A few waves of falling height, each coordinate its own, so that strokes bend but do not shiver.
+    # A few waves of falling height, each coordinate its own, so that strokes bend but do not
+    # shiver.
     waves = np.arange(1, 4)
     height = rng.normal(0, 1, (3, 2)) / waves[:, None] ** 2
     phase = rng.uniform(0, 2 * np.pi, (3, 2))
@@ -180,7 +186,9 @@ def _wobbled(
 def _prolonged(
     stroke: Float[np.ndarray, "n 2"], along: Float[np.ndarray, " n"], miss: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "n 2"]:
-    """Made longer or shorter at its two ends, in the directions that it has there; as many places as before."""
+    """Made longer or shorter at its two ends, in the directions that it has there; as many places
+    as before.
+    """
     wanted = np.linspace(-miss[0], along[-1] + miss[1], len(stroke))
     inside = np.stack([np.interp(wanted, along, stroke[:, i]) for i in range(2)], 1)
     back = min(len(stroke) - 1, 3)
@@ -227,7 +235,9 @@ def _inked(
 def _mapped(
     points: Float[np.ndarray, "n 2"], matrix: Float[np.ndarray, "k 2"]
 ) -> Float[np.ndarray, "n k"]:
-    """points @ matrix.T as sums written out: a matrix product may round differently from process to process."""
+    """points @ matrix.T as sums written out: a matrix product may round differently from process to
+    process.
+    """
     return points[:, :1] * matrix[:, 0] + points[:, 1:] * matrix[:, 1]
 
 

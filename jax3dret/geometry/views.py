@@ -1,10 +1,13 @@
-"""Pictures of an object from a set of cameras: shaded, depth, normals, faces, silhouettes. No display, no OpenGL.
+"""Pictures of an object from a set of cameras: shaded, depth, normals, faces, silhouettes. No
+display, no OpenGL.
 
-Shading: a diffuse grey of 0.7 under a head light along the optical axis and 0.3 of ambient light, whichever side of a face
-shows: 0.7 (0.3 + |cos|), from 0.21 to 0.91, which stays apart from a white and from a black background. Faces are flat.
+Shading: a diffuse grey of 0.7 under a head light along the optical axis and 0.3 of ambient light,
+whichever side of a face
+shows: 0.7 (0.3 + |cos|), from 0.21 to 0.91, which stays apart from a white and from a black
+background. Faces are flat.
 
-The same input gives the same bytes in every process of a machine. "embree" (ray casting) and "zbuffer" (NumPy) give the same
-pictures but for single pixels on the borders of faces.
+The same input gives the same bytes in every process of a machine. "embree" (ray casting) and
+"zbuffer" (NumPy) give the same pictures but for single pixels on the borders of faces.
 """
 
 from __future__ import annotations
@@ -31,16 +34,18 @@ Renderer = Literal["auto", "embree", "zbuffer"]
 WHAT = ("shaded", "depth", "normals", "face", "mask")
 BACKGROUNDS = {"white": 1.0, "black": 0.0}
 _GREY, _AMBIENT = 0.7, 0.3
-# Neighbouring pixels that differ by more than this (of 1) mark an edge, where a pixel is drawn at finer resolution.
+# Neighbouring pixels that differ by more than this (of 1) mark an edge, where a pixel is drawn at
+# finer resolution.
 _EDGE = 32 / 255
 
 
 class Views(NamedTuple):
     """V pictures of S x S pixels, first row at the top; what was not asked for is None.
 
-    shaded: uint8[V, S, S] grey. depth: float32[V, S, S] along the optical axis from the camera, in the unit of the normalised
-    object, inf on the background. normals: float32[V, S, S, 3], unit, turned to the camera, in the cameras' frame (z up), 0 on the
-    background. face: int32[V, S, S], the face (or point) seen, -1 on the background. mask: bool[V, S, S], the silhouette.
+    shaded: uint8[V, S, S] grey. depth: float32[V, S, S] along the optical axis from the camera, in
+    the unit of the normalised object, inf on the background. normals: float32[V, S, S, 3], unit,
+    turned to the camera, in the cameras' frame (z up), 0 on the background. face: int32[V, S, S],
+    the face (or point) seen, -1 on the background. mask: bool[V, S, S], the silhouette.
     """
 
     shaded: UInt8[np.ndarray, "V S S"] | None = None
@@ -51,7 +56,8 @@ class Views(NamedTuple):
 
 
 def choose_renderer(renderer: Renderer = "auto") -> Literal["embree", "zbuffer"]:
-    """ "auto" is "embree" where embreex is installed, else "zbuffer", which is several times slower.
+    """ "auto" is "embree" where embreex is installed, else "zbuffer", which is several times
+    slower.
 
     Raises:
         ConfigError: no such renderer, or "embree" without embreex.
@@ -74,23 +80,19 @@ def render_views(
     renderer: Renderer = "auto",
     what: Collection[str] = ("shaded",),
 ) -> Views:
-    """Pictures of a mesh from every camera of a set, the mesh brought to the size the set is made for.
+    """Pictures of a mesh from every camera of a set, the mesh brought to the size the set is made
+    for.
 
-    Args:
-        mesh: vertices [V, 3] in any unit, faces [F, 3] of either winding.
-        cameras: see `geometry.cameras`.
-        size: side of the square pictures, pixels.
-        up_axis: the mesh's own, "y" or "z".
-        background: "white" or "black", of the shaded pictures.
-        supersample: 2, pixels on edges are the mean of their centre and their four quarters; 1, every pixel is its centre. The
-            other pictures are always of the centres.
-        renderer: see `choose_renderer`.
-        what: of "shaded", "depth", "normals", "face", "mask"; only these are computed.
+    Args: mesh: vertices [V, 3] in any unit, faces [F, 3] of either winding. cameras: see
+        `geometry.cameras`. size: side of the square pictures, pixels. up_axis: the mesh's own, "y"
+        or "z". background: "white" or "black", of the shaded pictures. supersample: 2, pixels on
+        edges are the mean of their centre and their four quarters; 1, every pixel is its centre.
+        The other pictures are always of the centres. renderer: see `choose_renderer`. what: of
+        "shaded", "depth", "normals", "face", "mask"; only these are computed.
 
-    Raises:
-        MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or no extent.
-        DataError: a camera stands inside the object.
-        ConfigError: a setting that does not exist.
+    Raises: MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or
+        no extent. DataError: a camera stands inside the object. ConfigError: a setting that does
+        not exist.
     """
     wanted = _check(size, background, supersample, what)
     kind = choose_renderer(renderer)
@@ -128,20 +130,21 @@ def render_point_views(
     supersample: int = 2,
     what: Collection[str] = ("shaded",),
 ) -> Views:
-    """Pictures of a point cloud from every camera of a set: a disc for each point that faces the camera, nearer ones in front.
+    """Pictures of a point cloud from every camera of a set: a disc for each point that faces the
+    camera, nearer ones in front.
 
-    With normals a disc is shaded as the surface it was drawn from; without, by its depth: 0.91 where the unit sphere is nearest
-    to the camera, falling to 0.21 where it is farthest. Arguments as in `render_views`, and
+    With normals a disc is shaded as the surface it was drawn from; without, by its depth: 0.91
+    where the unit sphere is nearest to the camera, falling to 0.21 where it is farthest. Arguments
+    as in `render_views`, and
 
-        normals: unit, of either sign.
-        radius: of the discs, the normalised object being of size 1; None: the median distance of a point to its fourth
-            neighbour, within 0.004 and 0.08, which closes a surface that was sampled at random but for a fiftieth of it.
-        supersample: drawn at that times the size.
+        normals: unit, of either sign. radius: of the discs, the normalised object being of size 1;
+        None: the median distance of a point to its fourth neighbour, within 0.004 and 0.08, which
+        closes a surface that was sampled at random but for a fiftieth of it. supersample: drawn at
+        that times the size.
 
-    Raises:
-        DataError: no points, one that is not finite, no extent, normals of another shape or asked for and not given; a camera
-            stands inside the object.
-        ConfigError: a setting that does not exist.
+    Raises: DataError: no points, one that is not finite, no extent, normals of another shape or
+        asked for and not given; a camera stands inside the object. ConfigError: a setting that does
+        not exist.
     """
     wanted = _check(size, background, supersample, what)
     points = _checked_points(points, normals)
@@ -179,7 +182,9 @@ def render_point_views(
 
 
 def montage(images: UInt8[np.ndarray, "N V S S"], *, gap: int = 2) -> UInt8[np.ndarray, "H W"]:
-    """One grey sheet: a row for each object, a column for each view, `gap` pixels of mid-grey between them."""
+    """One grey sheet: a row for each object, a column for each view, `gap` pixels of mid-grey
+    between them.
+    """
     count, views, size, _ = images.shape
     sheet = np.full((count * (size + gap) - gap, views * (size + gap) - gap), 128, np.uint8)
     for row in range(count):
@@ -224,7 +229,8 @@ def _checked_points(points: np.ndarray, normals: np.ndarray | None) -> Float[np.
         raise DataError("views of points that are not all finite")
     if normals is not None and np.shape(normals) != points.shape:
         raise DataError(
-            f"views of points {points.shape} with normals {np.shape(normals)}: the shapes must be equal"
+            f"views of points {points.shape} with normals {np.shape(normals)}: the shapes must be "
+            "equal"
         )
     return points
 
@@ -232,7 +238,9 @@ def _checked_points(points: np.ndarray, normals: np.ndarray | None) -> Float[np.
 def _normalised(
     points: Float[np.ndarray, "N 3"], faces: Int[np.ndarray, "F 3"] | None, fit: str
 ) -> Float[np.ndarray, "N 3"]:
-    """Centred and scaled by what the faces use of the points; float64, so that a far origin costs no precision."""
+    """Centred and scaled by what the faces use of the points; float64, so that a far origin costs
+    no precision.
+    """
     used = points
     if faces is not None:
         is_used = np.zeros(len(points), bool)
@@ -269,7 +277,9 @@ def _unit(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
 
 
 def _toward(vectors: Float[np.ndarray, "N 3"], eye: Camera) -> Float[np.ndarray, " N"]:
-    """Component towards the viewer. A sum written out: a matrix product may round differently from process to process."""
+    """Component towards the viewer. A sum written out: a matrix product may round differently from
+    process to process.
+    """
     x, y, z = eye.axes[2]
     return vectors[:, 0] * x + vectors[:, 1] * y + vectors[:, 2] * z
 
@@ -296,12 +306,15 @@ def _require_outside(
 ) -> None:
     if project(eye, points, 1)[:, 2].min() < 1e-3:
         raise DataError(
-            f"camera {index} of '{cameras.name}' stands inside or beside the object; move it farther away"
+            f"camera {index} of '{cameras.name}' stands inside or beside the object; move it "
+            "farther away"
         )
 
 
 def _closing_radius(points: Float[np.ndarray, "N 3"]) -> float:
-    """Of N random points on a surface, a disc as large as it takes to hold four others leaves exp(-4) of it open."""
+    """Of N random points on a surface, a disc as large as it takes to hold four others leaves
+    exp(-4) of it open.
+    """
     neighbours = min(4, len(points) - 1)
     some = points[:: -(-len(points) // 2048)]
     return float(
@@ -314,8 +327,9 @@ def _nearest_point(
 ) -> Int[np.ndarray, "S S"]:
     """For each pixel the nearest point whose disc covers it, -1: none.
 
-    Discs lie across the view. That all points of about one depth can share a stencil, a disc is centred in the pixel that its
-    point falls into, and its radius is rounded down to a quarter of a pixel; its own pixel it always covers.
+    Discs lie across the view. That all points of about one depth can share a stencil, a disc is
+    centred in the pixel that its point falls into, and its radius is rounded down to a quarter of a
+    pixel; its own pixel it always covers.
     """
     screen = project(eye, points, size)
     order = np.argsort(-screen[:, 2], kind="stable")

@@ -1,7 +1,9 @@
-"""Which face is nearest behind each pixel, in NumPy alone: the renderer for where embree is not installed.
+"""Which face is nearest behind each pixel, in NumPy alone: the renderer for where embree is not
+installed.
 
-Scan conversion with a z-buffer whose 64-bit entries hold the depth and, below it, the face: one maximum per pixel keeps the
-nearest face, and of equally near ones (to 30 bits of the depth range) the one with the lowest index.
+Scan conversion with a z-buffer whose 64-bit entries hold the depth and, below it, the face: one
+maximum per pixel keeps the nearest face, and of equally near ones (to 30 bits of the depth range)
+the one with the lowest index.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _LAST = (1 << 31) - 1
 
 
 class ZScene:
-    """A mesh made ready for the z-buffer: vertices [V, 3], faces [F, 3]. Faces without area, or seen edge-on, draw nothing."""
+    """A mesh made ready for the z-buffer: vertices [V, 3], faces [F, 3]. Faces without area, or
+    seen edge-on, draw nothing.
+    """
 
     def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]):
         self._vertices, self._faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
@@ -36,7 +40,9 @@ class ZScene:
     def quarters(
         self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"]
     ) -> Int[np.ndarray, "P 4"]:
-        """The faces behind the centres of the four quarters of some pixels, given as row * size + column; -1 for none."""
+        """The faces behind the centres of the four quarters of some pixels, given as row * size +
+        column; -1 for none.
+        """
         row, column = np.divmod(pixels, size)
         fine = self._nearest(camera, 2 * size).reshape(2 * size, 2 * size)
         return np.stack(
@@ -52,7 +58,9 @@ class ZScene:
     def _depth(
         self, camera: Camera, size: int, pixels: Int[np.ndarray, " P"], face: Int[np.ndarray, " P"]
     ) -> Float[np.ndarray, " P"]:
-        """Where the ray of each pixel meets the plane of its face, kept inside the face's own range of depths."""
+        """Where the ray of each pixel meets the plane of its face, kept inside the face's own range
+        of depths.
+        """
         corners = self._vertices[self._faces[face]]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         row, column = np.divmod(pixels, size)
@@ -67,7 +75,8 @@ class ZScene:
 def rasterize(corners: Float[np.ndarray, "F 3 3"], side: int) -> Int[np.ndarray, " P"]:
     """For each pixel of the picture the index of the nearest face over its centre (-1: none).
 
-    Faces are taken in portions of a bounded number of pixels, so that memory does not grow with the faces' overlap.
+    Faces are taken in portions of a bounded number of pixels, so that memory does not grow with the
+    faces' overlap.
     """
     extent = (
         np.clip(corners[..., :2], 0, side).max(1) - np.clip(corners[..., :2], 0, side).min(1) + 1
@@ -87,8 +96,8 @@ def _covered(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every (pixel, depth, face) such that the face lies over the pixel's centre.
 
-    A face is cut into the rows whose centre line it meets, a row into the pixels between the face's two edges: exactly
-    the covered pixels are listed, whatever the shape of the face.
+    A face is cut into the rows whose centre line it meets, a row into the pixels between the face's
+    two edges: exactly the covered pixels are listed, whatever the shape of the face.
     """
     eps = 1e-7  # pixels; closes the seam between two faces that share an edge
     x, y = corners[..., 0], corners[..., 1]
@@ -106,7 +115,8 @@ def _covered(
             crossed = (np.abs(dy) > eps)[face] & (center >= low - eps) & (center <= high + eps)
             np.minimum(left, at, out=left, where=crossed)
             np.maximum(right, at, out=right, where=crossed)
-    # Depth is a plane over the picture; a face seen exactly from the side has none and draws nothing.
+    # Depth is a plane over the picture; a face seen exactly from the side has none and draws
+    # nothing.
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = cross(u, v)
     drawn = (left <= right) & (np.abs(area) > 1e-12)[face]
@@ -138,7 +148,9 @@ def draw(
     low: float,
     high: float,
 ) -> None:
-    """z-buffer: keep per pixel the sample nearest to the viewer, of equal ones (to 30 bits) the lowest owner."""
+    """z-buffer: keep per pixel the sample nearest to the viewer, of equal ones (to 30 bits) the
+    lowest owner.
+    """
     step = ((depth - low) * ((1 << 30) / max(high - low, 1e-12))).astype(np.int64)
     np.maximum.at(buffer, pixel, (step << 32) | (_LAST - owner))
 
@@ -148,7 +160,9 @@ def owners_in(buffer: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
 
 
 def cross(a: Float[np.ndarray, "P _"], b: Float[np.ndarray, "P _"]) -> Float[np.ndarray, " P"]:
-    """Twice the signed area between two directions on the screen; a depth beside x and y is left out."""
+    """Twice the signed area between two directions on the screen; a depth beside x and y is left
+    out.
+    """
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 

@@ -1,8 +1,9 @@
 """Candidate generators of the index: ScaNN, and an exact JAX search that runs wherever JAX does.
 
-Both hold float32 vectors and answer "the k rows nearest in Euclidean distance", best first, as int64[Q, k], with -1 where
-fewer were found. They check nothing and score nothing: `index` validates before, and measures the distances again after.
-ScaNN ends the process on NaN and answers row 0 at distance NaN when a search runs dry, so nothing else may call it.
+Both hold float32 vectors and answer "the k rows nearest in Euclidean distance", best first, as
+int64[Q, k], with -1 where fewer were found. They check nothing and score nothing: `index` validates
+before, and measures the distances again after. ScaNN ends the process on NaN and answers row 0 at
+distance NaN when a search runs dry, so nothing else may call it.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ def _scann():
         from scann.scann_ops.py import scann_ops_pybind
     except ImportError as error:
         raise ConfigError(
-            f"kind='scann' needs the package scann, which has wheels for Linux only ({error}); kind='exact' needs nothing"
+            f"kind='scann' needs the package scann, which has wheels for Linux only ({error}); "
+            "kind='exact' needs nothing"
         ) from None
     return scann_ops_pybind
 
 
 class Exact:
-    """All distances by one matrix product, then top-k; shapes are padded so that few programs are compiled."""
+    """All distances by one matrix product, then top-k; shapes are padded so that few programs are
+    compiled.
+    """
 
     def __init__(self, vectors: Float[np.ndarray, "N D"]):
         self._num = len(vectors)
@@ -70,7 +74,8 @@ class Exact:
 def _nearest(
     vectors: Float[Array, "N D"], half: Float[Array, " N"], queries: Float[Array, "q D"], k: int
 ) -> Int[Array, "q k"]:
-    # |q|^2 is the same for all rows; full precision because accelerators would otherwise multiply in bfloat16 or TF32.
+    # |q|^2 is the same for all rows; full precision because accelerators would otherwise multiply
+    # in bfloat16 or TF32.
     scores = jnp.matmul(queries, vectors.T, precision=jax.lax.Precision.HIGHEST) - half[None]
     return jax.lax.top_k(scores, k)[1]
 
@@ -87,7 +92,8 @@ class ScannBrute:
 
 
 class ScannTree:
-    """A k-means tree over leaves of asymmetrically hashed vectors, the best of which are compared exactly.
+    """A k-means tree over leaves of asymmetrically hashed vectors, the best of which are compared
+    exactly.
 
     `leaves_searched` trades time for recall and may change between searches.
     """
@@ -103,7 +109,8 @@ class ScannTree:
         leaves = max(1, min(round(1.5 * num**0.5), num // 50)) if leaves is None else leaves
         sample = min(num, max(20_000, 128 * leaves))
         builder = _scann().builder(vectors, 10, "squared_l2")
-        # k-means++ start: with the random start, which is the default, two builds of the same data differ.
+        # k-means++ start: with the random start, which is the default, two builds of the same data
+        # differ.
         builder = builder.tree(leaves, 1, training_sample_size=sample, random_init=False)
         # Built without docids: ScaNN would write them as a pickle. The index keeps its own ids.
         return cls(builder.score_ah(2, training_sample_size=sample).reorder(200).build(), leaves, 1)
@@ -118,7 +125,9 @@ class ScannTree:
         return _valid(rows, distances, k)
 
     def save(self, folder: pathlib.Path) -> None:
-        """Writes the tree into `folder`, with paths relative to it, so that the folder can be moved."""
+        """Writes the tree into `folder`, with paths relative to it, so that the folder can be
+        moved.
+        """
         folder.mkdir(parents=True)
         self._searcher.serialize(str(folder), relative_path=True)
         if (folder / _PICKLED).exists():
@@ -126,14 +135,16 @@ class ScannTree:
 
     @classmethod
     def load(cls, folder: pathlib.Path, leaves: int, leaves_searched: int) -> ScannTree:
-        # Loading a searcher unpickles this file where there is one: a way to run somebody else's code.
+        # Loading a searcher unpickles this file where there is one: a way to run somebody else's
+        # code.
         if (folder / _PICKLED).exists():
             raise DataError(f"{folder / _PICKLED}: a pickled file is not part of an index; refused")
         try:
             return cls(_scann().load_searcher(str(folder)), leaves, leaves_searched)
         except (RuntimeError, ValueError, OSError) as error:
             raise DataError(
-                f"{folder}: ScaNN cannot read it ({str(error).splitlines()[0]}); build the index again"
+                f"{folder}: ScaNN cannot read it ({str(error).splitlines()[0]}); build the index "
+                "again"
             ) from None
 
 

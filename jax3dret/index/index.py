@@ -1,11 +1,13 @@
-"""The index: float32 vectors with ids, searched by cosine or Euclidean distance, saved to a folder that can be moved.
+"""The index: float32 vectors with ids, searched by cosine or Euclidean distance, saved to a folder
+that can be moved.
 
     index = Index.build(vectors, ids, distance="cosine")
     rows, scores = index.search(queries, k=10)          # best first; index.ids[row] is the id
     index.save("gallery.index"); index = Index.load("gallery.index")
 
-Vectors are stored as they are given; what is done to them for the comparison stands in `meta` and in `searcher`, which finds
-the neighbours: best first, ties by row, scores that do not depend on the backend.
+Vectors are stored as they are given; what is done to them for the comparison stands in `meta` and
+in `searcher`, which finds the neighbours: best first, ties by row, scores that do not depend on the
+backend.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def check_options(
     scoring: Scoring = "auto",
     target_recall: float = 0.98,
 ) -> Literal["scann", "exact"]:
-    """The kind of index that `Index.build` makes of so many items; ConfigError for a choice that cannot be."""
+    """The kind of index that `Index.build` makes of so many items; ConfigError for a choice that
+    cannot be.
+    """
     ranking.check_choice("distance", distance, ("cosine", "euclidean"))
     ranking.check_choice("kind", kind, ("auto", "scann", "exact"))
     ranking.check_choice("scoring", scoring, ("auto", "brute_force", "tree_ah"))
@@ -42,7 +46,8 @@ def check_options(
         raise ConfigError(f"target_recall={target_recall}: it lies in (0, 1]")
     if kind == "scann" and not backends.scann_available():
         raise ConfigError(
-            "kind='scann': the package scann is not installed (wheels for Linux only); use kind='exact'"
+            "kind='scann': the package scann is not installed (wheels for Linux only); use "
+            "kind='exact'"
         )
     if kind == "auto":
         kind = "scann" if backends.scann_available() else "exact"
@@ -52,7 +57,8 @@ def check_options(
         )
     if scoring == "tree_ah" and items < backends.MIN_TREE_ITEMS:
         raise ConfigError(
-            f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {items}; use 'brute_force'"
+            f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {items}; use "
+            "'brute_force'"
         )
     return kind
 
@@ -92,13 +98,15 @@ class Index:
         meta: Mapping[str, Any] | None = None,
         target_recall: float = 0.98,
     ) -> Index:
-        """Index of float32 `vectors` (an array or a memory map, kept and not copied), one unique id for each.
+        """Index of float32 `vectors` (an array or a memory map, kept and not copied), one unique id
+        for each.
 
-        kind: "scann", "exact" (JAX) or "auto", ScaNN where it can be imported. scoring: "brute_force", "tree_ah" or
-        "auto", a tree from 20,000 items on where ScaNN is there. A tree searches as many leaves as recall@10 of
-        `target_recall` takes on a sample. meta: JSON-like, saved with the index; how its vectors were made.
-        Two builds from the same arguments answer alike. Raises ConfigError (a choice that cannot be) and DataError
-        (shapes, dtype, NaN, infinity, no vectors, duplicate ids, zero vectors under cosine).
+        kind: "scann", "exact" (JAX) or "auto", ScaNN where it can be imported. scoring:
+        "brute_force", "tree_ah" or "auto", a tree from 20,000 items on where ScaNN is there. A tree
+        searches as many leaves as recall@10 of `target_recall` takes on a sample. meta: JSON-like,
+        saved with the index; how its vectors were made. Two builds from the same arguments answer
+        alike. Raises ConfigError (a choice that cannot be) and DataError (shapes, dtype, NaN,
+        infinity, no vectors, duplicate ids, zero vectors under cosine).
         """
         _check_vectors(vectors, "vectors")
         kind = check_options(
@@ -140,8 +148,10 @@ class Index:
         return {**self._meta, "distance": self.distance, "index_normalisation": words}
 
     def report(self) -> dict[str, Any]:
-        """{"kind", "scoring", "items", "width", "distance", "recall_at_10", "build_s"}, and "leaves", "leaves_searched"
-        of a tree. recall_at_10: against an exhaustive float64 search, over a sample of the stored vectors, each without itself."""
+        """{"kind", "scoring", "items", "width", "distance", "recall_at_10", "build_s"}, and
+        "leaves", "leaves_searched" of a tree. recall_at_10: against an exhaustive float64 search,
+        over a sample of the stored vectors, each without itself.
+        """
         return {
             "kind": self.kind,
             "scoring": self.scoring,
@@ -160,9 +170,9 @@ class Index:
     ) -> tuple[Int32[np.ndarray, "Q k"], Float32[np.ndarray, "Q k"]]:
         """The k nearest rows of each query and their scores, best first.
 
-        Score: cosine similarity, or minus the Euclidean distance; higher is nearer. k above the number of items is cut to
-        it. No queries give empty arrays. Raises DataError for queries that are not finite float32 [Q, D] or have no
-        direction under cosine, ConfigError for k < 1.
+        Score: cosine similarity, or minus the Euclidean distance; higher is nearer. k above the
+        number of items is cut to it. No queries give empty arrays. Raises DataError for queries
+        that are not finite float32 [Q, D] or have no direction under cosine, ConfigError for k < 1.
         """
         rows, d2 = self.search_squared(queries, k)
         scores = 1.0 - d2 / 2.0 if self.distance == "cosine" else -np.sqrt(d2)
@@ -171,7 +181,8 @@ class Index:
     def search_squared(
         self, queries: Float32[np.ndarray, "Q D"], k: int
     ) -> tuple[Int64[np.ndarray, "Q k"], Float64[np.ndarray, "Q k"]]:
-        """Like `search`, with squared Euclidean distances in float64 (between unit vectors under cosine) for scores.
+        """Like `search`, with squared Euclidean distances in float64 (between unit vectors under
+        cosine) for scores.
 
         Equal vectors have exactly equal distances: what a tie policy needs.
         """
@@ -188,7 +199,8 @@ class Index:
         _check_vectors(queries, "queries")
         if self.distance == "cosine" and (zero := ~queries.any(axis=1)).any():
             raise DataError(
-                f"query {int(zero.argmax())}: a zero vector has no direction; use distance='euclidean'"
+                f"query {int(zero.argmax())}: a zero vector has no direction; use "
+                "distance='euclidean'"
             )
         return self._searcher.nearest(queries, k)
 
@@ -197,10 +209,11 @@ class Index:
     def add(
         self, vectors: Float32[np.ndarray, "M D"], ids: Sequence[str], *, replace: bool = False
     ) -> None:
-        """Appends items and builds the searcher again, so that the index is the one a fresh build would give.
+        """Appends items and builds the searcher again, so that the index is the one a fresh build
+        would give.
 
-        replace: an id that is already there keeps its row and gets the new vector; otherwise that is a DataError. On any
-        error the index is left as it was.
+        replace: an id that is already there keeps its row and gets the new vector; otherwise that
+        is a DataError. On any error the index is left as it was.
         """
         _check_vectors(vectors, "vectors")
         if vectors.shape[1] != self.width:
@@ -213,7 +226,8 @@ class Index:
         known = [name for name in ids if name in place]
         if known and not replace:
             raise DataError(
-                f"id {known[0]!r} is already in the index ({len(known)} such); remove it, or pass replace=True"
+                f"id {known[0]!r} is already in the index ({len(known)} such); remove it, or pass "
+                "replace=True"
             )
         new = np.array([name not in place for name in ids])
         merged = np.concatenate([self.vectors, vectors[new]])
@@ -223,7 +237,9 @@ class Index:
         )
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Takes items out and builds the searcher again; the rows after them move up. Unknown ids are a DataError."""
+        """Takes items out and builds the searcher again; the rows after them move up. Unknown ids
+        are a DataError.
+        """
         gone = set(ids)
         if unknown := sorted(gone.difference(self.ids)):
             raise DataError(f"id {unknown[0]!r} is not in the index ({len(unknown)} such)")
@@ -248,10 +264,12 @@ class Index:
     # Files
 
     def save(self, folder: str | pathlib.Path) -> None:
-        """Writes the index to `folder` (made where missing), in place of an index there; other files are left alone.
+        """Writes the index to `folder` (made where missing), in place of an index there; other
+        files are left alone.
 
-        All new files are written first; the rename of `index.json`, which names them, makes them the index. The folder can
-        be moved. It holds JSON, .npy and, for a tree, ScaNN's own files; nothing in it is a pickle.
+        All new files are written first; the rename of `index.json`, which names them, makes them
+        the index. The folder can be moved. It holds JSON, .npy and, for a tree, ScaNN's own files;
+        nothing in it is a pickle.
         """
         tree = self._searcher.tree
         entry = {
@@ -279,8 +297,8 @@ class Index:
     def load(cls, folder: str | pathlib.Path, *, kind: Kind = "auto") -> Index:
         """Reads what `save` wrote; the vectors stay on disk as a memory map.
 
-        kind: "auto" takes ScaNN where it can be imported, else the exact search, which every saved index allows.
-        Raises DataError naming the file that is missing, cut short or not an index.
+        kind: "auto" takes ScaNN where it can be imported, else the exact search, which every saved
+        index allows. Raises DataError naming the file that is missing, cut short or not an index.
         """
         ranking.check_choice("kind", kind, ("auto", "scann", "exact"))
         entry, vectors, ids, tree_folder = storage.read(pathlib.Path(folder))
@@ -316,7 +334,8 @@ class Index:
 def _check_vectors(vectors: np.ndarray, name: str) -> None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
         raise DataError(
-            f"{name}: {getattr(vectors, 'dtype', type(vectors).__name__)}; they must be a float32 array"
+            f"{name}: {getattr(vectors, 'dtype', type(vectors).__name__)}; they must be a float32 "
+            "array"
         )
     ranking.check_vectors(vectors, name)
 
@@ -329,7 +348,8 @@ def _check_directions(vectors: np.ndarray, ids: list[str], distance: str) -> Non
         )
         if zero.any():
             raise DataError(
-                f"{int(zero.sum())} zero vectors have no direction, the first is row {int(zero.argmax())} "
+                f"{int(zero.sum())} zero vectors have no direction, the first is row "
+                f"{int(zero.argmax())} "
                 f"({ids[int(zero.argmax())]!r}); use distance='euclidean'"
             )
 

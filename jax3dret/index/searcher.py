@@ -1,13 +1,15 @@
 """Which stored vectors are nearest to a query: a backend proposes, float64 decides.
 
-For the comparison vectors are taken to float64, scaled to unit length under "cosine", and shifted by the gallery mean, which
-changes no distance and keeps the digits of embeddings that differ little. A backend proposes candidates in float32; their
-distances are then computed again in float64 from the stored vectors. So distances do not depend on the backend, and equal
-vectors have equal ones.
+For the comparison vectors are taken to float64, scaled to unit length under "cosine", and shifted
+by the gallery mean, which changes no distance and keeps the digits of embeddings that differ
+little. A backend proposes candidates in float32; their distances are then computed again in float64
+from the stored vectors. So distances do not depend on the backend, and equal vectors have equal
+ones.
 
-Order: ascending distance; equal distances by ascending row. With "brute_force" scoring the result is exact: a query for
-which float32 rounding, or a tie that the list cuts, could have hidden a nearer item is compared with every vector in
-float64. "tree_ah" is approximate; its recall is measured at every build.
+Order: ascending distance; equal distances by ascending row. With "brute_force" scoring the result
+is exact: a query for which float32 rounding, or a tie that the list cuts, could have hidden a
+nearer item is compared with every vector in float64. "tree_ah" is approximate; its recall is
+measured at every build.
 """
 
 from __future__ import annotations
@@ -28,17 +30,21 @@ TREE_FROM = 20_000  # items from which "auto" scoring prefers a tree, where ScaN
 BLOCK = 8192
 _PAIR_BYTES = 1 << 22  # small enough for a cache: re-scoring is bound by memory
 _SAMPLE = 128  # queries of a recall measurement
-# Bound of the float32 error of a squared distance, relative to the square of the lengths that went into it.
+# Bound of the float32 error of a squared distance, relative to the square of the lengths that went
+# into it.
 _ROUNDING = 4e-6
-# Beyond this many gallery radii from the gallery, float32 keeps too few digits of a query's distances.
+# Beyond this many gallery radii from the gallery, float32 keeps too few digits of a query's
+# distances.
 _FAR = 1e3
 
 
 class Searcher:
-    """Finite float32 vectors [N, D], none of them zero under "cosine", and the backend that searches them.
+    """Finite float32 vectors [N, D], none of them zero under "cosine", and the backend that
+    searches them.
 
-    scoring: "auto" takes a tree from `TREE_FROM` items on; too few items for a tree are searched one by one. target_recall: a
-    tree searches as many leaves as recall@10 of this takes on a sample. tree, recall: what an earlier build made and measured.
+    scoring: "auto" takes a tree from `TREE_FROM` items on; too few items for a tree are searched
+    one by one. target_recall: a tree searches as many leaves as recall@10 of this takes on a
+    sample. tree, recall: what an earlier build made and measured.
     """
 
     def __init__(
@@ -70,13 +76,15 @@ class Searcher:
     def nearest(
         self, queries: Float32[np.ndarray, "Q D"], k: int
     ) -> tuple[Int64[np.ndarray, "Q k"], Float64[np.ndarray, "Q k"]]:
-        """The k nearest rows of each query, and the squared Euclidean distances (between unit vectors under "cosine").
+        """The k nearest rows of each query, and the squared Euclidean distances (between unit
+        vectors under "cosine").
 
         queries: finite, not zero under "cosine"; 1 <= k <= N.
         """
         width = self._vectors.shape[1]
         rows, d2 = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        # A brute-force list is a little longer than asked, so that rounding at its end can be told from its head.
+        # A brute-force list is a little longer than asked, so that rounding at its end can be told
+        # from its head.
         exact = self.tree is None
         wide = min(len(self), k + max(8, k // 8)) if exact else k
         step = max(1, _PAIR_BYTES // (wide * width * 8))
@@ -96,7 +104,8 @@ class Searcher:
                 rows[place], d2[place] = near[:, :k], near_d2[:, :k]
                 doubt = far[part] | (near[:, k - 1] < 0)
                 if exact and wide < len(self):
-                    # An item that is truly nearer than the k-th lies within |q| + d_k of the mean, which bounds its error.
+                    # An item that is truly nearer than the k-th lies within |q| + d_k of the mean,
+                    # which bounds its error.
                     last, kth = (
                         near_d2[:, -1] / self._radius**2,
                         near_d2[:, k - 1] / self._radius**2,
@@ -125,7 +134,9 @@ class Searcher:
         )
 
     def _rescore(self, points: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates [q, K] in final order with their float64 d^2; a missing one (-1) is last, at infinity."""
+        """Candidates [q, K] in final order with their float64 d^2; a missing one (-1) is last, at
+        infinity.
+        """
         flat = self._gather(np.maximum(found, 0).reshape(-1)).reshape(*found.shape, -1)
         flat -= points[:, None, :]
         pairs = flat.reshape(-1, flat.shape[-1])
@@ -190,7 +201,9 @@ class Searcher:
         return self._recall_at(rows, self._kth_distances(rows))
 
     def _kth_distances(self, rows: np.ndarray) -> Float64[np.ndarray, " Q"]:
-        """d^2 of the tenth neighbour (or the last, in a small index) of stored vectors, each without itself."""
+        """d^2 of the tenth neighbour (or the last, in a small index) of stored vectors, each
+        without itself.
+        """
         k = min(10, len(self) - 1)
         if k == 0:
             return np.zeros(len(rows))

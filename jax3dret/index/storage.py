@@ -1,7 +1,9 @@
-"""An index on disk: `index.json`, which names a data folder beside it that holds ids.json, vectors.npy and, maybe, a tree.
+"""An index on disk: `index.json`, which names a data folder beside it that holds ids.json,
+vectors.npy and, maybe, a tree.
 
-`index.json` is written last and by rename, so a reader finds the old index or the new one, whole. It records the size of
-every data file, so a file that was cut short is found before anything reads it.
+`index.json` is written last and by rename, so a reader finds the old index or the new one, whole.
+It records the size of every data file, so a file that was cut short is found before anything reads
+it.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], pathlib.Path]:
-    """(entry, vectors as a read-only memory map, ids, the tree's folder). Raises DataError naming what is wrong."""
+    """(entry, vectors as a read-only memory map, ids, the tree's folder). Raises DataError naming
+    what is wrong.
+    """
     path = folder / "index.json"
     if not path.is_file():
         raise DataError(f"{path}: not found; {folder} is not an index")
@@ -110,6 +114,7 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], p
         raise DataError(f"{data}: {str(error).splitlines()[0]}; build the index again") from None
     if vectors.shape != (entry["items"], entry["width"]) or not isinstance(ids, list):
         raise DataError(
-            f"{data}: holds {vectors.shape} vectors, not ({entry['items']}, {entry['width']}); build it again"
+            f"{data}: holds {vectors.shape} vectors, not ({entry['items']}, {entry['width']}); "
+            "build it again"
         )
     return entry, vectors, ids, data / "scann"

@@ -11,7 +11,9 @@ from jax3dret.core.types import DataError, Input, Row
 
 
 class Group(NamedTuple):
-    """places: of its rows in the sequence that was given. batch: their arrays, filled up to the batch size with repeats of the first."""
+    """places: of its rows in the sequence that was given. batch: their arrays, filled up to the
+    batch size with repeats of the first.
+    """
 
     places: list[int]
     batch: dict[str, np.ndarray]
@@ -23,10 +25,11 @@ def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def batches(reads: Input, rows: Sequence[Row], batch_size: int) -> Iterator[Group]:
-    """All rows, each once, in batches of at most `batch_size` rows of one bucket; buckets in the order in which they appear.
+    """All rows, each once, in batches of at most `batch_size` rows of one bucket; buckets in the
+    order in which they appear.
 
-    A batch is filled up to a power of two, or to `batch_size`: few sizes are ever compiled, and one query does not pay for a whole
-    batch.
+    A batch is filled up to a power of two, or to `batch_size`: few sizes are ever compiled, and one
+    query does not pay for a whole batch.
 
     Raises DataError for arrays of a batch that do not have one row each.
     """
@@ -42,7 +45,8 @@ def batches(reads: Input, rows: Sequence[Row], batch_size: int) -> Iterator[Grou
             wrong = next((name for name, array in batch.items() if len(array) != size), None)
             if wrong is not None:
                 raise DataError(
-                    f"{type(reads).__name__}.batch: '{wrong}' has {len(batch[wrong])} rows, expected {size}"
+                    f"{type(reads).__name__}.batch: '{wrong}' has {len(batch[wrong])} rows, "
+                    f"expected {size}"
                 )
             yield Group(part, batch)
 

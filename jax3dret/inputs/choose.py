@@ -13,17 +13,17 @@ def choose(
 ) -> str:
     """The modality whose input reads an object of this kind.
 
-    kind: as `loading.kind_of` says, empty for an unknown one. name: of the object, for messages. modality: the one that is asked
-    for; None: the only one that accepts it.
+    kind: as `loading.kind_of` says, empty for an unknown one. name: of the object, for messages.
+    modality: the one that is asked for; None: the only one that accepts it.
 
-    Raises:
-        ConfigError: no input accepts it, the one asked for does not exist or does not accept it, or several do.
-        DataError: a file of no known kind.
+    Raises: ConfigError: no input accepts it, the one asked for does not exist or does not accept
+        it, or several do. DataError: a file of no known kind.
     """
     if modality is not None:
         if modality not in inputs:
             raise ConfigError(
-                f"--as {modality}: the model has no such input{nearest(modality, inputs)}; {reads(inputs)}"
+                f"--as {modality}: the model has no such input{nearest(modality, inputs)}; "
+                f"{reads(inputs)}"
             )
         if kind not in inputs[modality].accepts:
             raise ConfigError(f"{name}: cannot be read as {modality}; {reads(inputs)}")
@@ -33,11 +33,13 @@ def choose(
         raise DataError(f"{name}: a file of another kind; {reads(inputs)}")
     if not fitting:
         raise ConfigError(
-            f"{name}: {'an' if kind[0] in 'aeiou' else 'a'} {kind}, which the model does not read; {reads(inputs)}"
+            f"{name}: {'an' if kind[0] in 'aeiou' else 'a'} {kind}, which the model does not read; "
+            f"{reads(inputs)}"
         )
     if len(fitting) > 1:
         raise ConfigError(
-            f"{name}: the model reads it as {' and as '.join(fitting)}; say which, --as {fitting[0]} "
+            f"{name}: the model reads it as {' and as '.join(fitting)}; say which, --as "
+            f"{fitting[0]} "
             f"or --as {fitting[1]}"
         )
     return fitting[0]

@@ -1,4 +1,6 @@
-"""An input as JSON: "module:attribute", its version and its fields, as `meta["inputs"]` and cache keys hold it."""
+"""An input as JSON: "module:attribute", its version and its fields, as `meta["inputs"]` and cache
+keys hold it.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ def restore(described: Mapping[str, Any], *, where: str, foreign: bool = False) 
 
     where: for messages. foreign: whether code outside this package may be called.
 
-    Raises:
-        ConfigError: there is no such input, or another version of it, or it is code outside this package.
+    Raises: ConfigError: there is no such input, or another version of it, or it is code outside
+        this package.
     """
     name, version = str(described.get("name", "")), described.get("version")
     check_own(name, where=where, foreign=foreign)
@@ -59,7 +61,8 @@ def check_own(name: str, *, where: str, foreign: bool = False) -> None:
     """Raises ConfigError for a name of code outside this package, unless `foreign` code is wanted."""
     if not foreign and not name.startswith(OWN):
         raise ConfigError(
-            f"{where}: its model uses {name}, code outside jax3dret, which an index does not run by "
+            f"{where}: its model uses {name}, code outside jax3dret, which an index does not run "
+            "by "
             "itself; give --weights WORKDIR, the run that it was made with"
         )
 
@@ -71,7 +74,9 @@ def identity(reads: Input) -> str:
 
 
 def constant_stream(reads: Input) -> np.random.Generator:
-    """The generator that `row` gets: the same for every object, so that equal objects give equal rows whatever file they lie in."""
+    """The generator that `row` gets: the same for every object, so that equal objects give equal
+    rows whatever file they lie in.
+    """
     kind = type(reads)
     return rng.host_generator(0, f"{kind.__module__}:{kind.__qualname__}", reads.version)
 

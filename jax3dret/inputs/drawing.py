@@ -1,4 +1,6 @@
-"""A drawing: what a sketch encoder reads of a picture file, by the steps that made the drawings it was trained on."""
+"""A drawing: what a sketch encoder reads of a picture file, by the steps that made the drawings it
+was trained on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Drawing:
     version: ClassVar[int] = 1
 
     def row(self, loaded: Loaded, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What is dark over most of its area is a photo rather than a drawing; that is logged as a warning.
+        """What is dark over most of its area is a photo rather than a drawing; that is logged as a
+        warning.
 
         Raises DataError for a picture that is damaged or shows nothing.
         """

@@ -61,7 +61,8 @@ class Item:
         return self.up_axis or ("y" if self.suffix in (".glb", ".gltf") else "z")
 
     def digest(self) -> str:
-        """SHA-256 over the bytes, the kind, the axis that is up, the unit, and the files that a glTF keeps its numbers in.
+        """SHA-256 over the bytes, the kind, the axis that is up, the unit, and the files that a
+        glTF keeps its numbers in.
 
         Equal where the content is, wherever the file lies and whatever it is called.
 
@@ -81,7 +82,9 @@ class Item:
         return total.hexdigest()
 
     def check_file(self) -> None:
-        """Raises DataError for a path that is there and no file, such as a folder; opening a pipe would wait for a writer."""
+        """Raises DataError for a path that is there and no file, such as a folder; opening a pipe
+        would wait for a writer.
+        """
         path = pathlib.Path(self.path)
         if self.path and path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file; a mesh, a point cloud or a picture is needed")
@@ -95,7 +98,9 @@ class Item:
 
 
 def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
-    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh loader to complain about."""
+    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh
+    loader to complain about.
+    """
     try:
         buffers = json.loads(path.read_bytes()).get("buffers", [])
         uris = [buffer.get("uri", "data:") for buffer in buffers]

@@ -23,7 +23,9 @@ EXTENSIONS = {
 
 
 def kind_of(item: Item) -> str:
-    """The kind of object that an item is, by its extension and, for a PLY, its header; empty for a file of no known kind."""
+    """The kind of object that an item is, by its extension and, for a PLY, its header; empty for a
+    file of no known kind.
+    """
     if item.text is not None:
         return "text"
     if item.array is not None:

@@ -21,10 +21,12 @@ ARRAYS = ("points", "vertices", "faces", "face_mask")
 
 @dataclasses.dataclass(frozen=True)
 class SampledMesh:
-    """ "points" float32[num_points, 3] drawn on the surface, and the mesh in the same frame, simplified and padded.
+    """ "points" float32[num_points, 3] drawn on the surface, and the mesh in the same frame,
+    simplified and padded.
 
-    "vertices" float32[3 num_faces, 3], "faces" int32[num_faces, 3], "face_mask" bool[num_faces]; centroid of the points at the origin,
-    farthest point at distance 1 (before the subsampling), y up.
+    "vertices" float32[3 num_faces, 3], "faces" int32[num_faces, 3], "face_mask" bool[num_faces];
+    centroid of the points at the origin, farthest point at distance 1 (before the subsampling), y
+    up.
     """
 
     num_points: int
@@ -50,7 +52,9 @@ class SampledMesh:
         return stack(rows)
 
     def transforms(self, up_axis: str) -> tuple[Transform, ...]:
-        """A record of prepared data, which is normalised already, to its row and label, as an evaluation reads it."""
+        """A record of prepared data, which is normalised already, to its row and label, as an
+        evaluation reads it.
+        """
         return (*self._prepared(up_axis), Keep((*ARRAYS, "label")))
 
     def _prepared(self, up_axis: str) -> tuple[Transform, ...]:

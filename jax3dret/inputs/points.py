@@ -20,7 +20,8 @@ SURFACE_POINTS = 16_000
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """ "points" float32[num_points, 3]: centroid at the origin, farthest point at distance 1 (before the subsampling), y up.
+    """ "points" float32[num_points, 3]: centroid at the origin, farthest point at distance 1
+    (before the subsampling), y up.
 
     A mesh is sampled on its surface, a point cloud is taken as it is.
     """
@@ -46,7 +47,9 @@ class Points:
         return stack(rows)
 
     def transforms(self, up_axis: str) -> tuple[Transform, ...]:
-        """A record of prepared data, whose points are normalised already, to its row and label, as an evaluation reads it."""
+        """A record of prepared data, whose points are normalised already, to its row and label, as
+        an evaluation reads it.
+        """
         return (*self._oriented(up_axis), Keep(("points", "label")))
 
     def _oriented(self, up_axis: str) -> tuple[Transform, ...]:

@@ -16,7 +16,8 @@ from jax3dret.inputs.batching import stack
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """ "views" uint8[V, size, size, 3]: grey pictures from the cameras of a set, by the settings of `data.views.build_views`.
+    """ "views" uint8[V, size, size, 3]: grey pictures from the cameras of a set, by the settings of
+    `data.views.build_views`.
 
     A point cloud is drawn as discs, as `build_views` draws records without a mesh. z is up.
     """

@@ -1,4 +1,6 @@
-"""AM-Softmax: classification by the angle to a vector of each class, with a margin for the right one."""
+"""AM-Softmax: classification by the angle to a vector of each class, with a margin for the right
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from jax3dret.losses.classification import cross_entropy
 def cosines(f: Float[Array, "B D"], weight: Float[Array, "D C"]) -> Float[Array, "B C"]:
     """Cosine of every row of f with every column of the weight, float32.
 
-    A row or column of zeros has cosine 0 with everything, and a finite gradient. Raises ConfigError if the shapes do not fit.
+    A row or column of zeros has cosine 0 with everything, and a finite gradient. Raises ConfigError
+    if the shapes do not fit.
     """
     if f.ndim != 2 or weight.ndim != 2 or f.shape[1] != weight.shape[0]:
         raise ConfigError(
@@ -31,14 +34,16 @@ def am_softmax(
     smoothing: float = 0.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean over the valid rows of the cross-entropy of scale * (cosine - margin at the right class).
+    """Mean over the valid rows of the cross-entropy of scale * (cosine - margin at the right
+    class).
 
-    "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, equations 11 and 12;
-    the sum in the denominator runs over the classes. The paper's vectors of the classes act on the encoder's output, not on its
-    projection, have no bias, and are the same for shapes and sketches. They start in ±1/sqrt(D) in published code.
+    "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+    2604.18019, equations 11 and 12; the sum in the denominator runs over the classes. The paper's
+    vectors of the classes act on the encoder's output, not on its projection, have no bias, and are
+    the same for shapes and sketches. They start in ±1/sqrt(D) in published code.
 
-    smoothing and mask: see `cross_entropy`; what masked rows hold has no effect. Raises ConfigError if the shapes do not fit
-    together, or for a scale that is not positive.
+    smoothing and mask: see `cross_entropy`; what masked rows hold has no effect. Raises ConfigError
+    if the shapes do not fit together, or for a scale that is not positive.
     """
     if cosines.ndim != 2 or labels.shape != cosines.shape[:1]:
         raise ConfigError(

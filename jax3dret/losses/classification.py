@@ -18,12 +18,13 @@ def cross_entropy(
 ) -> Float[Array, ""]:
     """Mean over the valid rows of -sum_c q_c log softmax(logits)_c, in float32.
 
-    smoothing: q = (1 - smoothing) one-hot + smoothing / C, the uniform part over all C classes, the right one included.
-    mask: False marks rows that do not count; what they hold, NaN or a label of -1, has no effect on value or gradient. With
-        no valid row the loss is 0.
+    smoothing: q = (1 - smoothing) one-hot + smoothing / C, the uniform part over all C classes, the
+    right one included.
+    mask: False marks rows that do not count; what they hold, NaN or a label of -1, has no effect on
+        value or gradient. With no valid row the loss is 0.
 
-    A label outside of 0..C-1 in a valid row makes the loss NaN. Raises ConfigError if the shapes do not fit together or the
-    smoothing is not in [0, 1).
+    A label outside of 0..C-1 in a valid row makes the loss NaN. Raises ConfigError if the shapes do
+    not fit together or the smoothing is not in [0, 1).
     """
     if (
         logits.ndim != 2
@@ -39,7 +40,8 @@ def cross_entropy(
             f"cross_entropy: smoothing={smoothing}; expected 0 or more and less than 1"
         )
     valid = jnp.ones(labels.shape, bool) if mask is None else mask
-    # Masked before the logarithm: a NaN that is merely not selected afterwards would still reach the gradient.
+    # Masked before the logarithm: a NaN that is merely not selected afterwards would still reach
+    # the gradient.
     log_p = jax.nn.log_softmax(jnp.where(valid[:, None], logits.astype(jnp.float32), 0.0))
     count = logits.shape[1]
     column = jnp.where((labels >= 0) & (labels < count), labels, 0)

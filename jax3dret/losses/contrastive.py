@@ -1,4 +1,6 @@
-"""Contrastive alignment of point clouds with images and texts (MMCL): a cloud is told from the others by its picture and caption."""
+"""Contrastive alignment of point clouds with images and texts (MMCL): a cloud is told from the
+others by its picture and caption.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
 
-# exp of it is what similarities are multiplied by: the temperature 0.07 at the start, at most 100 later (published code).
+# exp of it is what similarities are multiplied by: the temperature 0.07 at the start, at most 100
+# later (published code).
 INITIAL_LOG_SCALE = math.log(1 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
 
@@ -24,31 +27,38 @@ def mmcl(
     *,
     form: Literal["ulip", "printed"] = "ulip",
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The loss of B triplets, row by row of one object each, and how often the nearest row is the right one.
+    """The loss of B triplets, row by row of one object each, and how often the nearest row is the
+    right one.
 
-    All rows are L2-normalised first. With S the cosines of clouds (rows) and images (columns), T those of clouds and texts,
-    s = exp(log_scale), and CE the mean cross-entropy whose targets are the diagonal:
+    All rows are L2-normalised first. With S the cosines of clouds (rows) and images (columns), T
+    those of clouds and texts, s = exp(log_scale), and CE the mean cross-entropy whose targets are
+    the diagonal:
 
     form="ulip"     [CE(s S) + CE(s S^T)] / 2 + [CE(s T) + CE(s T^T)] / 2: ULIP's published code, the one that trains its weights
     form="printed"  the retrieval paper's equation 1 letter by letter, but for its missing minus sign, without which it would
                     push triplets apart: cloud to image and text to cloud, each twice over 4, summed over the batch, no
                     temperature. `log_scale` is not read.
 
-    No term couples image and text: their towers are frozen. Over several devices the gradient is that of the whole global batch
-    (the published code gathers the other devices' rows without gradient).
+    No term couples image and text: their towers are frozen. Over several devices the gradient is
+    that of the whole global batch (the published code gathers the other devices' rows without
+    gradient).
 
-    Metrics: "cloud_image_acc", "cloud_text_acc": share of clouds whose own image (text) is the nearest of the batch.
+    Metrics: "cloud_image_acc", "cloud_text_acc": share of clouds whose own image (text) is the
+    nearest of the batch.
 
-    The rows of the batch are mixed, so the mean over micro-batches is another loss. A value that is not finite makes the loss
-    not finite. Raises ConfigError for shapes that differ or are not [B, D], for B < 2, or an unknown form.
+    The rows of the batch are mixed, so the mean over micro-batches is another loss. A value that is
+    not finite makes the loss not finite. Raises ConfigError for shapes that differ or are not [B,
+    D], for B < 2, or an unknown form.
     """
     if cloud.ndim != 2 or not cloud.shape == image.shape == text.shape:
         raise ConfigError(
-            f"mmcl: clouds {cloud.shape}, images {image.shape} and texts {text.shape}; expected three of the same [B, D]"
+            f"mmcl: clouds {cloud.shape}, images {image.shape} and texts {text.shape}; expected "
+            "three of the same [B, D]"
         )
     if cloud.shape[0] < 2:
         raise ConfigError(
-            f"mmcl: a batch of shape {cloud.shape} has nothing to tell apart; expected 2 rows or more"
+            f"mmcl: a batch of shape {cloud.shape} has nothing to tell apart; expected 2 rows or "
+            "more"
         )
     if form not in ("ulip", "printed"):
         raise ConfigError(f"mmcl: form '{form}' is unknown; it is 'ulip' or 'printed'")

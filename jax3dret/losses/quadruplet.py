@@ -1,4 +1,6 @@
-"""Quadruplet loss: a sketch is nearer to a shape of its class than to one of another class, and than to another sketch."""
+"""Quadruplet loss: a sketch is nearer to a shape of its class than to one of another class, and
+than to another sketch.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +25,27 @@ def quadruplet(
     metric: Metric = "unit_euclidean",
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean over the valid rows of relu(margin + d(a, p) - d(a, n)) + relu(margin + d(a, p) - d(a, o)).
+    """Mean over the valid rows of relu(margin + d(a, p) - d(a, n)) + relu(margin + d(a, p) - d(a,
+    o)).
 
-    "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, equation 14: anchor
-    sketch a, shape p of its class, shape n and sketch o of other classes, all outputs of the encoders. The metric is not stated:
+    "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+    2604.18019, equation 14: anchor sketch a, shape p of its class, shape n and sketch o of other
+    classes, all outputs of the encoders. The metric is not stated:
 
     "unit_euclidean"  distance of the vectors at length 1: the order is that of the cosine, by which retrieval ranks
     "euclidean"       distance as they are
     "unit_squared"    the square of the first, 2 - 2 cosine
     "cosine"          1 - cosine
 
-    mask: False marks rows that do not count; what they hold has no effect, and with no valid row the loss is 0. Equal vectors
-    and vectors of zeros have a finite gradient. Raises ConfigError for shapes that differ or an unknown metric.
+    mask: False marks rows that do not count; what they hold has no effect, and with no valid row
+    the loss is 0. Equal vectors and vectors of zeros have a finite gradient. Raises ConfigError for
+    shapes that differ or an unknown metric.
     """
     vectors = (anchor, positive, negative, other_negative)
     if anchor.ndim != 2 or any(x.shape != anchor.shape for x in vectors):
         raise ConfigError(
-            f"quadruplet: {', '.join(str(x.shape) for x in vectors)}; expected four of the same [B, D]"
+            f"quadruplet: {', '.join(str(x.shape) for x in vectors)}; expected four of the same "
+            "[B, D]"
         )
     if mask is not None and mask.shape != anchor.shape[:1]:
         raise ConfigError(
@@ -50,7 +56,8 @@ def quadruplet(
             f"quadruplet: metric '{metric}'; expected one of {', '.join(get_args(Metric))}"
         )
     valid = jnp.ones(len(anchor), bool) if mask is None else mask
-    # Before anything is computed: a NaN that is not selected afterwards would still reach the gradient.
+    # Before anything is computed: a NaN that is not selected afterwards would still reach the
+    # gradient.
     a, p, n, o = (jnp.where(valid[:, None], x.astype(jnp.float32), 0.0) for x in vectors)
     distance = DISTANCES[metric]
     near = distance(a, p)

@@ -1,4 +1,6 @@
-"""VICReg: two views of a shape should agree, every dimension should vary, and no two dimensions should say the same."""
+"""VICReg: two views of a shape should agree, every dimension should vary, and no two dimensions
+should say the same.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,14 @@ def vicreg(
     covariance  for each view, the sum of the squared off-diagonal entries of Cov, divided by D; Cov = zc^T zc / (B - 1)
                 with zc centred over the batch; the views are summed, not averaged
 
-    Bardes, Ponce, LeCun, "VICReg", ICLR 2022, equations 1 to 6, with the scales of its published code: there the variance
-    terms are halved and the invariance is divided by D. The retrieval paper prints the covariance without 1/D and without
-    eps; weights of 25, 25 and 1 belong to the form here.
+    Bardes, Ponce, LeCun, "VICReg", ICLR 2022, equations 1 to 6, with the scales of its published
+    code: there the variance terms are halved and the invariance is divided by D. The retrieval
+    paper prints the covariance without 1/D and without eps; weights of 25, 25 and 1 belong to the
+    form here.
 
-    The loss mixes the rows of the batch, so the mean over micro-batches is a different loss. A value that is not finite makes
-    the loss not finite. Raises ConfigError if the shapes differ or are not [B, D], or if B < 2 (no variance then).
+    The loss mixes the rows of the batch, so the mean over micro-batches is a different loss. A
+    value that is not finite makes the loss not finite. Raises ConfigError if the shapes differ or
+    are not [B, D], or if B < 2 (no variance then).
     """
     if za.ndim != 2 or za.shape != zb.shape:
         raise ConfigError(

@@ -21,11 +21,13 @@ def view_gcn(
     smoothing: float = 0.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Cross-entropy of the shape's logits + selector_weight * cross-entropy of all scores of the view selectors.
+    """Cross-entropy of the shape's logits + selector_weight * cross-entropy of all scores of the
+    view selectors.
 
-    Every score of an item (S sampled views times K candidates, of every selector) has the item's label, and the mean is over all
-    of them alike, so the selector with more views weighs more (view-GCN, section 3.4 and published code). The terms are returned
-    as "shape" and "selector". mask: False marks items that do not count. For the rest see `cross_entropy`.
+    Every score of an item (S sampled views times K candidates, of every selector) has the item's
+    label, and the mean is over all of them alike, so the selector with more views weighs more
+    (view-GCN, section 3.4 and published code). The terms are returned as "shape" and "selector".
+    mask: False marks items that do not count. For the rest see `cross_entropy`.
 
     Raises ConfigError if the shapes do not fit together.
     """
@@ -47,7 +49,8 @@ def single_view(
     smoothing: float = 0.0,
     mask: Bool[Array, " B"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean cross-entropy of every view's own logits; a view has its shape's label, and a masked item's views do not count.
+    """Mean cross-entropy of every view's own logits; a view has its shape's label, and a masked
+    item's views do not count.
 
     Raises ConfigError if the shapes do not fit together; see `cross_entropy`.
     """

@@ -1,4 +1,6 @@
-"""Classification metrics for the 1-nearest-neighbour classifier: confusion, macro F1, the table by class."""
+"""Classification metrics for the 1-nearest-neighbour classifier: confusion, macro F1, the table by
+class.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from jax3dret.metrics.ranking import check_choice
 def confusion(
     truth: Int[np.ndarray, " Q"], predicted: Int[np.ndarray, " Q"], num_classes: int
 ) -> Int[np.ndarray, "C C"]:
-    """Counts: row = true class, column = predicted class. Raises DataError for a label outside [0, num_classes)."""
+    """Counts: row = true class, column = predicted class. Raises DataError for a label outside [0,
+    num_classes).
+    """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise DataError(
@@ -34,7 +38,9 @@ def confusion(
 def f1_by_class(
     counts: Int[np.ndarray, "C C"], *, undefined: float = 0.0
 ) -> Float[np.ndarray, " C"]:
-    """F1 of each class, 2 TP / (2 TP + FP + FN); `undefined` for a class in neither truth nor prediction."""
+    """F1 of each class, 2 TP / (2 TP + FP + FN); `undefined` for a class in neither truth nor
+    prediction.
+    """
     hits = np.diag(counts).astype(np.float64)
     over = counts.sum(axis=0) + counts.sum(axis=1)
     return np.divide(2 * hits, over, out=np.full(len(hits), float(undefined)), where=over > 0)
@@ -53,10 +59,12 @@ def macro_f1(
     *,
     classes: Literal["union", "truth"] = "union",
 ) -> float:
-    """Unweighted mean of the F1 of the classes that occur in truth or prediction ("union"), or in truth alone.
+    """Unweighted mean of the F1 of the classes that occur in truth or prediction ("union"), or in
+    truth alone.
 
-    A class that is predicted but never true, or true but never predicted, has F1 = 0. "union" is what scikit-learn's
-    f1_score(average="macro") does, and with it the published code of the geometric retrieval paper.
+    A class that is predicted but never true, or true but never predicted, has F1 = 0. "union" is
+    what scikit-learn's f1_score(average="macro") does, and with it the published code of the
+    geometric retrieval paper.
     """
     check_choice("classes", classes, ("union", "truth"))
     truth, predicted = np.asarray(truth), np.asarray(predicted)
@@ -83,10 +91,11 @@ def per_class_table(
     *,
     average_precision: Float[np.ndarray, " Q"] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each class: {"class", "items", "nn_acc", "f1", "ap"}; None where a value is undefined.
+    """One row for each class: {"class", "items", "nn_acc", "f1", "ap"}; None where a value is
+    undefined.
 
-    items: queries of the class. nn_acc: fraction of them predicted right. ap: mean of `average_precision` over those
-    with a defined value.
+    items: queries of the class. nn_acc: fraction of them predicted right. ap: mean of
+    `average_precision` over those with a defined value.
     """
     counts = confusion(truth, predicted, len(class_names))
     f1 = f1_by_class(counts, undefined=np.nan)

@@ -1,4 +1,6 @@
-"""Retrieval of the very same object from another modality: where its counterpart stands in the ranked list."""
+"""Retrieval of the very same object from another modality: where its counterpart stands in the
+ranked list.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ def counterpart_ranks(
 ) -> Float[np.ndarray, " N"]:
     """Rank (1 is best) of gallery row i among all gallery rows, as query i sees them; float64.
 
-    ties: where other rows are as near as the counterpart, "pessimistic" ranks it behind them, "optimistic" before them, "average"
-    in their middle. Objects with one caption in common tie, so this is not a matter of rounding alone.
+    ties: where other rows are as near as the counterpart, "pessimistic" ranks it behind them,
+    "optimistic" before them, "average" in their middle. Objects with one caption in common tie, so
+    this is not a matter of rounding alone.
 
     Raises DataError for shapes that differ, NaN or infinity, a zero vector under cosine.
     """
@@ -34,7 +37,8 @@ def counterpart_ranks(
     check_vectors(gallery, "gallery")
     if queries.shape != gallery.shape:
         raise DataError(
-            f"queries {queries.shape}, gallery {gallery.shape}: row i of one must be the counterpart of row i"
+            f"queries {queries.shape}, gallery {gallery.shape}: row i of one must be the "
+            "counterpart of row i"
         )
     ranks = np.empty(len(queries))
     for first, squared, tolerance in squared_distances(queries, gallery, distance=distance):
@@ -57,7 +61,8 @@ METRICS = (*(OWN_RECALL.at(k=k) for k in CUTS), MEDIAN_RANK, MEAN_RECIPROCAL_RAN
 
 
 def rank_metrics(ranks: Float[np.ndarray, " N"]) -> dict[str, float]:
-    """By name: "recall_k", share of queries whose counterpart is among the k nearest; "median_rank"; "mean_reciprocal_rank".
+    """By name: "recall_k", share of queries whose counterpart is among the k nearest;
+    "median_rank"; "mean_reciprocal_rank".
 
     Raises DataError if there are no ranks.
     """

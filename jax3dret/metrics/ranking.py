@@ -1,7 +1,8 @@
-"""From embeddings or labels to ranked relevance: exact distances in bounded memory, self matches, tie policies.
+"""From embeddings or labels to ranked relevance: exact distances in bounded memory, self matches,
+tie policies.
 
-Axis letters: Q queries, G gallery items, D embedding width, K length of a ranked list.
-A ranked list holds gallery rows, nearest first; row -1 fills a list that has run out of gallery items.
+Axis letters: Q queries, G gallery items, D embedding width, K length of a ranked list. A ranked
+list holds gallery rows, nearest first; row -1 fills a list that has run out of gallery items.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_vectors(vectors: Float[np.ndarray, "N D"], name: str) -> None:
-    """Raises DataError unless `vectors` is [N, D] with N, D > 0 and every number finite; names the first bad row."""
+    """Raises DataError unless `vectors` is [N, D] with N, D > 0 and every number finite; names the
+    first bad row.
+    """
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise DataError(
-            f"{name}: shape {vectors.shape}; embeddings must be [items, width] with at least one item"
+            f"{name}: shape {vectors.shape}; embeddings must be [items, width] with at least one "
+            "item"
         )
     if not np.issubdtype(vectors.dtype, np.floating):
         raise DataError(f"{name}: dtype {vectors.dtype}; embeddings must be floating point")
@@ -43,7 +47,9 @@ def check_vectors(vectors: Float[np.ndarray, "N D"], name: str) -> None:
 
 
 def _float64(vectors: np.ndarray, distance: str, name: str) -> Float[np.ndarray, "N D"]:
-    """Float64 copy; rows of unit length for the cosine distance. Raises DataError for a zero vector there."""
+    """Float64 copy; rows of unit length for the cosine distance. Raises DataError for a zero vector
+    there.
+    """
     values = np.asarray(vectors, np.float64)
     if distance == "euclidean":
         return values
@@ -51,7 +57,8 @@ def _float64(vectors: np.ndarray, distance: str, name: str) -> Float[np.ndarray,
     largest = np.abs(values).max(axis=1, keepdims=True)
     if not (largest > 0).all():
         raise DataError(
-            f"{name}: {int((largest == 0).sum())} zero vectors have no direction; use distance='euclidean'"
+            f"{name}: {int((largest == 0).sum())} zero vectors have no direction; use "
+            "distance='euclidean'"
         )
     values = values / largest
     return values / np.linalg.norm(values, axis=1, keepdims=True)
@@ -77,12 +84,14 @@ def squared_distances(
 ) -> Iterator[tuple[int, Float[np.ndarray, "q G"], float]]:
     """Squared Euclidean distances to the whole gallery, some queries at a time, in float64.
 
-    For "cosine" the vectors are first scaled to unit length, so that d^2 = 2 (1 - cosine). The gallery mean is subtracted
-    from both sides: distances do not change, and embeddings that differ little from a common vector keep their digits.
+    For "cosine" the vectors are first scaled to unit length, so that d^2 = 2 (1 - cosine). The
+    gallery mean is subtracted from both sides: distances do not change, and embeddings that differ
+    little from a common vector keep their digits.
 
-    Yields (first query, d^2 [q, G], tolerance below which two of these d^2 are equal but for rounding). The entry of a
-    query's own gallery row (`self_rows`, -1 for none) is infinite. Working memory stays near `max_bytes` beyond the
-    inputs, which may be memory maps. Raises DataError (shapes, NaN, infinity, a zero vector under cosine), ConfigError.
+    Yields (first query, d^2 [q, G], tolerance below which two of these d^2 are equal but for
+    rounding). The entry of a query's own gallery row (`self_rows`, -1 for none) is infinite.
+    Working memory stays near `max_bytes` beyond the inputs, which may be memory maps. Raises
+    DataError (shapes, NaN, infinity, a zero vector under cosine), ConfigError.
     """
     check_choice("distance", distance, ("cosine", "euclidean"))
     check_vectors(gallery, "gallery")
@@ -91,12 +100,14 @@ def squared_distances(
     check_vectors(queries, "queries")
     if queries.shape[1] != gallery.shape[1]:
         raise DataError(
-            f"queries have width {queries.shape[1]}, the gallery has {gallery.shape[1]}; both must be equal"
+            f"queries have width {queries.shape[1]}, the gallery has {gallery.shape[1]}; both must "
+            "be equal"
         )
     num, width = gallery.shape
     blocks = [slice(i, min(i + _BLOCK, num)) for i in range(0, num, _BLOCK)]
     center = sum(_float64(gallery[b], distance, "gallery").sum(axis=0) for b in blocks) / num
-    # Kept whole where it fits a quarter of the budget; otherwise converted block by block for every group of queries.
+    # Kept whole where it fits a quarter of the budget; otherwise converted block by block for every
+    # group of queries.
     whole = num * width * 8 * 4 <= max_bytes
     kept = (
         np.concatenate([_float64(gallery[b], distance, "gallery") - center for b in blocks])
@@ -137,9 +148,10 @@ def rank(
 ) -> Iterator[tuple[int, Int[np.ndarray, "q K"], Float[np.ndarray, "q K"]]]:
     """Exact ranking, some queries at a time: (first query, gallery rows, distances), nearest first.
 
-    Distances are 1 - cosine or Euclidean. Distances equal but for float64 rounding are given the same value, and such
-    ties stand in ascending order of gallery row. `k`: length of the lists, None or more than G gives the whole gallery.
-    With `self_rows` a query's own row comes last, as row -1 at distance infinity.
+    Distances are 1 - cosine or Euclidean. Distances equal but for float64 rounding are given the
+    same value, and such ties stand in ascending order of gallery row. `k`: length of the lists,
+    None or more than G gives the whole gallery. With `self_rows` a query's own row comes last, as
+    row -1 at distance infinity.
     """
     if k is not None and k < 1:
         raise ConfigError(f"k={k}: a ranked list has at least one entry")
@@ -166,9 +178,11 @@ def rank(
 def drop_self(
     rows: Int[np.ndarray, "Q K"], scores: Float[np.ndarray, "Q K"], self_rows: Int[np.ndarray, " Q"]
 ) -> tuple[Int[np.ndarray, "Q K-1"], Float[np.ndarray, "Q K-1"]]:
-    """Takes each query's own gallery row out of its list; a list without it loses its last entry instead.
+    """Takes each query's own gallery row out of its list; a list without it loses its last entry
+    instead.
 
-    Search for one neighbour more than needed, then call this. `self_rows` is -1 for a query that is not in the gallery.
+    Search for one neighbour more than needed, then call this. `self_rows` is -1 for a query that is
+    not in the gallery.
     """
     own = (rows == self_rows[:, None]) & (self_rows[:, None] >= 0)
     drop = np.where(own.any(axis=1), own.argmax(axis=1), rows.shape[1] - 1)
@@ -219,9 +233,10 @@ def resolve_ties(
 ) -> Float[np.ndarray, "Q K"]:
     """The gain at each place of the list under a tie policy, as float64.
 
-    "index": the list as it stands. "pessimistic" / "optimistic": within equal scores the irrelevant / relevant items come
-    first. "average": the expected gain over all orders of the tied items. All but "index" read `scores` (or distances;
-    only their equality counts). A tie that the end of the list cuts is resolved among the entries seen.
+    "index": the list as it stands. "pessimistic" / "optimistic": within equal scores the irrelevant
+    / relevant items come first. "average": the expected gain over all orders of the tied items. All
+    but "index" read `scores` (or distances; only their equality counts). A tie that the end of the
+    list cuts is resolved among the entries seen.
     """
     check_choice("ties", ties, ("index", "pessimistic", "optimistic", "average"))
     gains = np.array(relevant, np.float64)

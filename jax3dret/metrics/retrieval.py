@@ -1,9 +1,11 @@
-"""Retrieval metrics from ranked lists: nearest neighbour, precision, recall, NDCG, average precision.
+"""Retrieval metrics from ranked lists: nearest neighbour, precision, recall, NDCG, average
+precision.
 
-Every function takes `relevant`, bool[Q, K] (see `ranking.relevance`): for each query, whether each of its K nearest
-gallery items has its class. It gives one float64 per query, NaN where the value is undefined because the gallery holds
-nothing relevant; `mean_over_queries` then says what becomes of those. `num_relevant` int[Q] counts the relevant items of
-the whole gallery, which a list of K neighbours cannot show.
+Every function takes `relevant`, bool[Q, K] (see `ranking.relevance`): for each query, whether each
+of its K nearest gallery items has its class. It gives one float64 per query, NaN where the value is
+undefined because the gallery holds nothing relevant; `mean_over_queries` then says what becomes of
+those. `num_relevant` int[Q] counts the relevant items of the whole gallery, which a list of K
+neighbours cannot show.
 
 Conventions and their defaults:
   ties          "index" (the list as ranked) | "pessimistic" | "optimistic" | "average"; see `ranking.resolve_ties`
@@ -37,8 +39,9 @@ def mean_over_queries(
 ) -> float:
     """Mean of a per-query metric.
 
-    Empty queries are those whose value is NaN and, where `num_relevant` is given, those with none; they are left out
-    ("skip"), count as 0 ("zero") or raise DataError ("error"). Raises DataError when there is nothing to average.
+    Empty queries are those whose value is NaN and, where `num_relevant` is given, those with none;
+    they are left out ("skip"), count as 0 ("zero") or raise DataError ("error"). Raises DataError
+    when there is nothing to average.
     """
     check_choice("empty", empty, ("skip", "zero", "error"))
     values = np.asarray(values, np.float64)
@@ -49,7 +52,8 @@ def mean_over_queries(
     )
     if empty == "error" and lone.any():
         raise DataError(
-            f"query {int(lone.argmax())} has no relevant gallery item ({int(lone.sum())} such queries); "
+            f"query {int(lone.argmax())} has no relevant gallery item ({int(lone.sum())} such "
+            "queries); "
             "empty='skip' or 'zero' accepts them"
         )
     if empty == "skip":
@@ -64,7 +68,8 @@ def _cut(relevant: np.ndarray, k: int, name: str) -> None:
         raise ConfigError(f"{name}: k={k}; it must be at least 1")
     if relevant.shape[1] < k:
         raise ConfigError(
-            f"{name}: lists of {relevant.shape[1]} neighbours cannot give a value at {k}; search for more"
+            f"{name}: lists of {relevant.shape[1]} neighbours cannot give a value at {k}; search "
+            "for more"
         )
 
 
@@ -83,7 +88,9 @@ def nn_accuracy(
     scores: Float[np.ndarray, "Q K"] | None = None,
     ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
-    """1 where the nearest neighbour has the query's class. A query with nothing relevant is wrong, not undefined."""
+    """1 where the nearest neighbour has the query's class. A query with nothing relevant is wrong,
+    not undefined.
+    """
     _cut(relevant, 1, "nn_accuracy")
     return resolve_ties(relevant, scores, ties)[:, 0]
 
@@ -115,7 +122,9 @@ def recall_at_k(
     scores: Float[np.ndarray, "Q K"] | None = None,
     ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
-    """Fraction of all relevant items that is among the k nearest. Not to be mixed up with `hit_rate_at_k`."""
+    """Fraction of all relevant items that is among the k nearest. Not to be mixed up with
+    `hit_rate_at_k`.
+    """
     check_choice("denominator", denominator, ("relevant", "min_k"))
     _cut(relevant, k, "recall_at_k")
     found = resolve_ties(relevant, scores, ties)[:, :k].sum(axis=1)
@@ -174,10 +183,12 @@ def ndcg(
     scores: Float[np.ndarray, "Q K"] | None = None,
     ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
-    """NDCG@n: sum over ranks r = 1..n of gain_r / log2(r + 1), gain 1 for the query's class, over the best possible sum.
+    """NDCG@n: sum over ranks r = 1..n of gain_r / log2(r + 1), gain 1 for the query's class, over
+    the best possible sum.
 
-    ULIP-2 PointBERT fine-tuning for geometric object retrieval, Computers & Graphics 122 (2024) 103993, evaluation
-    section. The paper leaves the best possible sum open: "relevant" takes the best list this gallery allows.
+    ULIP-2 PointBERT fine-tuning for geometric object retrieval, Computers & Graphics 122 (2024)
+    103993, evaluation section. The paper leaves the best possible sum open: "relevant" takes the
+    best list this gallery allows.
     """
     check_choice("ideal", ideal, ("relevant", "n", "retrieved"))
     _cut(relevant, n, "ndcg")
@@ -210,18 +221,21 @@ NDCG_PUBLISHED_CODE = Metric(
 def ndcg_published_code(
     relevant: Bool[np.ndarray, "Q K"], num_classes: int, *, n: int = 100
 ) -> Float[np.ndarray, " Q"]:
-    """What the published code prints as NDCG@n: p + (1 - p) c(C); for comparison with its tables only.
+    """What the published code prints as NDCG@n: p + (1 - p) c(C); for comparison with its tables
+    only.
 
-    That code scores each of the n retrieved items as a ranking over the C classes (C = largest label + 1) by a one-hot
-    prediction, and averages. The right class scores 1, a wrong one ties with the C - 1 others and scores
-    c(C) = mean over r = 2..C of 1 / log2(r + 1); p is precision@n. The order of the list plays no part, and a gallery
-    with nothing relevant still scores c(C), about 0.2 to 0.35. Needs n gallery items.
+    That code scores each of the n retrieved items as a ranking over the C classes (C = largest
+    label + 1) by a one-hot prediction, and averages. The right class scores 1, a wrong one ties
+    with the C - 1 others and scores c(C) = mean over r = 2..C of 1 / log2(r + 1); p is precision@n.
+    The order of the list plays no part, and a gallery with nothing relevant still scores c(C),
+    about 0.2 to 0.35. Needs n gallery items.
     """
     if num_classes < 1:
         raise ConfigError(f"num_classes={num_classes}: it is the largest label + 1")
     if relevant.shape[1] < n:
         raise ConfigError(
-            f"ndcg_published_code: {relevant.shape[1]} neighbours; it needs {n}, so at least {n} gallery items"
+            f"ndcg_published_code: {relevant.shape[1]} neighbours; it needs {n}, so at least {n} "
+            "gallery items"
         )
     wrong = float(np.mean(1.0 / np.log2(np.arange(3, num_classes + 2)))) if num_classes > 1 else 0.0
     p = precision_at_k(relevant, n)
@@ -244,7 +258,8 @@ def average_precision(
     scores: Float[np.ndarray, "Q K"] | None = None,
     ties: Ties = "index",
 ) -> Float[np.ndarray, " Q"]:
-    """AP: precision at the rank of each relevant item, summed over the list and divided by the denominator.
+    """AP: precision at the rank of each relevant item, summed over the list and divided by the
+    denominator.
 
     relevant: truth values, or the gains that `resolve_ties` makes of them. K = the whole gallery
     gives AP itself, a shorter list AP@K. No interpolation. Under ties="average" this is the
@@ -300,14 +315,17 @@ def full_average_precision(
     ties: Ties = "pessimistic",
     max_bytes: int = 1 << 28,
 ) -> Float[np.ndarray, " Q"]:
-    """AP of each query over the whole gallery, from embeddings, in memory bounded by `max_bytes` beyond the inputs.
+    """AP of each query over the whole gallery, from embeddings, in memory bounded by `max_bytes`
+    beyond the inputs.
 
-    Ties are pessimistic by default: an encoder that maps everything to one point must not score 1 because its gallery
-    happens to be sorted by class. `self_rows` (see `ranking.self_rows`) leaves a query's own row out.
+    Ties are pessimistic by default: an encoder that maps everything to one point must not score 1
+    because its gallery happens to be sorted by class. `self_rows` (see `ranking.self_rows`) leaves
+    a query's own row out.
     """
     if len(query_labels) != len(queries) or len(gallery_labels) != len(gallery):
         raise DataError(
-            f"{len(query_labels)} labels for {len(queries)} queries, {len(gallery_labels)} for {len(gallery)} gallery items"
+            f"{len(query_labels)} labels for {len(queries)} queries, {len(gallery_labels)} for "
+            f"{len(gallery)} gallery items"
         )
     result = np.empty(len(queries))
     total = ranking.count_relevant(query_labels, gallery_labels, self_rows)

@@ -1,7 +1,9 @@
-"""The measures of the SHREC tracks on sketch-based retrieval, and the variants of them that papers print by the same names.
+"""The measures of the SHREC tracks on sketch-based retrieval, and the variants of them that papers
+print by the same names.
 
-A query is a sketch, C gallery items of G have its class, h(k) of them stand among the k nearest, at ranks r_1 < ... < r_C.
-The query is no item of the gallery, so nothing is left out of its list and the tiers are C and 2C long.
+A query is a sketch, C gallery items of G have its class, h(k) of them stand among the k nearest, at
+ranks r_1 < ... < r_C. The query is no item of the gallery, so nothing is left out of its list and
+the tiers are C and 2C long.
 
     name       value                                                    range of a perfect list
     NN         1 where r_1 = 1                                          1
@@ -17,12 +19,13 @@ The query is no item of the gallery, so nothing is left out of its list and the 
     MRR        1 / r_1
     mAP        mean over n of n / r_n, the average precision
 
-NN, FT, ST, E32, nDCG and mAP are those of the evaluation code of SHREC'13 and SHREC'14, which calls E32 "E" and nDCG "DCG"; it
-knows no MRR. The tables of "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval" (arXiv 2604.18019)
-mix the other names in under ST, E and nDCG.
+NN, FT, ST, E32, nDCG and mAP are those of the evaluation code of SHREC'13 and SHREC'14, which calls
+E32 "E" and nDCG "DCG"; it knows no MRR. The tables of "Multi-View Hierarchical Graph Neural Network
+for Sketch-Based 3D Shape Retrieval" (arXiv 2604.18019) mix the other names in under ST, E and nDCG.
 
-`relevant` is bool[Q, G]: the whole gallery in ranked order, see `ranking.rank` and `ranking.relevance`. Where 2C or 32 exceeds the
-gallery, the cut k is G, and precision is over those G. A query with nothing relevant (C = 0) has NN = MRR = 0, and NaN elsewhere.
+`relevant` is bool[Q, G]: the whole gallery in ranked order, see `ranking.rank` and
+`ranking.relevance`. Where 2C or 32 exceeds the gallery, the cut k is G, and precision is over those
+G. A query with nothing relevant (C = 0) has NN = MRR = 0, and NaN elsewhere.
 """
 
 from __future__ import annotations
@@ -79,12 +82,14 @@ def scores(
     distances: Float[np.ndarray, "Q G"] | None = None,
     ties: Ties = "index",
 ) -> dict[str, Float[np.ndarray, " Q"]]:
-    """Every measure of `NAMES` for each query, float64; `mean_over_queries` of metrics.retrieval then averages.
+    """Every measure of `NAMES` for each query, float64; `mean_over_queries` of metrics.retrieval
+    then averages.
 
-    ties: "index" takes the list as ranked; "pessimistic" and "optimistic" put the irrelevant or the relevant of equal `distances`
-    first.
+    ties: "index" takes the list as ranked; "pessimistic" and "optimistic" put the irrelevant or the
+    relevant of equal `distances` first.
 
-    Raises ConfigError for another tie policy or missing distances, DataError for a shape that is no list of lists.
+    Raises ConfigError for another tie policy or missing distances, DataError for a shape that is no
+    list of lists.
     """
     gains = _gains(relevant, distances, ties)
     num, total = gains.shape[1], gains.sum(axis=1).astype(np.int64)
@@ -122,8 +127,8 @@ def average_precision(
 ) -> Float[np.ndarray, " Q"]:
     """Mean over the C relevant items of n / r_n, whole list; NaN where C = 0.
 
-    largest: the SHREC'13 script averages a row that is padded with zeros to the C of the query with most; give that C for what it
-    prints, which is AP C / largest.
+    largest: the SHREC'13 script averages a row that is padded with zeros to the C of the query with
+    most; give that C for what it prints, which is AP C / largest.
 
     Raises ConfigError where a query has more relevant items than `largest`.
     """
@@ -145,8 +150,9 @@ def precision_at_recall(
 ) -> Float[np.ndarray, "Q 20"]:
     """Precision at the recalls 1/20, 2/20, ..., 1, as the SHREC code interpolates it.
 
-    At recall j/20 the rank C j/20 among the relevant items lies between two of them, whose precisions n / r_n are weighted linearly.
-    NaN where the query has fewer than 2 relevant items or fewer than 20/j: there would be nothing to interpolate between.
+    At recall j/20 the rank C j/20 among the relevant items lies between two of them, whose
+    precisions n / r_n are weighted linearly. NaN where the query has fewer than 2 relevant items or
+    fewer than 20/j: there would be nothing to interpolate between.
     """
     gains = _gains(relevant, distances, ties)
     total = gains.sum(axis=1).astype(np.int64)
@@ -154,7 +160,8 @@ def precision_at_recall(
     order = np.argsort(-gains, axis=1, kind="stable")[:, : max(int(total.max(initial=0)), 1)]
     precision = np.arange(1, order.shape[1] + 1) / (order + 1.0)
     points = np.arange(1, RECALL_POINTS + 1)
-    # In whole numbers: 0.15 * 20 is 3.0000000000000004 or 3, and the weight of the next item must not depend on that.
+    # In whole numbers: 0.15 * 20 is 3.0000000000000004 or 3, and the weight of the next item must
+    # not depend on that.
     whole, rest = np.divmod(total[:, None] * points, RECALL_POINTS)
     last = np.maximum(total[:, None], 1)
     low, high = np.clip(whole, 1, last) - 1, np.clip(whole + 1, 1, last) - 1
@@ -170,7 +177,8 @@ def precision_at_recall(
 def precision_recall_curve(
     precisions: Float[np.ndarray, "Q 20"],
 ) -> tuple[Float[np.ndarray, " 20"], Float[np.ndarray, " 20"], Int[np.ndarray, " 20"]]:
-    """(recall, precision, queries): the mean of `precision_at_recall` over the queries that have a value there, NaN where none has.
+    """(recall, precision, queries): the mean of `precision_at_recall` over the queries that have a
+    value there, NaN where none has.
 
     The SHREC code prints the mean of these 20 precisions as its quick mAP.
     """
@@ -192,7 +200,8 @@ def _gains(
     relevant = np.asarray(relevant)
     if relevant.ndim != 2 or relevant.shape[1] < 1:
         raise DataError(
-            f"relevance has shape {relevant.shape}; it must be [queries, the whole gallery in ranked order]"
+            f"relevance has shape {relevant.shape}; it must be [queries, the whole gallery in "
+            "ranked order]"
         )
     return resolve_ties(relevant, distances, ties)  # type: ignore[arg-type]  # one of its choices
 

@@ -1,4 +1,5 @@
-"""Softmax self-attention over all tokens, from the joint projection q | k | v, with its own backward pass.
+"""Softmax self-attention over all tokens, from the joint projection q | k | v, with its own
+backward pass.
 
 For one head with scaled queries q, keys k and values v, [T, d] each:
 
@@ -8,13 +9,15 @@ and for a gradient g of o
 
     dv = p^T g        dp = g v^T        ds = p (dp - rowsum(o g))        dq = ds k        dk = ds^T q
 
-since rowsum(p dp) = rowsum(o g) for a softmax. Causal attention sets s_tu to -inf where u > t, so that p is 0 there. The backward pass keeps o and l and computes p again from them, as
-FlashAttention does (Dao et al. 2022, section 3.1): for 513 tokens p is eight times larger than q, and fetching it from memory
-costs more than the product that makes it.
+since rowsum(p dp) = rowsum(o g) for a softmax. Causal attention sets s_tu to -inf where u > t, so
+that p is 0 there. The backward pass keeps o and l and computes p again from them, as FlashAttention
+does (Dao et al. 2022, section 3.1): for 513 tokens p is eight times larger than q, and fetching it
+from memory costs more than the product that makes it.
 
-On a CPU the heads of each cloud are worked off one after the other, each cut out of the projection and put back in its place,
-so that a [T, T] matrix is still in the core's cache when the next step needs it and no array is rearranged as a whole. A head
-is held transposed, [d, T], the layout in which the products above run fastest there. Elsewhere all heads run together.
+On a CPU the heads of each cloud are worked off one after the other, each cut out of the projection
+and put back in its place, so that a [T, T] matrix is still in the core's cache when the next step
+needs it and no array is rearranged as a whole. A head is held transposed, [d, T], the layout in
+which the products above run fastest there. Elsewhere all heads run together.
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ from jaxtyping import Array, Float, Int32
 def self_attention(
     qkv: Float[Array, "B T qkv"], num_heads: int, causal: bool = False
 ) -> Float[Array, "B T D"]:
-    """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are concatenated.
+    """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are
+    concatenated.
 
-    qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to itself and to those before
-    it, and to no later one (a NaN among its own tokens still spoils all of that cloud). Scores and softmax are float32 whatever the type of qkv;
-    the output has that type. A NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
+    qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to
+    itself and to those before it, and to no later one (a NaN among its own tokens still spoils all
+    of that cloud). Scores and softmax are float32 whatever the type of qkv; the output has that
+    type. A NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
     """
     return _forward(qkv, num_heads, causal)[0]
 
@@ -144,8 +149,8 @@ def _in_turn(
 ) -> tuple[Float[Array, "B T _ H _"], ...]:
     """Applies `head` to one head after the other, to one cloud of each device at a time.
 
-    The batch is seen as `together` equal parts, of which each gives one cloud, so that a batch which is sharded over the
-    devices stays where it is.
+    The batch is seen as `together` equal parts, of which each gives one cloud, so that a batch
+    which is sharded over the devices stays where it is.
     """
     batch, num_heads = parts[0].shape[0], parts[0].shape[3]
     together = math.gcd(batch, jax.device_count())

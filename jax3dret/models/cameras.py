@@ -1,8 +1,10 @@
-"""Choices among the views of a shape that rounding does not make: near cameras, far cameras, the most telling view.
+"""Choices among the views of a shape that rounding does not make: near cameras, far cameras, the
+most telling view.
 
-Cameras stand in regular arrangements and shapes are symmetric, so that many candidates are equal in truth and differ in their
-last bits alone, which change with the machine, the number of devices and the size of the batch. Here what differs by less
-than rounding could is equal, and of equal ones the lowest index is chosen.
+Cameras stand in regular arrangements and shapes are symmetric, so that many candidates are equal in
+truth and differ in their last bits alone, which change with the machine, the number of devices and
+the size of the batch. Here what differs by less than rounding could is equal, and of equal ones the
+lowest index is chosen.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ SAME_SHARE = 1e-7
 
 
 def nearest_views(vertices: Float[Array, "B V 3"], k: int) -> Int32[Array, "B V k"]:
-    """Indices of the k cameras nearest to each camera: itself first, then by distance, of equally far ones the lower index.
+    """Indices of the k cameras nearest to each camera: itself first, then by distance, of equally
+    far ones the lower index.
 
-    Equal is what differs by less than 2e-6 of the largest camera's distance from the origin. Where k cuts such a tie (2, 4 or 6
-    on a ring, 2 or 3 on a dodecahedron) the graph is not symmetric. A camera with NaN is nobody's neighbour but its own,
-    unless too few others exist.
+    Equal is what differs by less than 2e-6 of the largest camera's distance from the origin. Where
+    k cuts such a tie (2, 4 or 6 on a ring, 2 or 3 on a dodecahedron) the graph is not symmetric. A
+    camera with NaN is nobody's neighbour but its own, unless too few others exist.
 
     Raises ConfigError if k is not in 1..V.
     """
@@ -36,9 +39,11 @@ def nearest_views(vertices: Float[Array, "B V 3"], k: int) -> Int32[Array, "B V 
         raise ConfigError(f"nearest_views: k={k} of {count} views; expected 1 to {count}")
     distance, same = _distances(vertices)
     itself = jnp.eye(count, dtype=bool)[None]
-    # Below every distance: two cameras at one place must not push each other out of their own neighbourhoods.
+    # Below every distance: two cameras at one place must not push each other out of their own
+    # neighbourhoods.
     distance = jnp.where(itself, -jnp.inf, distance)
-    # How many are truly nearer, so that all of a tie have one place; it is whole, and top_k takes the lower index first.
+    # How many are truly nearer, so that all of a tie have one place; it is whole, and top_k takes
+    # the lower index first.
     nearer = distance[..., None, :] < distance[..., :, None] - same[..., None]
     return lax.top_k(-nearer.sum(-1, dtype=jnp.int32), k)[1].astype(jnp.int32)
 
@@ -46,11 +51,12 @@ def nearest_views(vertices: Float[Array, "B V 3"], k: int) -> Int32[Array, "B V 
 def sample_cameras(
     positions: Float[Array, "B V 3"], count: int, key: Key[Array, ""] | None = None
 ) -> Int32[Array, "B count"]:
-    """`count` cameras far from each other, each the farthest from all before it, of equally far ones the lower index.
+    """`count` cameras far from each other, each the farthest from all before it, of equally far
+    ones the lower index.
 
-    The first is drawn with the key, and is view 0 without one. Equal is what differs by less than 2e-6 of the largest camera's
-    distance from the origin. Once every camera is taken the lowest index repeats; one with NaN is never taken, except as
-    the first.
+    The first is drawn with the key, and is view 0 without one. Equal is what differs by less than
+    2e-6 of the largest camera's distance from the origin. Once every camera is taken the lowest
+    index repeats; one with NaN is never taken, except as the first.
 
     Raises ConfigError if count is not in 1..V.
     """
@@ -74,8 +80,9 @@ def sample_cameras(
 def most_telling(scores: Float[Array, "B S k C"], axis: int) -> Int32[Array, "B S"]:
     """Of each k candidates the one whose best class has the largest share, of equal ones the first.
 
-    axis: of the softmax that makes scores to shares: -1, the classes, or 1, the sampled views. Equal are shares p whose
-    difference is below p (1 - p) 4e-6 max(1, largest score) + 1e-7, which is what rounding of the scores makes of them.
+    axis: of the softmax that makes scores to shares: -1, the classes, or 1, the sampled views.
+    Equal are shares p whose difference is below p (1 - p) 4e-6 max(1, largest score) + 1e-7, which
+    is what rounding of the scores makes of them.
     """
     share = jax.nn.softmax(scores, axis=axis).max(-1)
     largest = share.max(-1, keepdims=True)
@@ -86,7 +93,9 @@ def most_telling(scores: Float[Array, "B S k C"], axis: int) -> Int32[Array, "B 
 def first_largest(
     values: Float[Array, "*lead V"], same: Float[Array, "*lead 1"]
 ) -> Int32[Array, "*lead"]:
-    """The lowest index of the last axis whose value is the largest or within `same` of it. NaN is the largest."""
+    """The lowest index of the last axis whose value is the largest or within `same` of it. NaN is
+    the largest.
+    """
     largest = values.max(-1, keepdims=True)
     return jnp.argmax((values >= largest - same) | jnp.isnan(values), axis=-1).astype(jnp.int32)
 
@@ -94,7 +103,9 @@ def first_largest(
 def _distances(
     positions: Float[Array, "B V 3"],
 ) -> tuple[Float[Array, "B V V"], Float[Array, "B 1 1"]]:
-    """Between each two cameras, infinite where one is not finite; and what difference of two of them is none."""
+    """Between each two cameras, infinite where one is not finite; and what difference of two of
+    them is none.
+    """
     fixed = lax.stop_gradient(positions.astype(jnp.float32))
     square = jnp.sum(jnp.square(fixed[:, :, None] - fixed[:, None]), axis=-1)
     distance = jnp.where(jnp.isfinite(square), jnp.sqrt(square), jnp.inf)

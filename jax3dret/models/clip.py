@@ -1,16 +1,19 @@
 """The image and text towers of CLIP and of SLIP: transformers whose outputs share one space.
 
-One implementation, two styles of image tower, because weights trained in one do not work in the other:
+One implementation, two styles of image tower, because weights trained in one do not work in the
+other:
 
 |            | norm before the blocks | activation | eps of LayerNorm | bias of the patch embedding |
 |------------|------------------------|------------|------------------|-----------------------------|
 | CLIP       | yes                    | QuickGELU  | 1e-5             | no                          |
 | SLIP (ViT) | no                     | exact GELU | 1e-6             | yes                         |
 
-The text towers are the same: causal attention, QuickGELU, eps 1e-5, read at the end-of-text token. Embeddings are the bare
-projection, not normalised. The defaults are ViT-B/16 at 224 pixels with the text tower of width 512, the sizes of the published
-CLIP and SLIP weights and of the frozen towers in ULIP and ULIP-2. Radford et al. 2021, "Learning Transferable Visual Models
-From Natural Language Supervision", section 2.4; Mu et al. 2022, "SLIP: Self-supervision meets Language-Image Pre-training".
+The text towers are the same: causal attention, QuickGELU, eps 1e-5, read at the end-of-text token.
+Embeddings are the bare projection, not normalised. The defaults are ViT-B/16 at 224 pixels with the
+text tower of width 512, the sizes of the published CLIP and SLIP weights and of the frozen towers
+in ULIP and ULIP-2. Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+Supervision", section 2.4; Mu et al. 2022, "SLIP: Self-supervision meets Language-Image
+Pre-training".
 """
 
 from __future__ import annotations
@@ -44,14 +47,16 @@ HEAD_WIDTH = 64
 class VisionTower(nn.Module):
     """Normalised images [B, image_size, image_size, 3] -> embeddings float32 [B, embedding_dim].
 
-    A vision transformer: each patch becomes a token, a learned vector is added for its position, and the embedding is the
-    projected class token after the last norm.
+    A vision transformer: each patch becomes a token, a learned vector is added for its position,
+    and the embedding is the projected class token after the last norm.
 
-    image_size, patch_size: in pixels; width, depth, num_heads, mlp_ratio: of the transformer; num_heads 0 means width / 64, as in
-        the published CLIP. style: "clip" or "slip", see above.
-    dtype: precision of the transformer ("float32" or "bfloat16"); remat: recompute each block in the backward pass.
+    image_size, patch_size: in pixels; width, depth, num_heads, mlp_ratio: of the transformer;
+        num_heads 0 means width / 64, as in the published CLIP. style: "clip" or "slip", see above.
+    dtype: precision of the transformer ("float32" or "bfloat16"); remat: recompute each block in
+    the backward pass.
 
-    Raises ConfigError for another style, or images of another size: positions are learned for one size alone.
+    Raises ConfigError for another style, or images of another size: positions are learned for one
+    size alone.
     """
 
     image_size: int = 224
@@ -76,11 +81,13 @@ class VisionTower(nn.Module):
     ) -> Float[Array, "B D"]:
         """Embeddings of the images.
 
-        prompts: further tokens, for every image the same or one set for each. They get no position, and in CLIP's style they
-            pass the norm before the blocks. deep_prompts: before every block but the first, what has become of the prompts is
-            replaced by these, block by block (visual prompt tuning, Jia et al. 2022, equations 4 to 6).
-        position: "append" puts them after the patches, "prepend" between class token and patches. The embedding is the same,
-            since attention knows no order and the class token stays the one that is read.
+        prompts: further tokens, for every image the same or one set for each. They get no position,
+            and in CLIP's style they pass the norm before the blocks. deep_prompts: before every
+            block but the first, what has become of the prompts is replaced by these, block by block
+            (visual prompt tuning, Jia et al. 2022, equations 4 to 6).
+        position: "append" puts them after the patches, "prepend" between class token and patches.
+            The embedding is the same, since attention knows no order and the class token stays the
+            one that is read.
 
         Raises ConfigError for another position, or prompts whose shapes do not fit.
         """
@@ -91,7 +98,8 @@ class VisionTower(nn.Module):
         style = STYLES[self.style]
         if image.shape[1:] != (self.image_size, self.image_size, 3):
             raise ConfigError(
-                f"VisionTower: images of shape {image.shape}; expected [B, {self.image_size}, {self.image_size}, 3]"
+                f"VisionTower: images of shape {image.shape}; expected [B, {self.image_size}, "
+                f"{self.image_size}, 3]"
             )
         patches = _PatchEmbed(
             self.patch_size, self.width, style.patch_bias, self.dtype, name="patch_embed"
@@ -131,14 +139,18 @@ class VisionTower(nn.Module):
 class TextTower(nn.Module):
     """Token numbers [B, context_length] -> embeddings float32 [B, embedding_dim].
 
-    The embedding is read where the token number is largest, at its first occurrence: the end-of-text token has the largest
-    number. (A caption that was cut without keeping that token is read at some token of its content; SLIP was used like that.)
-    What follows the end of the text does not matter, since a token sees only those before it.
+    The embedding is read where the token number is largest, at its first occurrence: the
+    end-of-text token has the largest number. (A caption that was cut without keeping that token is
+    read at some token of its content; SLIP was used like that.) What follows the end of the text
+    does not matter, since a token sees only those before it.
 
-    vocab_size, context_length, width, depth, num_heads: num_heads 0 means width / 64, as in the published CLIP.
-    dtype: precision of the transformer ("float32" or "bfloat16"); remat: recompute each block in the backward pass.
+    vocab_size, context_length, width, depth, num_heads: num_heads 0 means width / 64, as in the
+    published CLIP.
+    dtype: precision of the transformer ("float32" or "bfloat16"); remat: recompute each block in
+    the backward pass.
 
-    A number outside the vocabulary makes that caption's embedding NaN. Raises ConfigError for another context length.
+    A number outside the vocabulary makes that caption's embedding NaN. Raises ConfigError for
+    another context length.
     """
 
     vocab_size: int = 49408
@@ -154,7 +166,8 @@ class TextTower(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"]) -> Float[Array, "B D"]:
         if tokens.ndim != 2 or tokens.shape[1] != self.context_length:
             raise ConfigError(
-                f"TextTower: tokens of shape {tokens.shape}; expected [B, {self.context_length}] (context_length)"
+                f"TextTower: tokens of shape {tokens.shape}; expected [B, {self.context_length}] "
+                "(context_length)"
             )
         table = self.param(
             "token_embedding", nn.initializers.normal(0.02), (self.vocab_size, self.width)
@@ -185,7 +198,8 @@ class TextTower(nn.Module):
 
 
 def prompt_ensemble(embeddings: Float[Array, "*lead P D"]) -> Float[Array, "*lead D"]:
-    """One unit vector for P embeddings of the same thing: each normalised, averaged, normalised again.
+    """One unit vector for P embeddings of the same thing: each normalised, averaged, normalised
+    again.
 
     The embedding of a class from its name in P templates (Radford et al. 2021, section 3.1.4).
     """
@@ -203,7 +217,9 @@ def check_prompts(
     width: int,
     depth: int,
 ) -> None:
-    """Raises ConfigError where prompts do not fit a transformer of this width and depth, or for an unknown position."""
+    """Raises ConfigError where prompts do not fit a transformer of this width and depth, or for an
+    unknown position.
+    """
     if position not in ("append", "prepend"):
         raise ConfigError(f"prompts: position {position!r}; expected append or prepend")
     if prompts is not None and prompts.shape[-1] != width:
@@ -227,10 +243,11 @@ def _insert(
 
 
 class _PatchEmbed(nn.Module):
-    """Non-overlapping patches to tokens, row by row: [B, H, W, 3] -> [B, (H / size) (W / size), width].
+    """Non-overlapping patches to tokens, row by row: [B, H, W, 3] -> [B, (H / size) (W / size),
+    width].
 
-    A convolution whose stride is its size is one matrix product of the patches; the kernel keeps its shape
-    [size, size, 3, width].
+    A convolution whose stride is its size is one matrix product of the patches; the kernel keeps
+    its shape [size, size, 3, width].
     """
 
     size: int
@@ -244,7 +261,8 @@ class _PatchEmbed(nn.Module):
         size = self.size
         if height % size or width % size:
             raise ConfigError(
-                f"VisionTower: an image side of {height} pixels is not a multiple of patch_size {size}"
+                f"VisionTower: an image side of {height} pixels is not a multiple of patch_size "
+                f"{size}"
             )
         init = nn.initializers.lecun_normal()
         kernel = self.param("kernel", init, (size, size, channels, self.width))

@@ -1,9 +1,11 @@
 """Convolution and maximum pooling of feature maps [B, H, W, C] with every padding written out.
 
-"SAME" is avoided: with stride 2 XLA and PyTorch place it differently, and features shift by a pixel.
+"SAME" is avoided: with stride 2 XLA and PyTorch place it differently, and features shift by a
+pixel.
 
-XLA for the CPU runs depthwise convolutions some twenty times slower than their arithmetic takes, and the backward pass of a
-maximum pool some ten times. There both are written as one elementwise expression over the shifted maps of a window.
+XLA for the CPU runs depthwise convolutions some twenty times slower than their arithmetic takes,
+and the backward pass of a maximum pool some ten times. There both are written as one elementwise
+expression over the shifted maps of a window.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ class Conv(nn.Module):
     """Convolution [B, H, W, in] -> [B, H', W', features], kernel [size, size, in, features].
 
     padding: zeros on each side, one number for all sides or ((above, below), (left, right)).
-    depthwise: each channel has its own filter, kernel [size, size, 1, in]; features must be the number of channels.
-    Starts from N(0, 2 / (size² features)), as torchvision's networks do, and from bias 0.
+    depthwise: each channel has its own filter, kernel [size, size, 1, in]; features must be the
+    number of channels. Starts from N(0, 2 / (size² features)), as torchvision's networks do, and
+    from bias 0.
     """
 
     features: int
@@ -77,7 +80,9 @@ class Conv(nn.Module):
 def max_pool(
     x: Float[Array, "B H W C"], size: int, stride: int, padding: int | Padding = 0
 ) -> Float[Array, "B h w C"]:
-    """Maximum over windows of `size` pixels; padding counts as -inf, that is, it is never the maximum."""
+    """Maximum over windows of `size` pixels; padding counts as -inf, that is, it is never the
+    maximum.
+    """
 
     def shifted(x):
         return reduce(jnp.maximum, _shifted(x, size, stride, _sides(padding), -jnp.inf))
@@ -96,7 +101,9 @@ def global_average(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
 def _shifted(
     x: Float[Array, "B H W C"], size: int, stride: int, padding: Padding, fill: float
 ) -> list[Float[Array, "B h w C"]]:
-    """For each place of a window, row by row, the map of the pixels that stand there in the windows."""
+    """For each place of a window, row by row, the map of the pixels that stand there in the
+    windows.
+    """
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
     rows, columns = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
     return [

@@ -17,8 +17,9 @@ def frozen(
 ) -> Callable[[UInt8[Array, "B S S 3"]], Float[Array, "B D"]]:
     """The model in evaluation, preceded by its normalisation, as one compiled function.
 
-    model: any image network here (CLIP's or SLIP's VisionTower, ResNet, Vgg, MobileNetV2). The variables are placed on the
-    device once. The function compiles anew for each batch size; it raises what the model raises for a wrong image size.
+    model: any image network here (CLIP's or SLIP's VisionTower, ResNet, Vgg, MobileNetV2). The
+    variables are placed on the device once. The function compiles anew for each batch size; it
+    raises what the model raises for a wrong image size.
     """
     placed = jax.device_put(variables)
 

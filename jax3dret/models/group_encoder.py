@@ -1,18 +1,23 @@
-"""The small PointNet that turns each group of points into a token, the costliest part of PointBERT after its transformer.
+"""The small PointNet that turns each group of points into a token, the costliest part of PointBERT
+after its transformer.
 
 For a group of K points x, relative to its centre:
 
     h = relu(BN1(x W1 + b1))    l = h W2 + b2    y = [max_K l, l] W3 + b3    z = relu(BN2(y))    token = max_K (z W4 + b4)
 
-A batch of 8 clouds of 512 groups has 131,072 such points, and y and its kin take 268 MB each. So the groups are worked off in
-slices, the few quantities that BatchNorm needs of all of them are computed apart, and only y is kept for the backward pass;
-the rest is computed again from it or from x:
+A batch of 8 clouds of 512 groups has 131,072 such points, and y and its kin take 268 MB each. So
+the groups are worked off in slices, the few quantities that BatchNorm needs of all of them are
+computed apart, and only y is kept for the backward pass; the rest is computed again from it or from
+x:
 
-- [m, l] W3 = m W3_m + l W3_l, where the first product is needed once for each group, not once for each point;
-- x W1 + b1 is cheap: it is computed once for its mean and variance, again with BN1 folded into W1 and b1, and never kept;
+- [m, l] W3 = m W3_m + l W3_l, where the first product is needed once for each group, not once for
+each point;
+- x W1 + b1 is cheap: it is computed once for its mean and variance, again with BN1 folded into W1
+and b1, and never kept;
 - b4 is added after the maximum.
 
-With `train` False nothing has to wait for statistics, and a slice passes through all layers at once.
+With `train` False nothing has to wait for statistics, and a slice passes through all layers at
+once.
 """
 
 from __future__ import annotations
@@ -29,7 +34,8 @@ from jaxtyping import Array, Float
 from jax3dret.models.layers import BatchNorm, uniform_fan_in
 from jax3dret.models.pool import INDEX, max_pool
 
-# Points in a slice on a CPU: y of a slice is 8 MB, so it stays in the cores' caches. Other devices take all points at once.
+# Points in a slice on a CPU: y of a slice is 8 MB, so it stays in the cores' caches. Other devices
+# take all points at once.
 SLICE_POINTS = 4096
 
 
@@ -101,8 +107,9 @@ def _map_with_moments(
 ) -> tuple[Float[Array, "S *lead D"], Float[Array, " D"], Float[Array, " D"]]:
     """y = f(params, x) for each slice x, and the mean and biased variance of all rows of y.
 
-    In the backward pass the gradient of the moments reaches y slice by slice, dy + (dmean + 2 dvar (y - mean)) / rows, right
-    before f is computed again for that slice. Automatic differentiation would build that sum for all slices at once.
+    In the backward pass the gradient of the moments reaches y slice by slice, dy + (dmean + 2 dvar
+    (y - mean)) / rows, right before f is computed again for that slice. Automatic differentiation
+    would build that sum for all slices at once.
     """
 
     def step(x):
@@ -152,7 +159,9 @@ class _Linear(nn.Module):
 
 
 def _slice(groups: Float[Array, "B G K C"]) -> Float[Array, "S B g K C"]:
-    """Slices of the group axis: each holds some groups of every cloud, so a batch that is sharded over devices stays so."""
+    """Slices of the group axis: each holds some groups of every cloud, so a batch that is sharded
+    over devices stays so.
+    """
     batch, count, size, channels = groups.shape
     wanted = max(1, SLICE_POINTS // (batch * size)) if jax.default_backend() == "cpu" else count
     each = max(g for g in range(1, count + 1) if count % g == 0 and g <= max(wanted, 1))

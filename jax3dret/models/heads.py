@@ -1,4 +1,6 @@
-"""What is trained on top of an encoder and taken off again before retrieval: a classifier, or VICReg's projector."""
+"""What is trained on top of an encoder and taken off again before retrieval: a classifier, or
+VICReg's projector.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from jax3dret.models.layers import BatchNorm, Dense, check_rate
 
 
 class ClassificationHead(nn.Module):
-    """Embedding [B, D] -> logits [B, num_classes]: (Dense, BatchNorm, ReLU, dropout) for each hidden width, then Dense.
+    """Embedding [B, D] -> logits [B, num_classes]: (Dense, BatchNorm, ReLU, dropout) for each
+    hidden width, then Dense.
 
-    Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993, section 3:
-    hidden=(512, 256), dropout=0.2. The released checkpoints have the defaults, hidden=(768,), dropout=0.25. hidden=() is a
-    linear probe. Dropout draws from the "dropout" stream, in training alone.
+    Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122
+    (2024) 103993, section 3: hidden=(512, 256), dropout=0.2. The released checkpoints have the
+    defaults, hidden=(768,), dropout=0.25. hidden=() is a linear probe. Dropout draws from the
+    "dropout" stream, in training alone.
 
     Training on a single row raises ConfigError (BatchNorm).
     """
@@ -36,10 +40,12 @@ class ClassificationHead(nn.Module):
 
 
 class VicregProjector(nn.Module):
-    """Embedding [B, D] -> [B, widths[-1]]: (Dense, BatchNorm, ReLU) for each width but the last, then Dense without bias.
+    """Embedding [B, D] -> [B, widths[-1]]: (Dense, BatchNorm, ReLU) for each width but the last,
+    then Dense without bias.
 
-    Paper: as above, three layers 1024 wide; the bias-free last layer is VICReg's own. The two views go through one after the
-    other, each with the statistics of its own batch. Training on a single row raises ConfigError (BatchNorm).
+    Paper: as above, three layers 1024 wide; the bias-free last layer is VICReg's own. The two views
+    go through one after the other, each with the statistics of its own batch. Training on a single
+    row raises ConfigError (BatchNorm).
     """
 
     widths: tuple[int, ...] = (1024, 1024, 1024)

@@ -1,10 +1,13 @@
-"""The layers every network here shares: the conventions of PyTorch, because published weights were made under them.
+"""The layers every network here shares: the conventions of PyTorch, because published weights were
+made under them.
 
-Dense starts from U(-1/sqrt(fan_in), 1/sqrt(fan_in)); BatchNorm normalises with the biased variance of the batch and keeps a
-running mean of the unbiased one; LayerNorm has eps 1e-5; GELU is the exact one, not its tanh approximation.
+Dense starts from U(-1/sqrt(fan_in), 1/sqrt(fan_in)); BatchNorm normalises with the biased variance
+of the batch and keeps a running mean of the unbiased one; LayerNorm has eps 1e-5; GELU is the exact
+one, not its tanh approximation.
 
-Parameters are always float32. `dtype` ("float32" or "bfloat16") is the precision of the matrix products and of what flows
-between layers; statistics of the normalisations are float32 in either case.
+Parameters are always float32. `dtype` ("float32" or "bfloat16") is the precision of the matrix
+products and of what flows between layers; statistics of the normalisations are float32 in either
+case.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "quick_gelu": 
 
 
 def uniform_fan_in(fan_in: int):
-    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for Linear and Conv, for kernel and bias alike.
+    """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for Linear and Conv, for
+    kernel and bias alike.
 
     (Kaiming uniform with a = sqrt(5): bound = sqrt(6 / ((1 + a²) fan_in)) = 1/sqrt(fan_in).)
     """
@@ -40,8 +44,8 @@ def uniform_fan_in(fan_in: int):
 class Dense(nn.Module):
     """y = x W + b over the last axis, [..., in] -> [..., features].
 
-    The leading axes are flattened to one, so that the gradient of W contracts a single axis: XLA on a CPU runs that as one
-    plain matrix product and contracts several axes far more slowly.
+    The leading axes are flattened to one, so that the gradient of W contracts a single axis: XLA on
+    a CPU runs that as one plain matrix product and contracts several axes far more slowly.
     """
 
     features: int
@@ -62,8 +66,9 @@ class Dense(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with PyTorch's conventions.
 
-    Training: (x - mean) / sqrt(biased variance + eps); running = (1 - momentum) running + momentum batch, where the running
-    variance takes the UNBIASED variance. Arrays are global under jit, so the statistics are those of the global batch.
+    Training: (x - mean) / sqrt(biased variance + eps); running = (1 - momentum) running + momentum
+    batch, where the running variance takes the UNBIASED variance. Arrays are global under jit, so
+    the statistics are those of the global batch.
 
     Raises ConfigError when asked to train on a single row: its variance is undefined.
     """
@@ -92,9 +97,11 @@ class BatchNorm(nn.Module):
         rows: int,
         moments: Callable[[], tuple[Float[Array, " D"], Float[Array, " D"]]] | None,
     ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
-        """The normalisation as x * factor + shift, for a caller that applies it along with something else.
+        """The normalisation as x * factor + shift, for a caller that applies it along with
+        something else.
 
-        moments: computes mean and biased variance of the batch of `rows` rows; called in training alone.
+        moments: computes mean and biased variance of the batch of `rows` rows; called in training
+        alone.
         """
         scale = self.param("scale", nn.initializers.ones, (width,))
         bias = self.param("bias", nn.initializers.zeros, (width,))
@@ -104,7 +111,8 @@ class BatchNorm(nn.Module):
         if not self.use_running_average and not self.is_initializing():
             if rows < 2:
                 raise ConfigError(
-                    f"BatchNorm: training on a single row of width {width}; use a batch of 2 or more"
+                    f"BatchNorm: training on a single row of width {width}; use a batch of 2 or "
+                    "more"
                 )
             if moments is None:
                 raise ValueError("BatchNorm.affine: training needs the moments of the batch")
@@ -134,9 +142,11 @@ class LayerNorm(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch for a whole sample, and divides the kept ones by the keep probability.
+    """Stochastic depth: drops a residual branch for a whole sample, and divides the kept ones by
+    the keep probability.
 
-    The leading axis is the sample. Draws from the "drop_path" stream; the identity when `train` is False or the rate is 0.
+    The leading axis is the sample. Draws from the "drop_path" stream; the identity when `train` is
+    False or the rate is 0.
     """
 
     rate: float
@@ -153,7 +163,9 @@ class DropPath(nn.Module):
 
 
 def check_rate(rate: float, name: str) -> None:
-    """Raises ConfigError, under the name given, where a share of dropped values or branches is outside [0, 1)."""
+    """Raises ConfigError, under the name given, where a share of dropped values or branches is
+    outside [0, 1).
+    """
     if not 0.0 <= rate < 1.0:
         raise ConfigError(f"{name} is {rate}; it must be at least 0 and below 1")
 
@@ -176,7 +188,8 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one joint projection; its output columns are q | k | v, each `num_heads` heads wide.
+    """Multi-head self-attention with one joint projection; its output columns are q | k | v, each
+    `num_heads` heads wide.
 
     causal: a token attends to itself and to those before it alone.
     """

@@ -1,7 +1,8 @@
-"""MobileNetV2 with its batch normalisation folded into the convolutions: a small frozen image tower for CPUs.
+"""MobileNetV2 with its batch normalisation folded into the convolutions: a small frozen image tower
+for CPUs.
 
-Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2, in the layout of Keras' weights, whose
-convolutions of stride 2 pad below and to the right alone.
+Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2, in the
+layout of Keras' weights, whose convolutions of stride 2 pad below and to the right alone.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from jaxtyping import Array, Float
 
 from jax3dret.models.conv import Conv, global_average
 
-# Of the seven stages: how much each block widens its input, how many blocks, the stride of the first.
+# Of the seven stages: how much each block widens its input, how many blocks, the stride of the
+# first.
 STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))
 
 
 class MobileNetV2(nn.Module):
-    """Images in [-1, 1], [B, H, W, 3] -> features float32 [B, widths[-1]], the mean of the last feature map.
+    """Images in [-1, 1], [B, H, W, 3] -> features float32 [B, widths[-1]], the mean of the last
+    feature map.
 
-    widths: channels of the first layer, the seven stages, the last layer. H and W: 224 in training; any size works.
+    widths: channels of the first layer, the seven stages, the last layer. H and W: 224 in training;
+    any size works.
     dtype: precision of the convolutions ("float32" or "bfloat16").
     """
 
@@ -45,7 +49,9 @@ class MobileNetV2(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow without activation; added to the input where the shape stays."""
+    """Widen, filter each channel, narrow without activation; added to the input where the shape
+    stays.
+    """
 
     features: int
     expansion: int
@@ -73,7 +79,8 @@ def _conv(
 ) -> Float[Array, "B h w D"]:
     """A convolution with bias, padded so that the output has ceil(side / stride) rows and columns.
 
-    For size 3 and stride 2 that is one row below for an even side, one above and one below for an odd one.
+    For size 3 and stride 2 that is one row below for an even side, one above and one below for an
+    odd one.
     """
 
     def sides(side: int) -> tuple[int, int]:

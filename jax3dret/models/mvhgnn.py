@@ -1,13 +1,15 @@
-"""MV-HGNN: the views of a shape as a graph that is coarsened twice, read into the descriptor that sketches are compared with.
+"""MV-HGNN: the views of a shape as a graph that is coarsened twice, read into the descriptor that
+sketches are compared with.
 
-Each of three levels convolves over the nearest cameras (Eq. 4-5), attends to all views (Eq. 6), and its maximum over the views
-is a third of what the head reads. Between the levels a selector spreads half as many prototypes over the views (Eq. 7):
-12 views, 6 nodes, 3 nodes.
+Each of three levels convolves over the nearest cameras (Eq. 4-5), attends to all views (Eq. 6), and
+its maximum over the views is a third of what the head reads. Between the levels a selector spreads
+half as many prototypes over the views (Eq. 7): 12 views, 6 nodes, 3 nodes.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019. No code was
-published with it. Where the paper is silent the defaults are: k = 3 neighbours with the view itself (the ring of 12 has ties at
-4), pooling after the attention, attention at the last level too, a head 512-LeakyReLU-dropout-512. Every row of the paper's
-table 3 is one field of `MVHGNN`, and "viewgcn" brings back the corresponding part of its ancestor.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019. No code was published with it. Where the paper is silent the defaults are: k = 3
+neighbours with the view itself (the ring of 12 has ties at 4), pooling after the attention,
+attention at the last level too, a head 512-LeakyReLU-dropout-512. Every row of the paper's table 3
+is one field of `MVHGNN`, and "viewgcn" brings back the corresponding part of its ancestor.
 """
 
 from __future__ import annotations
@@ -53,10 +55,11 @@ CHOICES = {
 class MVHGNNOutput(NamedTuple):
     """What a pass over the views gives.
 
-    descriptor: [B, out_dim]. view_scores: [B, V], how much each view counts: its largest weight in a prototype of the first
-    selector, or its weight in attention pooling; all alike where nothing selects. assignments: of each selector, [B, K, V],
-    rows sum to 1; those of the first are over the views as they were given. selector_scores: of View-GCN's selectors alone,
-    [B, K, k, C], for a loss of their own (losses.views.single_view reads them).
+    descriptor: [B, out_dim]. view_scores: [B, V], how much each view counts: its largest weight in
+    a prototype of the first selector, or its weight in attention pooling; all alike where nothing
+    selects. assignments: of each selector, [B, K, V], rows sum to 1; those of the first are over
+    the views as they were given. selector_scores: of View-GCN's selectors alone, [B, K, k, C], for
+    a loss of their own (losses.views.single_view reads them).
     """
 
     descriptor: Float[Array, "B D"]
@@ -66,31 +69,41 @@ class MVHGNNOutput(NamedTuple):
 
 
 class MVHGNN(nn.Module):
-    """Features of V views [B, V, D] and their cameras [V, 3] or [B, V, 3] -> descriptor float32 [B, out_dim].
+    """Features of V views [B, V, D] and their cameras [V, 3] or [B, V, 3] -> descriptor float32 [B,
+    out_dim].
 
-    width: of the graph's features; 0 takes the views' features as they are, else a Linear goes first.
+    width: of the graph's features; 0 takes the views' features as they are, else a Linear goes
+    first.
     k: neighbours, the view itself among them; fewer where a level has fewer nodes.
-    levels_used: levels that are computed and pooled; a level's selector is there if another level follows.
+    levels_used: levels that are computed and pooled; a level's selector is there if another level
+    follows.
     nodes: of the second and the third level; empty: V // 2 and V // 4, at least one.
-    local_graph: "feature": weights from the features (Eq. 4); "viewgcn": a network over the positions; "none": no convolution.
+    local_graph: "feature": weights from the features (Eq. 4); "viewgcn": a network over the
+    positions; "none": no convolution.
     self_loop: of "feature", see `adjacency`.
     global_attention: "attention" (Eq. 6); "viewgcn": messages between all pairs; "none".
-    selector: "prototypes" (Eq. 7); "none": every level has all views; "random": views drawn anew in every training step;
-        "fps": cameras far from each other; "viewgcn": its selector, whose scores need a loss of their own and
-        `selector_classes`, the number of classes of the data set.
-    aggregator: "graph", or what it is compared with: "mean", "attention" or "vit" pooling of the views, then the same head.
-    pool_from, last_level_global: whether a level's maximum reads the global or the local output, and whether the last level
-        has a global step; View-GCN: "local", False. A last global output that nothing reads is not computed.
-    view_order: "random" gives each item's features to the cameras in a random order, in training and in evaluation.
-    selector_hidden: of the prototypes' network and of attention pooling. head_hidden, dropout: of the head.
+    selector: "prototypes" (Eq. 7); "none": every level has all views; "random": views drawn anew in
+        every training step; "fps": cameras far from each other; "viewgcn": its selector, whose
+        scores need a loss of their own and `selector_classes`, the number of classes of the data
+        set.
+    aggregator: "graph", or what it is compared with: "mean", "attention" or "vit" pooling of the
+    views, then the same head.
+    pool_from, last_level_global: whether a level's maximum reads the global or the local output,
+        and whether the last level has a global step; View-GCN: "local", False. A last global output
+        that nothing reads is not computed.
+    view_order: "random" gives each item's features to the cameras in a random order, in training
+    and in evaluation.
+    selector_hidden: of the prototypes' network and of attention pooling. head_hidden, dropout: of
+    the head.
 
-    Training draws from the streams "dropout" and "selector" (selector "random", "fps" and "viewgcn", view_order "random"). An
-    evaluation draws from a constant and the item's own features, so that its descriptor is the same in any batch; farthest
-    cameras then start at view 0.
+    Training draws from the streams "dropout" and "selector" (selector "random", "fps" and
+    "viewgcn", view_order "random"). An evaluation draws from a constant and the item's own
+    features, so that its descriptor is the same in any batch; farthest cameras then start at view
+    0.
 
-    All arithmetic is float32 whatever the type of the features. Values that are not finite make their own item's descriptor
-    NaN in evaluation. Raises ConfigError if the fields, the shapes or the weights do not fit together, or in training with a
-    single row (BatchNorm).
+    All arithmetic is float32 whatever the type of the features. Values that are not finite make
+    their own item's descriptor NaN in evaluation. Raises ConfigError if the fields, the shapes or
+    the weights do not fit together, or in training with a single row (BatchNorm).
     """
 
     out_dim: int = 512
@@ -284,7 +297,8 @@ class MVHGNN(nn.Module):
                 )
         if self.selector == "viewgcn" and self.selector_classes < 1:
             raise ConfigError(
-                "MVHGNN: selector='viewgcn' scores classes: set selector_classes to those of the data set"
+                "MVHGNN: selector='viewgcn' scores classes: set selector_classes to those of the "
+                "data set"
             )
         check_rate(self.dropout, "MVHGNN: dropout")
         if features.ndim != 3 or 0 in features.shape[1:]:
@@ -294,17 +308,20 @@ class MVHGNN(nn.Module):
             len(self.nodes) == 2 and 1 <= self.nodes[1] <= self.nodes[0] <= views
         ):
             raise ConfigError(
-                f"MVHGNN: nodes={self.nodes} of {views} views; expected two numbers, none larger than the one before"
+                f"MVHGNN: nodes={self.nodes} of {views} views; expected two numbers, none larger "
+                "than the one before"
             )
         if positions.shape in ((views, 3), (batch, views, 3)):
             return
         if positions.ndim in (2, 3) and positions.shape[-1] == 3 and positions.shape[-2] != views:
             raise ConfigError(
-                f"MVHGNN: features of {views} views {features.shape}, but {positions.shape[-2]} camera positions "
+                f"MVHGNN: features of {views} views {features.shape}, but {positions.shape[-2]} "
+                "camera positions "
                 f"{positions.shape}; expected one position for each view"
             )
         raise ConfigError(
-            f"MVHGNN: positions have shape {positions.shape}; expected [{views}, 3] or [{batch}, {views}, 3]"
+            f"MVHGNN: positions have shape {positions.shape}; expected [{views}, 3] or [{batch}, "
+            f"{views}, 3]"
         )
 
 

@@ -1,12 +1,14 @@
 """MVTN: the places from which a shape is looked at, fixed or learned for each shape.
 
-A PointNet reads the cloud, a small network turns its logits into an offset for every view, and a differentiable renderer
-(`ops.soft_points`, `ops.soft_meshes`) draws the shape from there, so that the gradient of the classification moves the cameras.
-Hamdi, Giancola, Ghanem, "MVTN: Multi-View Transformation Network for 3D Shape Recognition", ICCV 2021; a view-based baseline of
-"ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993 (12 views).
+A PointNet reads the cloud, a small network turns its logits into an offset for every view, and a
+differentiable renderer (`ops.soft_points`, `ops.soft_meshes`) draws the shape from there, so that
+the gradient of the classification moves the cameras. Hamdi, Giancola, Ghanem, "MVTN: Multi-View
+Transformation Network for 3D Shape Recognition", ICCV 2021; a view-based baseline of "ULIP-2
+PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993 (12
+views).
 
-Angles are degrees in the published frame: y up, azimuth from +z towards +x. `azimuth - 90` is the azimuth of
-`geometry.cameras` and of the renderer.
+Angles are degrees in the published frame: y up, azimuth from +z towards +x. `azimuth - 90` is the
+azimuth of `geometry.cameras` and of the renderer.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ LEARNED = ("learned_circular", "learned_spherical", "learned_direct")
 
 
 class Views(NamedTuple):
-    """Where the cameras of each shape stand: degrees in the published frame, and the distance from the origin."""
+    """Where the cameras of each shape stand: degrees in the published frame, and the distance from
+    the origin.
+    """
 
     azimuth: Float[Array, "B V"]
     elevation: Float[Array, "B V"]
@@ -40,9 +44,9 @@ def base_views(
 ) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
     """Azimuth and elevation that an arrangement starts from, float32.
 
-    "circular" is a ring at `elevation`; "learned_circular" starts from the same ring a quarter turn on, from -180;
-    "spherical" and "learned_spherical" from equal-area rings, but with 4 views from the circular ones (published code);
-    "learned_direct" from azimuth 0 and elevation 0.
+    "circular" is a ring at `elevation`; "learned_circular" starts from the same ring a quarter turn
+    on, from -180; "spherical" and "learned_spherical" from equal-area rings, but with 4 views from
+    the circular ones (published code); "learned_direct" from azimuth 0 and elevation 0.
 
     Raises ConfigError for another name, and where there is no such arrangement of `num_views`.
     """
@@ -61,11 +65,13 @@ def base_views(
 
 
 class ViewSelector(nn.Module):
-    """Feature of a shape [B, F] -> its views. For fixed arrangements the feature's batch size is all that is read.
+    """Feature of a shape [B, F] -> its views. For fixed arrangements the feature's batch size is
+    all that is read.
 
-    Learned ones add an offset to the base: tanh of a network (Linear, BatchNorm, ReLU, dropout: widths F, F, 5 V, 2 V; then
-    Linear 2 V) times 180 / V degrees of azimuth and 90 of elevation, for "learned_direct" 180 and 89.9. All but
-    "learned_direct" read the base angles, in degrees, beside the feature. An elevation may pass beyond the pole.
+    Learned ones add an offset to the base: tanh of a network (Linear, BatchNorm, ReLU, dropout:
+    widths F, F, 5 V, 2 V; then Linear 2 V) times 180 / V degrees of azimuth and 90 of elevation,
+    for "learned_direct" 180 and 89.9. All but "learned_direct" read the base angles, in degrees,
+    beside the feature. An elevation may pass beyond the pole.
 
     views, num_views, elevation: see `base_views`. distance: of every camera.
     dropout: draws from the "dropout" stream in training.
@@ -105,9 +111,11 @@ class ViewSelector(nn.Module):
 
 
 class Mvtn(nn.Module):
-    """Clouds [B, N, 3], y up -> their views. Fixed arrangements have no parameters, and read the batch size alone.
+    """Clouds [B, N, 3], y up -> their views. Fixed arrangements have no parameters, and read the
+    batch size alone.
 
-    views, num_views, elevation, distance: see `ViewSelector`. features: how many logits its PointNet has.
+    views, num_views, elevation, distance: see `ViewSelector`. features: how many logits its
+    PointNet has.
     widths, fc, published_logits: see `PointNet`. dropout: of both.
     """
 

@@ -1,12 +1,15 @@
-"""PointBERT, the point-cloud encoder of ULIP-2, and the projection into the space shared with images and text.
+"""PointBERT, the point-cloud encoder of ULIP-2, and the projection into the space shared with
+images and text.
 
-A cloud becomes `num_group` overlapping groups: farthest-point samples are the centres, the `group_size` nearest points of
-each, relative to it, are its members. A small PointNet turns a group into a token, a transformer reads the tokens together
-with a class token, and the embedding is the class token beside the maximum over the group tokens.
+A cloud becomes `num_group` overlapping groups: farthest-point samples are the centres, the
+`group_size` nearest points of each, relative to it, are its members. A small PointNet turns a group
+into a token, a transformer reads the tokens together with a class token, and the embedding is the
+class token beside the maximum over the group tokens.
 
-Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993, section 3. The
-constructor's defaults are the encoder of the paper (8192 points, 21,858,816 parameters, embedding 768 wide). The later ULIP-2
-release reads coloured clouds: in_channels=6, depth=18. For two CPU cores, trans_dim=96, depth=4, num_heads=3, num_group=64,
+Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122
+(2024) 103993, section 3. The constructor's defaults are the encoder of the paper (8192 points,
+21,858,816 parameters, embedding 768 wide). The later ULIP-2 release reads coloured clouds:
+in_channels=6, depth=18. For two CPU cores, trans_dim=96, depth=4, num_heads=3, num_group=64,
 encoder_dims=96 on 1024 points trains in minutes.
 """
 
@@ -29,21 +32,23 @@ from jax3dret.ops.knn import knn
 class PointBert(nn.Module):
     """Point cloud [B, N, in_channels] -> embedding float32 [B, 2 * trans_dim].
 
-    Channels are x y z, then colour if in_channels is 6; groups are formed by position alone. A cloud with a value that is not
-    finite gets an embedding of NaN.
+    Channels are x y z, then colour if in_channels is 6; groups are formed by position alone. A
+    cloud with a value that is not finite gets an embedding of NaN.
 
     trans_dim, depth, num_heads: width, blocks and heads of the transformer (MLP ratio 4).
-    num_group, group_size, encoder_dims: how many groups, of how many points, and the width of a group's vector;
-        group_widths: the inner widths of the small PointNet that makes it.
+    num_group, group_size, encoder_dims: how many groups, of how many points, and the width of a
+        group's vector; group_widths: the inner widths of the small PointNet that makes it.
     drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
-    fps_start_train, fps_start_eval: first centre, "zero" (the first point), "random" (draws from the "fps" stream) or
-        "pointnet2_ops" (the rule under which the ULIP-2 weights were trained). The published fine-tuning code draws at
-        random in evaluation too; zero makes an embedding repeatable.
-    dtype: precision of the transformer and the small PointNet; remat: recompute a block in the backward pass instead of
-        keeping its activations (on a GPU or TPU; XLA for the CPU merges the second computation with the first).
+    fps_start_train, fps_start_eval: first centre, "zero" (the first point), "random" (draws from
+        the "fps" stream) or "pointnet2_ops" (the rule under which the ULIP-2 weights were trained).
+        The published fine-tuning code draws at random in evaluation too; zero makes an embedding
+        repeatable.
+    dtype: precision of the transformer and the small PointNet; remat: recompute a block in the
+        backward pass instead of keeping its activations (on a GPU or TPU; XLA for the CPU merges
+        the second computation with the first).
 
-    Random streams: "fps" where a start is random, "drop_path" in training.
-    Raises ConfigError if the channels do not match or a cloud has fewer points than centres or group members.
+    Random streams: "fps" where a start is random, "drop_path" in training. Raises ConfigError if
+    the channels do not match or a cloud has fewer points than centres or group members.
     """
 
     in_channels: int = 3
@@ -95,14 +100,18 @@ class PointBert(nn.Module):
     def group(
         self, points: Float[Array, "B N C"], train: bool
     ) -> tuple[Float[Array, "B G K C"], Float[Array, "B G 3"]]:
-        """Groups (positions relative to their centre, colour unchanged) and the positions of their centres."""
+        """Groups (positions relative to their centre, colour unchanged) and the positions of their
+        centres.
+        """
         if points.shape[-1] != self.in_channels:
             raise ConfigError(
-                f"PointBert: points of shape {points.shape} do not have in_channels={self.in_channels} channels"
+                f"PointBert: points of shape {points.shape} do not have "
+                f"in_channels={self.in_channels} channels"
             )
         if points.shape[1] < max(self.num_group, self.group_size):
             raise ConfigError(
-                f"PointBert: {points.shape[1]} points are too few for num_group={self.num_group}, group_size={self.group_size}"
+                f"PointBert: {points.shape[1]} points are too few for num_group={self.num_group}, "
+                f"group_size={self.group_size}"
             )
         start = self.fps_start_train if train else self.fps_start_eval
         key = self.make_rng("fps") if start == "random" else None
@@ -125,7 +134,9 @@ class PointBert(nn.Module):
 
 
 class PointProjection(nn.Module):
-    """Embedding -> the space shared with images and text: one matrix, no bias, initialised from N(0, features^-1/2)."""
+    """Embedding -> the space shared with images and text: one matrix, no bias, initialised from
+    N(0, features^-1/2).
+    """
 
     features: int = 512
 

@@ -1,7 +1,9 @@
-"""PointNet: a network for every point alone, and the maximum over the points; two small PointNets straighten its input.
+"""PointNet: a network for every point alone, and the maximum over the points; two small PointNets
+straighten its input.
 
-Qi, Su, Mo, Guibas, "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation", CVPR 2017, as the published
-code of MVTN (Hamdi, Giancola, Ghanem, ICCV 2021) has it: the network that tells MVTN what shape it is about to look at.
+Qi, Su, Mo, Guibas, "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation",
+CVPR 2017, as the published code of MVTN (Hamdi, Giancola, Ghanem, ICCV 2021) has it: the network
+that tells MVTN what shape it is about to look at.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class PointNetOutput(NamedTuple):
 
 
 class TransformNet(nn.Module):
-    """Points [B, N, k] -> a matrix for each cloud [B, k, k]: identity plus what a small PointNet answers.
+    """Points [B, N, k] -> a matrix for each cloud [B, k, k]: identity plus what a small PointNet
+    answers.
 
     The layer before the maximum has neither BatchNorm nor ReLU (published code).
     """
@@ -55,15 +58,16 @@ class TransformNet(nn.Module):
 class PointNet(nn.Module):
     """Clouds [B, N, 3] -> logits [B, num_classes] and the global feature [B, widths[-1]].
 
-    widths: of the network of a point; the second matrix multiplies the features after the first layer. fc: hidden layers of
-        the classifier, each with BatchNorm, ReLU and dropout.
+    widths: of the network of a point; the second matrix multiplies the features after the first
+        layer. fc: hidden layers of the classifier, each with BatchNorm, ReLU and dropout.
     align: the two matrices; without them the network is the plain one.
-    published_logits: the published code puts BatchNorm, ReLU and dropout behind the last layer too, so that its logits are at
-        least 0. Off, logits are logits.
-    dropout: of the classifier; draws from the "dropout" stream in training. dtype: precision of the matrix products.
+    published_logits: the published code puts BatchNorm, ReLU and dropout behind the last layer too,
+        so that its logits are at least 0. Off, logits are logits.
+    dropout: of the classifier; draws from the "dropout" stream in training. dtype: precision of the
+    matrix products.
 
-    A cloud with a value that is not finite gets NaN. Raises ConfigError if the points are not [B, N, 3], a list of widths is
-    empty, or in training the batch is a single cloud (BatchNorm).
+    A cloud with a value that is not finite gets NaN. Raises ConfigError if the points are not [B,
+    N, 3], a list of widths is empty, or in training the batch is a single cloud (BatchNorm).
     """
 
     num_classes: int = 40
@@ -83,10 +87,12 @@ class PointNet(nn.Module):
             )
         if not self.widths or self.num_classes < 1:
             raise ConfigError(
-                f"PointNet: widths={self.widths}, num_classes={self.num_classes}; one or more of each"
+                f"PointNet: widths={self.widths}, num_classes={self.num_classes}; one or more of "
+                "each"
             )
         finite = jnp.isfinite(points).all((1, 2))
-        # Zeros for clouds that are marked below: a NaN would reach the other clouds through BatchNorm.
+        # Zeros for clouds that are marked below: a NaN would reach the other clouds through
+        # BatchNorm.
         x = jnp.where(finite[:, None, None], points.astype(jnp.float32), 0.0)
         if self.align:
             x = self._straighten(x, train, "input_transform")

@@ -1,12 +1,15 @@
-"""PointNet++ with single-scale grouping, the hierarchical point-cloud encoder: the paper's baseline.
+"""PointNet++ with single-scale grouping, the hierarchical point-cloud encoder: the paper's
+baseline.
 
-Two levels of set abstraction: farthest-point samples are the centres, a ball query collects the neighbours of each, a small
-shared network reads them relative to their centre, and the maximum over the ball is the centre's feature. A third level
-reads all that is left, in absolute coordinates, into one vector.
+Two levels of set abstraction: farthest-point samples are the centres, a ball query collects the
+neighbours of each, a small shared network reads them relative to their centre, and the maximum over
+the ball is the centre's feature. A third level reads all that is left, in absolute coordinates,
+into one vector.
 
-Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993, section 4 (2048
-points); Qi, Yi, Su, Guibas, "PointNet++", NeurIPS 2017. The constructor's defaults are the network as ULIP has it: positions
-only, 1,465,408 parameters, embedding 256 wide.
+Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122
+(2024) 103993, section 4 (2048 points); Qi, Yi, Su, Guibas, "PointNet++", NeurIPS 2017. The
+constructor's defaults are the network as ULIP has it: positions only, 1,465,408 parameters,
+embedding 256 wide.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ from jax3dret.ops.gather import gather
 
 
 class GroupDense(nn.Module):
-    """Dense over [relative position, neighbour's feature] for every member of every ball, without building that array.
+    """Dense over [relative position, neighbour's feature] for every member of every ball, without
+    building that array.
 
-    The layer is linear, so W [x; f] = W_x x + W_f f, and W_f f is computed once for each point instead of once for each ball
-    that the point lies in.
+    The layer is linear, so W [x; f] = W_x x + W_f f, and W_f f is computed once for each point
+    instead of once for each ball that the point lies in.
     """
 
     features: int
@@ -63,7 +67,8 @@ class GroupDense(nn.Module):
 def max_over_members(x: Float[Array, "*lead K D"]) -> Float[Array, "*lead D"]:
     """Maximum over the last axis but one; the gradient goes to the first of equal maxima.
 
-    The rule for equal maxima is PyTorch's (JAX would share the gradient out), and it costs a third of JAX's on a CPU.
+    The rule for equal maxima is PyTorch's (JAX would share the gradient out), and it costs a third
+    of JAX's on a CPU.
     """
     return x.max(-2)
 
@@ -84,9 +89,11 @@ max_over_members.defvjp(_max_forward, _max_backward)
 
 
 class SetAbstraction(nn.Module):
-    """Cloud with features -> fewer points with features: sample centres, collect balls, shared network, maximum.
+    """Cloud with features -> fewer points with features: sample centres, collect balls, shared
+    network, maximum.
 
-    npoint None means one ball with all points, in absolute coordinates: [B, N, 3] -> [B, 1, 3] (the origin), [B, 1, D].
+    npoint None means one ball with all points, in absolute coordinates: [B, N, 3] -> [B, 1, 3] (the
+    origin), [B, 1, D].
     """
 
     npoint: int | None
@@ -123,22 +130,27 @@ class SetAbstraction(nn.Module):
 
 
 class PointNet2(nn.Module):
-    """Point cloud [B, N, 3] -> embedding float32 [B, fc[-1]], or [B, mlp[-1][-1]] with feature="global".
+    """Point cloud [B, N, 3] -> embedding float32 [B, fc[-1]], or [B, mlp[-1][-1]] with
+    feature="global".
 
     A cloud with a value that is not finite gets an embedding of NaN.
 
-    npoint, radius, nsample: centres, ball radius and ball size of the first two levels; clouds are of unit radius.
+    npoint, radius, nsample: centres, ball radius and ball size of the first two levels; clouds are
+    of unit radius.
     mlp: layer widths of the shared networks of the three levels.
-    fc: widths of the layers after the global feature, each with BatchNorm, ReLU and dropout; the last is the embedding.
-    feature: "fc", what ULIP aligns with text and images, or "global", the maximum of the third level, with no fc layers.
-        The paper does not say which of them it searches with.
-    fps_start_train, fps_start_eval: first centre of a level, "zero", "random" (draws from the "fps" stream) or
-        "pointnet2_ops". The published code draws at random in evaluation too; zero makes an embedding repeatable.
-    dtype: precision of the shared networks; remat: recompute a level in the backward pass instead of keeping its activations.
+    fc: widths of the layers after the global feature, each with BatchNorm, ReLU and dropout; the
+    last is the embedding.
+    feature: "fc", what ULIP aligns with text and images, or "global", the maximum of the third
+        level, with no fc layers. The paper does not say which of them it searches with.
+    fps_start_train, fps_start_eval: first centre of a level, "zero", "random" (draws from the "fps"
+        stream) or "pointnet2_ops". The published code draws at random in evaluation too; zero makes
+        an embedding repeatable.
+    dtype: precision of the shared networks; remat: recompute a level in the backward pass instead
+    of keeping its activations.
 
-    Random streams: "fps" where a start is random, "dropout" in training.
-    Raises ConfigError if the fields do not fit together, the points are not [B, N, 3] or are fewer than the centres, or,
-    in training, if the batch is a single cloud (BatchNorm).
+    Random streams: "fps" where a start is random, "dropout" in training. Raises ConfigError if the
+    fields do not fit together, the points are not [B, N, 3] or are fewer than the centres, or, in
+    training, if the batch is a single cloud (BatchNorm).
     """
 
     npoint: tuple[int, int] = (512, 128)
@@ -207,5 +219,6 @@ class PointNet2(nn.Module):
             raise ConfigError(f"PointNet2: points of shape {shape}; expected [B, N, 3]")
         if not shape[1] >= self.npoint[0] >= self.npoint[1]:
             raise ConfigError(
-                f"PointNet2: npoint={self.npoint} centres of {shape[1]} points; each level needs no more than the one before"
+                f"PointNet2: npoint={self.npoint} centres of {shape[1]} points; each level needs "
+                "no more than the one before"
             )

@@ -1,7 +1,8 @@
 """The maximum over the members of a group, with a backward pass that goes to one member each.
 
-Automatic differentiation of `max` shares the gradient among equal maxima. Here, as in PyTorch, it goes to the first of them,
-whose index is all that the backward pass keeps. Equal maxima come from a point that is in a cloud twice.
+Automatic differentiation of `max` shares the gradient among equal maxima. Here, as in PyTorch, it
+goes to the first of them, whose index is all that the backward pass keeps. Equal maxima come from a
+point that is in a cloud twice.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int32
 
-# Under this name `jax.checkpoint` can be told to keep the index rather than to compute the maximum again.
+# Under this name `jax.checkpoint` can be told to keep the index rather than to compute the maximum
+# again.
 INDEX = "max_pool_index"
 
 
 @jax.custom_vjp
 def max_pool(x: Float[Array, "G K D"]) -> Float[Array, "G D"]:
-    """Maximum over the middle axis. A NaN among the members gives NaN, in value and in gradient. Reverse mode only."""
+    """Maximum over the middle axis. A NaN among the members gives NaN, in value and in gradient.
+    Reverse mode only.
+    """
     return x.max(1)
 
 
@@ -27,7 +31,8 @@ def _forward(
     largest = x.max(1, keepdims=True)
     size = x.shape[1]
     member = jnp.arange(size, dtype=jnp.int32)[:, None]
-    # Not argmax: XLA on a CPU does not vectorise it. No member equals a maximum that is NaN; its gradient goes to the first.
+    # Not argmax: XLA on a CPU does not vectorise it. No member equals a maximum that is NaN; its
+    # gradient goes to the first.
     first = jnp.where(x == largest, member, size).min(1, keepdims=True) % size
     return largest[:, 0], (checkpoint_name(first, INDEX), member)
 

@@ -1,7 +1,7 @@
 """ResNet of basic blocks: ResNet-18 and ResNet-34 as torchvision defines them, and narrower ones.
 
-The backbone of view-based networks: an image of a shape becomes the mean of the last feature map. He et al. 2016, "Deep
-Residual Learning for Image Recognition".
+The backbone of view-based networks: an image of a shape becomes the mean of the last feature map.
+He et al. 2016, "Deep Residual Learning for Image Recognition".
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from jax3dret.models.layers import BatchNorm, Dense
 
 
 class ResNet(nn.Module):
-    """Normalised images [B, H, W, 3] -> features float32 [B, 8 * width], or logits [B, num_classes].
+    """Normalised images [B, H, W, 3] -> features float32 [B, 8 * width], or logits [B,
+    num_classes].
 
-    stage_sizes: blocks in each stage, (2, 2, 2, 2) is ResNet-18 and (3, 4, 6, 3) ResNet-34; width: channels of the first stage,
-        doubled in each that follows. num_classes: 0 gives the features (global average pool), more adds the classifier `fc`.
+    stage_sizes: blocks in each stage, (2, 2, 2, 2) is ResNet-18 and (3, 4, 6, 3) ResNet-34; width:
+        channels of the first stage, doubled in each that follows. num_classes: 0 gives the features
+        (global average pool), more adds the classifier `fc`.
     dtype: precision of the convolutions ("float32" or "bfloat16").
 
-    `train` True normalises with the statistics of the batch and updates the running ones (mutable=["batch_stats"]); frozen
-    or in evaluation it is False.
+    `train` True normalises with the statistics of the batch and updates the running ones
+    (mutable=["batch_stats"]); frozen or in evaluation it is False.
     """
 
     stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
@@ -55,7 +57,9 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """relu(skip(x) + BN(conv3(relu(BN(conv3(x)))))); the skip is a 1 x 1 convolution with BN where the shape changes."""
+    """relu(skip(x) + BN(conv3(relu(BN(conv3(x)))))); the skip is a 1 x 1 convolution with BN where
+    the shape changes.
+    """
 
     features: int
     stride: int = 1

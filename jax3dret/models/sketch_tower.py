@@ -1,12 +1,15 @@
-"""Networks that read a sketch: CLIP's image tower with visual prompts, a small transformer, an MLP on stored features.
+"""Networks that read a sketch: CLIP's image tower with visual prompts, a small transformer, an MLP
+on stored features.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, section 3.4: a few
-tokens are learned that every sketch gets beside its own (equation 8), and of the tower its layer norms alone are trained with
-them. `tuning_rules` says so to the optimizer, and so for the other rows of table 5.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, section 3.4: a few tokens are learned that every sketch gets beside its own (equation
+8), and of the tower its layer norms alone are trained with them. `tuning_rules` says so to the
+optimizer, and so for the other rows of table 5.
 
-The paper leaves open where prompts stand and how they start. They are appended, get no position and pass the norm before the
-blocks, as in the code of a sketch retrieval system that the paper builds on; Jia et al. 2022, "Visual Prompt Tuning", put them
-after the class token, start them uniformly and have the deep variant. The place makes no difference to the embedding.
+The paper leaves open where prompts stand and how they start. They are appended, get no position and
+pass the norm before the blocks, as in the code of a sketch retrieval system that the paper builds
+on; Jia et al. 2022, "Visual Prompt Tuning", put them after the class token, start them uniformly
+and have the deep variant. The place makes no difference to the embedding.
 """
 
 from __future__ import annotations
@@ -45,14 +48,16 @@ BARE = ("frozen", "layernorm", "all")
 
 
 def tuning_rules(mode: str, prefix: str, *, layernorm_lr: float = 1.0) -> Rules:
-    """Optimizer rules (`core.optim`) for the parameters below the path `prefix`; the caller adds those of the others.
+    """Optimizer rules (`core.optim`) for the parameters below the path `prefix`; the caller adds
+    those of the others.
 
-    mode: "frozen"; "layernorm"; "all"; "vpt", the paper's: prompts and layer norms; "prompt_only". Paper, table 5, whose rows
-        frozen, layernorm and all are of a tower without prompts (see `check_tuning`).
+    mode: "frozen"; "layernorm"; "all"; "vpt", the paper's: prompts and layer norms; "prompt_only".
+        Paper, table 5, whose rows frozen, layernorm and all are of a tower without prompts (see
+        `check_tuning`).
     layernorm_lr: factor of the learning rate of the layer norms where the mode names them.
 
-    A network without what the mode trains, say prompts, is an error of the optimizer, which refuses rules that match nothing.
-    Raises ConfigError for an unknown mode.
+    A network without what the mode trains, say prompts, is an error of the optimizer, which refuses
+    rules that match nothing. Raises ConfigError for an unknown mode.
     """
     below = re.escape(prefix)
     trained = TRAINED[_mode(mode)]
@@ -64,15 +69,19 @@ def tuning_rules(mode: str, prefix: str, *, layernorm_lr: float = 1.0) -> Rules:
 
 
 def check_tuning(mode: str, num_prompts: int) -> None:
-    """Raises ConfigError where a mode leaves prompts as they started, noise that every sketch attends to, or has none to train."""
+    """Raises ConfigError where a mode leaves prompts as they started, noise that every sketch
+    attends to, or has none to train.
+    """
     trained = TRAINED[_mode(mode)]
     if num_prompts and PROMPTS not in trained and mode != "all":
         raise ConfigError(
-            f"sketch tuning '{mode}' never trains the tower's {num_prompts} prompts; set num_prompts=0"
+            f"sketch tuning '{mode}' never trains the tower's {num_prompts} prompts; set "
+            "num_prompts=0"
         )
     if PROMPTS in trained and not num_prompts:
         raise ConfigError(
-            f"sketch tuning '{mode}' trains prompts, and the tower has none; a PromptedVisionTower with num_prompts=3 has"
+            f"sketch tuning '{mode}' trains prompts, and the tower has none; a PromptedVisionTower "
+            "with num_prompts=3 has"
         )
 
 
@@ -83,9 +92,11 @@ def _mode(mode: str) -> str:
 
 
 def with_tower(params: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a PromptedVisionTower with the imported ones of its VisionTower in place, all others as they were.
+    """The parameters of a PromptedVisionTower with the imported ones of its VisionTower in place,
+    all others as they were.
 
-    vision: of `weights.clip.from_torch`, or of an import (`weights.importing.load_imported`), at "params", "vision".
+    vision: of `weights.clip.from_torch`, or of an import (`weights.importing.load_imported`), at
+    "params", "vision".
 
     Raises ConfigError with the first parameters that do not fit.
     """
@@ -95,7 +106,8 @@ def with_tower(params: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str
     ]:
         name = wrong[0]
         raise ConfigError(
-            f"sketch tower: the imported weights do not fit, {len(wrong)} parameters differ; {name} is "
+            f"sketch tower: the imported weights do not fit, {len(wrong)} parameters differ; "
+            f"{name} is "
             f"{new.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
         )
     return {**params, "tower": dict(vision)}
@@ -109,14 +121,19 @@ def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 class PromptedVisionTower(nn.Module):
-    """Normalised images [B, image_size, image_size, 3] -> embeddings float32 [B, embedding_dim]: CLIP's tower with prompts.
+    """Normalised images [B, image_size, image_size, 3] -> embeddings float32 [B, embedding_dim]:
+    CLIP's tower with prompts.
 
-    num_prompts: tokens that every image gets; 0: the bare tower. deep: others before every block (param `deep_prompts`
-        [depth - 1, P, width] beside `prompts` [P, width]). position: "append" after the patches, or "prepend" before them.
-    prompt_init: "xavier_uniform", in ±sqrt(6 / (3 patch_size² + prompt width)), or "normal", of deviation 1.
-    prompt_dropout: share of the prompts' values that training drops, drawn for every image from the "dropout" stream.
-    prompt_projection: width in which prompts are learned, taken to that of the tower by a Dense; 0: without.
-    The other fields are those of VisionTower, whose parameters stand below `tower`, where imported weights go (`with_tower`).
+    num_prompts: tokens that every image gets; 0: the bare tower. deep: others before every block
+        (param `deep_prompts` [depth - 1, P, width] beside `prompts` [P, width]). position: "append"
+        after the patches, or "prepend" before them.
+    prompt_init: "xavier_uniform", in ±sqrt(6 / (3 patch_size² + prompt width)), or "normal", of
+    deviation 1.
+    prompt_dropout: share of the prompts' values that training drops, drawn for every image from the
+    "dropout" stream.
+    prompt_projection: width in which prompts are learned, taken to that of the tower by a Dense; 0:
+    without. The other fields are those of VisionTower, whose parameters stand below `tower`, where
+    imported weights go (`with_tower`).
 
     Raises ConfigError for a field out of range, and what VisionTower raises.
     """
@@ -162,8 +179,10 @@ class PromptedVisionTower(nn.Module):
             or (self.deep and (self.depth < 2 or not self.num_prompts))
         ):
             raise ConfigError(
-                f"PromptedVisionTower: num_prompts={self.num_prompts}, prompt_projection={self.prompt_projection}, "
-                f"depth={self.depth}; expected 0 or more, and for deep prompts 1 or more, and 2 blocks or more"
+                f"PromptedVisionTower: num_prompts={self.num_prompts}, "
+                f"prompt_projection={self.prompt_projection}, "
+                f"depth={self.depth}; expected 0 or more, and for deep prompts 1 or more, and 2 "
+                "blocks or more"
             )
         if self.num_prompts == 0:
             return tower(image)
@@ -201,14 +220,17 @@ class PromptedVisionTower(nn.Module):
 
 
 class SmallViT(nn.Module):
-    """Normalised images [B, image_size, image_size, 3] -> embeddings float32 [B, embedding_dim]; trained from nothing.
+    """Normalised images [B, image_size, image_size, 3] -> embeddings float32 [B, embedding_dim];
+    trained from nothing.
 
-    For machines without CLIP's weights. A drawing is mostly empty, so patches are not cut out but read by a few convolutions of
-    stride 2 with layer norms, which find strokes wherever they lie in a patch (Xiao et al. 2021, "Early Convolutions Help
-    Transformers See Better"). The embedding is read from the mean of all tokens: every patch then gets a gradient from the
-    first step on, where a class token must first learn to look at the patches.
+    For machines without CLIP's weights. A drawing is mostly empty, so patches are not cut out but
+    read by a few convolutions of stride 2 with layer norms, which find strokes wherever they lie in
+    a patch (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). The embedding is
+    read from the mean of all tokens: every patch then gets a gradient from the first step on, where
+    a class token must first learn to look at the patches.
 
-    patch_size: of a token in pixels, a power of 2, at least 4. width, depth, num_heads (0: width / 64), drop_path: of the transformer.
+    patch_size: of a token in pixels, a power of 2, at least 4. width, depth, num_heads (0: width /
+    64), drop_path: of the transformer.
     dtype, remat: as of VisionTower.
 
     Raises ConfigError for sizes that do not fit together or images of another size.
@@ -257,11 +279,13 @@ class SmallViT(nn.Module):
         side, patch = self.image_size, self.patch_size
         if patch < 4 or patch & (patch - 1) or side < patch or side % patch:
             raise ConfigError(
-                f"SmallViT: patch_size {patch} of image_size {side}; expected a power of 2 from 4 on that divides the image"
+                f"SmallViT: patch_size {patch} of image_size {side}; expected a power of 2 from 4 "
+                "on that divides the image"
             )
         if self.width % 8 or not (self.num_heads or self.width >= HEAD_WIDTH):
             raise ConfigError(
-                f"SmallViT: width {self.width}, num_heads {self.num_heads}; expected a multiple of 8, and num_heads below 64"
+                f"SmallViT: width {self.width}, num_heads {self.num_heads}; expected a multiple of "
+                "8, and num_heads below 64"
             )
         if shape[1:] != (side, side, 3):
             raise ConfigError(f"SmallViT: images of shape {shape}; expected [B, {side}, {side}, 3]")
@@ -269,10 +293,12 @@ class SmallViT(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Normalised images [B, S, S, 3] -> embeddings float32 [B, embedding_dim]; trained from nothing.
+    """Normalised images [B, S, S, 3] -> embeddings float32 [B, embedding_dim]; trained from
+    nothing.
 
-    A narrow ResNet and a Dense on its features: of a few hundred drawings it learns more than a transformer, which must learn
-    from them what a convolution knows. width, stage_sizes, dtype: of the ResNet.
+    A narrow ResNet and a Dense on its features: of a few hundred drawings it learns more than a
+    transformer, which must learn from them what a convolution knows. width, stage_sizes, dtype: of
+    the ResNet.
     """
 
     width: int = 32
@@ -287,9 +313,11 @@ class SmallResNet(nn.Module):
 
 
 class FeatureTower(nn.Module):
-    """Stored features [B, D] of a frozen CNN -> embeddings float32 [B, out_dim]: what is trained where the CNN is not.
+    """Stored features [B, D] of a frozen CNN -> embeddings float32 [B, out_dim]: what is trained
+    where the CNN is not.
 
-    (Dense, BatchNorm, ReLU, dropout) for each hidden width, then a Dense. Training on a single row raises ConfigError.
+    (Dense, BatchNorm, ReLU, dropout) for each hidden width, then a Dense. Training on a single row
+    raises ConfigError.
     """
 
     reads_features: ClassVar[bool] = True
@@ -315,7 +343,9 @@ class FeatureTower(nn.Module):
 
 
 class StoredFeatures(nn.Module):
-    """Stored features [B, D] of a frozen CNN as they are: no parameters, the row that training has to beat."""
+    """Stored features [B, D] of a frozen CNN as they are: no parameters, the row that training has
+    to beat.
+    """
 
     reads_features: ClassVar[bool] = True
 
@@ -330,13 +360,16 @@ class StoredFeatures(nn.Module):
         del train
         if features.shape[-1] != self.dim:
             raise ConfigError(
-                f"StoredFeatures: features are {features.shape[-1]} wide; expected dim={features.shape[-1]}"
+                f"StoredFeatures: features are {features.shape[-1]} wide; expected "
+                f"dim={features.shape[-1]}"
             )
         return features.astype(jnp.float32)
 
 
 def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]:
-    """The initialiser of prompts; the uniform one as if they were the embedding of a patch (published code of Jia et al.)."""
+    """The initialiser of prompts; the uniform one as if they were the embedding of a patch
+    (published code of Jia et al.).
+    """
     if name == "normal":
         return nn.initializers.normal(1.0)
     if name != "xavier_uniform":

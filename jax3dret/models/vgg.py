@@ -1,6 +1,8 @@
-"""VGG-16 as torchvision defines it: the map of its last convolution, for pooled image descriptors, and its classifier.
+"""VGG-16 as torchvision defines it: the map of its last convolution, for pooled image descriptors,
+and its classifier.
 
-Simonyan and Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition", configuration D.
+Simonyan and Zisserman 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+configuration D.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ POOLED = 7
 
 
 class Vgg(nn.Module):
-    """Normalised images [B, H, W, 3] -> the last feature map [B, H / 16, W / 16, C], or logits [B, num_classes].
+    """Normalised images [B, H, W, 3] -> the last feature map [B, H / 16, W / 16, C], or logits [B,
+    num_classes].
 
-    stages: (width, convolutions) of each stage; between two stages, and before the classifier, a maximum pool halves the map.
-    num_classes 0: the map after the ReLU of the last convolution, before the last pool (stride 16, the map that MAC and R-MAC
-        descriptors pool; 14 x 14 x 512 for 224 pixels; a side that 16 does not divide is rounded down). More: a classifier
-        with two layers of `hidden` units, dropout 0.5 between them, on the map pooled to 7 x 7; H and W are then at least 32.
+    stages: (width, convolutions) of each stage; between two stages, and before the classifier, a
+    maximum pool halves the map. num_classes 0: the map after the ReLU of the last convolution,
+    before the last pool (stride 16, the map that MAC and R-MAC descriptors pool; 14 x 14 x 512 for
+    224 pixels; a side that 16 does not divide is rounded down). More: a classifier with two layers
+    of `hidden` units, dropout 0.5 between them, on the map pooled to 7 x 7; H and W are then at
+    least 32.
     dtype: precision of the convolutions ("float32" or "bfloat16").
 
     Random stream: "dropout" in training with a classifier.
@@ -64,9 +69,11 @@ class Vgg(nn.Module):
 
 
 def adaptive_average(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B size size C"]:
-    """Mean over size x size windows that cover the map: window i of n rows is [floor(i n / size), ceil((i + 1) n / size)).
+    """Mean over size x size windows that cover the map: window i of n rows is [floor(i n / size),
+    ceil((i + 1) n / size)).
 
-    The windows overlap where `size` does not divide the side; a map smaller than `size` is repeated.
+    The windows overlap where `size` does not divide the side; a map smaller than `size` is
+    repeated.
     """
     rows, columns = (jnp.asarray(_windows(n, size), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("sh,tw,bhwc->bstc", rows, columns, x)

@@ -1,8 +1,10 @@
-"""What a level of MV-HGNN does with the graph of its views: convolve over the nearest cameras, then attend to all of them.
+"""What a level of MV-HGNN does with the graph of its views: convolve over the nearest cameras, then
+attend to all of them.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, Eq. 4-6. The paper
-leaves open whether a view's own loop is a member of the softmax or added to it afterwards, and the slope of the LeakyReLU;
-here it is a member, and the slope is 0.2 as in View-GCN, from which the network descends.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, Eq. 4-6. The paper leaves open whether a view's own loop is a member of the softmax or
+added to it afterwards, and the slope of the LeakyReLU; here it is a member, and the slope is 0.2 as
+in View-GCN, from which the network descends.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from jax3dret.models.layers import BatchNorm
 from jax3dret.models.viewgcn import leaky_relu
 
 SELF_LOOPS = ("member", "add_identity")
-# The products of a graph of a dozen views cost nothing, so they are exact float32 on accelerators too.
+# The products of a graph of a dozen views cost nothing, so they are exact float32 on accelerators
+# too.
 EXACT = lax.Precision.HIGHEST
 
 
 class Linear(nn.Module):
-    """y = x W + b over the last axis; W starts from Kaiming's uniform distribution (bound sqrt(6 / fan_in)), b from zero."""
+    """y = x W + b over the last axis; W starts from Kaiming's uniform distribution (bound sqrt(6 /
+    fan_in)), b from zero.
+    """
 
     features: int
     use_bias: bool = True
@@ -34,7 +39,8 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "*lead in"]) -> Float[Array, "*lead out"]:
         width = x.shape[-1]
         kernel = self.param("kernel", nn.initializers.kaiming_uniform(), (width, self.features))
-        # One leading axis: XLA on a CPU contracts a single axis far faster than several in the gradient of the kernel.
+        # One leading axis: XLA on a CPU contracts a single axis far faster than several in the
+        # gradient of the kernel.
         y = x.reshape(-1, width) @ kernel
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,))[None]
@@ -42,7 +48,8 @@ class Linear(nn.Module):
 
 
 def neighbourhood(positions: Float[Array, "B V 3"], k: int) -> Bool[Array, "B V V"]:
-    """True at [b, i, j] where camera j is among the k nearest to camera i, itself included; see `nearest_views`.
+    """True at [b, i, j] where camera j is among the k nearest to camera i, itself included; see
+    `nearest_views`.
 
     A level with fewer than k views takes them all. Raises ConfigError if k is below 1.
     """
@@ -54,7 +61,8 @@ def neighbourhood(positions: Float[Array, "B V 3"], k: int) -> Bool[Array, "B V 
 def masked_softmax(
     scores: Float[Array, "*lead V"], mask: Bool[Array, "*lead V"]
 ) -> Float[Array, "*lead V"]:
-    """Softmax over the last axis where `mask` is True, exactly 0 elsewhere; a row without any True is all 0.
+    """Softmax over the last axis where `mask` is True, exactly 0 elsewhere; a row without any True
+    is all 0.
 
     A score outside the mask has no influence, even if it is NaN; one inside makes its row NaN.
     """
@@ -69,10 +77,12 @@ def masked_softmax(
 def adjacency(
     features: Float[Array, "B V F"], mask: Bool[Array, "*B V V"], self_loop: str = "member"
 ) -> Float[Array, "B V V"]:
-    """The row-normalised weights of Eq. 4: softmax of f_i f_j / sqrt(F) over the neighbourhood of i, 0 elsewhere.
+    """The row-normalised weights of Eq. 4: softmax of f_i f_j / sqrt(F) over the neighbourhood of
+    i, 0 elsewhere.
 
-    self_loop: "member": a view is one of its own neighbours. "add_identity": softmax over the others, then (A + I) divided by
-    its row sums, so that a view counts as much as all of its neighbours together (and alone if it has none).
+    self_loop: "member": a view is one of its own neighbours. "add_identity": softmax over the
+    others, then (A + I) divided by its row sums, so that a view counts as much as all of its
+    neighbours together (and alone if it has none).
 
     Raises ConfigError for another self_loop.
     """
@@ -92,7 +102,8 @@ def adjacency(
 
 
 class LocalGraph(nn.Module):
-    """Convolution over the nearest cameras, Eq. 4-5: LeakyReLU(BatchNorm(A F W)), A of `adjacency`, W without bias.
+    """Convolution over the nearest cameras, Eq. 4-5: LeakyReLU(BatchNorm(A F W)), A of `adjacency`,
+    W without bias.
 
     BatchNorm is over all views of the batch; training on a single row raises ConfigError.
     """

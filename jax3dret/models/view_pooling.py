@@ -1,7 +1,9 @@
-"""One vector from the features of all views without a graph: the baselines that MV-HGNN is measured against.
+"""One vector from the features of all views without a graph: the baselines that MV-HGNN is measured
+against.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, table 3 (average,
-attention and ViT pooling). It gives their names alone; what is here is the usual form of each.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, table 3 (average, attention and ViT pooling). It gives their names alone; what is here
+is the usual form of each.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class MeanOutput(NamedTuple):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean of the views, weights softmax_j(w tanh(U f_j)) with U [F, hidden] and w [hidden], no biases."""
+    """Weighted mean of the views, weights softmax_j(w tanh(U f_j)) with U [F, hidden] and w
+    [hidden], no biases.
+    """
 
     hidden: int = 256
 
@@ -44,10 +48,11 @@ class AttentionPooling(nn.Module):
 
 
 class VitPooling(nn.Module):
-    """The class token of a small transformer over the views: pre-norm blocks, an embedding for each view, a last LayerNorm.
+    """The class token of a small transformer over the views: pre-norm blocks, an embedding for each
+    view, a last LayerNorm.
 
-    MLPs are four times as wide as the features. Raises ConfigError if the width is not a multiple of `heads`, or for another
-    number of views than the weights were trained with.
+    MLPs are four times as wide as the features. Raises ConfigError if the width is not a multiple
+    of `heads`, or for another number of views than the weights were trained with.
     """
 
     depth: int = 2
@@ -58,7 +63,8 @@ class VitPooling(nn.Module):
         batch, views, width = features.shape
         if width % self.heads:
             raise ConfigError(
-                f"MVHGNN: aggregator='vit' has {self.heads} heads, features have width {width}; expected a multiple, "
+                f"MVHGNN: aggregator='vit' has {self.heads} heads, features have width {width}; "
+                "expected a multiple, "
                 f"width={max(1, round(width / self.heads)) * self.heads} say"
             )
         check_views(self, ("views",), 0, views, views)
@@ -72,7 +78,9 @@ class VitPooling(nn.Module):
 
 
 class MeanViews(nn.Module):
-    """The mean of the views' features as it is, [B, V, dim] -> [B, dim]: no parameters, the row that training has to beat."""
+    """The mean of the views' features as it is, [B, V, dim] -> [B, dim]: no parameters, the row
+    that training has to beat.
+    """
 
     dim: int
 
@@ -100,6 +108,7 @@ class MeanViews(nn.Module):
         del positions, train
         if features.shape[-1] != self.dim:
             raise ConfigError(
-                f"MeanViews: features are {features.shape[-1]} wide; expected dim={features.shape[-1]}"
+                f"MeanViews: features are {features.shape[-1]} wide; expected "
+                f"dim={features.shape[-1]}"
             )
         return MeanOutput(features.mean(1), jnp.full(features.shape[:2], 1 / features.shape[1]))

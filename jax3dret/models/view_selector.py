@@ -1,8 +1,9 @@
 """How MV-HGNN gets from the views of one level to the fewer nodes of the next.
 
-Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, Eq. 7: a small
-network spreads K prototypes over the views, and each prototype is the mean of features and positions under its weights. The
-others are what it is compared with: views drawn at random, farthest cameras, and the selector of View-GCN.
+Paper: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, Eq. 7: a small network spreads K prototypes over the views, and each prototype is the
+mean of features and positions under its weights. The others are what it is compared with: views
+drawn at random, farthest cameras, and the selector of View-GCN.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ SEED = 2604
 
 
 class Selection(NamedTuple):
-    """The nodes of the next level. assignment: [B, K, V], rows sum to 1. scores: [B, K, k, C] of View-GCN's selector, or None."""
+    """The nodes of the next level. assignment: [B, K, V], rows sum to 1. scores: [B, K, k, C] of
+    View-GCN's selector, or None.
+    """
 
     features: Float[Array, "B K D"]
     positions: Float[Array, "B K 3"]
@@ -38,9 +41,10 @@ class Selection(NamedTuple):
 class PrototypeSelector(nn.Module):
     """K soft prototypes of V views: A = softmax over the views of MLP(f_j), then A F and A v.
 
-    The MLP is Linear, LeakyReLU, Linear to K numbers for each view, the same for every view, so that an order of the views
-    does not matter. The mean of positions is not put back onto the sphere. At the start the rows of A are nearly uniform and
-    the prototypes nearly one; training parts them.
+    The MLP is Linear, LeakyReLU, Linear to K numbers for each view, the same for every view, so
+    that an order of the views does not matter. The mean of positions is not put back onto the
+    sphere. At the start the rows of A are nearly uniform and the prototypes nearly one; training
+    parts them.
     """
 
     count: int
@@ -85,9 +89,11 @@ def random_views(keys: Key[Array, " B"], views: int, count: int) -> Int32[Array,
 
 
 def content_keys(features: Float[Array, "B V F"], salt: int | Int32[Array, ""]) -> Key[Array, " B"]:
-    """A key for each item that depends on the item alone, so that an evaluation's draw is the same in any batch.
+    """A key for each item that depends on the item alone, so that an evaluation's draw is the same
+    in any batch.
 
-    Made of the number of the largest channel of every view, which the last bits of a feature do not change.
+    Made of the number of the largest channel of every view, which the last bits of a feature do not
+    change.
     """
     strongest = jnp.argmax(features, axis=-1).astype(jnp.uint32)
 
@@ -103,7 +109,8 @@ def content_keys(features: Float[Array, "B V F"], salt: int | Int32[Array, ""]) 
 
 
 class ClassScoreSelector(nn.Module):
-    """View-GCN's selector: around each of K sampled cameras, the view that looks most like one of the classes.
+    """View-GCN's selector: around each of K sampled cameras, the view that looks most like one of
+    the classes.
 
     Its scores have no other gradient than that of a loss of their own, see losses.views.
     """
@@ -130,7 +137,8 @@ class ClassScoreSelector(nn.Module):
 def check_views(
     module: nn.Module, path: tuple[str, ...], axis: int, needed: int, views: int
 ) -> None:
-    """Raises ConfigError where the parameter at `path` of a trained module was made for another number of views.
+    """Raises ConfigError where the parameter at `path` of a trained module was made for another
+    number of views.
 
     needed: the length of its `axis` that `views` views ask for.
     """
@@ -141,8 +149,10 @@ def check_views(
         node = node[name]
     if node.shape[axis] != needed:
         raise ConfigError(
-            f"MVHGNN: these weights were trained with another number of views than {views}: {'/'.join(path)} has length "
-            f"{node.shape[axis]} where {views} views need {needed}; give as many views as in training"
+            f"MVHGNN: these weights were trained with another number of views than {views}: "
+            f"{'/'.join(path)} has length "
+            f"{node.shape[axis]} where {views} views need {needed}; give as many views as in "
+            "training"
         )
 
 

@@ -1,14 +1,18 @@
-"""View-GCN: the views of a shape as a graph on the sphere of cameras, coarsened twice, read into one descriptor.
+"""View-GCN: the views of a shape as a graph on the sphere of cameras, coarsened twice, read into
+one descriptor.
 
-Each of three levels convolves over the nearest cameras (local), and its maximum over the views is a third of the descriptor.
-Between the levels all pairs of views exchange messages (non-local), and a selector keeps about half of the views: cameras far
-from each other are sampled, and around each the most telling neighbour takes its place.
+Each of three levels convolves over the nearest cameras (local), and its maximum over the views is a
+third of the descriptor. Between the levels all pairs of views exchange messages (non-local), and a
+selector keeps about half of the views: cameras far from each other are sampled, and around each the
+most telling neighbour takes its place.
 
-Wei, Yu, Sun, "View-GCN: View-based Graph Convolutional Network for 3D Shape Analysis", CVPR 2020; the view-based baseline of
-"ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993. The constructor's
-defaults are the published network for 20 views with its errors put right: the selectors score the classes of the data set, not
-40; their softmax runs over the classes, not over the sampled views; an evaluation samples from view 0, not from a random one;
-few views are no error. `softmax="views"`, `selector_classes=40`, `fps_start_eval="random"` and `sampled` bring each back.
+Wei, Yu, Sun, "View-GCN: View-based Graph Convolutional Network for 3D Shape Analysis", CVPR 2020;
+the view-based baseline of "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers
+& Graphics 122 (2024) 103993. The constructor's defaults are the published network for 20 views with
+its errors put right: the selectors score the classes of the data set, not 40; their softmax runs
+over the classes, not over the sampled views; an evaluation samples from view 0, not from a random
+one; few views are no error. `softmax="views"`, `selector_classes=40`, `fps_start_eval="random"` and
+`sampled` bring each back.
 """
 
 from __future__ import annotations
@@ -34,7 +38,9 @@ NEIGHBOURHOODS = ("local1", "select1", "local2", "select2", "local3")
 
 
 class ViewGCNOutput(NamedTuple):
-    """descriptor: [B, 3 width], what retrieval compares. logits: [B, C]. scores: of each selector, [B, S, k, C]."""
+    """descriptor: [B, 3 width], what retrieval compares. logits: [B, C]. scores: of each selector,
+    [B, S, k, C].
+    """
 
     descriptor: Float[Array, "B D"]
     logits: Float[Array, "B C"]
@@ -54,13 +60,16 @@ def level_sizes(views: int, sampled: Sequence[int] = ()) -> tuple[int, int]:
     sizes = tuple(sampled) or (max(1, views // 2), max(1, views // 4))
     if len(sizes) != 2 or not 1 <= sizes[1] <= sizes[0] <= views:
         raise ConfigError(
-            f"ViewGCN: sampled={sizes} of {views} views; two numbers, none larger than the one before"
+            f"ViewGCN: sampled={sizes} of {views} views; two numbers, none larger than the one "
+            "before"
         )
     return sizes[0], sizes[1]
 
 
 class Linear(nn.Module):
-    """y = x W + b; W starts from Kaiming's uniform distribution (bound sqrt(6 / fan_in)), b from PyTorch's default."""
+    """y = x W + b; W starts from Kaiming's uniform distribution (bound sqrt(6 / fan_in)), b from
+    PyTorch's default.
+    """
 
     features: int
 
@@ -72,9 +81,11 @@ class Linear(nn.Module):
 
 
 class PairLinear(nn.Module):
-    """The layer over [f_i, f_j] for all pairs of views, [B, V, F] -> [B, V, V, D] (i, then j), without building the pairs.
+    """The layer over [f_i, f_j] for all pairs of views, [B, V, F] -> [B, V, V, D] (i, then j),
+    without building the pairs.
 
-    W [f_i; f_j] = W_a f_i + W_b f_j, and each product is computed once for a view instead of once for a pair.
+    W [f_i; f_j] = W_a f_i + W_b f_j, and each product is computed once for a view instead of once
+    for a pair.
     """
 
     features: int
@@ -103,7 +114,8 @@ def linear_parameters(module: nn.Module, fan_in: int, features: int) -> tuple[Ar
 class LocalGCN(nn.Module):
     """Convolution over the k nearest cameras: sum_j r(i, j) f_j -> Linear, BatchNorm, LeakyReLU.
 
-    The weight r of a neighbour is a small network's output for [v_i, v_j, v_i - v_j, |v_i - v_j|]; it is not normalised.
+    The weight r of a neighbour is a small network's output for [v_i, v_j, v_i - v_j, |v_i - v_j|];
+    it is not normalised.
     """
 
     width: int
@@ -131,7 +143,8 @@ class LocalGCN(nn.Module):
 
 
 class NonLocalMP(nn.Module):
-    """Messages between all pairs of views: [f_i, f_j] through three layers, summed over j; [f_i, sum] -> Linear, BN, LeakyReLU.
+    """Messages between all pairs of views: [f_i, f_j] through three layers, summed over j; [f_i,
+    sum] -> Linear, BN, LeakyReLU.
 
     A view sends a message to itself as well. The width stays.
     """
@@ -151,11 +164,13 @@ class NonLocalMP(nn.Module):
 class ViewSelector(nn.Module):
     """Keeps S of V views: around each of S sampled cameras, the most telling of its k nearest.
 
-    One network scores the classes for the j-th nearest candidates of all S cameras together. Of a candidate counts its best
-    class, softmax over the classes taken first (softmax="classes"), and the best candidate is kept; a view can be kept twice.
-    The gradient of the selected features goes to those features alone: the scores learn from a loss of their own.
+    One network scores the classes for the j-th nearest candidates of all S cameras together. Of a
+    candidate counts its best class, softmax over the classes taken first (softmax="classes"), and
+    the best candidate is kept; a view can be kept twice. The gradient of the selected features goes
+    to those features alone: the scores learn from a loss of their own.
 
-    softmax="views" is the published code's: over the S cameras, so that a candidate is compared with those of other cameras.
+    softmax="views" is the published code's: over the S cameras, so that a candidate is compared
+    with those of other cameras.
     """
 
     num_classes: int
@@ -168,7 +183,9 @@ class ViewSelector(nn.Module):
         vertices: Float[Array, "B V 3"],
         candidates: Int[Array, "B S k"],
     ) -> tuple[Float[Array, "B S F"], Float[Array, "B S k C"], Float[Array, "B S 3"]]:
-        """Selected features, scores before the softmax, selected vertices. candidates: of each sampled camera, nearest first."""
+        """Selected features, scores before the softmax, selected vertices. candidates: of each
+        sampled camera, nearest first.
+        """
         if self.softmax not in ("classes", "views"):
             raise ConfigError(
                 f"ViewSelector: softmax='{self.softmax}'; expected 'classes' or 'views'"
@@ -187,19 +204,23 @@ class ViewSelector(nn.Module):
 
 
 class ViewGCN(nn.Module):
-    """Features of V views [B, V, F] and their cameras [V, 3] or [B, V, 3] -> descriptor float32 [B, 3 width].
+    """Features of V views [B, V, F] and their cameras [V, 3] or [B, V, 3] -> descriptor float32 [B,
+    3 width].
 
     num_classes: of the classifier. width: of the graph's features, 512 in the published network.
-    sampled: views that the selectors keep; empty: V // 2 and V // 4. The published code keeps 10 and 5 of 20; a published
-        variant for 12 views keeps 6 and 4.
+    sampled: views that the selectors keep; empty: V // 2 and V // 4. The published code keeps 10
+        and 5 of 20; a published variant for 12 views keeps 6 and 4.
     k: neighbours, the view itself among them; fewer where a level has fewer views.
-    softmax, selector_classes: see `ViewSelector`; 0 classes means num_classes, the published code had 40 whatever the data.
-    fps_start_train, fps_start_eval: first sampled camera, "zero" or "random" (draws from the "fps" stream). The published code
-        draws at random in evaluation too; zero makes an embedding repeatable.
+    softmax, selector_classes: see `ViewSelector`; 0 classes means num_classes, the published code
+    had 40 whatever the data.
+    fps_start_train, fps_start_eval: first sampled camera, "zero" or "random" (draws from the "fps"
+        stream). The published code draws at random in evaluation too; zero makes an embedding
+        repeatable.
     dropout: of the classifier; draws from the "dropout" stream.
 
-    Cameras may have any scale and carry gradients. Values that are not finite make their own item's descriptor NaN.
-    Raises ConfigError if the fields and the shapes do not fit together, or in training with a single row (BatchNorm).
+    Cameras may have any scale and carry gradients. Values that are not finite make their own item's
+    descriptor NaN. Raises ConfigError if the fields and the shapes do not fit together, or in
+    training with a single row (BatchNorm).
     """
 
     num_classes: int
@@ -243,8 +264,9 @@ class ViewGCN(nn.Module):
     ) -> ViewGCNOutput:
         """Descriptor, logits and the selectors' scores.
 
-        fps_indices: sampled cameras of the two levels; knn_indices: neighbours, nearest first, under names of NEIGHBOURHOODS
-        ("local*" of every view of a level, "select*" of its sampled ones). What is given is not computed.
+        fps_indices: sampled cameras of the two levels; knn_indices: neighbours, nearest first,
+        under names of NEIGHBOURHOODS ("local*" of every view of a level, "select*" of its sampled
+        ones). What is given is not computed.
         """
         check_rate(self.dropout, "ViewGCN: dropout")
         vertices = self._cameras(features, vertices)
@@ -301,7 +323,8 @@ class ViewGCN(nn.Module):
         shape = features.shape
         if len(shape) != 3 or vertices.shape not in ((shape[1], 3), (shape[0], shape[1], 3)):
             raise ConfigError(
-                f"ViewGCN: features {shape} and vertices {vertices.shape}; expected [B, V, F] and [V, 3] or [B, V, 3]"
+                f"ViewGCN: features {shape} and vertices {vertices.shape}; expected [B, V, F] and "
+                "[V, 3] or [B, V, 3]"
             )
         if min(self.num_classes, self.width, self.k) < 1 or self.selector_classes < 0:
             raise ConfigError(

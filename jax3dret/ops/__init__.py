@@ -1,1 +1,3 @@
-"""Point operations: farthest-point sampling, nearest neighbours, ball query, gather. Pure JAX, batched, jittable."""
+"""Point operations: farthest-point sampling, nearest neighbours, ball query, gather. Pure JAX,
+batched, jittable.
+"""

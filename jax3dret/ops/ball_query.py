@@ -18,14 +18,17 @@ from jax3dret.ops.neighbour_bits import first_members, within
 def ball_query(
     centers: Float[Array, "B M 3"], points: Float[Array, "B N 3"], radius: float, k: int
 ) -> Int32[Array, "B M k"]:
-    """The first k points, in ascending index order, whose squared distance to the centre is at most radius^2.
+    """The first k points, in ascending index order, whose squared distance to the centre is at most
+    radius^2.
 
-    A ball with fewer than k points is filled up with the first of them, as PointNet++ does it. An empty ball gives k times
-    the nearest point (the published code returns the index N there, which is outside of the cloud). Squared distances are
-    -2ab + |a|^2 + |b|^2 in float32, whatever the type of the inputs (see `knn` for what that means). A point with NaN is
-    in no ball; a centre with NaN has an empty ball, filled with index 0. Indices carry no gradient.
+    A ball with fewer than k points is filled up with the first of them, as PointNet++ does it. An
+    empty ball gives k times the nearest point (the published code returns the index N there, which
+    is outside of the cloud). Squared distances are -2ab + |a|^2 + |b|^2 in float32, whatever the
+    type of the inputs (see `knn` for what that means). A point with NaN is in no ball; a centre
+    with NaN has an empty ball, filled with index 0. Indices carry no gradient.
 
-    Raises ConfigError if k < 1, if the radius is not positive, or if the shapes are not [B, M, 3] and [B, N, 3].
+    Raises ConfigError if k < 1, if the radius is not positive, or if the shapes are not [B, M, 3]
+    and [B, N, 3].
     """
     check_pair("ball_query", centers, points)
     if k < 1 or not radius > 0:

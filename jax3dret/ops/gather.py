@@ -13,14 +13,16 @@ from jax3dret.core.types import ConfigError
 def gather(values: Num[Array, "B N D"], indices: Int[Array, "B ..."]) -> Num[Array, "B ... D"]:
     """values[b, indices[b, ...]] for every cloud b.
 
-    Differentiable in `values` (the gradient of a row that was taken twice is the sum). Indices must lie in 0..N-1, as the
-    other operations of this package return them; under jit an index outside cannot be reported and is clamped.
+    Differentiable in `values` (the gradient of a row that was taken twice is the sum). Indices must
+    lie in 0..N-1, as the other operations of this package return them; under jit an index outside
+    cannot be reported and is clamped.
 
     Raises ConfigError if the batch sizes differ.
     """
     if values.ndim != 3 or indices.ndim < 1 or values.shape[0] != indices.shape[0]:
         raise ConfigError(
-            f"gather: values {values.shape} and indices {indices.shape}; expected [B, N, D] and [B, ...]"
+            f"gather: values {values.shape} and indices {indices.shape}; expected [B, N, D] and "
+            "[B, ...]"
         )
     flat = indices.reshape(indices.shape[0], math.prod(indices.shape[1:]))
     rows = jax.vmap(

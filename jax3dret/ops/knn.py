@@ -13,7 +13,8 @@ from jax3dret.core.types import ConfigError
 from jax3dret.ops.gather import gather
 from jax3dret.ops.neighbour_bits import as_columns, as_rows, first_members, square_distance, within
 
-# Largest block size of the bound below; clouds with fewer than 4 * 4 * k points are sorted directly.
+# Largest block size of the bound below; clouds with fewer than 4 * 4 * k points are sorted
+# directly.
 ROWS = 64
 # Queries whose distances to all points are held in memory at once when they are sorted directly.
 QUERIES_AT_ONCE = 64
@@ -25,14 +26,15 @@ def knn(
 ) -> tuple[Int32[Array, "B M k"], Float[Array, "B M k"]]:
     """The k points nearest to each query, nearest first, and their squared distances.
 
-    Neighbours are chosen by -2ab + |a|^2 + |b|^2 in float32, whatever the type of the inputs, and of equally near points the
-    lower index comes first; a query that is one of the points finds itself. That form is exact to about 1e-7 of the largest
-    squared norm: it suits clouds of unit size about the origin. The distances returned are computed anew from differences
-    of coordinates, so they are not negative, but neighbours that are equally near within that error may be out of order.
-    They are differentiable in both inputs; the indices are not.
+    Neighbours are chosen by -2ab + |a|^2 + |b|^2 in float32, whatever the type of the inputs, and
+    of equally near points the lower index comes first; a query that is one of the points finds
+    itself. That form is exact to about 1e-7 of the largest squared norm: it suits clouds of unit
+    size about the origin. The distances returned are computed anew from differences of coordinates,
+    so they are not negative, but neighbours that are equally near within that error may be out of
+    order. They are differentiable in both inputs; the indices are not.
 
-    A point with NaN or an infinite coordinate is infinitely far: it comes last, and only if fewer than k others exist. A
-    query with NaN gets the indices 0..k-1 and infinite distances.
+    A point with NaN or an infinite coordinate is infinitely far: it comes last, and only if fewer
+    than k others exist. A query with NaN gets the indices 0..k-1 and infinite distances.
 
     Raises ConfigError if k is not in 1..N or the shapes are not [B, M, 3] and [B, N, 3].
     """
@@ -46,7 +48,8 @@ def knn(
     index = _nearest(lax.stop_gradient(queries), lax.stop_gradient(points), k)
     offset = gather(points, index) - queries[:, :, None, :]
     finite = jnp.isfinite(offset).all(axis=-1)
-    # The offset is replaced before it is squared: the gradient of an unused branch must not be NaN either.
+    # The offset is replaced before it is squared: the gradient of an unused branch must not be NaN
+    # either.
     square = jnp.sum(jnp.square(jnp.where(finite[..., None], offset, 0.0)), axis=-1)
     return index, jnp.where(finite, square, jnp.inf)
 
@@ -68,10 +71,12 @@ def _nearest(
 ) -> Int32[Array, "B M k"]:
     """Indices of the k nearest points.
 
-    A full top-k over N is slow on a CPU, so the candidates are narrowed down first. Take the minimum of each block of
-    points: k blocks have a minimum no larger than the k-th smallest one, hence that value bounds the k-th distance from
-    above. In a shuffled cloud hardly more than k points lie within it; they are listed in index order and sorted. If any
-    query is left with more candidates than there is room for, everything is sorted directly.
+    A full top-k over N is slow on a CPU, so the candidates are narrowed down first. Take the
+    minimum of each block of
+    points: k blocks have a minimum no larger than the k-th smallest one, hence that value bounds
+    the k-th distance from above. In a shuffled cloud hardly more than k points lie within it; they
+    are listed in index order and sorted. If any query is left with more candidates than there is
+    room for, everything is sorted directly.
     """
     count = points.shape[1]
     rows = ROWS
@@ -97,10 +102,12 @@ def _nearest(
 def _block_minima(
     queries: Float[Array, "B M 3"], points: Float[Array, "B N 3"], rows: int
 ) -> Float[Array, "B M W"]:
-    """Smallest squared distance of each query to each of the W blocks of `rows` points; +inf where all are NaN.
+    """Smallest squared distance of each query to each of the W blocks of `rows` points; +inf where
+    all are NaN.
 
-    The blocks are strided: neighbours in space are often neighbours in memory, and should not share a block. The minimum
-    is a chain of selects, which runs vectorised on a CPU (a reduction of floats does not).
+    The blocks are strided: neighbours in space are often neighbours in memory, and should not share
+    a block. The minimum is a chain of selects, which runs vectorised on a CPU (a reduction of
+    floats does not).
     """
     query = tuple(column[..., 0] for column in as_columns(queries))
     table = as_rows(points, rows, strided=True)
@@ -112,7 +119,9 @@ def _block_minima(
 
 
 def _bound(minima: Float[Array, "B M W"], k: int) -> Float[Array, "B M"]:
-    """A value just above the k-th smallest of W minima, by bisection over the bits of a float (16 steps: within 0.4%)."""
+    """A value just above the k-th smallest of W minima, by bisection over the bits of a float (16
+    steps: within 0.4%).
+    """
     bits = lax.bitcast_convert_type(jnp.maximum(minima, 0.0), jnp.int32)
     low = jnp.full(minima.shape[:-1], -1, jnp.int32)
     high = jnp.full(minima.shape[:-1], jnp.inf, jnp.float32).view(jnp.int32)

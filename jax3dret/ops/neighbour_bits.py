@@ -1,7 +1,8 @@
 """Which points lie within a distance of each query, as bits, and the first of them in index order.
 
-A mask of M x N truth values is 32 times smaller as words of 32 bits. It is made in one fused pass that never writes the
-distances to memory, and the first k members are read off it with population counts: no sort over the N points.
+A mask of M x N truth values is 32 times smaller as words of 32 bits. It is made in one fused pass
+that never writes the distances to memory, and the first k members are read off it with population
+counts: no sort over the N points.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ IN_BOUNDS = "promise_in_bounds"
 
 
 def square_distance(queries: tuple[Array, ...], points: tuple[Array, ...]) -> Array:
-    """-2ab + |a|^2 + |b|^2 of coordinates that broadcast against each other: the form that the published code uses.
+    """-2ab + |a|^2 + |b|^2 of coordinates that broadcast against each other: the form that the
+    published code uses.
 
-    It cancels: its error is about 1e-7 times the largest squared norm, and a distance of 0 may come out slightly negative.
+    It cancels: its error is about 1e-7 times the largest squared norm, and a distance of 0 may come
+    out slightly negative.
     """
     (ax, ay, az), (bx, by, bz) = queries, points
     product = ax * bx + ay * by + az * bz
@@ -52,9 +55,11 @@ def within(
     points: Float[Array, "B N 3"],
     square_radius: Float[Array, ""] | Float[Array, "B M"],
 ) -> UInt32[Array, "B M W"]:
-    """Bit n % 32 of word n // 32 says whether the squared distance to point n is at most the square_radius (inclusive).
+    """Bit n % 32 of word n // 32 says whether the squared distance to point n is at most the
+    square_radius (inclusive).
 
-    square_radius is one number or one for each query. A point or a query with NaN is within no distance. float32 inputs.
+    square_radius is one number or one for each query. A point or a query with NaN is within no
+    distance. float32 inputs.
     """
     limit = jnp.asarray(square_radius, jnp.float32)
     limit = limit[..., None, None] if limit.ndim else limit
@@ -74,7 +79,8 @@ def first_members(
     ends = jnp.cumsum(lax.population_count(words).astype(jnp.int32), axis=-1)
     total = ends[..., -1]
     slot = jnp.broadcast_to(jnp.arange(k, dtype=jnp.int32), (*words.shape[:-1], k))
-    # Binary search for the word that holds the slot-th set bit: the number of words that end at or before it.
+    # Binary search for the word that holds the slot-th set bit: the number of words that end at or
+    # before it.
     word = jnp.zeros_like(slot)
     step = 1 << (width.bit_length() - 1)
     while step:

@@ -1,8 +1,9 @@
 """Pictures of meshes whose gradient reaches the camera angles, in pure JAX.
 
-A face fades out over `softness` pixels outside of its edges (inside it is opaque, so there are no seams), and of the nearest few
-faces the nearer covers the farther by a sigmoid of their distance. Light is hard: the Phong model on the blended normal. Cameras
-and frames: `soft_render`. Beside the loop over the views, another over rows of pixels bounds the memory.
+A face fades out over `softness` pixels outside of its edges (inside it is opaque, so there are no
+seams), and of the nearest few faces the nearer covers the farther by a sigmoid of their distance.
+Light is hard: the Phong model on the blended normal. Cameras and frames: `soft_render`. Beside the
+loop over the views, another over rows of pixels bounds the memory.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from jax3dret.ops.soft_render import (
     project,
 )
 
-# The Phong model of the published renderer: what is lit from behind, what the light adds, and its reflection.
+# The Phong model of the published renderer: what is lit from behind, what the light adds, and its
+# reflection.
 AMBIENT, DIFFUSE, SPECULAR, SHININESS = 0.5, 0.3, 0.2, 64
 _FLAT = 1e-4  # twice the area, in pixels, of a face that is seen from the side
 _PIECE = 1 << 23  # pairs of pixel and face looked at together, over the whole batch
@@ -53,20 +55,21 @@ def render_meshes(
     normals: str = "face",
     up: str = "y",
 ) -> Float[Array, "B V S S 3"]:
-    """Pictures of meshes, in [0, 1], lit by the Phong model; faces are two-sided, because found meshes are not wound alike.
+    """Pictures of meshes, in [0, 1], lit by the Phong model; faces are two-sided, because found
+    meshes are not wound alike.
 
-    First, without gradient, the nearest faces over each pixel are looked up among all; then those alone are drawn, with it.
+    First, without gradient, the nearest faces over each pixel are looked up among all; then those
+    alone are drawn, with it.
 
-    Args:
-        faces: three indices into an item's own vertices; what `face_mask` marks False is not drawn, nor is a face that has no
-            area in the picture or reaches behind the camera.
-        light: direction towards the light in the object's frame, of any length but 0; None: it stands at the camera.
-        faces_per_pixel: so many nearest faces are drawn, and the nearest of those that cover the pixel's centre.
-        softness: pixels over which a face fades out beyond its edge.
-        depth_softness: distance along the viewing axis at which the nearer face hides 73 % of the farther.
-        normals: "face", flat; "vertex", interpolated between the area-weighted normals of the vertices, which asks for
-            faces that are wound alike (published).
-        projection, fov: see `project`. up: the axis that is up in the vertices' frame.
+    Args: faces: three indices into an item's own vertices; what `face_mask` marks False is not
+        drawn, nor is a face that has no area in the picture or reaches behind the camera. light:
+        direction towards the light in the object's frame, of any length but 0; None: it stands at
+        the camera. faces_per_pixel: so many nearest faces are drawn, and the nearest of those that
+        cover the pixel's centre. softness: pixels over which a face fades out beyond its edge.
+        depth_softness: distance along the viewing axis at which the nearer face hides 73 % of the
+        farther. normals: "face", flat; "vertex", interpolated between the area-weighted normals of
+        the vertices, which asks for faces that are wound alike (published). projection, fov: see
+        `project`. up: the axis that is up in the vertices' frame.
 
     Raises:
         ConfigError: shapes that do not fit together, or a setting out of range.
@@ -75,7 +78,8 @@ def render_meshes(
     batch, count = face_mask.shape
     if faces.shape != (batch, count, 3) or batch != vertices.shape[0]:
         raise ConfigError(
-            f"render_meshes: vertices {vertices.shape}, faces {faces.shape}, face_mask {face_mask.shape}; "
+            f"render_meshes: vertices {vertices.shape}, faces {faces.shape}, face_mask "
+            f"{face_mask.shape}; "
             "expected [B, P, 3], [B, F, 3] and [B, F]"
         )
     if normals not in ("face", "vertex"):
@@ -163,10 +167,12 @@ def _draw_rows(
     )
     column, row = column.reshape(1, -1, 1), row.reshape(1, -1, 1)
     shape = jnp.stack([seen.column, seen.row, seen.near, seen.inverse])  # [4, B, F, 3 corners]
-    # Computed once and one number after the other in memory, not anew and strided for every pair of pixel and face.
+    # Computed once and one number after the other in memory, not anew and strided for every pair of
+    # pixel and face.
     fixed = lax.optimization_barrier(lax.stop_gradient(shape).transpose(0, 3, 1, 2))
     cover, near, _ = _over(fixed[:, :, :, None], column, row, softness)
-    # The nearest faces, and the nearest that hides all behind it: near an outline, fading faces may be the nearer ones.
+    # The nearest faces, and the nearest that hides all behind it: near an outline, fading faces may
+    # be the nearer ones.
     fading = jnp.where((cover > 0) & usable[:, None], near, -jnp.inf)
     hiding = jnp.where(cover < 1, -jnp.inf, fading)
     found = lax.top_k(fading, nearest)[1]
@@ -200,17 +206,19 @@ def _over(
     row: Float[Array, "..."],
     softness: float,
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "... 3"]]:
-    """Of faces over pixel centres: coverage, place along the axis to the viewer, and the shares of the three corners.
+    """Of faces over pixel centres: coverage, place along the axis to the viewer, and the shares of
+    the three corners.
 
-    corners: column, row, near and inverse of each corner, see `Projected`. Coverage is 1 inside and falls to 0 at `softness`
-    pixels from the face (smoothstep of the distance). Beyond the edges, place and shares are those of the nearest corners:
-    clipped and scaled to sum 1.
+    corners: column, row, near and inverse of each corner, see `Projected`. Coverage is 1 inside and
+    falls to 0 at `softness` pixels from the face (smoothstep of the distance). Beyond the edges,
+    place and shares are those of the nearest corners: clipped and scaled to sum 1.
     """
     x, y = (
         [value[k] - at for k in range(3)] for value, at in ((corners[0], column), (corners[1], row))
     )
     edges = [(i, (i + 1) % 3) for i in range(3)]
-    # Twice the signed areas of the three triangles between the pixel and an edge; edge i is opposite corner i - 1.
+    # Twice the signed areas of the three triangles between the pixel and an edge; edge i is
+    # opposite corner i - 1.
     parts = [x[a] * y[b] - x[b] * y[a] for a, b in edges]
     # From differences: the sum of the parts of a face without area is not 0 once it is rounded.
     sides = [(corners[0][b] - corners[0][a], corners[1][b] - corners[1][a]) for a, b in edges]

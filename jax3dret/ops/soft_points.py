@@ -1,7 +1,7 @@
 """Pictures of point clouds whose gradient reaches the camera angles, in pure JAX.
 
-Each point is a smooth disc; depth falls into overlapping slices, which are laid over each other front to back, so within a slice
-points mix whatever their order. Cameras and frames: `soft_render`.
+Each point is a smooth disc; depth falls into overlapping slices, which are laid over each other
+front to back, so within a slice points mix whatever their order. Cameras and frames: `soft_render`.
 """
 
 from __future__ import annotations
@@ -41,24 +41,25 @@ def render_points(
 ) -> Float[Array, "B V S S 3"]:
     """Pictures of point clouds, in [0, 1]: a smooth disc per point, nearer ones over farther ones.
 
-    A disc is the product of (1 - u²)² in column and row, u in units of its radius. A picture is then a few matrix products, and
-    its cost grows with N S², its memory with N S. The discs of a slice of depth add up to an optical density, light that passes
-    a slice is exp(-density), and a point between the middles of two slices belongs to both in proportion.
+    A disc is the product of (1 - u²)² in column and row, u in units of its radius. A picture is
+    then a few matrix products, and its cost grows with N S², its memory with N S. The discs of a
+    slice of depth add up to an optical density, light that passes a slice is exp(-density), and a
+    point between the middles of two slices belongs to both in proportion.
 
-    Args:
-        radius: of a disc, 1 being half the frame.
-        colors: in [0, 1]; None: grey by depth, from 0.1 at the front of the unit sphere to 0.8 at its back.
-        slices: of the depth of the unit sphere; what lies beyond is in the outermost.
-        density: of a disc's middle; the light that passes it is exp(-density).
-        projection, fov: see `project`. up: the axis that is up in the points' frame.
+    Args: radius: of a disc, 1 being half the frame. colors: in [0, 1]; None: grey by depth, from
+        0.1 at the front of the unit sphere to 0.8 at its back. slices: of the depth of the unit
+        sphere; what lies beyond is in the outermost. density: of a disc's middle; the light that
+        passes it is exp(-density). projection, fov: see `project`. up: the axis that is up in the
+        points' frame.
 
-    Raises:
-        ConfigError: shapes that do not fit together, a disc narrower than a pixel, fewer than 2 slices.
+    Raises: ConfigError: shapes that do not fit together, a disc narrower than a pixel, fewer than 2
+        slices.
     """
     distance = check_views(points, azimuth, elevation, distance, size)
     if colors is not None and colors.shape != points.shape:
         raise ConfigError(
-            f"render_points: colors {colors.shape} of points {points.shape}; one colour each is needed"
+            f"render_points: colors {colors.shape} of points {points.shape}; one colour each is "
+            "needed"
         )
     if radius * size < 1:  # half a pixel: a disc that small reaches no pixel's centre for certain
         raise ConfigError(
@@ -90,12 +91,14 @@ def render_points(
         before = jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], axis=1)
         visible = before - passed  # of each slice
         if colors is None:
-            # One grey for a slice; a point between two slices is a mixture of both, with more of the front one's.
+            # One grey for a slice; a point between two slices is a mixture of both, with more of
+            # the front one's.
             picture = jnp.einsum("blij,l->bij", visible, 0.45 - 0.35 * middles)[..., None]
         else:
             mixed = layers[:, slices:].reshape(batch, 3, slices, size, size)
             amount = layers[:, :slices]
-            # The rim of a disc is thin beyond measure; dividing by less than this would overflow in the gradient.
+            # The rim of a disc is thin beyond measure; dividing by less than this would overflow in
+            # the gradient.
             mean = mixed / jnp.where(amount > 1e-12, amount, 1.0)[:, None]
             picture = jnp.einsum("blij,bclij->bijc", visible, mean)
         paper = jnp.broadcast_to(behind, (batch, size, size, 3))

@@ -1,13 +1,16 @@
-"""What the soft renderers of points and of meshes share: the cameras, the loop over the views, and what is refused.
+"""What the soft renderers of points and of meshes share: the cameras, the loop over the views, and
+what is refused.
 
-Conventions are those of `geometry.cameras`: azimuth and elevation in degrees, the camera looks at the origin, and with y up the
-object is first turned (x, y, z) -> (x, -z, y). The picture's upper edge is towards the up axis, also where an elevation beyond
-90 degrees takes the camera over the pole. Objects are expected to fill the unit sphere about the origin.
+Conventions are those of `geometry.cameras`: azimuth and elevation in degrees, the camera looks at
+the origin, and with y up the object is first turned (x, y, z) -> (x, -z, y). The picture's upper
+edge is towards the up axis, also where an elevation beyond 90 degrees takes the camera over the
+pole. Objects are expected to fill the unit sphere about the origin.
 
-Pictures are soft, so that a small turn changes them smoothly and their gradient reaches the camera angles: `soft_points` and
-`soft_meshes` say what is soft in theirs. Memory is bounded by a loop over the views; the backward pass recomputes each. The batch
-is never cut, so a sharded batch stays sharded. A shape with a value that is not finite gets pictures of NaN; what lies behind the
-camera is not drawn.
+Pictures are soft, so that a small turn changes them smoothly and their gradient reaches the camera
+angles: `soft_points` and `soft_meshes` say what is soft in theirs. Memory is bounded by a loop over
+the views; the backward pass recomputes each. The batch is never cut, so a sharded batch stays
+sharded. A shape with a value that is not finite gets pictures of NaN; what lies behind the camera
+is not drawn.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ _NEAR = 0.01  # of a perspective camera
 
 
 class Projected(NamedTuple):
-    """column, row: in pixels, pixel centres at halves. near: place along the axis to the viewer, 0 at the origin's depth.
-    inverse: 1 / depth for perspective, 1 for parallel projection. front: False behind the camera."""
+    """column, row: in pixels, pixel centres at halves. near: place along the axis to the viewer, 0
+    at the origin's depth.
+    inverse: 1 / depth for perspective, 1 for parallel projection. front: False behind the camera.
+    """
 
     column: Float[Array, "B N"]
     row: Float[Array, "B N"]
@@ -41,10 +46,12 @@ class Projected(NamedTuple):
 def camera_axes(
     azimuth: Float[Array, "*lead"], elevation: Float[Array, "*lead"], up: str = "y"
 ) -> Float[Array, "*lead 3 3"]:
-    """Rows: the camera's right, up and towards-viewer directions in the object's frame; angles in degrees.
+    """Rows: the camera's right, up and towards-viewer directions in the object's frame; angles in
+    degrees.
 
-    Over the pole (cosine of the elevation below 0) right and up change sign, as a camera that looks at the origin with its
-    upper edge towards the up axis does; the direction towards the viewer is smooth everywhere.
+    Over the pole (cosine of the elevation below 0) right and up change sign, as a camera that looks
+    at the origin with its upper edge towards the up axis does; the direction towards the viewer is
+    smooth everywhere.
 
     Raises ConfigError if `up` is not "y" or "z".
     """
@@ -75,8 +82,9 @@ def project(
 ) -> Projected:
     """Points as one camera of each item sees them in a square picture of `size` pixels.
 
-    projection: "perspective", `fov` degrees across the frame, or "parallel": the frame is 2 `distance` wide, so that a distance
-        of 1 holds the unit sphere (the published code scales the cloud by 1 / distance). A parallel camera has no behind.
+    projection: "perspective", `fov` degrees across the frame, or "parallel": the frame is 2
+        `distance` wide, so that a distance of 1 holds the unit sphere (the published code scales
+        the cloud by 1 / distance). A parallel camera has no behind.
     """
     # Written out: a matrix product may be rounded to bfloat16 or TF32 by default.
     x, y, near = (jnp.sum(points * axes[:, None, k], -1) for k in range(3))
@@ -100,7 +108,9 @@ def each_view(
     distance: Float[Array, "B V"],
     *arrays: Array | None,
 ) -> Float[Array, "B V ..."]:
-    """[B, V, ...] of `one_view(*arrays, axes, distance)`, view after view; a view's inner values are not kept."""
+    """[B, V, ...] of `one_view(*arrays, axes, distance)`, view after view; a view's inner values
+    are not kept.
+    """
     body = jax.checkpoint(lambda camera: one_view(*arrays, *camera))
     return lax.map(body, (axes.swapaxes(0, 1), distance.swapaxes(0, 1))).swapaxes(0, 1)
 
@@ -108,8 +118,9 @@ def each_view(
 def between(x: Float[Array, "..."], high: float) -> Float[Array, "..."]:
     """x kept in 0..high.
 
-    Not jnp.clip, and in neither renderer max or min over an axis: their gradient asks which operand equals the result, and in a
-    backward pass that computes both anew, but rounds them differently, none may.
+    Not jnp.clip, and in neither renderer max or min over an axis: their gradient asks which operand
+    equals the result, and in a backward pass that computes both anew, but rounds them differently,
+    none may.
     """
     return lax.clamp(jnp.zeros((), x.dtype), x, jnp.asarray(high, x.dtype))
 
@@ -133,7 +144,8 @@ def check_views(
         )
     if elevation.shape != angles or jnp.shape(distance) not in ((), angles):
         raise ConfigError(
-            f"soft_render: azimuth {angles}, elevation {elevation.shape}, distance {jnp.shape(distance)}; "
+            f"soft_render: azimuth {angles}, elevation {elevation.shape}, distance "
+            f"{jnp.shape(distance)}; "
             "expected [B, V] each, or one distance"
         )
     if size < 1:

@@ -1,7 +1,8 @@
 """Charts of the report as inline SVG and HTML: lines, a labelled scatter, histograms, a heat table.
 
-Text in, markup out: nothing is read, every name is escaped, colours come from the page's style sheet so that light and
-dark mode need no second picture. Numbers are written with fixed precision, so equal data give equal bytes.
+Text in, markup out: nothing is read, every name is escaped, colours come from the page's style
+sheet so that light and dark mode need no second picture. Numbers are written with fixed precision,
+so equal data give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from jaxtyping import Bool, Float, Int
 
 MAX_VERTICES = 240  # of one line; longer logs are averaged in buckets
 _SHAPES = ("circle", "square", "triangle", "diamond")
-# Hues far apart for neighbouring class numbers; lightness alternates for readers who see hue poorly.
+# Hues far apart for neighbouring class numbers; lightness alternates for readers who see hue
+# poorly.
 _HUES = (245, 55, 150, 20, 300, 105, 195, 340, 275, 80)
 
 
@@ -65,19 +67,24 @@ def class_shape(index: int) -> str:
 
 
 def markers() -> str:
-    """The marker shapes, once per page, for `<use>`: one for each ten classes, and a cross for what is drawn by hand."""
+    """The marker shapes, once per page, for `<use>`: one for each ten classes, and a cross for what
+    is drawn by hand.
+    """
     return (
         '<svg class="defs" aria-hidden="true" width="0" height="0"><defs>'
         '<circle id="m-circle" r="3.4"/><rect id="m-square" x="-3" y="-3" width="6" height="6"/>'
         '<path id="m-triangle" d="M0-3.9 3.6 2.6H-3.6Z"/>'
         '<path id="m-diamond" d="M0-4.2 4.2 0 0 4.2-4.2 0Z"/>'
-        '<path id="m-cross" d="M-3.7-2.3-2.3-3.7 0-1.4 2.3-3.7 3.7-2.3 1.4 0 3.7 2.3 2.3 3.7 0 1.4-2.3 3.7-3.7 2.3-1.4 0Z"/>'
+        '<path id="m-cross" d="M-3.7-2.3-2.3-3.7 0-1.4 2.3-3.7 3.7-2.3 1.4 0 3.7 2.3 2.3 3.7 0 '
+        '1.4-2.3 3.7-3.7 2.3-1.4 0Z"/>'
         "</defs></svg>"
     )
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers inside [low, high], about `count` of them: steps of 1, 2, 2.5 or 5 times a power of ten."""
+    """Round numbers inside [low, high], about `count` of them: steps of 1, 2, 2.5 or 5 times a
+    power of ten.
+    """
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
     raw = (high - low) / count
@@ -123,10 +130,11 @@ def line_chart(
     width: int = 360,
     height: int = 208,
 ) -> str:
-    """Lines over training steps, with a legend when there are several; with `share`, over a share of that name, both axes 0 to 1.
+    """Lines over training steps, with a legend when there are several; with `share`, over a share
+    of that name, both axes 0 to 1.
 
-    The y axis is logarithmic when all values are positive and span more than two decades. A single value is drawn as a
-    point. Where nothing is finite a sentence stands instead of the chart.
+    The y axis is logarithmic when all values are positive and span more than two decades. A single
+    value is drawn as a point. Where nothing is finite a sentence stands instead of the chart.
     """
     thinned = [thin(s) for s in series]
     finite = [np.isfinite(s.y) & np.isfinite(s.x) for s, _, _ in thinned]
@@ -162,14 +170,17 @@ def line_chart(
     for tick in at:
         label = f"{100 * tick:.4g} %" if percent else short(tick)
         parts.append(
-            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>'
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" '
+            f'y2="{py(tick):.1f}"/>'
         )
         parts.append(
-            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>'
+            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" '
+            f'text-anchor="end">{label}</text>'
         )
     for tick in ticks(x0, x1):
         parts.append(
-            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{x_text(tick)}</text>'
+            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" '
+            f'text-anchor="middle">{x_text(tick)}</text>'
         )
     readout = []
     for index, ((line, low, high), ok) in enumerate(zip(thinned, finite, strict=True)):
@@ -191,8 +202,10 @@ def line_chart(
             for i in np.flatnonzero(ok):
                 value = f"{100 * line.y[i]:.2f} %" if percent else short(line.y[i])
                 parts.append(
-                    f'<circle class="dot s{index % 6}" cx="{px(line.x[i]):.1f}" cy="{py(line.y[i]):.1f}" r="2.6">'
-                    f"<title>{escape(line.name)}, {escape(x_name)} {x_text(line.x[i])}: {value}</title></circle>"
+                    f'<circle class="dot s{index % 6}" cx="{px(line.x[i]):.1f}" '
+                    f'cy="{py(line.y[i]):.1f}" r="2.6">'
+                    f"<title>{escape(line.name)}, {escape(x_name)} {x_text(line.x[i])}: "
+                    f"{value}</title></circle>"
                 )
         readout.append(
             {
@@ -242,7 +255,8 @@ def scatter(
     width: int = 720,
     height: int = 540,
 ) -> str:
-    """Points by class colour and marker, a tooltip on each, class names written over their points where they fit.
+    """Points by class colour and marker, a tooltip on each, class names written over their points
+    where they fit.
 
     crosses: which points are marked by a cross instead, in their class's colour.
     """
@@ -267,7 +281,8 @@ def scatter(
         )
     written = _place_names(at, labels, names, width, height) if labels is not None else ""
     return (
-        f'<svg class="chart map" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
+        f'<svg class="chart map" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(description)}">'
         f'<g class="marks">{"".join(marks)}</g><g class="names">{written}</g></svg>'
     )
 
@@ -331,15 +346,18 @@ def histogram(
     parts = []
     for tick in ticks(0.0, 1.06 * high, 3):
         parts.append(
-            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>'
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{py(tick):.1f}" '
+            f'y2="{py(tick):.1f}"/>'
         )
         label = f"{100 * tick:.4g} %"
         parts.append(
-            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" text-anchor="end">{label}</text>'
+            f'<text class="tick" x="{left - 6}" y="{py(tick) + 3.5:.1f}" '
+            f'text-anchor="end">{label}</text>'
         )
     for tick in ticks(x0, x1):
         parts.append(
-            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" text-anchor="middle">{short(tick)}</text>'
+            f'<text class="tick" x="{px(tick):.1f}" y="{height - 9}" '
+            f'text-anchor="middle">{short(tick)}</text>'
         )
     for index, (_, values) in enumerate(series):
         corners = [(px(x0), py(0.0))]
@@ -350,13 +368,15 @@ def histogram(
         parts.append(f'<polyline class="line s{index} d{index}" points="{_points(corners)}"/>')
     label = escape(f"{title}: {', '.join(name for name, _ in series)}")
     keys = "".join(
-        f'<span><svg class="stroke" viewBox="0 0 22 6" aria-hidden="true"><path class="line s{i} d{i}" d="M0 3H22"/></svg>'
+        f'<span><svg class="stroke" viewBox="0 0 22 6" aria-hidden="true"><path class="line s{i} '
+        f'd{i}" d="M0 3H22"/></svg>'
         f"{escape(name)}</span>"
         for i, (name, _) in enumerate(series)
     )
     return _figure(
         title,
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{label}">{"".join(parts)}</svg>'
         f'<p class="keys">{keys}</p>',
     )
 
@@ -367,7 +387,9 @@ def heat_table(
     counts: Int[np.ndarray, "R C"],
     totals: Int[np.ndarray, " R"],
 ) -> str:
-    """Counts as a table, each cell tinted by its share of the row's total; equal row and column: the right class."""
+    """Counts as a table, each cell tinted by its share of the row's total; equal row and column:
+    the right class.
+    """
     head = "".join(f'<th scope="col"><span>{escape(c)}</span></th>' for c in columns)
     lines = []
     for row, name in enumerate(rows):
@@ -382,9 +404,12 @@ def heat_table(
                 f'<td class="{kind}" style="--share:{share:.0f}%" title="{title}">{text}</td>'
             )
         lines.append(
-            f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}<td class="total">{int(totals[row])}</td></tr>'
+            f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}<td '
+            f'class="total">{int(totals[row])}</td></tr>'
         )
     return (
-        '<table class="heat"><thead><tr><th scope="col" class="corner">queries of class ↓ taken for →</th>'
-        f'{head}<th scope="col"><span>queries</span></th></tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        '<table class="heat"><thead><tr><th scope="col" class="corner">queries of class ↓ taken '
+        "for →</th>"
+        f"{head}<th "
+        f'scope="col"><span>queries</span></th></tr></thead><tbody>{"".join(lines)}</tbody></table>'
     )

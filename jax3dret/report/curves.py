@@ -18,7 +18,9 @@ _LEARNING_RATES = ("lr", "learning_rate")
 
 
 def curves(run: RunFiles) -> str:
-    """Loss terms, learning rate, throughput and evaluation metrics over steps: one small chart each."""
+    """Loss terms, learning rate, throughput and evaluation metrics over steps: one small chart
+    each.
+    """
     series = _collect(run.events)
     train = series.pop("train", {})
     panels = []
@@ -37,7 +39,8 @@ def curves(run: RunFiles) -> str:
             panels.append(line_chart(title, lines, percent=True))
     if not panels:
         body = missing(
-            "metrics.jsonl holds no training step: this run evaluated given weights, so there is no curve to draw."
+            "metrics.jsonl holds no training step: this run evaluated given weights, so there is "
+            "no curve to draw."
         )
     else:
         body = f'<div class="panels">{"".join(panels)}</div>'

@@ -1,7 +1,7 @@
 """Embeddings laid out in the plane: principal components, and t-SNE without a dependency.
 
-Both are deterministic: principal components fix the sign of each axis; t-SNE starts from them and draws nothing at
-random.
+Both are deterministic: principal components fix the sign of each axis; t-SNE starts from them and
+draws nothing at random.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ MIN_TSNE = 30  # below this a neighbourhood of a few points is no neighbourhood
 
 
 class EmbeddingMap(NamedTuple):
-    """points: the layout, [M, 2]. rows: which embeddings were laid out, ascending. method: which layout it is.
+    """points: the layout, [M, 2]. rows: which embeddings were laid out, ascending. method: which
+    layout it is.
 
     explained: share of the variance that the two principal components hold (of the rows laid out).
     not_finite: embeddings left out because they hold NaN or infinity.
@@ -35,8 +36,8 @@ def embedding_map(
 ) -> EmbeddingMap:
     """t-SNE of the embeddings, or their principal components where there are fewer than 30.
 
-    Of more than `max_points` every so-manieth is taken, which keeps the shares of the classes where the data set is in
-    class order. `unit_length`: compare directions (cosine) instead of positions.
+    Of more than `max_points` every so-manieth is taken, which keeps the shares of the classes where
+    the data set is in class order. `unit_length`: compare directions (cosine) instead of positions.
     """
     embeddings = np.asarray(embeddings, np.float64)
     finite = np.isfinite(embeddings).all(1)
@@ -55,9 +56,11 @@ def embedding_map(
 def principal_components(
     x: Float[np.ndarray, "N D"], num: int
 ) -> tuple[Float[np.ndarray, "N num"], float]:
-    """Scores on the first `num` principal axes, zero-padded where there are fewer, and their share of the variance.
+    """Scores on the first `num` principal axes, zero-padded where there are fewer, and their share
+    of the variance.
 
-    The largest loading of each axis is made positive, so that a singular vector's arbitrary sign does not flip the map.
+    The largest loading of each axis is made positive, so that a singular vector's arbitrary sign
+    does not flip the map.
     """
     x = np.asarray(x, np.float64)
     scores = np.zeros((len(x), num))
@@ -84,10 +87,12 @@ def principal_components(
 def tsne(
     x: Float[np.ndarray, "N D"], *, perplexity: float = 30.0, iterations: int = 500
 ) -> Float[np.ndarray, "N 2"]:
-    """t-distributed stochastic neighbour embedding in two dimensions (van der Maaten and Hinton, JMLR 2008).
+    """t-distributed stochastic neighbour embedding in two dimensions (van der Maaten and Hinton,
+    JMLR 2008).
 
-    Attraction over each point's 3 * perplexity nearest neighbours, repulsion over all pairs (exact). Starts from the
-    principal components; step size N / exaggeration as Belkina et al. (Nature Communications 2019) advise.
+    Attraction over each point's 3 * perplexity nearest neighbours, repulsion over all pairs
+    (exact). Starts from the principal components; step size N / exaggeration as Belkina et al.
+    (Nature Communications 2019) advise.
     """
     n = len(x)
     perplexity = min(perplexity, (n - 1) / 3)
@@ -115,10 +120,12 @@ def tsne(
 
 
 def _repulsion(y: Float[np.ndarray, "N 2"]) -> tuple[Float[np.ndarray, "N 3"], float]:
-    """Sums over j of k_ij^2 (y_j, 1) with k_ij = 1 / (1 + |y_i - y_j|^2), and the sum of k over all pairs i != j.
+    """Sums over j of k_ij^2 (y_j, 1) with k_ij = 1 / (1 + |y_i - y_j|^2), and the sum of k over all
+    pairs i != j.
 
-    By blocks of rows: the kernel then passes through the cache instead of memory, and each product stays below the size
-    at which BLAS wakes its threads, whose hand-over costs more than these products (15 times more on a busy machine).
+    By blocks of rows: the kernel then passes through the cache instead of memory, and each product
+    stays below the size at which BLAS wakes its threads, whose hand-over costs more than these
+    products (15 times more on a busy machine).
     """
     n = len(y)
     block = max(1, 250_000 // (4 * n))
@@ -144,7 +151,8 @@ def _joint_probabilities(
 ) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"], Float[np.ndarray, " E"]]:
     """Symmetric p_ij over directed edges (source, target, p), summing to one.
 
-    Each point's bandwidth is bisected until the entropy of its neighbour distribution is log(perplexity).
+    Each point's bandwidth is bisected until the entropy of its neighbour distribution is
+    log(perplexity).
     """
     n = len(x)
     square = (x * x).sum(1)

@@ -1,7 +1,9 @@
-"""The report of a run: one HTML page for people, one JSON file for programs, both from the files of the workdir alone.
+"""The report of a run: one HTML page for people, one JSON file for programs, both from the files of
+the workdir alone.
 
-The page holds its style, its script and its pictures, asks no server for anything (its Content-Security-Policy forbids
-it), and reads the same with the script switched off. Equal workdirs give equal bytes: it never shows the current time.
+The page holds its style, its script and its pictures, asks no server for anything (its
+Content-Security-Policy forbids it), and reads the same with the script switched off. Equal workdirs
+give equal bytes: it never shows the current time.
 
     run_files.py   what is read, and report/metrics.json
     sections.py    results, protocol, costs, provenance
@@ -40,10 +42,11 @@ _NAVIGATION = (
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
-    """Writes report/index.html and report/metrics.json below `workdir`, and returns the path of the page.
+    """Writes report/index.html and report/metrics.json below `workdir`, and returns the path of the
+    page.
 
-    Parts that the run did not leave (training curves of an evaluation of given weights, scores of unlabelled data, an
-    undefined metric) are replaced by a sentence that says so.
+    Parts that the run did not leave (training curves of an evaluation of given weights, scores of
+    unlabelled data, an undefined metric) are replaced by a sentence that says so.
 
     Raises:
         ConfigError: an earlier version wrote the workdir.
@@ -95,5 +98,6 @@ def page(run: RunFiles) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)} · jax3dret report</title><style>{style}</style></head>\n"
-        f'<body>{markers()}<div class="page">{"".join(body)}</div>\n<script>{script}</script></body></html>\n'
+        f"<body>{markers()}<div "
+        f'class="page">{"".join(body)}</div>\n<script>{script}</script></body></html>\n'
     )

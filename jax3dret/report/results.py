@@ -1,4 +1,6 @@
-"""Sections of the report about single classes and items: per-class scores, confusions, the embedding map, examples."""
+"""Sections of the report about single classes and items: per-class scores, confusions, the
+embedding map, examples.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,13 @@ def per_class(evaluation: Evaluation) -> str:
             if math.isfinite(value):
                 style = f"--share:{100 * min(max(value, 0), 1):.1f}%"
                 cells.append(
-                    f'<td class="num bar" data-v="{value:.6f}" style="{style}">{100 * value:.1f} %</td>'
+                    f'<td class="num bar" data-v="{value:.6f}" style="{style}">{100 * value:.1f} '
+                    "%</td>"
                 )
             else:
                 cells.append(
-                    '<td class="num" data-v="-1" title="no item of this class allows a value">undefined</td>'
+                    '<td class="num" data-v="-1" title="no item of this class allows a '
+                    'value">undefined</td>'
                 )
         items = _number(row.get("items"), 0)
         lines.append(
@@ -83,7 +87,9 @@ def _number(value: object, otherwise: float) -> float:
 
 
 def confusions(evaluation: Evaluation) -> str:
-    """Which classes are taken for which: a sentence each for the commonest, a table of the worst classes."""
+    """Which classes are taken for which: a sentence each for the commonest, a table of the worst
+    classes.
+    """
     table = evaluation.result.get("confusion") or {}
     names = [str(n) for n in table.get("classes") or []]
     counts = np.asarray(table.get("counts") or [], np.int64)
@@ -115,7 +121,8 @@ def confusions(evaluation: Evaluation) -> str:
         "confusions",
         "Confusions",
         body,
-        "The class of the nearest neighbour against the true class, for the classes with most errors.",
+        "The class of the nearest neighbour against the true class, for the classes with most "
+        "errors.",
     )
 
 
@@ -154,7 +161,8 @@ def embeddings(run: RunFiles) -> str:
         else f"{len(values):,} queries"
     )
     how = (
-        "t-SNE: near points are near in the embedding; distances between far groups and sizes of groups mean nothing."
+        "t-SNE: near points are near in the embedding; distances between far groups and sizes of "
+        "groups mean nothing."
         if layout.method == "t-SNE"
         else "Principal components: the plane in which the embeddings vary most."
     )
@@ -190,7 +198,9 @@ def legend(kinds: Int[np.ndarray, " M"], names: Sequence[str]) -> str:
 
 
 def _query_ids(run: RunFiles, num: int, labels: Int[np.ndarray, " Q"] | None) -> list[str] | None:
-    """Ids of the queries, where the copied manifest still lists those of a split with exactly these labels."""
+    """Ids of the queries, where the copied manifest still lists those of a split with exactly these
+    labels.
+    """
     for info in (run.manifest.get("splits") or {}).values():
         ids = info.get("ids") if isinstance(info, Mapping) else None
         if (
@@ -260,9 +270,12 @@ def _example(evaluation: Evaluation, example: Mapping[str, Any]) -> str:
     stem = str(query.get("id", "")).rsplit("/", 1)[-1]
     tail = "".join(results) or '<li class="missing">no result</li>'
     return (
-        f'<article class="example"><div class="item query" title="{escape(note)}">{_picture(evaluation, query, note)}'
-        f'<span class="label">{escape(label or query.get("id"))}</span><span class="score">{escape(stem)}</span></div>'
-        f'<ol class="strip" tabindex="0" aria-label="Results for {escape(query.get("id", ""))}">{tail}</ol></article>'
+        '<article class="example"><div class="item query" '
+        f'title="{escape(note)}">{_picture(evaluation, query, note)}'
+        f'<span class="label">{escape(label or query.get("id"))}</span><span '
+        f'class="score">{escape(stem)}</span></div>'
+        '<ol class="strip" tabindex="0" aria-label="Results for '
+        f'{escape(query.get("id", ""))}">{tail}</ol></article>'
     )
 
 

@@ -21,7 +21,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Evaluation(NamedTuple):
-    """One folder below evaluation/: result.json, and the embeddings and labels of queries and gallery where they were kept."""
+    """One folder below evaluation/: result.json, and the embeddings and labels of queries and
+    gallery where they were kept.
+    """
 
     name: str
     folder: pathlib.Path
@@ -113,7 +115,8 @@ def _read_evaluation(path: pathlib.Path) -> Evaluation:
     gallery, gallery_labels = _embeddings_of(path, result, "gallery_")
     if embeddings is not None and gallery is not None and embeddings.shape[1] != gallery.shape[1]:
         raise DataError(
-            f"{path.parent}: embeddings.npy is {embeddings.shape[1]} wide, gallery_embeddings.npy {gallery.shape[1]}"
+            f"{path.parent}: embeddings.npy is {embeddings.shape[1]} wide, gallery_embeddings.npy "
+            f"{gallery.shape[1]}"
         )
     return Evaluation(
         path.parent.name, path.parent, result, embeddings, labels, gallery, gallery_labels
@@ -128,7 +131,8 @@ def _embeddings_of(
     labels = _read_array(path.with_name(f"{side}labels.npy"), 1)
     if embeddings is not None and labels is not None and len(labels) != len(embeddings):
         raise DataError(
-            f"{path.parent}: {side}labels.npy has {len(labels)} rows, {side}embeddings.npy has {len(embeddings)}"
+            f"{path.parent}: {side}labels.npy has {len(labels)} rows, {side}embeddings.npy has "
+            f"{len(embeddings)}"
         )
     if labels is None or not result.get("per_class"):
         return embeddings, None  # no class was scored: whatever numbers stand there mean nothing
@@ -136,7 +140,8 @@ def _embeddings_of(
     known = len(result.get("class_names") or [])
     if len(labels) and labels.max() >= known:
         raise DataError(
-            f"{path.parent}: {side}labels.npy names class {labels.max()}, result.json has {known} class_names"
+            f"{path.parent}: {side}labels.npy names class {labels.max()}, result.json has {known} "
+            "class_names"
         )
     if not len(labels) or labels.max() < 0:
         return embeddings, None  # -1 throughout: the data set has no labels
@@ -157,13 +162,16 @@ def _read_array(path: pathlib.Path, ndim: int) -> np.ndarray | None:
         raise DataError(f"{path}: not readable as an array ({error})") from error
     if array.ndim != ndim or array.dtype.kind not in "fiu":
         raise DataError(
-            f"{path}: {array.dtype} of shape {array.shape}; it must be numbers in {ndim} dimension(s)"
+            f"{path}: {array.dtype} of shape {array.shape}; it must be numbers in {ndim} "
+            "dimension(s)"
         )
     return array
 
 
 def thumbnail(evaluation: Evaluation, name: object) -> str | None:
-    """A picture of thumbnails/ as a data URI; None where it is missing, no PNG, or outside the folder."""
+    """A picture of thumbnails/ as a data URI; None where it is missing, no PNG, or outside the
+    folder.
+    """
     if not isinstance(name, str) or not name or pathlib.PurePath(name).name != name or "\\" in name:
         return None
     path = evaluation.folder / "thumbnails" / name

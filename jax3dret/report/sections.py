@@ -18,7 +18,8 @@ _MAX_SKIPPED = 500
 _PROTOCOL = {
     "distance": {
         "cosine": "Items are compared by the cosine of the angle between their embeddings.",
-        "euclidean": "Items are compared by the Euclidean distance of their embeddings, which are not normalised.",
+        "euclidean": "Items are compared by the Euclidean distance of their embeddings, which are "
+        "not normalised.",
     },
     "self_match": {
         "excluded": "A query never finds itself: its own entry in the gallery is left out.",
@@ -40,7 +41,8 @@ _PROTOCOL = {
     },
     "search": {
         "exact": "The search is exact.",
-        "approximate": "The search is approximate; how close it comes stands under “Time and index”.",
+        "approximate": "The search is approximate; how close it comes stands under “Time and "
+        "index”.",
     },
 }
 _SETTINGS = {"n": "length of the ranked lists"}
@@ -146,8 +148,10 @@ def results(run: RunFiles) -> str:
     body += f'<div class="tiles">{tiles}</div>' if tiles else ""
     if published:
         body += (
-            '<p class="note">Published numbers were measured by their authors, on the paper’s data and weights. They '
-            "stand here for orientation; they are a like-for-like comparison only where data, weights and protocol are "
+            '<p class="note">Published numbers were measured by their authors, on the paper’s data '
+            "and weights. They "
+            "stand here for orientation; they are a like-for-like comparison only where data, "
+            "weights and protocol are "
             "the same.</p>"
         )
         if note := (run.summary.get("meta") or {}).get("published_note"):
@@ -338,7 +342,8 @@ def provenance(run: RunFiles) -> str:
     if run.config:
         text = json.dumps(run.config, indent=2, ensure_ascii=False)
         blocks.append(
-            f"<details><summary>Resolved configuration</summary><pre tabindex='0'>{escape(text)}</pre></details>"
+            "<details><summary>Resolved configuration</summary><pre "
+            f"tabindex='0'>{escape(text)}</pre></details>"
         )
     else:
         blocks.append(missing("config.json is missing."))

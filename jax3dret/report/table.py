@@ -1,7 +1,8 @@
-"""The report of a table of runs: one HTML page for people, one JSON file for programs, from table.json and the runs' folders.
+"""The report of a table of runs: one HTML page for people, one JSON file for programs, from
+table.json and the runs' folders.
 
-As self-contained and repeatable as the report of a run (`report.page`), whose style it shares. Every row links to the report
-of its run.
+As self-contained and repeatable as the report of a run (`report.page`), whose style it shares.
+Every row links to the report of its run.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ tbody th { min-width: 13.5rem; } tbody th code { display: block; margin: 0; }
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:
-    """Writes report/index.html and report/metrics.json of a table's workdir, and returns the path of the page.
+    """Writes report/index.html and report/metrics.json of a table's workdir, and returns the path
+    of the page.
 
     Raises:
         ConfigError: an earlier version wrote it.
@@ -64,7 +66,9 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
-    """report/metrics.json: as a run's, where a metric is called "ROW/METRIC" and is the mean over the seeds."""
+    """report/metrics.json: as a run's, where a metric is called "ROW/METRIC" and is the mean over
+    the seeds.
+    """
     rows = table["rows"]
     protocol: Mapping[str, Any] = next((row["protocol"] for row in rows if row["protocol"]), {})
     return strict(
@@ -87,7 +91,9 @@ def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(table: Mapping[str, Any]) -> dict[str, Any]:
-    """As the `run` of a report of one run: the table's own command, the last day, every device and version."""
+    """As the `run` of a report of one run: the table's own command, the last day, every device and
+    version.
+    """
     runs = [run.get("run") or {} for row in table["rows"] for run in row["runs"]]
 
     def every(key: str) -> str:
@@ -103,7 +109,9 @@ def _run(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -> str:
-    """The whole page as text. curves: row -> metric -> its values over steps, where a row was evaluated as it trained."""
+    """The whole page as text. curves: row -> metric -> its values over steps, where a row was
+    evaluated as it trained.
+    """
     package = importlib.resources.files("jax3dret.report")
     style = (package / "report.css").read_text(encoding="utf-8") + _STYLE
     script = (package / "report.js").read_text(encoding="utf-8")
@@ -126,8 +134,10 @@ def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{title} · jax3dret report</title><style>{style}</style></head>\n"
-        f'<body><div class="page">{_header(table)}<nav aria-label="Sections">{links}</nav><main>{body}</main>'
-        f"<footer>Written by jax3dret from the files beside this report.</footer></div>\n<script>{script}</script></body></html>\n"
+        f'<body><div class="page">{_header(table)}<nav '
+        f'aria-label="Sections">{links}</nav><main>{body}</main>'
+        "<footer>Written by jax3dret from the files beside this "
+        f"report.</footer></div>\n<script>{script}</script></body></html>\n"
     )
 
 
@@ -184,11 +194,13 @@ def _results(table: Mapping[str, Any]) -> str:
     said.append("Values are per cent." + _spread(table))
     if left_out:
         said.append(
-            f"{len(left_out)} further rows were left out; they stand below, with the commands that run them."
+            f"{len(left_out)} further rows were left out; they stand below, with the commands that "
+            "run them."
         )
     if compared:
         said.append(
-            "Published numbers were measured by the paper’s authors on the paper’s data and weights; a difference is measured "
+            "Published numbers were measured by the paper’s authors on the paper’s data and "
+            "weights; a difference is measured "
             "less published, in points."
         )
     body += "".join(f'<p class="note">{escape(s)}</p>' for s in said) + _stages(table)
@@ -231,14 +243,17 @@ def _open(table: Mapping[str, Any]) -> str:
         command = f"<code>{escape(row['command'])}</code>" if row["command"] else "–"
         css = "" if ":" in row["status"] else "state"
         lines.append(
-            f'<tr><th scope="row">{escape(row["name"])}</th><td class="{css}">{escape(row["status"])}</td>'
+            f'<tr><th scope="row">{escape(row["name"])}</th><td '
+            f'class="{css}">{escape(row["status"])}</td>'
             f'<td class="why">{command}</td></tr>'
         )
     if not lines:
         return ""
     lead = (
-        '<p class="lead">The table’s own command runs what is missing, and with --config.rows=REGEX what was left out '
-        "(--config.rows=. for all). Each row is also a run of its own, which the table then collects.</p>"
+        '<p class="lead">The table’s own command runs what is missing, and with '
+        "--config.rows=REGEX what was left out "
+        "(--config.rows=. for all). Each row is also a run of its own, which the table then "
+        "collects.</p>"
     )
     head = '<th scope="col">Row</th><th scope="col">Status</th><th scope="col">Command</th>'
     return lead + _table(head, lines)
@@ -316,12 +331,15 @@ def _about_rows(rows: Sequence[Mapping[str, Any]]) -> metric_text.About:
 
 
 def compared_metric(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The metric that stands beside the paper's: the first of the first published numbers; empty where there are none."""
+    """The metric that stands beside the paper's: the first of the first published numbers; empty
+    where there are none.
+    """
     return next((key for row in rows for v in row["published"].values() for key in v), "")
 
 
 def leading_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics that a table of several rows leads with, of those that its rows have: the compared one, then as papers do.
+    """The metrics that a table of several rows leads with, of those that its rows have: the
+    compared one, then as papers do.
 
     How well the index does is not one of the rows' results.
     """
@@ -349,7 +367,9 @@ def _value(row: Mapping[str, Any], key: str, *, bar: bool = False) -> str:
 
 
 def _link(row: Mapping[str, Any]) -> str:
-    """The row's name, linked to the report of its first finished run, and links to those of further seeds."""
+    """The row's name, linked to the report of its first finished run, and links to those of further
+    seeds.
+    """
     name = escape(row["name"])
     done = [run for run in row["runs"] if run["status"] == "done"]
     if not done:

@@ -1,4 +1,6 @@
-"""Sections of the report about queries and gallery of two modalities: ranking, one map of both, the views that a model prefers."""
+"""Sections of the report about queries and gallery of two modalities: ranking, one map of both, the
+views that a model prefers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _GALLERY_SHARE = 0.4  # of the points of the map, where there are more than it t
 
 
 def ranking(evaluation: Evaluation) -> str:
-    """Precision over recall, and the distances within and between classes; empty where neither was recorded."""
+    """Precision over recall, and the distances within and between classes; empty where neither was
+    recorded.
+    """
     curve, distances = (evaluation.result.get(key) for key in ("precision_recall", "distances"))
     if not isinstance(curve, Mapping) and not isinstance(distances, Mapping):
         return ""
@@ -41,7 +45,8 @@ def ranking(evaluation: Evaluation) -> str:
         panels += _distances(distances, "1 - cosine" if cosine else "Euclidean")
         if isinstance(overlap := distances.get("overlap"), int | float):
             words.append(
-                f"Mean distance within a class {_plain(distances, 'within')}, between classes {_plain(distances, 'between')}; the two "
+                f"Mean distance within a class {_plain(distances, 'within')}, between classes "
+                f"{_plain(distances, 'between')}; the two "
                 f"histograms share {100 * overlap:.0f} % of their area."
             )
     lead = escape(" ".join(words))
@@ -81,7 +86,9 @@ def _numbers(values: object) -> Float[np.ndarray, " N"]:
 
 
 def both_modalities(evaluation: Evaluation) -> str:
-    """Queries and gallery in one plane, coloured by class: queries as crosses, the gallery as solid marks."""
+    """Queries and gallery in one plane, coloured by class: queries as crosses, the gallery as solid
+    marks.
+    """
     queries, gallery = evaluation.embeddings, evaluation.gallery_embeddings
     if queries is None or gallery is None or not len(queries) or not len(gallery):
         return section(
@@ -106,12 +113,14 @@ def both_modalities(evaluation: Evaluation) -> str:
     names = evaluation.class_names
     count = _count(crosses, len(queries), len(gallery))
     how = (
-        "t-SNE of both together: near points are near in the embedding; distances between far groups mean nothing."
+        "t-SNE of both together: near points are near in the embedding; distances between far "
+        "groups mean nothing."
         if layout.method == "t-SNE"
         else "Principal components of both together: the plane in which the embeddings vary most."
     )
     lead = (
-        f"{count}. {how} Where crosses and solid marks of a class lie apart, the two modalities are not aligned. The first two "
+        f"{count}. {how} Where crosses and solid marks of a class lie apart, the two modalities "
+        "are not aligned. The first two "
         f"principal components hold {100 * layout.explained:.0f} % of the variance."
     )
     body = ""
@@ -132,7 +141,8 @@ def both_modalities(evaluation: Evaluation) -> str:
         layout.points, kinds, names, titles, f"{layout.method} map of {count}", crosses=crosses
     )
     keys = "".join(
-        f'<span><svg class="sign" viewBox="-5 -5 10 10" aria-hidden="true"><use href="#m-{mark}"/></svg>{name}</span>'
+        '<span><svg class="sign" viewBox="-5 -5 10 10" aria-hidden="true"><use '
+        f'href="#m-{mark}"/></svg>{name}</span>'
         for mark, name in (("cross", "queries (sketches)"), ("circle", "gallery (shapes)"))
     )
     body += f'<p class="keys">{keys}</p><div class="mapbox">{picture}{"" if kinds is None else legend(kinds, names)}</div>'
@@ -164,7 +174,9 @@ def _count(crosses: Bool[np.ndarray, " M"], queries: int, gallery: int) -> str:
 
 
 def views(evaluation: Evaluation) -> str:
-    """How much the model makes of each view: over the gallery, and for some shapes; empty where it does not tell."""
+    """How much the model makes of each view: over the gallery, and for some shapes; empty where it
+    does not tell.
+    """
     told = evaluation.result.get("views")
     if not isinstance(told, Mapping):
         return ""
@@ -191,7 +203,8 @@ def views(evaluation: Evaluation) -> str:
         )
         body += f"<h4>{escape(title)}</h4>" + _strip(scores, pictures, f"{title}, view")
     lead = (
-        "What the first selector of the graph makes of each view, in the order of the cameras. Below, the share of shapes whose highest "
+        "What the first selector of the graph makes of each view, in the order of the cameras. "
+        "Below, the share of shapes whose highest "
         f"score a view has; then the scores of some shapes, the best {_MARKED} numbered."
     )
     return section("views", "Views", body, lead)
@@ -204,7 +217,9 @@ def _strip(
     *,
     percent: bool = False,
 ) -> str:
-    """One column for each view: its picture where there is one, a bar, the value; the greatest ones numbered."""
+    """One column for each view: its picture where there is one, a bar, the value; the greatest ones
+    numbered.
+    """
     order = np.argsort(-values, kind="stable")
     rank = {int(view): place for place, view in enumerate(order[:_MARKED], 1) if values[view] > 0}
     high = max(float(values.max()), 1e-12)

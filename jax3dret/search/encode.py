@@ -1,9 +1,11 @@
-"""The encoder of a trained run, apart from its data: rows of an input in, embeddings out; and its copy inside an index.
+"""The encoder of a trained run, apart from its data: rows of an input in, embeddings out; and its
+copy inside an index.
 
-What a model reads of a file is said by its inputs, by modality; nothing here knows which there are. A
-trained workdir is enough to open one: config.json says how the model is built, manifest.json what it was
-trained on, `checkpoints/` holds the parameters. `save` keeps what the embedding needs (parameters as .npz
-without pickles, both files, the checkpoint's meta) in a folder that `load_encoder` opens on any machine.
+What a model reads of a file is said by its inputs, by modality; nothing here knows which there are.
+A trained workdir is enough to open one: config.json says how the model is built, manifest.json what
+it was trained on, `checkpoints/` holds the parameters. `save` keeps what the embedding needs
+(parameters as .npz without pickles, both files, the checkpoint's meta) in a folder that
+`load_encoder` opens on any machine.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from jax3dret.inputs.batching import batches
 from jax3dret.search.run_model import build_model, portable
 
 TRAIN = (
-    "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being configs/ulip2_vicreg.py or, to search "
+    "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being "
+    "configs/ulip2_vicreg.py or, to search "
     "with drawings, configs/mvhgnn_shrec13.py, and give that DIR"
 )
 # What reading a damaged .npz raises.
@@ -47,8 +50,8 @@ class Encoder:
     """A trained model and what it takes to use it.
 
     config: the resolved config, JSON-like. described: name, version, class_names, up_axis and split
-    sizes of its training data. meta: the checkpoint's, with "inputs". arrays: by path, those that the
-    embeddings read. model: its inputs are those of the meta.
+    sizes of its training data. meta: the checkpoint's, with "inputs". arrays: by path, those that
+    the embeddings read. model: its inputs are those of the meta.
     """
 
     config: Mapping[str, Any]
@@ -70,7 +73,9 @@ class Encoder:
 
     @functools.cached_property
     def identity(self) -> str:
-        """SHA-256 over the inputs, the architecture and every array: equal where embeddings are equal."""
+        """SHA-256 over the inputs, the architecture and every array: equal where embeddings are
+        equal.
+        """
         own = {key: value for key, value in self.config.items() if key not in configs.spine()}
         how = [self.meta["inputs"], self.meta.get("model"), own]
         digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
@@ -81,13 +86,16 @@ class Encoder:
         return digest.hexdigest()
 
     def modality(self, asked: str | None = None) -> str:
-        """What an index is made of: as asked for, else the first of the inputs. Raises ConfigError for one that there is not."""
+        """What an index is made of: as asked for, else the first of the inputs. Raises ConfigError
+        for one that there is not.
+        """
         if asked is not None and asked not in self.inputs:
             choose.choose(self.inputs, "", name="", modality=asked)
         return asked or next(iter(self.inputs))
 
     def embed(self, rows: Sequence[Row], modality: str) -> Float32[np.ndarray, "N D"]:
-        """Embeddings of rows as `inputs[modality]` makes them, in batches of few sizes: few compilations.
+        """Embeddings of rows as `inputs[modality]` makes them, in batches of few sizes: few
+        compilations.
 
         Raises DataError for rows that the model does not take.
         """
@@ -200,7 +208,8 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         if name not in arrays or arrays[name].shape != leaf.shape:
             found = arrays[name].shape if name in arrays else "absent"
             raise DataError(
-                f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index again"
+                f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index "
+                "again"
             )
     return _encoder(config, described, meta, arrays, model)
 

@@ -1,9 +1,11 @@
-"""A folder of meshes and point clouds as an index that carries its own encoder, kept up to date by running it again.
+"""A folder of meshes and point clouds as an index that carries its own encoder, kept up to date by
+running it again.
 
-What is in INDEX: `index.json` and `data-*/` (see `storage`), the encoder in `encoder-*/`, `skipped.json`, and `hashes.json`, which
-saves reading files whose size and time have not changed. `index.json` is written last and by rename, so whoever opens INDEX
-finds the old gallery or the new one. An embedding belongs to the content of a file: what is only moved or renamed, or was
-embedded by a run that was cut short, is not embedded again.
+What is in INDEX: `index.json` and `data-*/` (see `storage`), the encoder in `encoder-*/`,
+`skipped.json`, and `hashes.json`, which saves reading files whose size and time have not changed.
+`index.json` is written last and by rename, so whoever opens INDEX finds the old gallery or the new
+one. An embedding belongs to the content of a file: what is only moved or renamed, or was embedded
+by a run that was cut short, is not embedded again.
 """
 
 from __future__ import annotations
@@ -89,15 +91,16 @@ def build(
     up_axis: str | None = None,
     modality: str | None = None,
 ) -> Summary:
-    """Makes the index `out` hold exactly what is in `sources`: adds what is new, drops what is gone, leaves the rest.
+    """Makes the index `out` hold exactly what is in `sources`: adds what is new, drops what is
+    gone, leaves the rest.
 
-    weights: a trained workdir; up_axis: "y" or "z" in all files (None: y in glTF, z elsewhere). An index that is there keeps its
-    own where they are not given. modality: which of the model's inputs reads the files; None: the first. jobs: processes that
-    read files. Files that cannot be used are listed, with reasons, in `out`/skipped.json.
+    weights: a trained workdir; up_axis: "y" or "z" in all files (None: y in glTF, z elsewhere). An
+    index that is there keeps its own where they are not given. modality: which of the model's
+    inputs reads the files; None: the first. jobs: processes that read files. Files that cannot be
+    used are listed, with reasons, in `out`/skipped.json.
 
-    Raises:
-        ConfigError: no weights and no index to take them from, a source that does not exist, `out` is something else.
-        DataError: nothing could be indexed; then the old index stays.
+    Raises: ConfigError: no weights and no index to take them from, a source that does not exist,
+        `out` is something else. DataError: nothing could be indexed; then the old index stays.
     """
     out = pathlib.Path(out)
     if jobs < 1:
@@ -151,7 +154,8 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
     files.write_json(out / "skipped.json", found.skipped + unusable)
     if not items:
         raise DataError(
-            f"none of the {len(found.files)} files could be indexed, the first is {unusable[0]['path']}: "
+            f"none of the {len(found.files)} files could be indexed, the first is "
+            f"{unusable[0]['path']}: "
             f"{unusable[0]['reason']}; all are listed in {out / 'skipped.json'}"
         )
     gallery: dict[str, Any] = {
@@ -187,7 +191,9 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
 def _embed_new(
     found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int]
 ) -> tuple[dict[str, str], list[dict[str, str]], int]:
-    """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go to the journal."""
+    """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go
+    to the journal.
+    """
     hashes = _Hashes(work.out / "hashes.json", work.up_axis)
     reads = work.encoder.inputs[work.modality]
     keys: dict[str, str] = {}
@@ -274,7 +280,9 @@ def _assemble(
 
 
 class _Hashes:
-    """The keys of files by path, size and modification time; only a shortcut, so a broken one is as good as none."""
+    """The keys of files by path, size and modification time; only a shortcut, so a broken one is as
+    good as none.
+    """
 
     def __init__(self, path: pathlib.Path, up_axis: str | None):
         self._path, self._up_axis = path, up_axis
@@ -307,7 +315,8 @@ def _check_out(out: pathlib.Path) -> None:
     ours = {"index.json", "skipped.json", *(path.name for path in out.glob("embedded.partial.*"))}
     if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
         raise ConfigError(
-            f"--out {out}: is a folder with other things in it; give a new one, or one that holds an index"
+            f"--out {out}: is a folder with other things in it; give a new one, or one that holds "
+            "an index"
         )
 
 

@@ -1,4 +1,6 @@
-"""Embeddings that an interrupted indexing has made already: an append-only log, so that the next run goes on from there."""
+"""Embeddings that an interrupted indexing has made already: an append-only log, so that the next
+run goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _NAMES = ("embedded.partial.jsonl", "embedded.partial.f32")
 
 
 class Journal:
-    """Rows by key, in two files of `folder`. A last entry that was cut short, or those of another header, are dropped.
+    """Rows by key, in two files of `folder`. A last entry that was cut short, or those of another
+    header, are dropped.
 
     Raises:
         ConfigError: another process has it open.

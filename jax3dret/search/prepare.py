@@ -1,6 +1,8 @@
-"""From items to what an encoder reads of each, with a key for what an item holds, in worker processes.
+"""From items to what an encoder reads of each, with a key for what an item holds, in worker
+processes.
 
-Each file is loaded once; what is made of the object is for an input to say, which draws from a constant
+Each file is loaded once; what is made of the object is for an input to say, which draws from a
+constant
 stream: an object gives the same wherever its file lies and whatever it is called.
 """
 
@@ -22,8 +24,11 @@ _LIFTED = 16
 
 
 class Prepared(NamedTuple):
-    """One item. key: of what it holds and how it is turned, hexadecimal. kind: of the object, empty where it was not loaded.
-    row: what the encoder reads of it, or None where the key was known already. reason: why it cannot be used, or empty."""
+    """One item. key: of what it holds and how it is turned, hexadecimal. kind: of the object, empty
+    where it was not loaded.
+    row: what the encoder reads of it, or None where the key was known already. reason: why it
+    cannot be used, or empty.
+    """
 
     key: str
     row: Row | None
@@ -47,10 +52,12 @@ def prepare(item: Item, reads: Input) -> Prepared:
 def prepare_all(
     items: Iterable[Item], reads: Input, *, known: Set[str], jobs: int
 ) -> Generator[Prepared, None, None]:
-    """`prepare` of each item, in order, by `jobs` processes (1: in this one); what cannot be used comes with a reason.
+    """`prepare` of each item, in order, by `jobs` processes (1: in this one); what cannot be used
+    comes with a reason.
 
-    known: keys whose rows are not needed. Only a window of items is under way at a time, so memory does
-    not grow with their number. An input that lifts does so in this process, some objects at a time.
+    known: keys whose rows are not needed. Only a window of items is under way at a time, so memory
+    does not grow with their number. An input that lifts does so in this process, some objects at a
+    time.
 
     Raises:
         DataError: a worker process was ended from outside; names the files that were under way.

@@ -35,14 +35,15 @@ class Gallery:
     def query(
         self, items: Sequence[Item], k: int, *, modality: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        """{"query", "results": [{"rank", "score", "id", "path"}]} of each item, nearest first; k above the size is cut to it.
+        """{"query", "results": [{"rank", "score", "id", "path"}]} of each item, nearest first; k
+        above the size is cut to it.
 
-        modality: which of the model's inputs reads them; None: the one that accepts the kind of each. An axis that is not given is
-        as in the gallery. Score: cosine similarity, or minus the Euclidean distance.
+        modality: which of the model's inputs reads them; None: the one that accepts the kind of
+        each. An axis that is not given is as in the gallery. Score: cosine similarity, or minus the
+        Euclidean distance.
 
-        Raises:
-            DataError: an item cannot be used; raised before the first answer.
-            ConfigError: k < 1; an item of a kind that the model does not read, or reads in two ways.
+        Raises: DataError: an item cannot be used; raised before the first answer. ConfigError: k <
+            1; an item of a kind that the model does not read, or reads in two ways.
         """
         if k < 1:
             raise ConfigError(f"k={k}: ask for at least one neighbour")
@@ -92,10 +93,11 @@ class Gallery:
 def open_gallery(
     folder: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
 ) -> Gallery:
-    """Opens an index that `gallery.build` made. weights: the workdir it was made with, for a model whose code is not this package's.
+    """Opens an index that `gallery.build` made. weights: the workdir it was made with, for a model
+    whose code is not this package's.
 
-    Raises:
-        DataError: not such an index, or a broken one. ConfigError: `weights` are not those of the index.
+    Raises: DataError: not such an index, or a broken one. ConfigError: `weights` are not those of
+        the index.
     """
     folder = pathlib.Path(folder)
     index = Index.load(folder)
@@ -106,13 +108,16 @@ def open_gallery(
     if encoder.identity != own["identity"]:
         given = f"--weights {weights}" if weights else f"{folder / own['folder']}"
         raise ConfigError(
-            f"{given}: not the parameters that {folder} was made with; index it again, or give those"
+            f"{given}: not the parameters that {folder} was made with; index it again, or give "
+            "those"
         )
     return Gallery(folder, index, encoder)
 
 
 def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> Mapping[str, Any]:
-    """The meta of an index in `folder`. Raises DataError unless it is one of files, with a model in it."""
+    """The meta of an index in `folder`. Raises DataError unless it is one of files, with a model in
+    it.
+    """
     gallery, own = meta.get("gallery"), meta.get("encoder")
     if (
         not isinstance(gallery, dict)
@@ -120,7 +125,8 @@ def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> M
         or not isinstance(own, dict)
     ):
         raise DataError(
-            f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out INDEX`"
+            f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out "
+            "INDEX`"
         )
     if "modality" not in gallery:
         raise ConfigError(

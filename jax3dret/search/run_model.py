@@ -1,4 +1,6 @@
-"""The model of a run from its config alone: no recipe, no data, no file that its weights began with."""
+"""The model of a run from its config alone: no recipe, no data, no file that its weights began
+with.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, Model
 
-# Keys that name places on the machine of the run; where its parameters are at hand, none of them is needed.
+# Keys that name places on the machine of the run; where its parameters are at hand, none of them is
+# needed.
 _PLACES = re.compile(r"data\.(data_dir|manual_dir)|checkpoint\.(init_from|resume)|(\w+_)?weights")
 
 
@@ -24,9 +27,8 @@ def build_model(
 ) -> Model:
     """What `model` of the config's task gives. folder: for errors.
 
-    Raises:
-        ConfigError: this version does not build the model, a package it needs is missing, or the run's
-            task has no model.
+    Raises: ConfigError: this version does not build the model, a package it needs is missing, or
+        the run's task has no model.
     """
     name = str(config.get("task", ""))
     try:
@@ -35,7 +37,8 @@ def build_model(
         if not name.startswith("jax3dret."):
             raise
         raise ConfigError(
-            f"{folder}: written by another version of jax3dret, whose task '{name}' this one does not "
+            f"{folder}: written by another version of jax3dret, whose task '{name}' this one does "
+            "not "
             "have; train or import it again"
         ) from error
     if not hasattr(task, "model"):

@@ -1,4 +1,6 @@
-"""The files that go into a gallery: folders are walked, each file gets an id, the path relative to its source."""
+"""The files that go into a gallery: folders are walked, each file gets an id, the path relative to
+its source.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from jax3dret.core.types import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """id: relative path with "/"; path: absolute; source: which of `Scan.sources` it is relative to."""
+    """id: relative path with "/"; path: absolute; source: which of `Scan.sources` it is relative
+    to.
+    """
 
     id: str
     path: str
@@ -22,8 +26,10 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """files: sorted by id. sources: absolute folders. skipped: what cannot be entered, as {"file", "path", "reason"}.
-    others: extensions that are not read, with counts."""
+    """files: sorted by id. sources: absolute folders. skipped: what cannot be entered, as {"file",
+    "path", "reason"}.
+    others: extensions that are not read, with counts.
+    """
 
     files: list[File]
     sources: list[str]
@@ -34,9 +40,11 @@ class Scan:
 def scan(
     sources: Sequence[str | os.PathLike[str]], *, extensions: Collection[str], exclude: pathlib.Path
 ) -> Scan:
-    """The files of `sources` with these extensions; a source is a folder (walked, links followed) or a file.
+    """The files of `sources` with these extensions; a source is a folder (walked, links followed)
+    or a file.
 
-    Hidden files, other indexes and the folder `exclude` are passed over. A file that two sources hold counts once, for the first.
+    Hidden files, other indexes and the folder `exclude` are passed over. A file that two sources
+    hold counts once, for the first.
 
     Raises:
         ConfigError: a source that does not exist; two files with one id.
@@ -60,7 +68,8 @@ def scan(
             return
         if name in found:
             raise ConfigError(
-                f"{found[name].path} and {path} would both be '{name}'; give a folder above both as the one SOURCE"
+                f"{found[name].path} and {path} would both be '{name}'; give a folder above both "
+                "as the one SOURCE"
             )
         if str(root) not in folders:
             folders.append(str(root))

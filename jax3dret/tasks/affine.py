@@ -1,4 +1,5 @@
-"""An affine map of embeddings, fitted after training (`Recipe.calibrate`): centring, whitening, a discriminant.
+"""An affine map of embeddings, fitted after training (`Recipe.calibrate`): centring, whitening, a
+discriminant.
 
 It stands in `model_state["map"]`, by modality, as {"matrix": float32[D, E], "offset": float32[E]}.
 A task's init puts the identity there, and its embed applies what it finds.

@@ -1,4 +1,6 @@
-"""An encoder and its head as the functions of a Task: initial values, a training pass, the embedding."""
+"""An encoder and its head as the functions of a Task: initial values, a training pass, the
+embedding.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ STREAMS = ("fps", "drop_path", "dropout")
 def initializer(
     encoder: nn.Module, head: nn.Module, inputs: str
 ) -> Callable[[jax.Array, Batch], tuple[PyTree, PyTree]]:
-    """init: (key, batch) -> (params, model_state), each {"encoder", "head"}, from two rows of batch[inputs]."""
+    """init: (key, batch) -> (params, model_state), each {"encoder", "head"}, from two rows of
+    batch[inputs].
+    """
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         first, second = jax.random.split(key)
@@ -40,7 +44,9 @@ def initializer(
 def train_pass(
     module: nn.Module, params: PyTree, state: PyTree, inputs: Any, key: jax.Array, name: str
 ) -> tuple[Any, PyTree]:
-    """The module's output in training and its updated statistics; the random streams are its own, under the name of the pass."""
+    """The module's output in training and its updated statistics; the random streams are its own,
+    under the name of the pass.
+    """
     rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in STREAMS}
     out: Any
     out, updated = module.apply(
@@ -56,11 +62,14 @@ def train_pass(
 def embedder(
     encoder: nn.Module, inputs: str = "points"
 ) -> Callable[[PyTree, PyTree, Batch], dict[str, jax.Array]]:
-    """embed: (params, model_state, batch) -> {"shape": the encoder's output, float32 [B, D]}; the head is left out."""
+    """embed: (params, model_state, batch) -> {"shape": the encoder's output, float32 [B, D]}; the
+    head is left out.
+    """
 
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         variables = {"params": params["encoder"], "batch_stats": model_state["encoder"]}
-        # Used only where evaluation starts its sampling at random; one key, so that an embedding is repeatable.
+        # Used only where evaluation starts its sampling at random; one key, so that an embedding is
+        # repeatable.
         rngs = {"fps": jax.random.key(0)}
         embedding: Any = encoder.apply(variables, batch[inputs], train=False, rngs=rngs)
         return {"shape": embedding.astype(jnp.float32)}
@@ -75,8 +84,9 @@ def encoder_model(
     embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]] | None = None,
     channels: int = 3,
 ) -> Model:
-    """What embeds clouds with an encoder alone, whatever it was trained with. embed: other than `embedder`'s; channels: of the clouds
-    that the encoder itself reads."""
+    """What embeds clouds with an encoder alone, whatever it was trained with. embed: other than
+    `embedder`'s; channels: of the clouds that the encoder itself reads.
+    """
 
     def init(key: jax.Array) -> PyTree:
         variables = encoder.init(key, jnp.zeros((2, num_points, channels)))
@@ -95,7 +105,9 @@ def encoder_model(
 
 
 def from_variables(task_embed: Callable[[PyTree, PyTree, Batch], Mapping[str, Array]]) -> Any:
-    """The embedding of a task as a model has it: (variables, batch) instead of (params, model_state, batch)."""
+    """The embedding of a task as a model has it: (variables, batch) instead of (params,
+    model_state, batch).
+    """
     return functools.partial(_of_variables, task_embed)
 
 

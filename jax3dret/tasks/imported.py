@@ -1,8 +1,8 @@
 """Somebody else's point encoder as it came: it embeds, and nothing here trains it.
 
-`jax3dret weights import` writes a folder whose config names this task, so that `jax3dret index --weights
-DIR` opens it as it opens a run of one's own. To train from it, give the folder to a run as
-config.checkpoint.init_from.
+`jax3dret weights import` writes a folder whose config names this task, so that `jax3dret index
+--weights DIR` opens it as it opens a run of one's own. To train from it, give the folder to a run
+as config.checkpoint.init_from.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jax3dret.core import config as configs
 from jax3dret.core.types import Batch, Model, PyTree
 from jax3dret.tasks.encoder import embedder, encoder_model
 
-# Red, green and blue of a shape without colours. Encoders that read colour saw half of their training
-# clouds in this grey.
+# Red, green and blue of a shape without colours. Encoders that read colour saw half of their
+# training clouds in this grey.
 GREY = 0.4
 DISTANCE = "cosine"
 
@@ -34,7 +34,9 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
-    """The encoder alone, of clouds [B, N, 3] whatever it reads beside; a projection or head of the file stays behind."""
+    """The encoder alone, of clouds [B, N, 3] whatever it reads beside; a projection or head of the
+    file stays behind.
+    """
     del class_names
     encoder = config.model.build()
     channels = max(getattr(encoder, "in_channels", 3), 3)
@@ -48,7 +50,9 @@ def model(config: configs.Config, class_names: Sequence[str]) -> Model:
 
 
 def coloured(points: Float[Array, "B N C"], channels: int) -> Float[Array, "B N D"]:
-    """The cloud with as many channels as the encoder reads; what is missing of red, green and blue becomes GREY."""
+    """The cloud with as many channels as the encoder reads; what is missing of red, green and blue
+    becomes GREY.
+    """
     missing = channels - points.shape[-1]
     if missing <= 0:
         return points

@@ -1,4 +1,6 @@
-"""From a task and its config to the Recipe of a run that trains on a split and is scored by shape retrieval."""
+"""From a task and its config to the Recipe of a run that trains on a split and is scored by shape
+retrieval.
+"""
 
 from __future__ import annotations
 
@@ -197,22 +199,27 @@ def up_axis(config: configs.Config, source: Any) -> str:
 
 
 def check_classes(config: configs.Config, source: Any, *, needed: bool) -> int:
-    """How many classes there are. Raises ConfigError where the config says another number, or labels are needed and there is
-    one class."""
+    """How many classes there are. Raises ConfigError where the config says another number, or
+    labels are needed and there is one class.
+    """
     classes = len(source.class_names)
     if config.data.num_classes not in (0, classes):
         raise ConfigError(
-            f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has {classes} classes"
+            f"config.data.num_classes is {config.data.num_classes}, but {config.data.name} has "
+            f"{classes} classes"
         )
     if needed and classes < 2:
         raise ConfigError(
-            f"{config.data.name} has {classes} class; classification needs two, configs/ulip2_vicreg.py needs none"
+            f"{config.data.name} has {classes} class; classification needs two, "
+            "configs/ulip2_vicreg.py needs none"
         )
     return classes
 
 
 def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
-    """The parameters as shapes; what a component raises over the values that the config gave it is a ConfigError."""
+    """The parameters as shapes; what a component raises over the values that the config gave it is
+    a ConfigError.
+    """
     try:
         return jax.eval_shape(task.init, jax.random.key(0), dict(example))[0]
     except (ConfigError, DataError):
@@ -226,5 +233,6 @@ def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> 
         raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
         first = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(
-            f"config.model and config.head give no network: {type(error).__name__} in {raised}: {first}"
+            f"config.model and config.head give no network: {type(error).__name__} in {raised}: "
+            f"{first}"
         ) from error

@@ -1,7 +1,8 @@
-"""Frozen image and text towers as a config names them: imported weights, or random ones where none are at hand.
+"""Frozen image and text towers as a config names them: imported weights, or random ones where none
+are at hand.
 
-Each becomes a plain function of what is stored (uint8 pictures, token numbers) and a description of how its outputs are made,
-which names the files that keep them (`data.features`).
+Each becomes a plain function of what is stored (uint8 pictures, token numbers) and a description of
+how its outputs are made, which names the files that keep them (`data.features`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class ImageTower(NamedTuple):
 
 
 class TextTower(NamedTuple):
-    """tokenize: texts -> token numbers and which were cut. embed: int32 [B, T] -> float32 [B, latent]. provenance: as above."""
+    """tokenize: texts -> token numbers and which were cut. embed: int32 [B, T] -> float32 [B,
+    latent]. provenance: as above.
+    """
 
     tokenize: Callable[[Sequence[str]], Tokens]
     embed: Callable[[np.ndarray], jax.Array]
@@ -46,20 +49,27 @@ class TextTower(NamedTuple):
 def defaults() -> dict[str, Any]:
     """The `towers` section of a config."""
     return {
-        "weights": "",  # imported SLIP or CLIP: both towers, their normalisation and width; empty: the two sections below
+        # Imported SLIP or CLIP: both towers, their normalisation and width; empty: the two sections
+        # below.
+        "weights": "",
         "image": {"name": "jax3dret.models.clip:VisionTower"},
         "image_weights": "",  # imported weights of the image network alone; empty: random
         "normalisation": "imagenet",  # or "clip", "mobilenet"; of the pictures that go into it
         "text": {"name": "jax3dret.models.clip:TextTower"},
-        "merges": "",  # CLIP's file of merges, bpe_simple_vocab_16e6.txt.gz; empty: text is read byte by byte
+        # CLIP's file of merges, bpe_simple_vocab_16e6.txt.gz; empty: text is read byte by byte.
+        "merges": "",
         "truncate": "keep_end",  # "drop_end" as SLIP and ULIP did
-        "latent": 512,  # width of the shared space; a tower of another width passes a fixed random projection
-        "centre": False,  # subtract the mean of the training split, without which random towers see no difference
+        # Width of the shared space; a tower of another width passes a fixed random projection.
+        "latent": 512,
+        # Subtract the mean of the training split, without which random towers see no difference.
+        "centre": False,
     }
 
 
 def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> ImageTower:
-    """The frozen image tower. Raises ConfigError for a wrong setting, DataError for an import that cannot be read."""
+    """The frozen image tower. Raises ConfigError for a wrong setting, DataError for an import that
+    cannot be read.
+    """
     if settings["weights"]:
         meta, both = _pair(settings["weights"])
         style = meta["kind"]
@@ -75,7 +85,8 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
         normalisation = settings["normalisation"]
         if normalisation not in NORMALISATIONS:
             raise ConfigError(
-                f"config.towers.normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+                f"config.towers.normalisation '{normalisation}' is unknown; it is one of "
+                f"{', '.join(NORMALISATIONS)}"
             )
         section = dict(settings["image"])
         module = _image_network(section, image_size)
@@ -93,7 +104,9 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
 
 
 def log_scale(settings: Mapping[str, Any], otherwise: float) -> float:
-    """The logarithm of the logit scale that the imported pair was trained with; random towers have none."""
+    """The logarithm of the logit scale that the imported pair was trained with; random towers have
+    none.
+    """
     return (
         float(_pair(settings["weights"])[1]["params"]["logit_scale"])
         if settings["weights"]
@@ -107,7 +120,8 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
     if settings["weights"]:
         if not settings["merges"]:
             raise ConfigError(
-                "config.towers.merges: the imported text tower needs CLIP's bpe_simple_vocab_16e6.txt.gz"
+                "config.towers.merges: the imported text tower needs CLIP's "
+                "bpe_simple_vocab_16e6.txt.gz"
             )
         meta, both = _pair(settings["weights"])
         section = {"name": "jax3dret.models.clip:TextTower", **meta["model"]["text"]}
@@ -124,7 +138,8 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
         variables = jax.jit(module.init)(rng.stream(seed, "text tower"), sample)
     if module.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
-            f"config.towers.merges gives {tokenizer.vocab_size} tokens, the text tower has {module.vocab_size}; "
+            f"config.towers.merges gives {tokenizer.vocab_size} tokens, the text tower has "
+            f"{module.vocab_size}; "
             "the file must be the one that its weights go with"
         )
     placed = jax.device_put(variables)
@@ -147,7 +162,8 @@ def _pair(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     meta, variables = load_imported(folder)
     if meta.get("kind") not in ("slip", "clip"):
         raise ConfigError(
-            f"config.towers.weights={folder}: is an import of {meta.get('kind')}; SLIP or CLIP holds both towers. For an image "
+            f"config.towers.weights={folder}: is an import of {meta.get('kind')}; SLIP or CLIP "
+            "holds both towers. For an image "
             "network alone there is towers.image_weights"
         )
     return meta, variables
@@ -158,7 +174,8 @@ def _image_network(section: Mapping[str, Any], image_size: int) -> Any:
     expected = getattr(module, "image_size", image_size)
     if expected != image_size:
         raise ConfigError(
-            f"config.views.size is {image_size}, the image tower takes {expected} pixels; set views.size={expected}"
+            f"config.views.size is {image_size}, the image tower takes {expected} pixels; set "
+            f"views.size={expected}"
         )
     return module
 
@@ -177,7 +194,9 @@ def _to_latent(
     latent: int,
     key: jax.Array,
 ) -> tuple[Callable[[np.ndarray], jax.Array], dict[str, Any]]:
-    """Adds the fixed random projection (Gaussian, which keeps angles on average) where the widths differ."""
+    """Adds the fixed random projection (Gaussian, which keeps angles on average) where the widths
+    differ.
+    """
     if width == latent:
         return embed, provenance
     matrix = jax.random.normal(key, (width, latent)) / np.sqrt(latent)

@@ -1,4 +1,6 @@
-"""The network that reads single pictures, rendered views or drawings: imported, trained elsewhere or random, frozen or not."""
+"""The network that reads single pictures, rendered views or drawings: imported, trained elsewhere
+or random, frozen or not.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ PICTURES = 48
 
 
 def graph_vertices(name: str) -> np.ndarray:
-    """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's own coordinates for its
-    two sets (and the dodecahedron, which is one of them), directions of unit length for others. z is up."""
+    """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's
+    own coordinates for its two sets (and the dodecahedron, which is one of them), directions of
+    unit length for others. z is up.
+    """
     if (published := name.removesuffix("-parallel")) in (
         "viewgcn12",
         "viewgcn20",
@@ -54,9 +58,11 @@ def views_at_a_time(views: int) -> int:
 
 
 class ViewCnn:
-    """The network that reads one view: uint8 pictures in, features out; with what a frozen one needs to be kept on disk.
+    """The network that reads one view: uint8 pictures in, features out; with what a frozen one
+    needs to be kept on disk.
 
-    weights: imported weights or a workdir, read here; empty: random, from the seed. key: as the config's settings of it begin.
+    weights: imported weights or a workdir, read here; empty: random, from the seed. key: as the
+    config's settings of it begin.
     """
 
     def __init__(
@@ -73,7 +79,8 @@ class ViewCnn:
     ) -> None:
         if normalisation not in NORMALISATIONS:
             raise ConfigError(
-                f"config.{key}_normalisation '{normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+                f"config.{key}_normalisation '{normalisation}' is unknown; it is one of "
+                f"{', '.join(NORMALISATIONS)}"
             )
         self.module, self.section, self.frozen = module, section, is_frozen
         self._weights, self._loaded = weights, _load_cnn(weights, key) if weights else None
@@ -87,7 +94,8 @@ class ViewCnn:
         return int(self.module.embedding_dim)  # type: ignore[attr-defined]
 
     def initial(self) -> dict[str, PyTree]:
-        """{"params", "batch_stats"}: the imported ones, else random ones; may be called under a trace.
+        """{"params", "batch_stats"}: the imported ones, else random ones; may be called under a
+        trace.
 
         Raises ConfigError where the weights are of another network.
         """
@@ -112,7 +120,9 @@ class ViewCnn:
         return frozen(self.module, self._frozen_variables, NORMALISATIONS[self._normalisation])
 
     def view_features(self, views: Mapping[str, Any], source: Any) -> pathlib.Path:
-        """What the frozen network says of every view of a split, float32 [N, V, F], computed now if it is not there."""
+        """What the frozen network says of every view of a split, float32 [N, V, F], computed now if
+        it is not there.
+        """
         stored = view_file(views, source)
         return self.features(
             source, open_rows(stored), {"views": stored.name}, what="view features"
@@ -121,7 +131,8 @@ class ViewCnn:
     def features(
         self, source: Any, pictures: Rows, shown: Mapping[str, Any], *, what: str
     ) -> pathlib.Path:
-        """What the frozen network says of the pictures of every record, uint8 [V, S, S, 3] each: float32 [N, V, F], as above.
+        """What the frozen network says of the pictures of every record, uint8 [V, S, S, 3] each:
+        float32 [N, V, F], as above.
 
         shown: what the pictures depend on, JSON-like.
         """
@@ -157,7 +168,8 @@ def _load_cnn(weights: str, key: str) -> dict[str, PyTree]:
         return load_imported(folder)[1]
     if not (folder / checkpoint.FOLDER).is_dir():
         raise ConfigError(
-            f"config.{key}_weights={folder}: neither imported weights (jax3dret weights import FILE --out DIR) nor the workdir of a "
+            f"config.{key}_weights={folder}: neither imported weights (jax3dret weights import "
+            "FILE --out DIR) nor the workdir of a "
             "run with config.objective=single_view"
         )
     checkpoints = checkpoint.Checkpoints(folder)

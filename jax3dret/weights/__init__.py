@@ -1,1 +1,3 @@
-"""Other people's checkpoints: read without running code from them, and mapped completely or refused."""
+"""Other people's checkpoints: read without running code from them, and mapped completely or
+refused.
+"""

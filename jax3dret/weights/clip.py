@@ -1,8 +1,9 @@
 """CLIP's two towers under their original names, as the published ViT checkpoints hold them.
 
-One state holds both: the image tower below "visual.", the text tower beside it, and the logarithm of the logit scale. The
-published archives also hold three integers (input_resolution, context_length, vocab_size) that repeat what the shapes say:
-they are left out, and `ignored` lists them. Their half-precision matrices become float32, exactly.
+One state holds both: the image tower below "visual.", the text tower beside it, and the logarithm
+of the logit scale. The published archives also hold three integers (input_resolution,
+context_length, vocab_size) that repeat what the shapes say: they are left out, and `ignored` lists
+them. Their half-precision matrices become float32, exactly.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def blocks(name: str, width: int, depth: int) -> list[Entry]:
 
 
 def entries(vision: Mapping[str, int], text: Mapping[str, int]) -> list[Entry]:
-    """The table of names for both towers, whose variables stand at "vision" and "text", and for "logit_scale"."""
+    """The table of names for both towers, whose variables stand at "vision" and "text", and for
+    "logit_scale".
+    """
     return [
         *within(("vision",), vision_entries(**vision)),
         *within(("text",), text_entries(**text)),
@@ -97,7 +100,9 @@ def entries(vision: Mapping[str, int], text: Mapping[str, int]) -> list[Entry]:
 
 
 def vision_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, int]:
-    """The fields of VisionTower that its tensors tell: image_size, patch_size, width, depth, embedding_dim."""
+    """The fields of VisionTower that its tensors tell: image_size, patch_size, width, depth,
+    embedding_dim.
+    """
     shapes = Shapes(state_dict, prefix, NETWORK)
     width, _, patch_size, _ = shapes("visual.conv1.weight", 4)
     return {
@@ -112,7 +117,9 @@ def vision_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") 
 def text_architecture(
     state_dict: Mapping[str, np.ndarray], prefix: str = "", network: str = NETWORK
 ) -> dict[str, int]:
-    """The fields of TextTower that its tensors tell: vocab_size, context_length, width, depth, embedding_dim."""
+    """The fields of TextTower that its tensors tell: vocab_size, context_length, width, depth,
+    embedding_dim.
+    """
     shapes = Shapes(state_dict, prefix, network)
     vocab_size, width = shapes("token_embedding.weight", 2)
     return {
@@ -125,11 +132,14 @@ def text_architecture(
 
 
 def image_size(tokens: int, patch_size: int, network: str) -> int:
-    """Side of the image in pixels, from the number of learned positions (patches and the class token)."""
+    """Side of the image in pixels, from the number of learned positions (patches and the class
+    token).
+    """
     grid = round((tokens - 1) ** 0.5)
     if grid * grid != tokens - 1:
         raise DataError(
-            f"{network} weights do not fit: {tokens} positions are not a square grid and a class token"
+            f"{network} weights do not fit: {tokens} positions are not a square grid and a class "
+            "token"
         )
     return grid * patch_size
 
@@ -137,10 +147,11 @@ def image_size(tokens: int, patch_size: int, network: str) -> int:
 def architecture(
     state_dict: Mapping[str, np.ndarray], prefix: str = ""
 ) -> dict[str, dict[str, int]]:
-    """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell them.
+    """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell
+    them.
 
-    The number of heads is not among them: no tensor depends on it (0, the towers' default, means width / 64). Raises DataError
-    if there is no CLIP below `prefix`.
+    The number of heads is not among them: no tensor depends on it (0, the towers' default, means
+    width / 64). Raises DataError if there is no CLIP below `prefix`.
     """
     return {
         "vision": vision_architecture(state_dict, prefix),

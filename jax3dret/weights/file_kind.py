@@ -1,4 +1,6 @@
-"""What a file of weights is, by its content; and for what holds no weights, a line that says what is expected."""
+"""What a file of weights is, by its content; and for what holds no weights, a line that says what
+is expected.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ Format = Literal["torch", "safetensors", "npz"]
 _SHARDS = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 TENSORFLOW = (
-    "reading it takes TensorFlow, which this project does without: where TensorFlow is installed, save its variables with "
-    "tf.train.load_checkpoint and numpy.savez (one array for each variable, without Momentum and global_step), and import that .npz"
+    "reading it takes TensorFlow, which this project does without: where TensorFlow is installed, "
+    "save its variables with "
+    "tf.train.load_checkpoint and numpy.savez (one array for each variable, without Momentum and "
+    "global_step), and import that .npz"
 )
 # First bytes, what they are, what is expected.
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
@@ -45,11 +49,11 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def sniff(path: str | os.PathLike[str]) -> Format:
-    """Which reader a file takes. Its name counts for nothing but TensorFlow's shards, which nothing else tells.
+    """Which reader a file takes. Its name counts for nothing but TensorFlow's shards, which nothing
+    else tells.
 
-    Raises:
-        DataError: not there, not a file, empty, or not a file of weights; one line says what it is and what would be
-        right.
+    Raises: DataError: not there, not a file, empty, or not a file of weights; one line says what it
+        is and what would be right.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -83,23 +87,28 @@ def sniff(path: str | os.PathLike[str]) -> Format:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")):
         raise DataError(
-            f"{path}: is a web page, not weights: the address gave a page to confirm or to log in; download the file itself"
+            f"{path}: is a web page, not weights: the address gave a page to confirm or to log in; "
+            "download the file itself"
         )
     if text.startswith((b"{", b"[")) and tail.rstrip().endswith((b"}", b"]")):
         raise DataError(
-            f"{path}: is JSON, not weights; give the .safetensors, .pt or .npz file that it describes"
+            f"{path}: is JSON, not weights; give the .safetensors, .pt or .npz file that it "
+            "describes"
         )
     # Protocol 0 of pickles is text; one that names code begins with "c" or "(".
     if tail.endswith(b".") and head[:1] in b"c(]}l(dN":
         return "torch"
     raise DataError(
-        f"{path}: is no file of weights (it begins with {_shown(head[:8])}); expected PyTorch's .pt, .pth, .ckpt or .bin, "
+        f"{path}: is no file of weights (it begins with {_shown(head[:8])}); expected PyTorch's "
+        ".pt, .pth, .ckpt or .bin, "
         ".safetensors or .npz"
     )
 
 
 def _is_npz(path: pathlib.Path) -> bool:
-    """Whether a zip archive holds arrays and no pickle; a broken one is left to PyTorch's reader, which says so."""
+    """Whether a zip archive holds arrays and no pickle; a broken one is left to PyTorch's reader,
+    which says so.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

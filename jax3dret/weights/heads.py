@@ -1,8 +1,9 @@
-"""Heads under their original names: the paper's classifier, the projector of VICReg's code, ULIP's projection.
+"""Heads under their original names: the paper's classifier, the projector of VICReg's code, ULIP's
+projection.
 
-Classifier: linear{i} and norm{i}, numbered from the input, below "head." in the paper's checkpoints. Projector: the
-positions in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1, 3, 4, 6 for three layers. Projection into the
-space shared with images and text: one bare matrix.
+Classifier: linear{i} and norm{i}, numbered from the input, below "head." in the paper's
+checkpoints. Projector: the positions in a sequence Linear, BatchNorm, ReLU, Linear, ..., so 0, 1,
+3, 4, 6 for three layers. Projection into the space shared with images and text: one bare matrix.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ def projector_entries(widths: tuple[int, ...]) -> list[Entry]:
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of ClassificationHead that its tensors tell: hidden and num_classes. DataError if there is none."""
+    """The fields of ClassificationHead that its tensors tell: hidden and num_classes. DataError if
+    there is none.
+    """
     widths = _widths(state_dict, prefix, r"linear(\d+)\.weight", "classification head")
     return {"hidden": widths[1:-1], "num_classes": widths[-1]}
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params", "batch_stats"} of a ClassificationHead from the tensors below `prefix`; a linear probe has no
-    statistics.
+    """{"params", "batch_stats"} of a ClassificationHead from the tensors below `prefix`; a linear
+    probe has no statistics.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
@@ -78,14 +81,16 @@ def projector_to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[s
 def projection_from_torch(
     state_dict: Mapping[str, np.ndarray], name: str = "pc_projection"
 ) -> dict[str, Any]:
-    """{"params": {"kernel": float32[embedding, shared space]}} from the bare matrix `name`; embedding @ kernel.
+    """{"params": {"kernel": float32[embedding, shared space]}} from the bare matrix `name`;
+    embedding @ kernel.
 
     Raises DataError if it is missing or no matrix.
     """
     if name not in state_dict or np.ndim(state_dict[name]) != 2:
         found = f"has shape {np.shape(state_dict[name])}" if name in state_dict else "is missing"
         raise DataError(
-            f"projection weights do not fit: {name} {found}; expected a matrix [embedding, shared space]"
+            f"projection weights do not fit: {name} {found}; expected a matrix [embedding, shared "
+            "space]"
         )
     return {"params": {"kernel": np.array(state_dict[name], np.float32, order="C")}}
 
@@ -100,7 +105,9 @@ def projection_to_torch(
 def _widths(
     state_dict: Mapping[str, np.ndarray], prefix: str, pattern: str, network: str
 ) -> tuple[int, ...]:
-    """Input width and the width of every Linear, in the order of their numbers; DataError if there is none."""
+    """Input width and the width of every Linear, in the order of their numbers; DataError if there
+    is none.
+    """
     shapes = {}
     for name, value in state_dict.items():
         match = re.fullmatch(re.escape(prefix) + pattern, name)

@@ -1,7 +1,9 @@
-"""From a file of weights to a folder that the rest of the project takes, and back; complete, or refused.
+"""From a file of weights to a folder that the rest of the project takes, and back; complete, or
+refused.
 
-The folder is a workdir without a run: `checkpoints/` holds the variables, `import.json` where they came from. A run
-starts from it by config.checkpoint.init_from; a point encoder's also holds what `jax3dret index --weights` needs.
+The folder is a workdir without a run: `checkpoints/` holds the variables, `import.json` where they
+came from. A run starts from it by config.checkpoint.init_from; a point encoder's also holds what
+`jax3dret index --weights` needs.
 """
 
 from __future__ import annotations
@@ -68,16 +70,18 @@ class Summary:
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
-    """Reads a file, recognises it and tries the conversion. Raises DataError if the file cannot be read."""
+    """Reads a file, recognises it and tries the conversion. Raises DataError if the file cannot be
+    read.
+    """
     return _inspect(path)[0]
 
 
 def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Summary:
-    """Converts a file into the folder `out`, which is complete or absent; an import that is there is replaced.
+    """Converts a file into the folder `out`, which is complete or absent; an import that is there
+    is replaced.
 
-    Raises:
-        DataError: the file cannot be read, is unknown, or does not fit, with the list of what does not.
-        ConfigError: `out` is something else than an import.
+    Raises: DataError: the file cannot be read, is unknown, or does not fit, with the list of what
+        does not. ConfigError: `out` is something else than an import.
     """
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
@@ -96,10 +100,11 @@ def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(meta, {"params", "batch_stats"}) of an import, NumPy float32 arrays.
 
-    meta: kind, title, model (the network as a config names it; of CLIP and SLIP {"vision", "text"}), import
-    (provenance), and more. A point encoder stands at "encoder" in both trees, beside "projection" and "head"; View-GCN at
-    "gcn", beside "cnn"; MVTN at "mvtn", beside "cnn" and "head"; CLIP and SLIP have "vision", "text" and "logit_scale";
-    any other network's variables are the trees themselves. Without running statistics batch_stats is {}.
+    meta: kind, title, model (the network as a config names it; of CLIP and SLIP {"vision",
+    "text"}), import (provenance), and more. A point encoder stands at "encoder" in both trees,
+    beside "projection" and "head"; View-GCN at "gcn", beside "cnn"; MVTN at "mvtn", beside "cnn"
+    and "head"; CLIP and SLIP have "vision", "text" and "logit_scale"; any other network's variables
+    are the trees themselves. Without running statistics batch_stats is {}.
 
     Raises:
         ConfigError: not an import. DataError: it cannot be read.
@@ -107,7 +112,8 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     path = pathlib.Path(folder)
     if not (path / MARK).is_file():
         raise ConfigError(
-            f"{path}: not imported weights (it has no {MARK}); make one with `jax3dret weights import FILE --out DIR`"
+            f"{path}: not imported weights (it has no {MARK}); make one with `jax3dret weights "
+            "import FILE --out DIR`"
         )
     checkpoints = checkpoint.Checkpoints(path)
     try:
@@ -121,8 +127,8 @@ def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
 
 
 def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of an import under their original names, float32: the reverse of the import, without what it left
-    unused.
+    """The tensors of an import under their original names, float32: the reverse of the import,
+    without what it left unused.
 
     Raises as `load_imported`.
     """
@@ -144,8 +150,8 @@ def export_state_dict(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def convert(state_dict: Mapping[str, np.ndarray], found: Recognised) -> dict[str, Any]:
     """{"params", "batch_stats"} of all parts.
 
-    Raises:
-        DataError: a tensor is missing, superfluous, of another shape, or holds what is no number; the list of all such.
+    Raises: DataError: a tensor is missing, superfluous, of another shape, or holds what is no
+        number; the list of all such.
     """
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     problems = []

@@ -1,4 +1,6 @@
-"""From PyTorch's names and layouts to ours and back, by a table; complete, or refused with what does not fit."""
+"""From PyTorch's names and layouts to ours and back, by a table; complete, or refused with what
+does not fit.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from jax3dret.core.types import DataError
 class Entry(NamedTuple):
     """One tensor: its original name and shape, and its place in our variables.
 
-    A path that ends in "kernel" holds the transpose: Linear [out, in] and Conv [out, in, 1, ...] become Dense [in, out].
-    Everything else keeps its shape, a packed projection q | k | v its order of rows (which become columns).
+    A path that ends in "kernel" holds the transpose: Linear [out, in] and Conv [out, in, 1, ...]
+    become Dense [in, out]. Everything else keeps its shape, a packed projection q | k | v its order
+    of rows (which become columns).
     """
 
     name: str
@@ -34,7 +37,8 @@ class Entry(NamedTuple):
 class Filters(Entry):
     """The filters of a convolution: [out, in, height, width] becomes [height, width, in, out].
 
-    A depthwise convolution of C channels has in = 1 in either layout: [C, 1, height, width], [height, width, 1, C].
+    A depthwise convolution of C channels has in = 1 in either layout: [C, 1, height, width],
+    [height, width, 1, C].
     """
 
     __slots__ = ()
@@ -47,7 +51,9 @@ class Filters(Entry):
 
 
 class Squeezed(Entry):
-    """A vector or matrix whose original shape begins with axes of length 1, say a class token [1, 1, width]."""
+    """A vector or matrix whose original shape begins with axes of length 1, say a class token [1,
+    1, width].
+    """
 
     __slots__ = ()
 
@@ -72,7 +78,9 @@ def dense(
 def conv(
     name: str, path: tuple[str, ...], shape: tuple[int, int, int, int], bias: bool = False
 ) -> list[Entry]:
-    """A convolution whose weight has the original `shape` [out, in, height, width]; for a depthwise one, in = 1."""
+    """A convolution whose weight has the original `shape` [out, in, height, width]; for a depthwise
+    one, in = 1.
+    """
     entries: list[Entry] = [Filters(f"{name}.weight", shape, ("params", *path, "kernel"))]
     return (
         [*entries, Entry(f"{name}.bias", shape[:1], ("params", *path, "bias"))] if bias else entries
@@ -94,7 +102,9 @@ def norm(name: str, path: tuple[str, ...], width: int, running: bool = False) ->
 
 
 def within(path: tuple[str, ...], entries: Iterable[Entry]) -> list[Entry]:
-    """The same tensors for a module that stands at `path` of a larger one: ("params", "norm") -> ("params", *path, "norm")."""
+    """The same tensors for a module that stands at `path` of a larger one: ("params", "norm") ->
+    ("params", *path, "norm").
+    """
     moved = []
     for entry in entries:
         collection, *rest = entry.path
@@ -103,7 +113,9 @@ def within(path: tuple[str, ...], entries: Iterable[Entry]) -> list[Entry]:
 
 
 def left_out(state_dict: Mapping[str, Any], pattern: str, prefix: str = "") -> tuple[str, ...]:
-    """Names below `prefix` that match `pattern` as a whole: those that `load` is told to ignore, for a report of them."""
+    """Names below `prefix` that match `pattern` as a whole: those that `load` is told to ignore,
+    for a report of them.
+    """
     below = (name for name in state_dict if name.startswith(prefix))
     return tuple(sorted(name for name in below if re.fullmatch(pattern, name[len(prefix) :])))
 
@@ -117,9 +129,11 @@ def load(
 ) -> dict[str, Any]:
     """Variables of `network` from the tensors below `prefix`, float32.
 
-    Tensors outside `prefix` are somebody else's. Below it every tensor must be in the table with its shape, and every entry of
-    the table must be found. Dropped are the counters `num_batches_tracked` and the names that match the pattern `ignored` as a
-    whole (`left_out` lists those). A scalar may be stored as a vector of one. Raises DataError with all that does not fit.
+    Tensors outside `prefix` are somebody else's. Below it every tensor must be in the table with
+    its shape, and every entry of the table must be found. Dropped are the counters
+    `num_batches_tracked` and the names that match the pattern `ignored` as a whole (`left_out`
+    lists those). A scalar may be stored as a vector of one. Raises DataError with all that does not
+    fit.
     """
     found = {
         name[len(prefix) :]: value for name, value in state_dict.items() if name.startswith(prefix)
@@ -156,7 +170,9 @@ def load(
 def save(
     variables: Mapping[str, Any], entries: Iterable[Entry], prefix: str
 ) -> dict[str, np.ndarray]:
-    """The reverse of `load`, for the collections that `variables` holds; gradients of the parameters map alike."""
+    """The reverse of `load`, for the collections that `variables` holds; gradients of the
+    parameters map alike.
+    """
     state_dict = {}
     for entry in entries:
         if entry.path[0] not in variables:
@@ -183,17 +199,22 @@ class Shapes:
         return name in self._shapes
 
     def __call__(self, name: str, ndim: int) -> tuple[int, ...]:
-        """Shape of the tensor `name`. Raises DataError if it is missing or does not have `ndim` axes."""
+        """Shape of the tensor `name`. Raises DataError if it is missing or does not have `ndim`
+        axes.
+        """
         if name not in self._shapes:
             raise DataError(f"{self._network} weights do not fit: {self._prefix}{name} is missing")
         shape = self._shapes[name]
         if len(shape) != ndim:
             raise DataError(
-                f"{self._network} weights do not fit: {self._prefix}{name} has shape {shape}, not {ndim} axes"
+                f"{self._network} weights do not fit: {self._prefix}{name} has shape {shape}, not "
+                f"{ndim} axes"
             )
         return shape
 
     def count(self, pattern: str) -> int:
-        """1 + the largest number in the group of `pattern`, matched at the start of the names; 0 if none matches."""
+        """1 + the largest number in the group of `pattern`, matched at the start of the names; 0 if
+        none matches.
+        """
         numbers = (re.match(pattern, name) for name in self._shapes)
         return 1 + max((int(match[1]) for match in numbers if match), default=-1)

@@ -1,8 +1,10 @@
-"""MobileNetV2 with its batch normalisation folded in, under Keras' layer names, as exported for integer arithmetic.
+"""MobileNetV2 with its batch normalisation folded in, under Keras' layer names, as exported for
+integer arithmetic.
 
-For each of the 52 layers L, separated by "/": L/kernel_int8 with L/scale, one factor for each output channel (the kernel is
-kernel_int8 * scale), or the float kernel itself as L/kernel; and L/bias. Kernels are [height, width, in, out] as here, those of
-the depthwise layers [height, width, 1, channels]. An entry "order", the list of the layers, is left out.
+For each of the 52 layers L, separated by "/": L/kernel_int8 with L/scale, one factor for each
+output channel (the kernel is kernel_int8 * scale), or the float kernel itself as L/kernel; and
+L/bias. Kernels are [height, width, in, out] as here, those of the depthwise layers [height, width,
+1, channels]. An entry "order", the list of the layers, is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 
 
 def entries(widths: tuple[int, ...]) -> list[Entry]:
-    """The table of names for a MobileNetV2; widths: of the first layer, the seven stages, the last layer."""
+    """The table of names for a MobileNetV2; widths: of the first layer, the seven stages, the last
+    layer.
+    """
 
     def layer(name: str, path: tuple[str, ...], shape: tuple[int, int, int, int]) -> list[Entry]:
         return [
@@ -47,7 +51,9 @@ def entries(widths: tuple[int, ...]) -> list[Entry]:
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The field of MobileNetV2 that its tensors tell: widths. Raises DataError if there is no MobileNetV2 below `prefix`."""
+    """The field of MobileNetV2 that its tensors tell: widths. Raises DataError if there is no
+    MobileNetV2 below `prefix`.
+    """
     shapes = Shapes(state_dict, prefix, NETWORK)
     first_of_stage = np.cumsum((0, *REPEATS[:-1])).tolist()
     names = [
@@ -63,7 +69,8 @@ def ignored(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params"} of a MobileNetV2 from the arrays below `prefix` (the name is that of the other networks' functions).
+    """{"params"} of a MobileNetV2 from the arrays below `prefix` (the name is that of the other
+    networks' functions).
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
@@ -84,7 +91,8 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
 
 
 def dequantise(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays below `prefix` with L/kernel = L/kernel_int8 * L/scale in place of the two; others as they are.
+    """The arrays below `prefix` with L/kernel = L/kernel_int8 * L/scale in place of the two; others
+    as they are.
 
     Raises DataError where a scale is missing or is not one number for each output channel.
     """
@@ -100,7 +108,8 @@ def dequantise(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[s
             if scale is None or np.shape(scale) != np.shape(value)[-1:]:
                 found = "is missing" if scale is None else f"has shape {np.shape(scale)}"
                 raise DataError(
-                    f"{NETWORK} weights do not fit: {layer}/scale {found}; expected one factor for each of the {np.shape(value)[-1:]} channels of {name}"
+                    f"{NETWORK} weights do not fit: {layer}/scale {found}; expected one factor for "
+                    f"each of the {np.shape(value)[-1:]} channels of {name}"
                 )
             out[f"{layer}/kernel"] = np.asarray(value, np.float32) * np.asarray(scale, np.float32)
         else:

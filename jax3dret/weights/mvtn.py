@@ -1,8 +1,10 @@
-"""MVTN under the names of the published PyTorch code: its cameras (PointNet and view transformer), and what reads the views.
+"""MVTN under the names of the published PyTorch code: its cameras (PointNet and view transformer),
+and what reads the views.
 
-A published checkpoint keeps two networks side by side: "state_dict", a CNN whose features are pooled over the views, with its
-classifier; and "mvtn", the cameras. The arrangement that the cameras start from is stored as three buffers, views_azim, views_elev
-and views_dist; it is told from their numbers, and they stand in "batch_stats", as PyTorch's other buffers do.
+A published checkpoint keeps two networks side by side: "state_dict", a CNN whose features are
+pooled over the views, with its classifier; and "mvtn", the cameras. The arrangement that the
+cameras start from is stored as three buffers, views_azim, views_elev and views_dist; it is told
+from their numbers, and they stand in "batch_stats", as PyTorch's other buffers do.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ CNN, HEAD = "aggregation_model.model.", "fc."
 def entries(
     num_views: int, inputs: int, features: int, widths: tuple[int, ...], fc: tuple[int, ...]
 ) -> list[Entry]:
-    """The table of names of a `Mvtn`; inputs: width that its view transformer reads, 0: fixed views, which have buffers alone."""
+    """The table of names of a `Mvtn`; inputs: width that its view transformer reads, 0: fixed
+    views, which have buffers alone.
+    """
     table = [
         Entry(f"{VIEWS}{name}", (num_views,), ("batch_stats", "view_selector", name))
         for name in BUFFERS
@@ -46,11 +50,11 @@ def entries(
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of Mvtn that its tensors tell: views, num_views, elevation, distance, and of learned views features, widths, fc and
-    published_logits.
+    """The fields of Mvtn that its tensors tell: views, num_views, elevation, distance, and of
+    learned views features, widths, fc and published_logits.
 
-    Raises DataError if there is no MVTN below `prefix`, or one of another kind: cameras that move nearer or farther, that start
-    from another arrangement, that ask another network than PointNet.
+    Raises DataError if there is no MVTN below `prefix`, or one of another kind: cameras that move
+    nearer or farther, that start from another arrangement, that ask another network than PointNet.
     """
     shapes = Shapes(state_dict, prefix, NETWORK)
     (count,) = shapes(f"{VIEWS}views_azim", 1)
@@ -74,18 +78,23 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     rows = shapes(f"{TRANSFORMER}1.0.weight", 2)[0]
     if rows != 2 * count:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}{TRANSFORMER}1.0.weight has {rows} rows; expected {2 * count}, "
-            f"azimuth and elevation of {count} views (cameras that change their distance are not among them)"
+            f"{NETWORK} weights do not fit: {prefix}{TRANSFORMER}1.0.weight has {rows} rows; "
+            f"expected {2 * count}, "
+            f"azimuth and elevation of {count} views (cameras that change their distance are not "
+            "among them)"
         )
     if f"{POINTNET}classifier.8.weight" not in shapes:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}{POINTNET}classifier.8.weight is missing; expected a PointNet"
+            f"{NETWORK} weights do not fit: {prefix}{POINTNET}classifier.8.weight is missing; "
+            "expected a PointNet"
         )
     widths, outs = _pointnet_widths(shapes, POINTNET)
     if outs[2] != features or inputs not in (features, features + 2 * count):
         raise DataError(
-            f"{NETWORK} weights do not fit: its view transformer reads {inputs} and has {features} channels, its PointNet has "
-            f"{outs[2]} logits; expected {outs[2]} channels that read {outs[2]} or {outs[2] + 2 * count}"
+            f"{NETWORK} weights do not fit: its view transformer reads {inputs} and has {features} "
+            "channels, its PointNet has "
+            f"{outs[2]} logits; expected {outs[2]} channels that read {outs[2]} or "
+            f"{outs[2] + 2 * count}"
         )
     names = ("learned_direct",) if inputs == features else LEARNED[:2]
     own = {"features": features, "widths": widths, "fc": outs[:2], "published_logits": True}
@@ -95,7 +104,9 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 def _arrangement(
     names: tuple[str, ...], azimuth: np.ndarray, elevation: np.ndarray
 ) -> dict[str, Any]:
-    """The fields views and elevation of that of `names` which begins at these angles; DataError if none does."""
+    """The fields views and elevation of that of `names` which begins at these angles; DataError if
+    none does.
+    """
     height = round(float(elevation[0]), 4)
     for name in names:
         try:
@@ -108,13 +119,15 @@ def _arrangement(
         ):
             return {"views": name, **({"elevation": height} if name.endswith("circular") else {})}
     raise DataError(
-        f"{NETWORK} weights do not fit: its cameras begin at azimuths {azimuth[:3].tolist()} ..., elevations {elevation[:3].tolist()} "
+        f"{NETWORK} weights do not fit: its cameras begin at azimuths {azimuth[:3].tolist()} ..., "
+        f"elevations {elevation[:3].tolist()} "
         f"...; expected those of {' or '.join(names)}"
     )
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params", "batch_stats"} of a Mvtn from the tensors below `prefix`; of fixed views the buffers alone.
+    """{"params", "batch_stats"} of a Mvtn from the tensors below `prefix`; of fixed views the
+    buffers alone.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
@@ -149,12 +162,16 @@ def to_torch(variables: Mapping[str, Any], prefix: str = "") -> dict[str, np.nda
 
 
 def head_architecture(state_dict: Mapping[str, np.ndarray], prefix: str = HEAD) -> dict[str, Any]:
-    """The field of LinearHead that its tensors tell, num_classes. Raises DataError if there is none below `prefix`."""
+    """The field of LinearHead that its tensors tell, num_classes. Raises DataError if there is none
+    below `prefix`.
+    """
     return {"num_classes": Shapes(state_dict, prefix, NETWORK)("1.weight", 2)[0]}
 
 
 def head_from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = HEAD) -> dict[str, Any]:
-    """{"params"} of a LinearHead from the tensors below `prefix`; raises DataError with what does not fit."""
+    """{"params"} of a LinearHead from the tensors below `prefix`; raises DataError with what does
+    not fit.
+    """
     return load(
         state_dict,
         _head_entries(*Shapes(state_dict, prefix, NETWORK)("1.weight", 2)),
@@ -195,7 +212,8 @@ def selector_from_torch(
     doubled = shapes("1.0.weight", 2)[0]
     if doubled % 2:
         raise DataError(
-            f"MVTN weights do not fit: {prefix}1.0.weight has {doubled} rows; expected two for each view"
+            f"MVTN weights do not fit: {prefix}1.0.weight has {doubled} rows; expected two for "
+            "each view"
         )
     return load(state_dict, selector_entries(inputs, features, doubled // 2), prefix, "MVTN")
 

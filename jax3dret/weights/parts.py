@@ -1,4 +1,6 @@
-"""What a checkpoint file is, as `recognise` tells it: the networks in it and all that is known of them."""
+"""What a checkpoint file is, as `recognise` tells it: the networks in it and all that is known of
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ import numpy as np
 class Part:
     """One network of a file.
 
-    name: where its variables stand in an import; empty: they are the whole. weights: the module whose `from_torch` and
-    `to_torch` map it, or "module:prefix of the functions" for a head. prefix: of its names in the file. model: the
-    network as a config names it, and fields: as far as the tensors tell. tensors: the names it takes.
+    name: where its variables stand in an import; empty: they are the whole. weights: the module
+    whose `from_torch` and `to_torch` map it, or "module:prefix of the functions" for a head.
+    prefix: of its names in the file. model: the network as a config names it, and fields: as far as
+    the tensors tell. tensors: the names it takes.
     """
 
     name: str
@@ -39,11 +42,12 @@ class Part:
 class Recognised:
     """What a file is.
 
-    kind: short name, "unknown" if there is none. title: in words. parts: what an import takes; empty if nothing can be.
-    preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and of the space shared
-    with images and text, 0 without one. classes: of the classifier, 0 without one. rules: what was not told by a
-    tensor, and where it comes from. notes: what a user should know. unused: names that no part takes. problem: why it
-    cannot be imported, or empty.
+    kind: short name, "unknown" if there is none. title: in words. parts: what an import takes;
+    empty if nothing can be.
+    preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and
+    of the space shared with images and text, 0 without one. classes: of the classifier, 0 without
+    one. rules: what was not told by a tensor, and where it comes from. notes: what a user should
+    know. unused: names that no part takes. problem: why it cannot be imported, or empty.
     """
 
     kind: str

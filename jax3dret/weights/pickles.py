@@ -1,9 +1,9 @@
 """A reader of pickles that builds plain data and nothing else.
 
-A pickle is a program: whoever unpickles one runs what its author wrote. This reader imports no module, looks up no
-attribute and calls nothing that a file names. A name in a file is compared, as a whole, with a table of the few that
-plain data takes (`plain_data.PLAIN`); any other name ends the reading before a value is built from it. Work and memory
-are bounded by the size of the file.
+A pickle is a program: whoever unpickles one runs what its author wrote. This reader imports no
+module, looks up no attribute and calls nothing that a file names. A name in a file is compared, as
+a whole, with a table of the few that plain data takes (`plain_data.PLAIN`); any other name ends the
+reading before a value is built from it. Work and memory are bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from jax3dret.weights.plain_data import (
     checked_key,
 )
 
-# Steps of one pickle. A checkpoint of a thousand tensors, with its optimizer, takes about fifty thousand.
+# Steps of one pickle. A checkpoint of a thousand tensors, with its optimizer, takes about fifty
+# thousand.
 MAX_STEPS = 1_000_000
 # Elements that one pickle may copy beside the bytes of the file.
 MAX_COPIED = 16_000_000
@@ -38,7 +39,8 @@ class Refused(DataError):
 class Unpickler:
     """Reads pickles of protocol 0 to 5 out of one file.
 
-    path: for messages. builders: what names beside PLAIN build. inert: a prefix of names whose objects become Inert.
+    path: for messages. builders: what names beside PLAIN build. inert: a prefix of names whose
+    objects become Inert.
     persistent: makes a value of what a file refers to outside the pickle; None: it may not.
     """
 
@@ -93,7 +95,8 @@ class Unpickler:
         ) as error:
             raise DataError(f"{self._path}: a broken pickle: {_short(error)}") from None
         raise DataError(
-            f"{self._path}: its pickle has more than {MAX_STEPS:,} steps; a checkpoint has far fewer"
+            f"{self._path}: its pickle has more than {MAX_STEPS:,} steps; a checkpoint has far "
+            "fewer"
         )
 
     # -- reading
@@ -111,7 +114,8 @@ class Unpickler:
 
     def _line(self) -> bytes:
         at = self._at
-        # In pieces: a search through all that follows would cost the size of the file at every line.
+        # In pieces: a search through all that follows would cost the size of the file at every
+        # line.
         while at < len(self._data):
             piece = bytes(self._data[at : at + 4096])
             found = piece.find(b"\n")
@@ -231,7 +235,8 @@ class Unpickler:
             target, dict
         ):  # attributes of a dictionary, PyTorch's _metadata, say nothing of tensors
             raise Refused(
-                f"{self._path}: wants to set the state of a {type(target).__name__}; refused ({_NEEDS})"
+                f"{self._path}: wants to set the state of a {type(target).__name__}; refused "
+                f"({_NEEDS})"
             )
 
     def _refer(self, identity: Any) -> None:

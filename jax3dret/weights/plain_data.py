@@ -1,7 +1,8 @@
 """What a pickle may build: plain containers, numbers and text, and stand-ins for everything else.
 
-The table `PLAIN` says for each name that a file of plain data may mention which function here makes the value. Nothing
-in it runs code that a file brings, and none of the functions looks inside a value deeper than one level.
+The table `PLAIN` says for each name that a file of plain data may mention which function here makes
+the value. Nothing in it runs code that a file brings, and none of the functions looks inside a
+value deeper than one level.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Name:
 
 
 class Inert:
-    """What stands for an object whose class is not built: the class's name and the object's attributes."""
+    """What stands for an object whose class is not built: the class's name and the object's
+    attributes.
+    """
 
     __slots__ = ("attributes", "name")
 

@@ -1,9 +1,10 @@
-"""PointBERT weights under their original names, as ULIP-2, Point-BERT and the paper's classification checkpoints hold
-them.
+"""PointBERT weights under their original names, as ULIP-2, Point-BERT and the paper's
+classification checkpoints hold them.
 
-The names are the same in all three; the prefix differs: "backbone.model." in the paper's checkpoints,
-"module.point_encoder." in ULIP's, "module.transformer_q." in Point-BERT's own. Point-BERT's own also holds the heads of
-its pre-training and fine-tuning, through which no embedding passes: they are left out, and `ignored` lists them.
+The names are the same in all three; the prefix differs: "backbone.model." in the paper's
+checkpoints, "module.point_encoder." in ULIP's, "module.transformer_q." in Point-BERT's own.
+Point-BERT's own also holds the heads of its pre-training and fine-tuning, through which no
+embedding passes: they are left out, and `ignored` lists them.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ def entries(
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of PointBert that its tensors tell: in_channels, trans_dim, depth, encoder_dims, group_widths.
+    """The fields of PointBert that its tensors tell: in_channels, trans_dim, depth, encoder_dims,
+    group_widths.
 
-    The number of heads is not among them: no tensor depends on it. Raises DataError if there is no PointBERT below
-    `prefix`.
+    The number of heads is not among them: no tensor depends on it. Raises DataError if there is no
+    PointBERT below `prefix`.
     """
 
     def shape(name: str, ndim: int) -> tuple[int, ...]:
@@ -92,15 +94,16 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 
 
 def num_heads(trans_dim: int) -> int:
-    """Attention heads of a PointBERT of this width: one for each 64 channels, 6 at 384, as in all published
-    checkpoints.
+    """Attention heads of a PointBERT of this width: one for each 64 channels, 6 at 384, as in all
+    published checkpoints.
 
-    No tensor depends on the number of heads, so this is a rule and not a reading. Raises DataError where it gives no
-    whole number.
+    No tensor depends on the number of heads, so this is a rule and not a reading. Raises DataError
+    where it gives no whole number.
     """
     if trans_dim % HEAD_WIDTH:
         raise DataError(
-            f"{NETWORK} weights do not fit: width {trans_dim} is no multiple of {HEAD_WIDTH}, so the number of heads is unknown"
+            f"{NETWORK} weights do not fit: width {trans_dim} is no multiple of {HEAD_WIDTH}, so "
+            "the number of heads is unknown"
         )
     return trans_dim // HEAD_WIDTH
 

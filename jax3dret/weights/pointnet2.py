@@ -1,4 +1,6 @@
-"""PointNet++ (single-scale grouping) weights under their original names, as ULIP and the PyTorch PointNet++ hold them."""
+"""PointNet++ (single-scale grouping) weights under their original names, as ULIP and the PyTorch
+PointNet++ hold them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from jax3dret.weights.mapping import Entry, dense, load, norm, save
 def entries(
     mlp: tuple[tuple[int, ...], ...], fc: tuple[int, ...], in_channels: int = 3
 ) -> list[Entry]:
-    """The table of names for a PointNet2 of these widths; in_channels is what the first layer reads."""
+    """The table of names for a PointNet2 of these widths; in_channels is what the first layer
+    reads.
+    """
     table = []
     width = in_channels - 3
     for i, widths in enumerate(mlp, start=1):
@@ -34,8 +38,9 @@ def entries(
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
     """The fields of PointNet2 that its tensors tell: mlp and fc.
 
-    Centres, radii and ball sizes are not among them: no tensor depends on those. Raises DataError if there is no PointNet++
-    below `prefix`, if it does not have three levels, or if its first layer reads more than positions.
+    Centres, radii and ball sizes are not among them: no tensor depends on those. Raises DataError
+    if there is no PointNet++ below `prefix`, if it does not have three levels, or if its first
+    layer reads more than positions.
     """
     shapes: dict[tuple[int, int], tuple[int, ...]] = {}
     fc: dict[int, int] = {}
@@ -47,12 +52,14 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     levels = sorted({level for level, _ in shapes})
     if levels != [1, 2, 3]:
         raise DataError(
-            f"PointNet++ weights do not fit: levels {levels} of {prefix}sa*.mlp_convs; expected 1, 2, 3"
+            f"PointNet++ weights do not fit: levels {levels} of {prefix}sa*.mlp_convs; expected 1, "
+            "2, 3"
         )
     first = shapes.get((1, 0), ())
     if first[1:2] != (3,):
         raise DataError(
-            f"PointNet++ weights do not fit: {prefix}sa1.mlp_convs.0.weight has shape {first}; expected positions alone (3 channels)"
+            f"PointNet++ weights do not fit: {prefix}sa1.mlp_convs.0.weight has shape {first}; "
+            "expected positions alone (3 channels)"
         )
     mlp = tuple(
         tuple(shapes[key][0] for key in sorted(shapes) if key[0] == level) for level in levels
@@ -63,8 +70,8 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
     """{"params", "batch_stats"} of a PointNet2 from the tensors below `prefix`.
 
-    Raises DataError with the list of what is missing, superfluous (the classifier fc3 of other releases, say) or of another
-    shape.
+    Raises DataError with the list of what is missing, superfluous (the classifier fc3 of other
+    releases, say) or of another shape.
     """
     return load(state_dict, entries(**architecture(state_dict, prefix)), prefix, "PointNet++")
 

@@ -1,8 +1,8 @@
 """Tensors by name out of any file of weights, and what lay around them.
 
-PyTorch files (zip, the older stream, TorchScript), safetensors and .npz; which of them a file is, its content says.
-None runs code from the file. A training checkpoint wraps its tensors ("state_dict", "model", ...) and their names
-("module."): both are taken off and reported.
+PyTorch files (zip, the older stream, TorchScript), safetensors and .npz; which of them a file is,
+its content says. None runs code from the file. A training checkpoint wraps its tensors
+("state_dict", "model", ...) and their names ("module."): both are taken off and reported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ WRAPPERS = (
     "params",
     "mvtn",
 )
-# A second network that a published checkpoint keeps beside the first: its tensors come along under names that begin with this.
+# A second network that a published checkpoint keeps beside the first: its tensors come along under
+# names that begin with this.
 COMPANIONS = ("mvtn",)
 # Parallel training and compilation put these before every name.
 NAME_PREFIXES = ("module.", "_orig_mod.")
@@ -48,8 +49,10 @@ MAX_RATIO = 50
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Where the tensors came from. wrapper: the entries they lay in; prefix: what was taken off each of their names;
-    others: what else the file holds, by name, in words."""
+    """Where the tensors came from. wrapper: the entries they lay in; prefix: what was taken off
+    each of their names;
+    others: what else the file holds, by name, in words.
+    """
 
     path: str
     format: str
@@ -61,12 +64,12 @@ class Info:
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Info]:
-    """Tensors by name as NumPy arrays in the file's own precision (bfloat16 by ml_dtypes), and where they came from.
+    """Tensors by name as NumPy arrays in the file's own precision (bfloat16 by ml_dtypes), and
+    where they came from.
 
-    Raises:
-        DataError: it cannot be read, holds no tensors, or holds several sets of them none of which is meant; or it
-        wants to run
-            code (its subclass Refused). One line says what it is and what is expected.
+    Raises: DataError: it cannot be read, holds no tensors, or holds several sets of them none of
+        which is meant; or it wants to run code (its subclass Refused). One line says what it is and
+        what is expected.
     """
     path = pathlib.Path(path)
     kind = sniff(path)
@@ -115,7 +118,8 @@ def _unwrap(
     for _ in range(MAX_DEPTH):
         if not isinstance(value, dict):
             raise DataError(
-                f"{path}: holds a {_described(value)}, not a state_dict (names and tensors); save model.state_dict() instead"
+                f"{path}: holds a {_described(value)}, not a state_dict (names and tensors); save "
+                "model.state_dict() instead"
             )
         inner = {
             key: item
@@ -149,7 +153,8 @@ def _unwrap(
             return {**tensors, **companions}, tuple(wrapper), others
         held = ", ".join(str(key)[:40] for key in list(value)[:8]) or "nothing"
         raise DataError(
-            f"{path}: holds {held} and no entry named {', '.join(WRAPPERS[:3])} or the like, so which tensors are meant cannot be "
+            f"{path}: holds {held} and no entry named {', '.join(WRAPPERS[:3])} or the like, so "
+            "which tensors are meant cannot be "
             "told; save the state_dict of the model alone"
         )
     raise DataError(
@@ -158,7 +163,9 @@ def _unwrap(
 
 
 def _holds_tensors(value: Any) -> bool:
-    """Whether this is a mapping with tensors under names that are text, itself or a few levels below."""
+    """Whether this is a mapping with tensors under names that are text, itself or a few levels
+    below.
+    """
     level, seen = [value], {id(value)}
     for _ in range(4):
         below = []
@@ -174,7 +181,9 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _script_tensors(module: Inert) -> Iterator[tuple[str, Any]]:
-    """The tensors of a TorchScript module by the path of attributes that leads to each; no module is entered twice."""
+    """The tensors of a TorchScript module by the path of attributes that leads to each; no module
+    is entered twice.
+    """
     waiting, seen = [("", module)], {id(module)}
     while waiting:
         path, holder = waiting.pop()
@@ -218,7 +227,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     ) as error:
         if "allow_pickle" in str(error):
             raise DataError(
-                f"{path}: holds an array of Python objects, which only unpickling reads; refused (save plain numbers)"
+                f"{path}: holds an array of Python objects, which only unpickling reads; refused "
+                "(save plain numbers)"
             ) from None
         raise DataError(
             f"{path}: cannot be read as .npz ({str(error)[:100]}); download or copy it again"

@@ -1,8 +1,8 @@
 """What a set of tensors is: told by its names and shapes alone, and what of it this project takes.
 
-One function for each kind of checkpoint looks at the names; the first that knows them answers. What no tensor tells
-(attention heads, how points were grouped and normalised) is stated as the published settings of that kind, marked as
-such.
+One function for each kind of checkpoint looks at the names; the first that knows them answers. What
+no tensor tells (attention heads, how points were grouped and normalised) is stated as the published
+settings of that kind, marked as such.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ State = Mapping[str, np.ndarray]
 
 
 def recognise(state_dict: State, file_name: str = "") -> Recognised:
-    """What these tensors are. file_name: consulted where two kinds have the same tensors, and then only quoted.
+    """What these tensors are. file_name: consulted where two kinds have the same tensors, and then
+    only quoted.
 
     Never raises for tensors that are unknown or incomplete: `problem` says what is missing.
     """
@@ -85,7 +86,8 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
     if prefix.endswith("transformer_q."):
         fields |= {"num_group": 64, "group_size": 32, "fps_start_eval": "pointnet2_ops"}
         rules |= {
-            "num_group, group_size, num_points": "Point-BERT's published pre-training: 64 groups of 32 of 1,024 points"
+            "num_group, group_size, num_points": "Point-BERT's published pre-training: 64 groups "
+            "of 32 of 1,024 points"
         }
         preprocessing = _points(1024, "x y z", "pointnet2_ops")
         title = f"Point-BERT, pre-trained by masked point modelling ({size})"
@@ -107,7 +109,8 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
             rules["up_axis"] = "y, as in ULIP's other clouds; the coloured release does not say"
             title = f"ULIP-2, the rgb generation ({size})"
             notes = (
-                "it was trained on coloured clouds: uncoloured shapes get one grey, and retrieve less well",
+                "it was trained on coloured clouds: uncoloured shapes get one grey, and retrieve "
+                "less well",
             )
             return Recognised(
                 "ulip2_rgb", title, parts, preprocessing, rules=rules, notes=notes, **common
@@ -120,7 +123,8 @@ def _point_bert(state_dict: State, file_name: str) -> Recognised | None:
     if prefix.endswith("backbone.model."):
         preprocessing["fps_start"] = "zero"
         rules["fps_start"] = (
-            "the published code drew the first centre at random; the first point makes it repeatable"
+            "the published code drew the first centre at random; the first point makes it "
+            "repeatable"
         )
         parts = (encoder,)
         above = prefix.removesuffix("backbone.model.")
@@ -153,7 +157,8 @@ def _point_net2(state_dict: State, file_name: str) -> Recognised | None:
         state_dict, "encoder", "pointnet2", prefix, "jax3dret.models.pointnet2:PointNet2"
     )
     rules = {
-        "npoint, radius, nsample": "the published single-scale network: 512 and 128 centres, radii 0.2 and 0.4"
+        "npoint, radius, nsample": "the published single-scale network: 512 and 128 centres, radii "
+        "0.2 and 0.4"
     }
     fc = encoder.fields.get("fc") or (0,)
     root = prefix.removesuffix("point_encoder.")
@@ -469,6 +474,8 @@ def _part(
 
 
 def _count(state_dict: State, names: Iterable[str]) -> int:
-    """Learned numbers among these tensors: running statistics, fixed cameras and the scales of 8-bit kernels are none."""
+    """Learned numbers among these tensors: running statistics, fixed cameras and the scales of
+    8-bit kernels are none.
+    """
     learned = (name for name in names if not name.endswith((*_STATISTICS, *mvtn.BUFFERS, "/scale")))
     return sum(math.prod(np.shape(state_dict[name])) for name in learned)

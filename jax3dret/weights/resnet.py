@@ -1,4 +1,6 @@
-"""ResNets of basic blocks (ResNet-18, ResNet-34) under torchvision's names, with their classifier `fc` or without it."""
+"""ResNets of basic blocks (ResNet-18, ResNet-34) under torchvision's names, with their classifier
+`fc` or without it.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,17 @@ def entries(width: int, stage_sizes: tuple[int, ...], num_classes: int) -> list[
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of ResNet that its tensors tell: width, stage_sizes, num_classes (0 without a classifier).
+    """The fields of ResNet that its tensors tell: width, stage_sizes, num_classes (0 without a
+    classifier).
 
-    Raises DataError if there is no ResNet below `prefix`, or one of bottleneck blocks (ResNet-50 and larger).
+    Raises DataError if there is no ResNet below `prefix`, or one of bottleneck blocks (ResNet-50
+    and larger).
     """
     shapes = Shapes(state_dict, prefix, NETWORK)
     if "layer1.0.conv3.weight" in shapes:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}layer1.0.conv3.weight belongs to a bottleneck block; expected basic blocks (ResNet-18, ResNet-34)"
+            f"{NETWORK} weights do not fit: {prefix}layer1.0.conv3.weight belongs to a bottleneck "
+            "block; expected basic blocks (ResNet-18, ResNet-34)"
         )
     stages = shapes.count(r"layer(\d+)\.")
     return {

@@ -46,7 +46,8 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         length = int.from_bytes(file.read(8), "little")
         if length > min(MAX_HEADER, size - 8):
             raise DataError(
-                f"{path}: a safetensors header of {length:,} bytes in a file of {size:,}; download or copy it again"
+                f"{path}: a safetensors header of {length:,} bytes in a file of {size:,}; download "
+                "or copy it again"
             )
         text = file.read(length)
     try:
@@ -74,7 +75,8 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
             )
         if end > size - begin:
             raise DataError(
-                f"{path}: {name} ends {end - (size - begin):,} bytes behind the file; it is cut short: download or copy it again"
+                f"{path}: {name} ends {end - (size - begin):,} bytes behind the file; it is cut "
+                "short: download or copy it again"
             )
         if math.prod(shape) * np.dtype(dtype).itemsize != end - start:
             raise DataError(

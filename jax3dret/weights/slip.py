@@ -1,8 +1,10 @@
-"""SLIP's two towers under their original names: the image and text encoders that ULIP and ULIP-2 were trained against.
+"""SLIP's two towers under their original names: the image and text encoders that ULIP and ULIP-2
+were trained against.
 
-One state holds both, below "module." in the published files: an image tower in timm's naming below "visual.", a text tower in
-CLIP's naming beside it, the two projections and the logarithm of the logit scale. The complete files also hold the head of
-SLIP's self-supervised loss, image_mlp.*, which no embedding passes through: it is left out, and `ignored` lists it.
+One state holds both, below "module." in the published files: an image tower in timm's naming below
+"visual.", a text tower in CLIP's naming beside it, the two projections and the logarithm of the
+logit scale. The complete files also hold the head of SLIP's self-supervised loss, image_mlp.*,
+which no embedding passes through: it is left out, and `ignored` lists it.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ def vision_entries(
 
 
 def entries(vision: Mapping[str, int], text: Mapping[str, int]) -> list[Entry]:
-    """The table of names for both towers, whose variables stand at "vision" and "text", and for "logit_scale"."""
+    """The table of names for both towers, whose variables stand at "vision" and "text", and for
+    "logit_scale".
+    """
     return [
         *within(("vision",), vision_entries(**vision)),
         *within(("text",), text_entries(**text)),
@@ -71,10 +75,12 @@ def entries(vision: Mapping[str, int], text: Mapping[str, int]) -> list[Entry]:
 def architecture(
     state_dict: Mapping[str, np.ndarray], prefix: str = ""
 ) -> dict[str, dict[str, int]]:
-    """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell them.
+    """{"vision": fields of VisionTower, "text": fields of TextTower}, as far as the tensors tell
+    them.
 
-    The number of heads is not among them: no tensor depends on it (0, the towers' default, means width / 64, which holds for
-    SLIP's base and large towers; its small one has 12 heads). Raises DataError if there is no SLIP below `prefix`.
+    The number of heads is not among them: no tensor depends on it (0, the towers' default, means
+    width / 64, which holds for SLIP's base and large towers; its small one has 12 heads). Raises
+    DataError if there is no SLIP below `prefix`.
     """
     shapes = Shapes(state_dict, prefix, NETWORK)
     width, _, patch_size, _ = shapes("visual.patch_embed.proj.weight", 4)

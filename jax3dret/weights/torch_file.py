@@ -1,9 +1,9 @@
 """PyTorch's files without PyTorch: zip archives, the older stream of pickles, TorchScript archives.
 
-All three are a pickle whose tensors refer to storages, blocks of raw numbers that lie beside it. Nothing is run: the
-pickle is read by `weights.pickles`, the code of a TorchScript archive is not looked at, its modules become inert
-holders of attributes. A storage is read when a tensor of it is asked for, so the optimizer of a training checkpoint
-costs nothing.
+All three are a pickle whose tensors refer to storages, blocks of raw numbers that lie beside it.
+Nothing is run: the pickle is read by `weights.pickles`, the code of a TorchScript archive is not
+looked at, its modules become inert holders of attributes. A storage is read when a tensor of it is
+asked for, so the optimizer of a training checkpoint costs nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ _STORAGE_OF = {
 
 
 class Loaded(NamedTuple):
-    """value: plain containers, `Tensor`s and NumpyArrays. kind: which of PyTorch's formats, in words."""
+    """value: plain containers, `Tensor`s and NumpyArrays. kind: which of PyTorch's formats, in
+    words.
+    """
 
     value: Any
     kind: str
@@ -134,9 +136,9 @@ class Tensor:
 def load(path: str | os.PathLike[str]) -> Loaded:
     """What a PyTorch file holds.
 
-    Raises:
-        Refused: it wants to run code, or refers to what a checkpoint does not hold.
-        DataError: it is no PyTorch file, or broken, or cut short; one line says what it is and what is expected.
+    Raises: Refused: it wants to run code, or refers to what a checkpoint does not hold. DataError:
+        it is no PyTorch file, or broken, or cut short; one line says what it is and what is
+        expected.
     """
     path = pathlib.Path(path)
     with path.open("rb") as file:
@@ -155,7 +157,8 @@ def _load_zip(path: pathlib.Path) -> Loaded:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"{path}: begins as a zip archive and does not end as one ({error}); it is cut short or damaged: "
+            f"{path}: begins as a zip archive and does not end as one ({error}); it is cut short "
+            "or damaged: "
             "download or copy it again"
         ) from None
 
@@ -167,8 +170,10 @@ def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
     ]
     if len(roots) != 1:
         raise DataError(
-            f"{path}: a zip archive with {'several' if roots else 'no'} data.pkl, so no PyTorch file "
-            f"(it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}); unzip it and give the file of weights"
+            f"{path}: a zip archive with {'several' if roots else 'no'} data.pkl, so no PyTorch "
+            "file "
+            f"(it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}); unzip it and "
+            "give the file of weights"
         )
     (root,) = roots
     size = path.stat().st_size
@@ -184,12 +189,14 @@ def _load_archive(path: pathlib.Path, archive: zipfile.ZipFile) -> Loaded:
             name = f"{root}data/{key}"
             if name not in present:
                 raise DataError(
-                    f"{path}: has no {name}, a storage that its tensors take; download or copy the file again"
+                    f"{path}: has no {name}, a storage that its tensors take; download or copy the "
+                    "file again"
                 )
             held = archive.getinfo(name).file_size
             if held < count * dtype.itemsize:
                 raise DataError(
-                    f"{path}: {name} has {held:,} bytes, not {count * dtype.itemsize:,}; the file is damaged"
+                    f"{path}: {name} has {held:,} bytes, not {count * dtype.itemsize:,}; the file "
+                    "is damaged"
                 )
             read = functools.partial(_read_storage, path, name, size)
             storages[key] = Storage(dtype, count, read, swapped)
@@ -216,7 +223,8 @@ def _read_member(path: pathlib.Path, archive: zipfile.ZipFile, name: str, limit:
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
         raise DataError(
-            f"{path}: {name} is compressed, which PyTorch never does; unzip the archive, or save the weights again"
+            f"{path}: {name} is compressed, which PyTorch never does; unzip the archive, or save "
+            "the weights again"
         )
     if info.file_size > limit:
         raise DataError(
@@ -273,7 +281,8 @@ def _load_stream(path: pathlib.Path) -> Loaded:
     protocol, at = reader.load(data, at)
     if type(protocol) is not int or protocol != PROTOCOL:
         raise DataError(
-            f"{path}: another protocol of PyTorch's than {PROTOCOL}; save the weights again with torch.save"
+            f"{path}: another protocol of PyTorch's than {PROTOCOL}; save the weights again with "
+            "torch.save"
         )
     machine, at = reader.load(data, at)
     swapped = isinstance(machine, dict) and machine.get("little_endian") is False
@@ -322,7 +331,8 @@ def _storage_of(path: pathlib.Path, identity: Any, size: int) -> tuple[np.dtype,
     dtype, key, count = _STORAGE_OF[identity[1].text], identity[2], identity[4]
     if count * dtype.itemsize > size:
         raise DataError(
-            f"{path}: storage {key[:40]} says it has {count * dtype.itemsize:,} bytes, the file has {size:,}; refused"
+            f"{path}: storage {key[:40]} says it has {count * dtype.itemsize:,} bytes, the file "
+            f"has {size:,}; refused"
         )
     return dtype, key, count
 

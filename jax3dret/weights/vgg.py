@@ -1,6 +1,8 @@
-"""VGG networks without batch normalisation (VGG-16, ...) under torchvision's names, with their classifier or without it.
+"""VGG networks without batch normalisation (VGG-16, ...) under torchvision's names, with their
+classifier or without it.
 
-torchvision numbers the layers of a sequence: a convolution and its ReLU take two numbers, a maximum pool one.
+torchvision numbers the layers of a sequence: a convolution and its ReLU take two numbers, a maximum
+pool one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ POOLED = 7
 
 
 def entries(stages: tuple[tuple[int, int], ...], hidden: int, num_classes: int) -> list[Entry]:
-    """The table of names for a Vgg of these stages (width, convolutions); num_classes 0: no classifier."""
+    """The table of names for a Vgg of these stages (width, convolutions); num_classes 0: no
+    classifier.
+    """
     table = []
     channels, number = 3, 0
     for stage, (width, count) in enumerate(stages, start=1):
@@ -35,7 +39,8 @@ def entries(stages: tuple[tuple[int, int], ...], hidden: int, num_classes: int) 
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of Vgg that its tensors tell: stages, hidden, num_classes (both 0 without a classifier).
+    """The fields of Vgg that its tensors tell: stages, hidden, num_classes (both 0 without a
+    classifier).
 
     Raises DataError if there is no VGG below `prefix`.
     """
@@ -61,7 +66,8 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
     """{"params"} of a Vgg from the tensors below `prefix`.
 
-    Raises DataError with the list of what is missing, superfluous (batch normalisation, say) or of another shape.
+    Raises DataError with the list of what is missing, superfluous (batch normalisation, say) or of
+    another shape.
     """
     return load(state_dict, entries(**architecture(state_dict, prefix)), prefix, NETWORK)
 

@@ -1,8 +1,9 @@
 """View-GCN weights under their original names: the graph network, and the view CNN in front of it.
 
-A published file holds both. The CNN is a ResNet without its classifier, as a sequence `net_1`: its layers are numbered in the
-order conv1, bn1, (ReLU, pooling,) layer1 ... layer4. The graph network has no prefix. Beside them lies `net_2`, the classifier of
-the single views that the first stage trained and nothing uses any more: it is left out, and `ignored` lists it.
+A published file holds both. The CNN is a ResNet without its classifier, as a sequence `net_1`: its
+layers are numbered in the order conv1, bn1, (ReLU, pooling,) layer1 ... layer4. The graph network
+has no prefix. Beside them lies `net_2`, the classifier of the single views that the first stage
+trained and nothing uses any more: it is left out, and `ignored` lists it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def entries(
     selector_classes: int = 0,
     in_width: int = 0,
 ) -> list[Entry]:
-    """The table of names for a ViewGCN; in_width is that of the views' features where it is not `width`."""
+    """The table of names for a ViewGCN; in_width is that of the views' features where it is not
+    `width`.
+    """
     table: list[Entry] = []
     for level in (1, 2, 3):
         reads = in_width if level == 1 and in_width else width
@@ -79,7 +82,8 @@ def entries(
 
 
 def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """The fields of ViewGCN that its tensors tell: num_classes, width, sampled and selector_classes.
+    """The fields of ViewGCN that its tensors tell: num_classes, width, sampled and
+    selector_classes.
 
     Raises DataError if there is no View-GCN below `prefix`.
     """
@@ -103,7 +107,8 @@ def ignored(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
 
 
 def from_torch(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """{"params", "batch_stats"} of a ViewGCN from the tensors below `prefix`; those of the CNN are left to `cnn_from_torch`.
+    """{"params", "batch_stats"} of a ViewGCN from the tensors below `prefix`; those of the CNN are
+    left to `cnn_from_torch`.
 
     Raises DataError with the list of what is missing, superfluous or of another shape.
     """
@@ -151,7 +156,8 @@ def cnn_to_torch(variables: Mapping[str, Any], prefix: str = CNN) -> dict[str, n
 def cnn_state_dict(
     state_dict: Mapping[str, np.ndarray], prefix: str = CNN
 ) -> dict[str, np.ndarray]:
-    """The tensors of the CNN of a published file under the names of a ResNet of its own, which has no `fc`.
+    """The tensors of the CNN of a published file under the names of a ResNet of its own, which has
+    no `fc`.
 
     Raises DataError for a layer that a ResNet does not have in that place.
     """

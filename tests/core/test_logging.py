@@ -1,4 +1,6 @@
-"""The metric log: what is written, what survives a crash, what a resumed run drops; console and table."""
+"""The metric log: what is written, what survives a crash, what a resumed run drops; console and
+table.
+"""
 
 import io
 import json

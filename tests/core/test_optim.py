@@ -44,7 +44,9 @@ def run(optimizer: Optimizer, steps=STEPS, params=None):
 
 
 def run_torch(torch, make, steps=STEPS, after=None, clip=None):
-    """`make(leaves)` -> (optimizer, scheduler or None); `after` gives the steps after which the scheduler steps."""
+    """`make(leaves)` -> (optimizer, scheduler or None); `after` gives the steps after which the
+    scheduler steps.
+    """
     leaves = [torch.nn.Parameter(torch.tensor(np.asarray(p))) for p in jax.tree.leaves(tree())]
     optimizer, scheduler = make(leaves)
     for step in range(steps):
@@ -199,7 +201,9 @@ def test_frozen_parameters_have_no_slots_and_do_not_move():
 
 
 def test_bounds_stop_an_update_and_not_the_way_back():
-    """A value at its bound stays there while it is pushed out, and leaves at once when it is pushed back in."""
+    """A value at its bound stays there while it is pushed out, and leaves at once when it is pushed
+    back in.
+    """
     params = {"log_scale": jnp.float32(4.5), "w": jnp.float32(4.5)}
     tx = make_optimizer(
         params,

@@ -1,4 +1,6 @@
-"""`Recipe.refresh`: data made anew as the model changes; `Recipe.calibrate`: what is fitted at last."""
+"""`Recipe.refresh`: data made anew as the model changes; `Recipe.calibrate`: what is fitted at
+last.
+"""
 
 import dataclasses
 import functools

@@ -109,7 +109,8 @@ def test_a_checkpoint_of_four_devices_goes_on_with_one(tmp_path):
 def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(
         DataError,
-        match=r"step 8: (loss|mse|grad_norm) is nan; stopped, the last good checkpoint, step 5, is kept",
+        match=r"step 8: (loss|mse|grad_norm) is nan; stopped, the last good checkpoint, step 5, is "
+        r"kept",
     ):
         run(tmp_path, data=ToyData(poison=7), log_every=12)
     checkpoints = checkpoint.Checkpoints(tmp_path)
@@ -164,7 +165,9 @@ def test_evaluation_sees_the_whole_batch_in_order(tmp_path):
 
 
 class Guarded(ToyData):
-    """From its third batch on, when the step is compiled, a transfer that nobody asked for is an error."""
+    """From its third batch on, when the step is compiled, a transfer that nobody asked for is an
+    error.
+    """
 
     def __init__(self):
         super().__init__()

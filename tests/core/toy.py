@@ -1,4 +1,6 @@
-"""A small problem for the loop: regression with BatchNorm-like coupling or without, and data whose position is a number."""
+"""A small problem for the loop: regression with BatchNorm-like coupling or without, and data whose
+position is a number.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ CLASSES = ["bolt", "nut", "washer"]
 
 
 def record(number: int) -> dict:
-    """Record `number`: its label is number mod 3, its points all lie near (number, 0, 0), so that a row can be recognised."""
+    """Record `number`: its label is number mod 3, its points all lie near (number, 0, 0), so that a
+    row can be recognised.
+    """
     rng = np.random.default_rng(number)
     points = rng.uniform(-0.01, 0.01, (12 + number % 4, 3)).astype(np.float32)
     points[:, 0] += number

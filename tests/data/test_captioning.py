@@ -1,4 +1,6 @@
-"""Captions by a vision-language model: a tiny one of the real class, with random weights and its own files on disk."""
+"""Captions by a vision-language model: a tiny one of the real class, with random weights and its
+own files on disk.
+"""
 
 import json
 

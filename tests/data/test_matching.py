@@ -85,7 +85,8 @@ def test_batches_and_features(source, tmp_path):
     batches = list(eval_batches(found, spec))
     labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(labels, found.labels)
-    # Every point of part n lies near (n, 0, 0), so that rows and labels can be told to belong together.
+    # Every point of part n lies near (n, 0, 0), so that rows and labels can be told to belong
+    # together.
     numbers = [int(i.partition("/")[2]) for i in found.ids]
     xs = np.concatenate([batch["points"][batch["mask"]][:, 0, 0] for batch in batches])
     np.testing.assert_allclose(xs, numbers, atol=0.05)

@@ -107,7 +107,8 @@ def test_data_dir_comes_from_the_environment(parts_dir, monkeypatch):
 def test_missing_data_set_says_how_to_build_it(parts_dir, tmp_path):
     with pytest.raises(
         DataError,
-        match=r"modelnet/10 is not prepared in .*; run: jax3dret data build modelnet/10 --manual-dir RAW",
+        match=r"modelnet/10 is not prepared in .*; run: jax3dret data build modelnet/10 "
+        r"--manual-dir RAW",
     ):
         open_source("modelnet/10", "train", parts_dir)
     shutil.copytree(parts_dir / "parts", tmp_path / "shapes" / "demo")

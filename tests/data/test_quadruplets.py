@@ -1,4 +1,6 @@
-"""Quadruplets: right and wrong items are of the right classes, drawn class first, from the generator alone."""
+"""Quadruplets: right and wrong items are of the right classes, drawn class first, from the
+generator alone.
+"""
 
 import collections
 

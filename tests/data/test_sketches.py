@@ -1,4 +1,6 @@
-"""Drawings from files of every kind to one form: dark strokes on white, in the middle, thick enough to be shrunk."""
+"""Drawings from files of every kind to one form: dark strokes on white, in the middle, thick enough
+to be shrunk.
+"""
 
 from __future__ import annotations
 

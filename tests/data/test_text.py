@@ -1,4 +1,6 @@
-"""The tokenizer: its splitting of words, its merges, its truncation, and files that are not lists of merges."""
+"""The tokenizer: its splitting of words, its merges, its truncation, and files that are not lists
+of merges.
+"""
 
 import gzip
 import sys
@@ -83,7 +85,9 @@ def test_split_words():
 
 
 def test_every_character_is_of_one_kind():
-    """Letters join letters, digits stand alone, other characters join others: by Unicode's categories, for all of them."""
+    """Letters join letters, digits stand alone, other characters join others: by Unicode's
+    categories, for all of them.
+    """
     for code in range(0, sys.maxunicode + 1, 7):
         c = chr(code)
         kind = unicodedata.category(c)[0]

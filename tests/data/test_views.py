@@ -1,4 +1,6 @@
-"""The view store: row i shows record i, a store is whole or absent, and stale or damaged ones are noticed."""
+"""The view store: row i shows record i, a store is whole or absent, and stale or damaged ones are
+noticed.
+"""
 
 from __future__ import annotations
 

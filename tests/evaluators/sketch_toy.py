@@ -1,4 +1,6 @@
-"""Made-up drawings and shapes whose embeddings stand in the records, for the evaluator and the report."""
+"""Made-up drawings and shapes whose embeddings stand in the records, for the evaluator and the
+report.
+"""
 
 import dataclasses
 

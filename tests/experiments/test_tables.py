@@ -1,4 +1,6 @@
-"""A table of runs, with children that write what a run writes: what is run, what is missing, what stands beside what."""
+"""A table of runs, with children that write what a run writes: what is run, what is missing, what
+stands beside what.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ COMPLETE = {"complete": True}
 
 
 class Fake(Children):
-    """Leaves what a finished run leaves. accuracy: of a run by folder name. ends: code and line of runs that fail."""
+    """Leaves what a finished run leaves. accuracy: of a run by folder name. ends: code and line of
+    runs that fail.
+    """
 
     def __init__(
         self,

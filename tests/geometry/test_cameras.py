@@ -1,4 +1,6 @@
-"""Camera sets against the formulas of their papers, and the projection against points whose place is known."""
+"""Camera sets against the formulas of their papers, and the projection against points whose place
+is known.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def test_ring_walks_counter_clockwise_from_x():
     azimuth, elevation = angles(sets.ring())
     np.testing.assert_allclose(azimuth, np.arange(12) * 30, atol=1e-6)
     np.testing.assert_allclose(elevation, 30)
-    # The unit sphere's silhouette, seen under asin(1 / distance), fills 1 / 1.05 of the half angle's sine.
+    # The unit sphere's silhouette, seen under asin(1 / distance), fills 1 / 1.05 of the half
+    # angle's sine.
     distance = np.linalg.norm(sets.ring().positions, axis=1)
     np.testing.assert_allclose(1 / distance, np.sin(HALF) / 1.05)
     np.testing.assert_allclose(distance, 2.53, atol=0.01)

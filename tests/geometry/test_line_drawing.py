@@ -1,4 +1,6 @@
-"""Lines of meshes: the visible edges of a cube, the outline of a ball, folds where there are any, nothing that is hidden."""
+"""Lines of meshes: the visible edges of a cube, the outline of a ball, folds where there are any,
+nothing that is hidden.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,8 @@ def test_a_cube_shows_its_nine_visible_edges_and_no_other(renderer, flat):
     assert cKDTree(seen).query(drawn)[0].max() < 1.0
     # Hidden edges cross visible ones in the picture, and lie on none.
     assert (away(sampled(edges[hidden], eye), lines) < 4.0).mean() < 0.2
-    # Corners end a stroke: nine edges, nine strokes; in perspective one corner is so blunt that its two edges are drawn as one.
+    # Corners end a stroke: nine edges, nine strokes; in perspective one corner is so blunt that its
+    # two edges are drawn as one.
     assert len(lines) == (9 if flat else 8)
 
 
@@ -96,7 +99,8 @@ def test_a_ball_is_one_circle_of_the_right_radius():
     points = lines[0].points
     assert np.hypot(*(points[0] - points[-1])) < 3.0
     radius = np.hypot(*(points - SIZE / 2).T)
-    # The tangent cone from distance d has half angle asin(1 / d); a circle through the equator would be 3 % smaller.
+    # The tangent cone from distance d has half angle asin(1 / d); a circle through the equator
+    # would be 3 % smaller.
     wanted = SIZE / (2 * eye.half) / np.sqrt(4.0**2 - 1)
     assert np.abs(radius / wanted - 1).max() < 0.01
     angle = np.sort(np.arctan2(*(points - SIZE / 2).T))
@@ -177,8 +181,9 @@ def wavy(phase: float = 0.0) -> Mesh:
 
 
 def test_suggestive_contours_lie_on_the_far_side_of_ridges():
-    # Seen along x from above the slopes: no outline. The radial curvature is that along x, zero where the cosine is; it grows
-    # towards the viewer at +x on the side of each ridge that looks away.
+    # Seen along x from above the slopes: no outline. The radial curvature is that along x, zero
+    # where the cosine is; it grows towards the viewer at +x on the side of each ridge that looks
+    # away.
     eye = looking(0, 30, flat=True)
     lines = line_drawing(wavy(), eye)
     assert kinds(lines) == {"boundary", "suggestive"}
@@ -215,7 +220,8 @@ def test_a_torus_has_suggestive_contours_where_balls_have_none():
 
 
 def test_slivers_and_seams_draw_nothing():
-    # A square of two halves whose seam is split at slightly different places, as Boolean operations leave it: with a sliver between.
+    # A square of two halves whose seam is split at slightly different places, as Boolean operations
+    # leave it: with a sliver between.
     places = np.array(
         [[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1], [1e-9, 0, -3e-6], [0, -1, 0], [0, 1, 0.0]]
     )

@@ -15,13 +15,16 @@ from jax3dret.geometry.meshes import EXTENSIONS, Mesh, MeshError, load_mesh, nor
 
 trimesh = pytest.importorskip("trimesh")
 
-# A tetrahedron with a right angle at the origin: no two coordinates alike, so an axis swap or a flip shows.
+# A tetrahedron with a right angle at the origin: no two coordinates alike, so an axis swap or a
+# flip shows.
 VERTICES = np.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 
 
 def corners(mesh: Mesh) -> np.ndarray:
-    """Triangles as sorted corner lists, so that two meshes compare without regard to vertex or face order."""
+    """Triangles as sorted corner lists, so that two meshes compare without regard to vertex or face
+    order.
+    """
     triangles = np.asarray(mesh.vertices)[np.asarray(mesh.faces)]
     return np.array(sorted(sorted(map(tuple, t)) for t in np.round(triangles, 5).tolist()))
 
@@ -151,7 +154,8 @@ def test_truncated_files_are_refused(tmp_path, suffix, fraction):
     whole = export(tmp_path, f"whole.{suffix}").read_bytes()
     cut = whole[: int(len(whole) * fraction)]
     if suffix == "obj":
-        # OBJ announces no counts: a cut is seen where it leaves no faces or half a line, so cut inside a face line.
+        # OBJ announces no counts: a cut is seen where it leaves no faces or half a line, so cut
+        # inside a face line.
         at = cut.rfind(b"\nf ")
         cut = whole[: at + 5] if at >= 0 else cut
     reason(write(tmp_path, f"cut.{suffix}", cut))

@@ -93,20 +93,25 @@ def test_cube_silhouette_seen_along_an_axis():
 
 
 def test_cube_silhouette_is_the_projected_hexagon():
-    """Orthographic area of a cube of side 2 from direction d: 4 (|dx| + |dy| + |dz|), scaled to the frame."""
+    """Orthographic area of a cube of side 2 from direction d: 4 (|dx| + |dy| + |dz|), scaled to the
+    frame.
+    """
     size, azimuth, elevation = 200, 35.0, 25.0
     axes = camera_axes(azimuth, elevation, "z")
     extent = np.ptp(CUBE.vertices @ axes[:2].T, axis=0).max()
     scale = size * 0.88 / extent
     expected = 4 * np.abs(axes[2]).sum() * scale**2
     image = render_mesh(CUBE, size=size, azimuth=azimuth, elevation=elevation)
-    # Half-covered pixels of the border are counted by how dark they are against a fully covered one.
+    # Half-covered pixels of the border are counted by how dark they are against a fully covered
+    # one.
     assert ink(image).sum() == pytest.approx(expected, rel=0.02)
     assert ink(image).sum() >= expected
 
 
 def test_cube_shows_three_faces_and_lights_the_top_most():
-    """Pixels inside each visible face have one colour; the visible areas follow |d|; the top is brightest."""
+    """Pixels inside each visible face have one colour; the visible areas follow |d|; the top is
+    brightest.
+    """
     size = 200
     axes = camera_axes(35, 25, "z")
     image = render_mesh(CUBE, size=size)
@@ -310,7 +315,9 @@ def test_other_up_axis_and_size_are_refused(unchecked):
 
 
 def test_cost_stays_near_linear_in_the_faces():
-    """A loose ceiling (the measured times are a third of it on an idle core), to catch a quadratic step."""
+    """A loose ceiling (the measured times are a third of it on an idle core), to catch a quadratic
+    step.
+    """
     mesh = grid(223, 224)
     start = time.perf_counter()
     render_mesh(mesh)

@@ -1,4 +1,6 @@
-"""Surface sampling: uniform by area, on the surface, repeatable, and firm about meshes without a surface."""
+"""Surface sampling: uniform by area, on the surface, repeatable, and firm about meshes without a
+surface.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def test_each_side_receives_points_by_its_area_not_by_its_face_count():
     _, normals = sample_surface(box(size), num, np.random.default_rng(1))
     areas = np.array([size[1] * size[2], size[0] * size[2], size[0] * size[1]])
     share = np.bincount(np.abs(normals).argmax(axis=1), minlength=3) / num
-    # Four standard errors of a binomial share; equal shares (1/3 each) or squared areas lie far outside.
+    # Four standard errors of a binomial share; equal shares (1/3 each) or squared areas lie far
+    # outside.
     np.testing.assert_allclose(share, areas / areas.sum(), atol=4 * np.sqrt(0.25 / num))
 
 
@@ -81,8 +84,8 @@ def test_uniform_inside_one_triangle():
         np.array([[0.0, 0, 0], [3, 0, 0], [0, 3, 0]]), np.array([[0, 1, 2]], dtype=np.int32)
     )
     points, _ = sample_surface(triangle, 30_000, np.random.default_rng(3))
-    # The centroid and the second moment of a uniform triangle; barycentric weights normalised to sum 1, or the missing
-    # square root of the usual mapping, keep neither.
+    # The centroid and the second moment of a uniform triangle; barycentric weights normalised to
+    # sum 1, or the missing square root of the usual mapping, keep neither.
     np.testing.assert_allclose(points.mean(axis=0), [1.0, 1.0, 0.0], atol=0.02)
     np.testing.assert_allclose((points[:, 0] ** 2).mean(), 1.5, atol=0.04)
     assert (points[:, :2] >= 0).all() and (points[:, :2].sum(axis=1) <= 3 + 1e-12).all()
@@ -98,7 +101,8 @@ def test_same_generator_state_same_points():
 
 
 def test_faces_without_area_are_never_chosen():
-    # The flat faces come first, between and last, so that an off-by-one at either end of the cumulative sum would show.
+    # The flat faces come first, between and last, so that an off-by-one at either end of the
+    # cumulative sum would show.
     vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [6, 6, 6], [7, 7, 7]])
     faces = np.array([[3, 4, 5], [0, 1, 2], [3, 3, 4], [0, 1, 2], [5, 5, 5]], dtype=np.int32)
     points, normals = sample_surface(Mesh(vertices, faces), 5000, np.random.default_rng(4))

@@ -1,4 +1,6 @@
-"""The view renderer against scenes whose pictures are known in closed form, and its two halves against each other."""
+"""The view renderer against scenes whose pictures are known in closed form, and its two halves
+against each other.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +173,8 @@ def test_pictures_are_neither_mirrored_nor_upside_down_nor_transposed(renderer):
     scene = joined(*(ball(*place) for place in marks.values()), *frame)
     per = len(small.faces)
     got = render_views(scene, sets.ring(4, 10), size=96, renderer=renderer, what=("face",)).face
-    # Where +x, +y, +z are seen from +x, +y, -x, -y: row above the middle, column left or right of it.
+    # Where +x, +y, +z are seen from +x, +y, -x, -y: row above the middle, column left or right of
+    # it.
     for view, (x, y) in enumerate(
         [("near", "right"), ("left", "near"), ("far", "left"), ("right", "far")]
     ):
@@ -384,7 +387,9 @@ NEAR = Cameras("near", 1.3 * front(30).positions / np.linalg.norm(front(30).posi
 
 
 def splat_reference(points, eye, radius, size):
-    """The nearest point whose disc, round the pixel it falls into, covers each pixel; one pixel and one point at a time."""
+    """The nearest point whose disc, round the pixel it falls into, covers each pixel; one pixel and
+    one point at a time.
+    """
     face, depth = np.full((size, size), -1), np.full((size, size), np.inf)
     for i, (column, row, far) in enumerate(project(eye, points, size)):
         reach = np.floor(4 * radius * size / (2 * eye.half * (far if eye.fov else 1))) / 4

@@ -1,1 +1,3 @@
-"""One module for each family of reference outputs. A module's CHECKS maps a kind to the function that checks a case."""
+"""One module for each family of reference outputs. A module's CHECKS maps a kind to the function
+that checks a case.
+"""

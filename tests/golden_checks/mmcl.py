@@ -8,9 +8,11 @@ from jax3dret.losses.contrastive import mmcl
 
 
 def check(case: Case) -> None:
-    """Loss within 1e-5 relative or 2e-7 (one rounding of a float32 log-probability near 0), accuracies (per cent) equal,
-    gradients within 1e-3 of their largest entry or one rounding of a float32 probability times scale / rows: where all
-    triplets are told apart (scale 100), nothing but that rounding is left, here as in the published code."""
+    """Loss within 1e-5 relative or 2e-7 (one rounding of a float32 log-probability near 0),
+    accuracies (per cent) equal, gradients within 1e-3 of their largest entry or one rounding of a
+    float32 probability times scale / rows: where all triplets are told apart (scale 100), nothing
+    but that rounding is left, here as in the published code.
+    """
     inputs, out = case.group("in"), case.group("out")
 
     def loss(cloud, log_scale):

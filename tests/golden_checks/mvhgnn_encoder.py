@@ -1,4 +1,6 @@
-"""MV-HGNN's graph encoder against a rendering of its equations: each level, descriptor, BatchNorm in training, gradients."""
+"""MV-HGNN's graph encoder against a rendering of its equations: each level, descriptor, BatchNorm
+in training, gradients.
+"""
 
 import functools
 
@@ -16,7 +18,9 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 
 def table(config: dict, state: dict[str, np.ndarray]) -> list[mapping.Entry]:
-    """The names of a case, and where each tensor stands in our variables. The last level may have no attention."""
+    """The names of a case, and where each tensor stands in our variables. The last level may have
+    no attention.
+    """
     width, hidden = config["d"], config["selector_hidden"]
     entries = []
     for i in range(3):
@@ -60,7 +64,9 @@ def network(case: Case) -> tuple[MVHGNN, dict, list[mapping.Entry]]:
 
 
 def check(case: Case) -> None:
-    """All tensors of a case in the order of the computation, so that the first mismatch is the cause."""
+    """All tensors of a case in the order of the computation, so that the first mismatch is the
+    cause.
+    """
     model, variables, entries = network(case)
     params = variables["params"]
     inputs, out, grads, atol = (

@@ -1,4 +1,6 @@
-"""MVTN's views against the published code: the fixed arrangements, and the learned ones through the view transformer."""
+"""MVTN's views against the published code: the fixed arrangements, and the learned ones through the
+view transformer.
+"""
 
 import jax
 import numpy as np

@@ -1,4 +1,6 @@
-"""PointBERT against the published encoder: grouping, group tokens, embeddings, loss, gradients, updated statistics."""
+"""PointBERT against the published encoder: grouping, group tokens, embeddings, loss, gradients,
+updated statistics.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,9 @@ def networks(
 
 
 def check_eval(case: Case) -> None:
-    """Evaluation: each tensor of `out/`, within 2e-5 unless the case says otherwise; indices exactly."""
+    """Evaluation: each tensor of `out/`, within 2e-5 unless the case says otherwise; indices
+    exactly.
+    """
     state_dict = recipe.weights(case.info) if "weight_recipe" in case.info else case.group("param")
     out = case.group("out")
     assert set(out) <= HANDLED, f"no check for {sorted(set(out) - HANDLED)}"
@@ -102,7 +106,9 @@ def check_eval(case: Case) -> None:
 
 
 def check_train(case: Case) -> None:
-    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest entry."""
+    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest
+    entry.
+    """
     state_dict = case.group("param")
     out = case.group("out")
     atol = case.info.get("atol", 2e-5)

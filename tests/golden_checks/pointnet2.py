@@ -1,4 +1,6 @@
-"""PointNet++ against the published encoder: centres, balls, features of each level, embedding, gradients, statistics."""
+"""PointNet++ against the published encoder: centres, balls, features of each level, embedding,
+gradients, statistics.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,9 @@ from jax3dret.models.pointnet2 import PointNet2
 from jax3dret.weights import pointnet2 as weights
 
 ATOL = 2e-5
-# In training the last BatchNorm divides by the deviation of a handful of rows. The published code's own float32 embedding is
-# 2.2e-5 away from its float64 one there, and two roundings may differ by twice that.
+# In training the last BatchNorm divides by the deviation of a handful of rows. The published code's
+# own float32 embedding is 2.2e-5 away from its float64 one there, and two roundings may differ by
+# twice that.
 TRAIN_ATOL = 1e-4
 
 
@@ -23,7 +26,9 @@ def close(found: np.ndarray, expected: np.ndarray, atol: float, name: str) -> No
 
 
 def network(case: Case) -> tuple[PointNet2, dict]:
-    """The model of a case and its variables; a case whose config is a sentence has the default sizes."""
+    """The model of a case and its variables; a case whose config is a sentence has the default
+    sizes.
+    """
     state_dict = recipe.weights(case.info) if "weight_recipe" in case.info else case.group("param")
     config = case.info["config"] if isinstance(case.info["config"], dict) else {}
     fields = {
@@ -34,7 +39,9 @@ def network(case: Case) -> tuple[PointNet2, dict]:
 
 
 def check_eval(case: Case) -> None:
-    """Evaluation: indices exactly, everything else within 2e-5 of its scale (these embeddings reach 25 to 70)."""
+    """Evaluation: indices exactly, everything else within 2e-5 of its scale (these embeddings reach
+    25 to 70).
+    """
     model, variables = network(case)
     out = case.group("out")
     embedding, state = jax.jit(lambda p: model.apply(variables, p, mutable=["intermediates"]))(
@@ -62,10 +69,11 @@ def check_eval(case: Case) -> None:
 
 
 def check_train(case: Case) -> None:
-    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest entry.
+    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest
+    entry.
 
-    The bias of a layer in front of a BatchNorm has no gradient: there both sides hold rounding errors, which are compared
-    with the scale of the weight's gradient.
+    The bias of a layer in front of a BatchNorm has no gradient: there both sides hold rounding
+    errors, which are compared with the scale of the weight's gradient.
     """
     model, variables = network(case)
     out = case.group("out")

@@ -1,4 +1,6 @@
-"""Weights that a reference case does not store but describes: an integer hash of the seed, the name and the position."""
+"""Weights that a reference case does not store but describes: an integer hash of the seed, the name
+and the position.
+"""
 
 import hashlib
 
@@ -10,7 +12,9 @@ MIX2 = np.uint64(0x94D049BB133111EB)
 
 
 def uniform(seed: int, name: str, count: int) -> np.ndarray:
-    """float64[count] in [0, 1), multiples of 2^-24: splitmix64 of position + hash(seed:name), wrapping at 2^64."""
+    """float64[count] in [0, 1), multiples of 2^-24: splitmix64 of position + hash(seed:name),
+    wrapping at 2^64.
+    """
     start = np.frombuffer(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "<u8")[0]
     z = np.arange(count, dtype=np.uint64) + start + GOLDEN_RATIO
     z = (z ^ (z >> np.uint64(30))) * MIX1
@@ -20,7 +24,9 @@ def uniform(seed: int, name: str, count: int) -> np.ndarray:
 
 
 def tensor(seed: int, name: str, shape: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
-    """The tensor `name` of a recipe; its range follows from the name, its scale from the number of inputs."""
+    """The tensor `name` of a recipe; its range follows from the name, its scale from the number of
+    inputs.
+    """
     last = name.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)
@@ -44,7 +50,9 @@ def tensor(seed: int, name: str, shape: tuple[int, ...], gain: float = 1.0) -> n
 
 
 def weights(info: dict) -> dict[str, np.ndarray]:
-    """All tensors that a case's notes (`weight_seed`, `state_dict_shapes`, optional `weight_gain`) describe."""
+    """All tensors that a case's notes (`weight_seed`, `state_dict_shapes`, optional `weight_gain`)
+    describe.
+    """
     seed, gain = info["weight_seed"], info.get("weight_gain", 1.0)
     return {
         name: tensor(seed, name, tuple(shape), gain)

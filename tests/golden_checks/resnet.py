@@ -1,4 +1,6 @@
-"""A narrow ResNet-18 against torchvision's: maps, features and logits, and one forward pass with batch statistics."""
+"""A narrow ResNet-18 against torchvision's: maps, features and logits, and one forward pass with
+batch statistics.
+"""
 
 import jax
 import jax.numpy as jnp

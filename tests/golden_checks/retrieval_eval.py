@@ -1,4 +1,6 @@
-"""The published evaluation of geometric retrieval: 1-NN accuracy and macro F1, and its NDCG beside three honest ones."""
+"""The published evaluation of geometric retrieval: 1-NN accuracy and macro F1, and its NDCG beside
+three honest ones.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""The measures of the SHREC tracks, query by query, against public ports of its code, and their variants by definition."""
+"""The measures of the SHREC tracks, query by query, against public ports of its code, and their
+variants by definition.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""The losses of sketch-based retrieval: AM-Softmax against published code, alignment and quadruplets against the equations."""
+"""The losses of sketch-based retrieval: AM-Softmax against published code, alignment and
+quadruplets against the equations.
+"""
 
 import functools
 

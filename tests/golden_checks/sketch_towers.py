@@ -1,4 +1,6 @@
-"""Towers with prompts against the published code: CLIP's with appended ones, the plain ViT of VPT with shallow and deep ones."""
+"""Towers with prompts against the published code: CLIP's with appended ones, the plain ViT of VPT
+with shallow and deep ones.
+"""
 
 import functools
 
@@ -110,7 +112,9 @@ def check_vpt(case: Case) -> None:
 
 
 def from_vpt(state: dict[str, np.ndarray], depth: int) -> tuple[dict, dict]:
-    """(prompts, the plain ViT in our names), of the tensors as that code names them; all of them, or KeyError."""
+    """(prompts, the plain ViT in our names), of the tensors as that code names them; all of them,
+    or KeyError.
+    """
     state = {name.removeprefix("transformer."): value for name, value in state.items()}
 
     def linear(name):

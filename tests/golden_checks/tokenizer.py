@@ -1,4 +1,6 @@
-"""CLIP's tokenizer against the published code, with the published vocabulary and with a small one of its own."""
+"""CLIP's tokenizer against the published code, with the published vocabulary and with a small one
+of its own.
+"""
 
 import itertools
 

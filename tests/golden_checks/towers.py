@@ -1,4 +1,6 @@
-"""The towers of CLIP and SLIP against the published code: token states, embeddings, logits, and the file's names and back."""
+"""The towers of CLIP and SLIP against the published code: token states, embeddings, logits, and the
+file's names and back.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,9 @@ from jax3dret.weights import clip, slip
 def run(
     case: Case, weights, heads: tuple[int, int], style: str, image: str, tokens: str
 ) -> dict[str, jax.Array]:
-    """Everything that both towers give; their inputs stand at in/`image` (channels first) and in/`tokens`."""
+    """Everything that both towers give; their inputs stand at in/`image` (channels first) and
+    in/`tokens`.
+    """
     state_dict = case.group("param")
     fields = weights.architecture(state_dict)
     variables = weights.from_torch(state_dict)

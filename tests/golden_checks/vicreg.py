@@ -1,4 +1,6 @@
-"""VICReg against the published code: the terms, their gradients, and the loss through the projector."""
+"""VICReg against the published code: the terms, their gradients, and the loss through the
+projector.
+"""
 
 import jax
 import numpy as np
@@ -12,7 +14,9 @@ ATOL = 2e-5
 
 
 def check(case: Case) -> None:
-    """Terms and totals within 1e-5 relative, gradients within 1e-3 of their largest entry, statistics within 2e-5."""
+    """Terms and totals within 1e-5 relative, gradients within 1e-3 of their largest entry,
+    statistics within 2e-5.
+    """
     out = case.group("out")
     inputs = case.group("in")
     inv, var, cov = case.info["coeffs"]

@@ -1,4 +1,6 @@
-"""View-GCN against the published network: graph, each level, selected views, descriptor, loss, gradients, statistics."""
+"""View-GCN against the published network: graph, each level, selected views, descriptor, loss,
+gradients, statistics.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +53,9 @@ def network(case: Case) -> tuple[ViewGCN, dict]:
 
 
 def compare(case: Case, out: dict[str, np.ndarray], result, inner) -> None:
-    """The tensors of a forward pass in the order of the computation, so that the first mismatch is the cause; pops them."""
+    """The tensors of a forward pass in the order of the computation, so that the first mismatch is
+    the cause; pops them.
+    """
     found = {name: inner[key][0] for name, key in RECORDED.items()}
     found |= {"descriptor": result.descriptor, "logits": result.logits}
     found |= {f"F_score{i + 1}": score for i, score in enumerate(result.scores)}
@@ -98,7 +102,8 @@ def check_eval(case: Case) -> None:
                 "loss",
             )
         assert not out, f"no check for {sorted(out)}"
-    # Our own neighbours of the first level are the case's, in order where nothing ties. Later levels can hold a view twice.
+    # Our own neighbours of the first level are the case's, in order where nothing ties. Later
+    # levels can hold a view twice.
     ours = nearest_views(
         jnp.broadcast_to(inputs["vertices"], (*everything["knn_local1"].shape[:2], 3)), model.k
     )
@@ -109,7 +114,9 @@ def check_eval(case: Case) -> None:
 
 
 def check_train(case: Case) -> None:
-    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest entry."""
+    """One training step's loss, gradients and statistics; a gradient within 1e-3 of its own largest
+    entry.
+    """
     model, variables = network(case)
     out, inputs = case.group("out"), case.group("in")
     graph = injected(out)
@@ -168,7 +175,8 @@ def check_modules(case: Case) -> None:
     }
     near = nearest_views(jnp.asarray(vertices), config["k"])
     np.testing.assert_array_equal(near, out.pop("knn_idx"))
-    # The published sampling may start anywhere; ours at 0 or at random. Turning the list of views moves the start to 0.
+    # The published sampling may start anywhere; ours at 0 or at random. Turning the list of views
+    # moves the start to 0.
     rows = (np.arange(config["n_views"]) + inputs["fps_start"][:, None]) % config["n_views"]
     turned = sample_cameras(
         jnp.take_along_axis(jnp.asarray(vertices), rows[..., None], 1), config["sampled"]

@@ -59,7 +59,9 @@ def test_search_is_exact(kind, distance):
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 def test_collapsed_and_distant_embeddings_stay_exact(kind, distance, offset):
-    """Vectors that differ by 1e-4 of their length, an outlier among them, and a query far from all of them."""
+    """Vectors that differ by 1e-4 of their length, an outlier among them, and a query far from all
+    of them.
+    """
     vectors = (clustered(400) * 1e-4 * max(offset, 1) + 1 + offset).astype(np.float32)
     vectors[17] = -1e6
     queries = np.concatenate([vectors[:10], np.full((1, 16), 1e7, np.float32)])
@@ -72,7 +74,9 @@ def test_collapsed_and_distant_embeddings_stay_exact(kind, distance, offset):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ties_stand_in_row_order(kind):
-    """More duplicates than any list shows, at many positions, in widths that do and do not fill a vector register."""
+    """More duplicates than any list shows, at many positions, in widths that do and do not fill a
+    vector register.
+    """
     for width in (1, 3, 24, 33):
         distinct = np.random.default_rng(width).normal(size=(3, width)).astype(np.float32)
         vectors = distinct[np.random.default_rng(5).integers(0, 3, 500)]

@@ -8,7 +8,9 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Letters:
-    """ "letters" int32[T], of any length; a batch is padded to its longest, with what is padding in "spare"."""
+    """ "letters" int32[T], of any length; a batch is padded to its longest, with what is padding in
+    "spare".
+    """
 
     alphabet: tuple = ("a", "b", "c")
     accepts: ClassVar[tuple] = ("text",)

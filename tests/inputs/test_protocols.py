@@ -1,8 +1,8 @@
 """Item, Input and Model hold for everything that is to stand on them, with seven small fakes.
 
-Points, views, a drawing, a photo of any size, a text (outside the package), a field that is fitted to
-meshes, and a model of two towers with prototypes: keyed, loaded in a spawned worker, batched, restored
-by subset, embedded.
+Points, views, a drawing, a photo of any size, a text (outside the package), a field that is fitted
+to meshes, and a model of two towers with prototypes: keyed, loaded in a spawned worker, batched,
+restored by subset, embedded.
 """
 
 import concurrent.futures
@@ -74,7 +74,9 @@ def embed_letters(variables, batch):
 
 
 def two_towers(width=4):
-    """A model that compares points with texts through prototypes; training has a projector besides, which stays behind."""
+    """A model that compares points with texts through prototypes; training has a projector besides,
+    which stays behind.
+    """
 
     def init(key):
         first, second, third = jax.random.split(key, 3)

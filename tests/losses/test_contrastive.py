@@ -1,4 +1,6 @@
-"""The multi-modal loss against loops over the definitions, and against what it is most easily mistaken for."""
+"""The multi-modal loss against loops over the definitions, and against what it is most easily
+mistaken for.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +66,9 @@ def test_differs_from_what_it_is_mistaken_for(triplets):
 
 
 def test_printed_equation(triplets):
-    """Cloud to image and text to cloud, twice each over four, summed; no temperature, no other direction."""
+    """Cloud to image and text to cloud, twice each over four, summed; no temperature, no other
+    direction.
+    """
     c, i, t = (unit(x) for x in triplets)
     expected = (
         -sum(

@@ -1,4 +1,6 @@
-"""The quadruplet loss against its equation in every metric, and against what it is most easily mistaken for."""
+"""The quadruplet loss against its equation in every metric, and against what it is most easily
+mistaken for.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +118,8 @@ def test_mask_and_adversarial_rows(found):
         value, gradient = degenerate[metric]
         assert np.isfinite(value) and np.isfinite(gradient).all(), metric
     assert np.isnan(quadruplet(*np.where(np.arange(7)[:, None] == 1, np.nan, FOUR)))
-    # A batch of one class, where the sampler has nothing else: the negatives are the positives, and each hinge the margin.
+    # A batch of one class, where the sampler has nothing else: the negatives are the positives, and
+    # each hinge the margin.
     a, p, _, _ = FOUR
     np.testing.assert_allclose(quadruplet(a, p, p, p, margin=0.4), 0.8, rtol=1e-6)
 

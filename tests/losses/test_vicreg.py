@@ -1,4 +1,6 @@
-"""VICReg against loops over the definitions, and against the variants it is most easily mistaken for."""
+"""VICReg against loops over the definitions, and against the variants it is most easily mistaken
+for.
+"""
 
 import jax
 import jax.numpy as jnp

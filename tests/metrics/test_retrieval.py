@@ -1,4 +1,6 @@
-"""Ranked-list metrics against literal, slow definitions; ties, self matches, empty classes, degenerate embeddings."""
+"""Ranked-list metrics against literal, slow definitions; ties, self matches, empty classes,
+degenerate embeddings.
+"""
 
 import itertools
 import math
@@ -95,7 +97,9 @@ def test_duplicates_tie_exactly_and_stand_in_row_order():
 
 
 def test_collapsed_embeddings_keep_their_order():
-    """Descriptors that differ by 1e-6 of their length: float32 cosines of these are all 1 or its neighbour."""
+    """Descriptors that differ by 1e-6 of their length: float32 cosines of these are all 1 or its
+    neighbour.
+    """
     rng = np.random.default_rng(2)
     gallery = (1 + 1e-6 * rng.normal(size=(60, 64))).astype(np.float32)
     _, rows, _ = next(ranking.rank(gallery[:5], gallery, distance="cosine"))
@@ -185,7 +189,9 @@ def test_average_precision_denominators():
 
 
 def test_constant_descriptors_do_not_score():
-    """Everything at one point, gallery sorted by class: the order of the rows must not turn into a perfect score."""
+    """Everything at one point, gallery sorted by class: the order of the rows must not turn into a
+    perfect score.
+    """
     gallery = np.full((40, 6), 0.3, np.float32)
     labels = np.repeat(np.arange(4), 10)
     arguments = (gallery[:1], np.array([0]), gallery, labels)
@@ -257,7 +263,9 @@ def test_ndcg_ideals():
 
 
 def test_published_ndcg_scores_each_item_as_a_ranking_over_classes():
-    """Literal: one-hot prediction against one-hot truth, ties averaged over all orders of the C classes."""
+    """Literal: one-hot prediction against one-hot truth, ties averaged over all orders of the C
+    classes.
+    """
     num_classes = 5
     neighbour_labels, label = [0, 2, 2, 4, 1, 2], 2
     total = 0.0

@@ -1,4 +1,6 @@
-"""Each SHREC measure on lists that tell its formula from the likeliest wrong ones, against a literal reference."""
+"""Each SHREC measure on lists that tell its formula from the likeliest wrong ones, against a
+literal reference.
+"""
 
 import math
 
@@ -96,7 +98,8 @@ def test_the_four_measures_called_e():
 
 
 def test_gain_is_discounted_from_the_third_rank_on():
-    # The first two ranks count alike, as 1 / log2(i) at i = 2 does; under log2(i + 1) this would be 0.63.
+    # The first two ranks count alike, as 1 / log2(i) at i = 2 does; under log2(i + 1) this would be
+    # 0.63.
     assert one("nDCG", [2], 40) == one("nDCG_C", [1], 40) == 1.0
     assert one("nDCG", [3], 40) == pytest.approx(1 / math.log2(3))
     # The whole list counts, not the first C; nDCG_C cuts it there.

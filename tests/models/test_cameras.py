@@ -1,4 +1,6 @@
-"""Near and far cameras: as written in float64, the same choice whatever the last bits are, NaN, ties."""
+"""Near and far cameras: as written in float64, the same choice whatever the last bits are, NaN,
+ties.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,9 @@ most_telling = jax.jit(chosen.most_telling, static_argnums=1)
 
 
 def shaken(vertices):
-    """Copies of the cameras [V, 3] whose numbers are off by their last bits, and the cameras at another scale."""
+    """Copies of the cameras [V, 3] whose numbers are off by their last bits, and the cameras at
+    another scale.
+    """
     rng = np.random.default_rng(0)
     noise = rng.uniform(-1, 1, (NOISES, *vertices.shape)) * 2e-7
     noise[0] = 0
@@ -94,7 +98,9 @@ def test_a_camera_that_is_nan():
 
 
 def test_the_most_telling_of_views_that_look_alike():
-    """Scores [1, S=2, k=3, C=2]: softmax over the classes, over the sampled views, and where both say the same of all."""
+    """Scores [1, S=2, k=3, C=2]: softmax over the classes, over the sampled views, and where both
+    say the same of all.
+    """
     scores = np.asarray([[[2.0, 1.0], [9.0, 7.5], [0.0, 1.2]], [[1.0, 1.0], [3.0, 0.0], [0, 0]]])
     scores = jnp.asarray(scores[None], jnp.float32)
     assert np.asarray(most_telling(scores, -1)).tolist() == [[1, 1]]

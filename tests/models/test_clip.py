@@ -1,4 +1,6 @@
-"""The towers of CLIP and SLIP against their formulas in float64, and what tells the two styles apart."""
+"""The towers of CLIP and SLIP against their formulas in float64, and what tells the two styles
+apart.
+"""
 
 import math
 
@@ -29,7 +31,9 @@ TEXT = {
 
 
 def randomised(model, *args, embedding=0.3):
-    """Variables of the model's shapes with nothing at 0 or 1; class and position embeddings of the size given."""
+    """Variables of the model's shapes with nothing at 0 or 1; class and position embeddings of the
+    size given.
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0), *args)
     rng = np.random.default_rng(0)
 
@@ -126,7 +130,8 @@ def text():
 
 def test_text_tower(text):
     apply, variables = text
-    # Ends: in the middle; twice, of which the first counts; nowhere (cut off), so at the largest number.
+    # Ends: in the middle; twice, of which the first counts; nowhere (cut off), so at the largest
+    # number.
     tokens = np.array([[18, 3, 4, 19, 0, 0], [18, 19, 7, 19, 0, 0], [5, 1, 9, 2, 8, 3]])
     params = jax.tree.map(np.float64, variables["params"])
     expected = []

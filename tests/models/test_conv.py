@@ -1,4 +1,6 @@
-"""Convolution and pooling, window by window; and the networks built from them, against what tells right from nearly right."""
+"""Convolution and pooling, window by window; and the networks built from them, against what tells
+right from nearly right.
+"""
 
 import jax
 import jax.numpy as jnp

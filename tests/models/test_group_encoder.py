@@ -1,4 +1,6 @@
-"""The sliced group encoder against the network written down layer by layer and differentiated automatically."""
+"""The sliced group encoder against the network written down layer by layer and differentiated
+automatically.
+"""
 
 import drawn
 import jax

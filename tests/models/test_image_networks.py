@@ -1,4 +1,6 @@
-"""ResNet, VGG, MobileNetV2 and the frozen tower: shapes, paddings, and the order in which a classifier reads."""
+"""ResNet, VGG, MobileNetV2 and the frozen tower: shapes, paddings, and the order in which a
+classifier reads.
+"""
 
 import os
 import pathlib
@@ -65,7 +67,9 @@ def test_resnet_sizes():
 
 
 def test_resnet_stride_reads_the_first_pixel():
-    """With stride 2 and padding 1, output 0 is centred on pixel 0; "SAME" would centre it on pixel 1."""
+    """With stride 2 and padding 1, output 0 is centred on pixel 0; "SAME" would centre it on pixel
+    1.
+    """
     block = BasicBlock(1, stride=2)
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     variables = zeros(block, x, False)
@@ -172,7 +176,8 @@ def test_mobilenet_block(side, stride):
 def test_mobilenet_sizes():
     image = jnp.zeros((1, 224, 224, 3))
     shapes = jax.eval_shape(MobileNetV2().init, KEY, image)
-    # The published backbone without its 17,056 scales: batch normalisation left one bias for each channel.
+    # The published backbone without its 17,056 scales: batch normalisation left one bias for each
+    # channel.
     kernels = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes) if len(leaf.shape) == 4)
     biases = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes) if len(leaf.shape) == 1)
     assert (kernels, biases) == (2_189_760, 17_056)

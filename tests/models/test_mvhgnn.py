@@ -80,7 +80,8 @@ def literal(
 ):
     """One item in evaluation by loops over views, in float64.
 
-    chosen: assignments where the selector is not the prototypes'. sphere=True: positions back on the sphere, a mistake.
+    chosen: assignments where the selector is not the prototypes'. sphere=True: positions back on
+    the sphere, a mistake.
     """
     params, stats = (
         jax.tree.map(lambda v: np.asarray(v, np.float64), variables.get(n))
@@ -207,7 +208,9 @@ def test_each_switch_equals_the_literal_pass(fields, told):
 
 
 def test_random_order_and_random_selector():
-    """Features move between the cameras, and half of the views stay; in evaluation both come from the item itself."""
+    """Features move between the cameras, and half of the views stay; in evaluation both come from
+    the item itself.
+    """
     features, positions = inputs()
     variables, run = built(selector="random", view_order="random", levels_used=2)
     assert "selector1" not in variables["params"]
@@ -397,7 +400,9 @@ def test_levels_of_other_sizes():
 
 @pytest.fixture(scope="module")
 def training():
-    """A function of features and seed: descriptor and statistics of a pass in which all draws: order, selector, dropout."""
+    """A function of features and seed: descriptor and statistics of a pass in which all draws:
+    order, selector, dropout.
+    """
     model = MVHGNN(**SIZES, view_order="random", selector="random", levels_used=2)
     features, positions = inputs()
     variables = randomised(model, features, positions)

@@ -1,4 +1,6 @@
-"""PointBERT: shapes, size, invariances, precision; parity with the published code is in tests/test_golden.py."""
+"""PointBERT: shapes, size, invariances, precision; parity with the published code is in
+tests/test_golden.py.
+"""
 
 import drawn
 import jax
@@ -56,7 +58,8 @@ def test_initial_values(variables):
 def test_embedding_and_dependence_on_position_in_every_block(variables, points, embed):
     embedding = embed(variables, points)
     assert embedding.shape == (2, 32) and embedding.dtype == jnp.float32
-    # With all matrices of the blocks at zero a block is the identity, so the class token is LN(cls_token + depth * cls_pos).
+    # With all matrices of the blocks at zero a block is the identity, so the class token is
+    # LN(cls_token + depth * cls_pos).
     silent = {
         k: jax.tree.map(jnp.zeros_like, v) if k.startswith("block") else v
         for k, v in variables["params"].items()

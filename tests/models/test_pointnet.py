@@ -1,4 +1,6 @@
-"""PointNet against a literal reference under the published names, and what makes it a network of sets."""
+"""PointNet against a literal reference under the published names, and what makes it a network of
+sets.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,9 @@ def forward(state_dict):
 
 
 def literal(weights, cloud):
-    """One cloud through the network, point by point, float64, by the names of the published modules."""
+    """One cloud through the network, point by point, float64, by the names of the published
+    modules.
+    """
 
     def linear(name, x):
         weight = weights[f"{name}.weight"].astype(np.float64)
@@ -112,7 +116,8 @@ def test_a_cloud_that_is_not_finite_is_marked_alone(clouds, forward):
 def test_default_size_and_shapes():
     variables = jax.eval_shape(PointNet().init, jax.random.key(0), jnp.zeros((2, 5, 3)))
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-    # Of the plain network 811,752 (3-64-128-1024, 512-256-40, with norms); of the T-nets 803,081 and 1,862,080 or so each.
+    # Of the plain network 811,752 (3-64-128-1024, 512-256-40, with norms); of the T-nets 803,081
+    # and 1,862,080 or so each.
     shapes = [
         entry.shape
         for entry in pointnet_entries((64, 128, 1024), (512, 256), 40)

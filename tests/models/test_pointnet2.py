@@ -1,4 +1,6 @@
-"""PointNet++: size, invariances, a literal forward pass, gradients, options, original names, errors."""
+"""PointNet++: size, invariances, a literal forward pass, gradients, options, original names,
+errors.
+"""
 
 import functools
 

@@ -1,4 +1,6 @@
-"""Sketch towers: where prompts stand, what each tuning mode trains and keeps slots for, and the small networks."""
+"""Sketch towers: where prompts stand, what each tuning mode trains and keeps slots for, and the
+small networks.
+"""
 
 import functools
 import math
@@ -113,7 +115,9 @@ def test_slots_of_the_published_size(full, mode, numbers):
 
 @pytest.fixture(scope="module")
 def steps():
-    """A deep tower's parameters and the updates of a step in each mode; without Adam, which takes longer to compile."""
+    """A deep tower's parameters and the updates of a step in each mode; without Adam, which takes
+    longer to compile.
+    """
     params = {"sketch": draw(DEEP, 1, 8, 8, 3), "head": {"kernel": np.ones((3, 1), np.float32)}}
     optimizers = {mode: optimizer(mode, params, "sgd") for mode in MODES}
 

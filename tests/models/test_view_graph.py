@@ -1,4 +1,6 @@
-"""The parts of a level against loops: neighbourhoods and their ties, masked softmax, adjacency, convolution, attention."""
+"""The parts of a level against loops: neighbourhoods and their ties, masked softmax, adjacency,
+convolution, attention.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +129,9 @@ def test_linear_starts_from_kaiming_and_zero():
 
 
 def test_local_graph_in_training():
-    """LeakyReLU(BN(A F W)): statistics of all views of the batch, running ones with the unbiased variance, slope 0.2."""
+    """LeakyReLU(BN(A F W)): statistics of all views of the batch, running ones with the unbiased
+    variance, slope 0.2.
+    """
     x = features()
     kernel = np.random.default_rng(2).normal(size=(WIDTH, 6)).astype(np.float32)
     scale, shift = np.linspace(0.5, 2, 6, dtype=np.float32), np.linspace(-1, 1, 6, dtype=np.float32)

@@ -1,4 +1,6 @@
-"""View-GCN: size, a literal forward pass, what it must not be mistaken for, its options, its errors, odd inputs."""
+"""View-GCN: size, a literal forward pass, what it must not be mistaken for, its options, its
+errors, odd inputs.
+"""
 
 import functools
 
@@ -64,7 +66,8 @@ def literal(
 ):
     """One item, evaluation, by loops over views, in float64; the options are ways to get it wrong.
 
-    order="index": candidates by index, not by distance (all of them reversed would be the same network). own=False: a view is not its own neighbour. pool="nonlocal": maxima of what the
+    order="index": candidates by index, not by distance (all of them reversed would be the same
+    network). own=False: a view is not its own neighbour. pool="nonlocal": maxima of what the
     selectors read. length=False: squared distance in the edge network.
     """
     state = {name: value.astype(np.float64) for name, value in state.items()}
@@ -129,7 +132,8 @@ def literal(
         e = np.exp(score)
         share = e / e.sum({"classes": -1, "views": 0, "candidates": 1}[axis], keepdims=True)
         best = share.max(-1)
-        # The first of those within 3e-6 of the largest: of views that look alike, rounding chooses none.
+        # The first of those within 3e-6 of the largest: of views that look alike, rounding chooses
+        # none.
         first = (best >= best.max(-1, keepdims=True) - 3e-6).argmax(-1)
         chosen = [near[s][first[s]] for s in range(count)]
         return f[chosen], v[chosen], score
@@ -250,7 +254,9 @@ def test_a_single_view_will_do():
 
 @functools.cache
 def step():
-    """A function of features, cameras and seed: gradients of both, descriptor and statistics of a training pass."""
+    """A function of features, cameras and seed: gradients of both, descriptor and statistics of a
+    training pass.
+    """
     model = ViewGCN(**{**FIELDS, "fps_start_train": "random"})
 
     @jax.jit
@@ -338,7 +344,9 @@ def test_errors(fields, shape, message):
 
 
 def test_modules_alone():
-    """As a larger network would use them: the local convolution changes the width, the selector keeps views as they are."""
+    """As a larger network would use them: the local convolution changes the width, the selector
+    keeps views as they are.
+    """
     features, vertices = inputs(batch=2)
     cameras = jnp.broadcast_to(vertices, (2, VIEWS, 3))
     near = nearest_views(cameras, 3)

@@ -1,4 +1,6 @@
-"""What the tests of both soft renderers ask of the gradient of the camera angles, and of values that are not finite."""
+"""What the tests of both soft renderers ask of the gradient of the camera angles, and of values
+that are not finite.
+"""
 
 import functools
 
@@ -13,7 +15,9 @@ ELEVATION = np.array([[30.0, -10.0], [-55.0, 70.0]], np.float32)
 
 @functools.cache
 def compiled(picture):
-    """(angles [2, B, V], shape, target, weights) -> value, picture and slope of a loss, in float64: compiled once."""
+    """(angles [2, B, V], shape, target, weights) -> value, picture and slope of a loss, in float64:
+    compiled once.
+    """
 
     def loss(angles, shape, target, weights):
         image = picture(*angles, shape)
@@ -54,7 +58,9 @@ def check_the_gradient_is_that_of_finite_differences(picture, shape):
 
 
 def check_the_gradient_leads_back(picture, shape):
-    """Not only the slope at a point: from 5 degrees away on either side it points home, for azimuth and for elevation."""
+    """Not only the slope at a point: from 5 degrees away on either side it points home, for azimuth
+    and for elevation.
+    """
     run = compiled(picture)
     goal = np.full((2, 2, 2), 40.0)
     target = run(goal, shape)[1]

@@ -50,7 +50,8 @@ def test_ties_take_the_lowest_index():
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
     points = np.concatenate([np.zeros((1, 3), np.float32), corners])
     got = farthest_point_sample(jnp.asarray(points[None]), 3)[0]
-    # All corners are equally far from the centre, and stay so: the centre is nearer to each than another corner is.
+    # All corners are equally far from the centre, and stay so: the centre is nearer to each than
+    # another corner is.
     assert got.tolist() == literal(points, 3) == [0, 1, 2]
     # Ties across blocks of the two-level argmax.
     wide = np.tile(np.array([[0.0, 0, 0], [1, 0, 0]], np.float32), (300, 1))

@@ -1,4 +1,6 @@
-"""The soft renderer of meshes: its gradient against finite differences, its pictures against a literal z-buffer."""
+"""The soft renderer of meshes: its gradient against finite differences, its pictures against a
+literal z-buffer.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +60,9 @@ def test_the_gradient_leads_back_to_the_view_of_a_picture():
 
 
 def literal_owners(view, vertices, faces):
-    """The face over each pixel's centre that is nearest, -1 for none: a z-buffer, one face after the other."""
+    """The face over each pixel's centre that is nearest, -1 for none: a z-buffer, one face after
+    the other.
+    """
     seen = cameras.project(view, cameras.z_up(vertices, "y"), SIZE)
     buffer, owner = np.full((SIZE, SIZE), np.inf), np.full((SIZE, SIZE), -1)
     row, column = np.mgrid[:SIZE, :SIZE] + 0.5
@@ -74,7 +78,8 @@ def literal_owners(view, vertices, faces):
 
 
 def test_away_from_edges_a_mesh_looks_as_with_a_z_buffer():
-    # The second item: a tetrahedron. (A tip too thin to hold a pixel's centre is missed by a z-buffer, not by soft edges.)
+    # The second item: a tetrahedron. (A tip too thin to hold a pixel's centre is missed by a
+    # z-buffer, not by soft edges.)
     angles = np.array([[[0.0, 0.0], [20.0, 160.0]], [[0.0, 0.0], [30.0, -40.0]]])
     pictures = compiled(meshes_picture)(angles, MESH)[1][1]
     vertices, faces, light = MESH[0][1], FACES[:4], LIGHT[1] / np.linalg.norm(LIGHT[1])
@@ -82,7 +87,8 @@ def test_away_from_edges_a_mesh_looks_as_with_a_z_buffer():
     for index in range(2):
         view = cameras.camera(views, index)
         owner = literal_owners(view, vertices, faces)
-        # Where the pixels around show the same face, nothing is soft; of the paper, two around: corners are thin.
+        # Where the pixels around show the same face, nothing is soft; of the paper, two around:
+        # corners are thin.
         inner = np.ones_like(owner, bool)
         for dr, dc in np.ndindex(5, 5):
             far = max(abs(dr - 2), abs(dc - 2)) == 2

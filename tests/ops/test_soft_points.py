@@ -1,4 +1,6 @@
-"""The soft renderer of points: its gradient against finite differences, its pictures against the cameras' frame."""
+"""The soft renderer of points: its gradient against finite differences, its pictures against the
+cameras' frame.
+"""
 
 import functools
 
@@ -44,7 +46,8 @@ def test_the_gradient_leads_back_to_the_view_of_a_picture(picture):
 
 @pytest.mark.parametrize(("up", "projection"), [("y", "perspective"), ("z", "parallel")])
 def test_a_point_lies_where_the_cameras_see_it(up, projection):
-    # Six places on six axes at unequal distances: mirrored, turned or swapped angles put one elsewhere.
+    # Six places on six axes at unequal distances: mirrored, turned or swapped angles put one
+    # elsewhere.
     places = np.diag([0.9, 0.7, 0.5]).astype(np.float32)
     places = np.concatenate([places, -0.8 * places])
     angles = [(0, 0), (90, 0), (35, 25), (200, -60), (-40, 120), (75, 250)]

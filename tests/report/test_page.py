@@ -1,4 +1,6 @@
-"""The report of a synthetic workdir: complete, self-contained, safe, repeatable, and calm about what is missing."""
+"""The report of a synthetic workdir: complete, self-contained, safe, repeatable, and calm about
+what is missing.
+"""
 
 from __future__ import annotations
 

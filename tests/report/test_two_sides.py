@@ -1,4 +1,6 @@
-"""The report on sketches against shapes, from an evaluation of made-up ones, and from damaged files."""
+"""The report on sketches against shapes, from an evaluation of made-up ones, and from damaged
+files.
+"""
 
 import json
 import shutil

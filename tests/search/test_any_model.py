@@ -70,7 +70,9 @@ def test_a_foreign_index_runs_no_code_of_its_own(views, tmp_path):
 
 
 def test_no_floor_above_the_tasks_names_one():
-    """Neither a module of tasks/ or models/ nor a system's name stands in the code of these folders."""
+    """Neither a module of tasks/ or models/ nor a system's name stands in the code of these
+    folders.
+    """
     names = {path.name for path in (PACKAGE / "tasks").iterdir() if path.is_dir()}
     systems = (names - {"__pycache__"}) | {"viewgcn", "pointbert", "mmcl", "mvtn"}
     files = [p for room in ("index", "report", "search") for p in (PACKAGE / room).glob("*.py")]

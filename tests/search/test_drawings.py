@@ -1,4 +1,6 @@
-"""An index of a sketch model: the pictures that its shapes are embedded from, and drawings as queries."""
+"""An index of a sketch model: the pictures that its shapes are embedded from, and drawings as
+queries.
+"""
 
 import json
 import logging
@@ -47,7 +49,9 @@ def draw(path, size=(200, 120), *, ink="black", paper="white", mode="RGB"):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Folder with run/, parts/ and two drawings; the index of the parts lies elsewhere, and the run is gone."""
+    """Folder with run/, parts/ and two drawings; the index of the parts lies elsewhere, and the run
+    is gone.
+    """
     folder = tmp_path_factory.mktemp("sketch")
     run = make_sketch_workdir(folder / "run")
     for i, height in enumerate(HEIGHTS):

@@ -19,7 +19,9 @@ from jax3dret.search.query import open_gallery
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory, trained):
-    """(folder of parts, index): four meshes in two folders, a cloud, a broken file and one of another kind."""
+    """(folder of parts, index): four meshes in two folders, a cloud, a broken file and one of
+    another kind.
+    """
     parts = tmp_path_factory.mktemp("parts")
     for i, name in enumerate(("a/one.obj", "a/two.obj", "b/three.obj", "b/four.obj")):
         tetrahedron(parts / name, height=0.2 + i)

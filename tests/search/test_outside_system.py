@@ -1,4 +1,6 @@
-"""A model and an input outside the package are trained, indexed, queried and reported by the package's own commands."""
+"""A model and an input outside the package are trained, indexed, queried and reported by the
+package's own commands.
+"""
 
 import json
 import pathlib

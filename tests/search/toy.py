@@ -1,4 +1,6 @@
-"""A trained workdir and mesh files for the tests of encoders and galleries: no step taken, a very small model."""
+"""A trained workdir and mesh files for the tests of encoders and galleries: no step taken, a very
+small model.
+"""
 
 import json
 import types

@@ -1,4 +1,6 @@
-"""Names and shapes of the published checkpoints, written down apart from the tables that import them; smaller where asked."""
+"""Names and shapes of the published checkpoints, written down apart from the tables that import
+them; smaller where asked.
+"""
 
 import numpy as np
 
@@ -187,7 +189,9 @@ def res_net18(width=64, classes=1000):
 
 
 def view_gcn(width=512, classes=40, cnn=64, sampled=(10, 5)):
-    """The graph network, the CNN in front of it as a sequence, and the first stage's classifier, which stays in the file."""
+    """The graph network, the CNN in front of it as a sequence, and the first stage's classifier,
+    which stays in the file.
+    """
     shapes = {}
     for level in (1, 2, 3):
         name, reads = f"LocalGCN{level}", 8 * cnn if level == 1 else width
@@ -249,7 +253,9 @@ def mvtn_cameras(views=12, features=40, widths=(64, 128, 1024), fc=(512, 256), d
 
 
 def mvtn_reader(width=64, classes=40):
-    """The entry "state_dict" beside it: a CNN, its features pooled over the views, LayerNorm and a classifier."""
+    """The entry "state_dict" beside it: a CNN, its features pooled over the views, LayerNorm and a
+    classifier.
+    """
     cnn = {
         f"aggregation_model.model.{name}": shape
         for name, shape in res_net18(width).items()

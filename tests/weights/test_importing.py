@@ -1,4 +1,6 @@
-"""From a file to a folder and back: every number arrives, what does not fit is refused, and the folder is of use."""
+"""From a file to a folder and back: every number arrives, what does not fit is refused, and the
+folder is of use.
+"""
 
 import json
 import pathlib
@@ -431,7 +433,8 @@ def test_a_run_starts_from_it_and_another_generation_is_named(tmp_path):
     )
     with pytest.raises(
         ConfigError,
-        match=r"the rgb generation \(6 channels, 2 blocks of width 64\).*conv1/kernel \(3, 8\) is \(6, 8\) there",
+        match=r"the rgb generation \(6 channels, 2 blocks of width 64\).*conv1/kernel \(3, 8\) is "
+        r"\(6, 8\) there",
     ):
         checkpoint.match_params(
             params,
@@ -526,7 +529,8 @@ def test_the_command(tmp_path, capsys):
     code, out, err = call(capsys, "inspect", path)
     assert (code, err) == (0, "")
     for line in (
-        "is             ulip_xyz: ULIP or ULIP-2, the xyz generation (3 channels, 1 blocks of width 64)",
+        "is             ulip_xyz: ULIP or ULIP-2, the xyz generation (3 channels, 1 blocks of "
+        "width 64)",
         "encoder        37 tensors below 'point_encoder.': in_channels=3, trans_dim=64, depth=1",
         "num points     8192",
         "wrapped in     state_dict, 'module.'",

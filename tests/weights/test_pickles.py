@@ -1,4 +1,6 @@
-"""Pickles that want more than plain data are refused by name, and nothing they name is ever run or imported."""
+"""Pickles that want more than plain data are refused by name, and nothing they name is ever run or
+imported.
+"""
 
 import argparse
 import builtins

@@ -1,4 +1,6 @@
-"""Tensors by name out of any file of weights; for other files, a line that says what they are and what is expected."""
+"""Tensors by name out of any file of weights; for other files, a line that says what they are and
+what is expected.
+"""
 
 import gzip
 import json

@@ -1,4 +1,6 @@
-"""PyTorch's formats read without PyTorch: the same numbers as PyTorch reads, and a line for each way to be broken."""
+"""PyTorch's formats read without PyTorch: the same numbers as PyTorch reads, and a line for each
+way to be broken.
+"""
 
 import struct
 import zipfile

@@ -29,7 +29,8 @@ def test_names_go_there_and_back(in_width, classes):
     state["other"] = np.zeros(2)
     assert weights.architecture(state, "module.") == {**FIELDS, "selector_classes": classes}
     jax.tree.map(np.testing.assert_array_equal, weights.from_torch(state, "module."), variables)
-    # 3 local: 3 edge layers and a linear one with biases, a norm of four; 2 non-local; 2 selectors; 3 layers.
+    # 3 local: 3 edge layers and a linear one with biases, a norm of four; 2 non-local; 2 selectors;
+    # 3 layers.
     assert len(state) - 2 == 3 * 12 + 2 * 12 + 2 * 4 + 6
 
 

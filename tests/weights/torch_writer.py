@@ -1,4 +1,6 @@
-"""Writes PyTorch's formats without PyTorch, opcode by opcode, so that tests hold what no PyTorch would write, too."""
+"""Writes PyTorch's formats without PyTorch, opcode by opcode, so that tests hold what no PyTorch
+would write, too.
+"""
 
 import struct
 import zipfile
@@ -32,7 +34,9 @@ class Sequence:
 
 
 class View:
-    """A tensor that is a view of `base`: offset and stride in numbers. Views of one array share its storage."""
+    """A tensor that is a view of `base`: offset and stride in numbers. Views of one array share its
+    storage.
+    """
 
     def __init__(self, base, offset, shape, stride):
         self.base, self.offset, self.shape, self.stride = base, offset, shape, stride
@@ -153,7 +157,9 @@ def write_script(path, value, root="ViT-B-16"):
 
 
 def write_older(path, value, *, count=None):
-    """The stream that torch.save wrote before 1.6. count: what the storages say they hold, in place of the truth."""
+    """The stream that torch.save wrote before 1.6. count: what the storages say they hold, in place
+    of the truth.
+    """
     encoder = Encoder(older=True)
     content = encoder(value)
     keys = [str(number) for number in range(len(encoder.bases))]

@@ -1,8 +1,8 @@
 """MV-HGNN: 3D shapes found by a drawing, of classes seen in training and of others.
 
-"Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019.
-No code was published with it; where the paper is silent, the choice and its alternatives stand at the
-setting. What makes it up, beside the files of this folder:
+"Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019. No code was published with it; where the paper is silent, the choice and its
+alternatives stand at the setting. What makes it up, beside the files of this folder:
 
     experiment.py       from a config to the stages that it trains
     from_config.py      its networks, losses, prototypes and optimizer rules

@@ -1,8 +1,8 @@
 """One experiment of MV-HGNN: from its config to the stages that it trains and the Recipe of each.
 
-Training has one or two stages. With two, `python -m jax3dret.main` runs the first in WORKDIR/first and the second in WORKDIR,
-which starts from what the first has learned; config.checkpoint.init_from names another run to start from instead, and config.stage
-runs one stage alone.
+Training has one or two stages. With two, `python -m jax3dret.main` runs the first in WORKDIR/first
+and the second in WORKDIR, which starts from what the first has learned; config.checkpoint.init_from
+names another run to start from instead, and config.stage runs one stage alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.training_data import Inputs
 from jax3dret.tasks.view_cnn import views_at_a_time
 
-# Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for classes that training never saw.
+# Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for
+# classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
 
@@ -74,14 +75,17 @@ def defaults() -> ml_collections.ConfigDict:
     config.task = "jax3dret.tasks.mvhgnn.experiment"
     config.setting = "category"
     config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
-    config.stage = ""  # one of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order
+    # One of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order.
+    config.stage = ""
     config.first = {"epochs": 100.0, "batch_size": 32, "lr": 1e-4}  # of the first of two stages
     config.sketches = {
         "name": "",  # prepared data set of drawings, with the class names of config.data.name
         "size": 224,
         "copies": 0,  # distorted copies of each that a frozen CNN reads beside the drawing itself
-        "seed": 0,  # of the copies, which are kept beside the data: runs of other seeds find them there
-        "augment": False,  # distort what a tower reads in training: mirrored, turned by up to 15 degrees
+        # Of the copies, which are kept beside the data: runs of other seeds find them there.
+        "seed": 0,
+        # Distort what a tower reads in training: mirrored, turned by up to 15 degrees.
+        "augment": False,
     }
     config.views = {"cameras": "ring12", "size": 224, "jobs": 1}
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
@@ -91,11 +95,12 @@ def defaults() -> ml_collections.ConfigDict:
     config.tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
     config.tower_weights = ""  # imported CLIP, for PromptedVisionTower
     config.tower_normalisation = "clip"
-    config.tower_cnn = {}  # a frozen CNN before the tower, which then reads its features; empty: none
+    # A frozen CNN before the tower, which then reads its features; empty: none.
+    config.tower_cnn = {}
     config.tower_cnn_weights = ""
     config.tower_cnn_normalisation = "imagenet"
-    # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts where they are trained, unless
-    # config.tower.num_prompts says otherwise.
+    # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts
+    # where they are trained, unless config.tower.num_prompts says otherwise.
     config.tuning = "all"
     config.layernorm_lr = (
         1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
@@ -185,9 +190,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
     open_source: opens a split of the shapes or, by their name, of the drawings.
 
-    Raises:
-        ConfigError: an unknown setting, settings that contradict each other or the data, a key that a component does not take.
-        DataError: a class with drawings but no shapes to train with.
+    Raises: ConfigError: an unknown setting, settings that contradict each other or the data, a key
+        that a component does not take. DataError: a class with drawings but no shapes to train
+        with.
     """
     config = _resolved(config)
     configs.check_least(
@@ -286,8 +291,10 @@ def _stage_names(config: configs.Config) -> tuple[str, ...]:
 
 
 def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
-    """The config of one stage: its name, what it freezes as optimizer rules, a tower without prompts where the tuning is of such
-    a one, and CLIP's weights as its start if it `begins` and no run stands before it."""
+    """The config of one stage: its name, what it freezes as optimizer rules, a tower without
+    prompts where the tuning is of such a one, and CLIP's weights as its start if it `begins` and no
+    run stands before it.
+    """
     name = _stage_names(config)[-1]
     config = config.with_values({"stage": name})
     changes: dict[str, Any] = {}
@@ -316,9 +323,12 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
 
 
 def _check_batch(config: configs.Config, anchors: Any) -> None:
-    """Raises DataError for a batch larger than an epoch, which the second of two stages would otherwise meet after the first."""
+    """Raises DataError for a batch larger than an epoch, which the second of two stages would
+    otherwise meet after the first.
+    """
     if len(anchors.labels) and config.train.steps and config.train.batch_size > len(anchors):
         raise DataError(
-            f"{anchors.name}, split '{anchors.split}': {len(anchors)} items but a batch of {config.train.batch_size}; lower "
+            f"{anchors.name}, split '{anchors.split}': {len(anchors)} items but a batch of "
+            f"{config.train.batch_size}; lower "
             "config.train.batch_size, or config.first.batch_size in the first of two stages"
         )

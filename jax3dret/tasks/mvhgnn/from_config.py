@@ -37,11 +37,14 @@ SIDES = {"shape": "graph", "sketch": "sketch"}
 
 
 def check_tower_weights(config: configs.Config, tower: Any) -> None:
-    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and for what is no import."""
+    """Raises ConfigError for weights of a tower that takes none, which would be left unused, and
+    for what is no import.
+    """
     weights = config.tower_weights
     if weights and not getattr(tower, "takes_clip", False):
         raise ConfigError(
-            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of CLIP; "
+            f"config.tower_weights={weights}: the tower {type(tower).__name__} takes no weights of "
+            "CLIP; "
             "jax3dret.models.sketch_tower:PromptedVisionTower does"
         )
     if (
@@ -50,12 +53,15 @@ def check_tower_weights(config: configs.Config, tower: Any) -> None:
         and not (pathlib.Path(weights) / MARK).is_file()
     ):
         raise ConfigError(
-            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE --out DIR)"
+            f"config.tower_weights={weights}: no imported weights (jax3dret weights import FILE "
+            "--out DIR)"
         )
 
 
 def optimizer_rules(config: configs.Config, stage: Stage, *, is_second: bool) -> Rules:
-    """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a first stage has made these."""
+    """What a stage trains: its sides, and with them the classifier and learned prototypes, unless a
+    first stage has made these.
+    """
     idle = [side for side in SIDES if side not in stage.trains]
     frozen = [f"{SIDES[side]}/.*" for side in idle]
     if not config.share_projection:
@@ -96,7 +102,8 @@ def prototypes_of(
 ) -> Callable[[], Prototypes]:
     """What makes the prototypes, once, when a loss or a report asks for them.
 
-    known: False where the data is only described, as to open a trained model: then nothing is trained, and no file is read.
+    known: False where the data is only described, as to open a trained model: then nothing is
+    trained, and no file is read.
     """
     make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
     settings = config.prototypes.kwargs()
@@ -113,7 +120,8 @@ def prototypes_of(
 def networks_of(config: configs.Config) -> Networks:
     if config.tower_normalisation not in NORMALISATIONS:
         raise ConfigError(
-            f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of {', '.join(NORMALISATIONS)}"
+            f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of "
+            f"{', '.join(NORMALISATIONS)}"
         )
     if config.retrieve_with not in ("f", "p"):
         raise ConfigError(
@@ -123,19 +131,22 @@ def networks_of(config: configs.Config) -> Networks:
     graph, tower = config.model.build(), config.tower.build()
     if graph.embedding_dim != tower.embedding_dim:
         raise ConfigError(
-            f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in {tower.embedding_dim} (config.tower); "
+            f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in "
+            f"{tower.embedding_dim} (config.tower); "
             "they must be equal"
         )
     if getattr(tower, "image_size", size) != size:
         raise ConfigError(
-            f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set config.sketches.size={tower.image_size}"
+            f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set "
+            f"config.sketches.size={tower.image_size}"
         )
     check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
     check_tower_weights(config, tower)
     reads_features = getattr(tower, "reads_features", False)
     if reads_features != bool(config.tower_cnn.to_dict()):
         raise ConfigError(
-            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN that it names, other towers pictures"
+            "config.tower_cnn: FeatureTower and StoredFeatures read the features of the frozen CNN "
+            "that it names, other towers pictures"
         )
     return Networks(
         cnn=_cnn(config, "cnn", config.views.size),

@@ -1,4 +1,6 @@
-"""The networks of MV-HGNN as the functions of a Task: which of them train in which stage, what each loss reads, what is embedded."""
+"""The networks of MV-HGNN as the functions of a Task: which of them train in which stage, what each
+loss reads, what is embedded.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,10 @@ RNGS = ("dropout", "selector", "drop_path")
 class Stage(NamedTuple):
     """What one run trains, and which items its batches hold.
 
-    anchors: "shape" or "sketch", the side that an epoch passes over. quadruplets: whether each anchor comes with a right and
-    a wrong item of the other side and a wrong one of its own. trains: the sides that learn. untrained: sides that are as they began
-    when it ends, whose embedding means nothing yet.
+    anchors: "shape" or "sketch", the side that an epoch passes over. quadruplets: whether each
+    anchor comes with a right and a wrong item of the other side and a wrong one of its own. trains:
+    the sides that learn. untrained: sides that are as they began when it ends, whose embedding
+    means nothing yet.
     """
 
     anchors: str
@@ -39,7 +42,8 @@ class Stage(NamedTuple):
     untrained: tuple[str, ...] = ()
 
 
-# The paper's two stages and its single one (sections 3.4 and 3.5), and what table 7 compares them with.
+# The paper's two stages and its single one (sections 3.4 and 3.5), and what table 7 compares them
+# with.
 STAGES = {
     # Equation 13.
     "shape": Stage("shape", quadruplets=False, trains=("shape",), untrained=("sketch",)),
@@ -66,8 +70,9 @@ PARTS = {"shape": ("graph", "cnn"), "sketch": ("sketch", "tower_cnn")}
 class Networks:
     """Everything that an embedding needs; holds no arrays.
 
-    graph reads the features of the views that `cnn` sees, whose cameras stand at `positions` [V, 3]. tower reads drawings, or,
-    where there is a `tower_cnn`, its features of them. Both CNNs are frozen and stand in the model's state.
+    graph reads the features of the views that `cnn` sees, whose cameras stand at `positions` [V,
+    3]. tower reads drawings, or, where there is a `tower_cnn`, its features of them. Both CNNs are
+    frozen and stand in the model's state.
     """
 
     cnn: ViewCnn
@@ -88,7 +93,9 @@ class Networks:
         return self.cnn.apply(model_state["cnn"], batch["views"], train=False)[0]
 
     def sketch_inputs(self, model_state: PyTree, batch: Batch) -> jax.Array:
-        """What the tower reads: [B, F] as stored or computed now, or the pictures [B, S, S, 3], normalised."""
+        """What the tower reads: [B, F] as stored or computed now, or the pictures [B, S, S, 3],
+        normalised.
+        """
         if "sketch_features" in batch:
             return batch["sketch_features"]
         pictures = jnp.repeat(batch["sketch"][..., None], 3, -1)
@@ -103,7 +110,8 @@ class Networks:
 class Losses:
     """Which terms are on, and their settings; equations 10 to 16 of the paper, every weight 1.
 
-    cls_joint: whether the stage that trains both sides has the "cls" terms too; the paper's, which is zero-shot, has not.
+    cls_joint: whether the stage that trains both sides has the "cls" terms too; the paper's, which
+    is zero-shot, has not.
     """
 
     cls_3d: bool = True
@@ -132,7 +140,8 @@ class Losses:
         """Raises ConfigError for a distance that there is none, or if no term of a stage is on."""
         if self.quad_metric not in get_args(Metric):
             raise ConfigError(
-                f"config.loss.quad_metric '{self.quad_metric}' is unknown; it is one of: {', '.join(get_args(Metric))}"
+                f"config.loss.quad_metric '{self.quad_metric}' is unknown; it is one of: "
+                f"{', '.join(get_args(Metric))}"
             )
         of = STAGES[stage]
         terms = [
@@ -143,12 +152,15 @@ class Losses:
         terms += ["quad"] if of.quadruplets else []
         if not any(getattr(self, term) for term in terms):
             raise ConfigError(
-                f"config.loss: every term of the stage '{stage}' is off; leave on one of {', '.join(terms)}"
+                f"config.loss: every term of the stage '{stage}' is off; leave on one of "
+                f"{', '.join(terms)}"
             )
 
 
 class Classes(NamedTuple):
-    """The classes that training knows, of `total`: labels of the others never come up, and their prototypes are never used."""
+    """The classes that training knows, of `total`: labels of the others never come up, and their
+    prototypes are never used.
+    """
 
     total: int
     seen: tuple[int, ...]
@@ -172,8 +184,8 @@ def mvhgnn_task(
 ) -> Task:
     """The task of one stage.
 
-    prototypes: called when a loss is traced, never for an embedding. frozen: parameters -> the same tree of bools; what is
-    frozen gets no gradient.
+    prototypes: called when a loss is traced, never for an embedding. frozen: parameters -> the same
+    tree of bools; what is frozen gets no gradient.
     """
     heads = ("shape_head",) if networks.share_projection else ("shape_head", "sketch_head")
     width = networks.width
@@ -350,8 +362,9 @@ def sketch_shape(networks: Networks) -> tuple[int, ...]:
 def _sides(
     networks: Networks, stage: Stage, model_state: PyTree, batch: Batch
 ) -> Mapping[str, tuple[jax.Array, jax.Array]]:
-    """By side: the rows that its network reads and their labels. With quadruplets, anchors before the wrong items of their own
-    side, right items of the other side before wrong ones."""
+    """By side: the rows that its network reads and their labels. With quadruplets, anchors before
+    the wrong items of their own side, right items of the other side before wrong ones.
+    """
     key = STORED[stage.anchors] if STORED[stage.anchors] in batch else PICTURES[stage.anchors]
     rows, labels = batch[key], batch["label"]
     sides = {stage.anchors: (rows, labels)}

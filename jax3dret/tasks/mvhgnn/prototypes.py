@@ -1,8 +1,10 @@
-"""One vector for each class, to which sketches and shapes are drawn: of the class's name, of a table, or of no meaning at all.
+"""One vector for each class, to which sketches and shapes are drawn: of the class's name, of a
+table, or of no meaning at all.
 
-The vectors of the paper are CLIP's embeddings of sentences with the class's name (arXiv 2604.18019, section 3.5.1, equation 9), which put like
-classes near each other: through them a class without training shapes can still be found. Orthogonal and learned vectors know
-nothing of that. Each function returns the name under which a report must say what was used.
+The vectors of the paper are CLIP's embeddings of sentences with the class's name (arXiv 2604.18019,
+section 3.5.1, equation 9), which put like classes near each other: through them a class without
+training shapes can still be found. Orthogonal and learned vectors know nothing of that. Each
+function returns the name under which a report must say what was used.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from jax3dret.tasks import towers
 from jax3dret.weights.importing import MARK
 
 FOUR = ("a photo of a {}.", "a sketch of a {}.", "a 3D model of a {}.", "a rendering of a {}.")
-# Names of the SHREC'13 and SHREC'14 classes that are no words; in all others underscores become spaces.
+# Names of the SHREC'13 and SHREC'14 classes that are no words; in all others underscores become
+# spaces.
 WORDS = {
     "bear_animal": "bear",
     "car_sedan": "sedan car",
@@ -40,8 +43,9 @@ LARGEST_COSINE = 0.5
 
 
 class Prototypes(NamedTuple):
-    """vectors: float32 [C, dim], rows of length 1 in the order of the class names. learned: whether the task is to train them
-    from there. name: what they are, for reports."""
+    """vectors: float32 [C, dim], rows of length 1 in the order of the class names. learned: whether
+    the task is to train them from there. name: what they are, for reports.
+    """
 
     vectors: Float[np.ndarray, "C dim"]
     learned: bool
@@ -65,13 +69,14 @@ def from_clip_text(
     templates: Sequence[str] = FOUR,
     words: Mapping[str, str] | None = None,
 ) -> Prototypes:
-    """The mean of the class's name in every template, each embedded and at length 1, again at length 1.
+    """The mean of the class's name in every template, each embedded and at length 1, again at
+    length 1.
 
-    weights: a folder of imported CLIP (or SLIP) weights; merges: CLIP's file of merges; words: {class name: how to say it}.
+    weights: a folder of imported CLIP (or SLIP) weights; merges: CLIP's file of merges; words:
+    {class name: how to say it}.
 
-    Raises:
-        ConfigError: without weights, a template without {}, vectors of another width than `dim`, two classes that are said
-            alike. DataError: files that cannot be read.
+    Raises: ConfigError: without weights, a template without {}, vectors of another width than
+        `dim`, two classes that are said alike. DataError: files that cannot be read.
     """
     if not weights:
         raise ConfigError(
@@ -80,7 +85,8 @@ def from_clip_text(
         )
     if not templates or any(template.count("{}") != 1 for template in templates):
         raise ConfigError(
-            f"prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the class"
+            f"prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the "
+            "class"
         )
     names = [spoken(name, words) for name in class_names]
     _check_names(class_names, names)
@@ -89,7 +95,8 @@ def from_clip_text(
     )
     if "projected" in tower.provenance:
         raise ConfigError(
-            f"prototypes.dim is {dim}, the text tower gives {tower.provenance['projected'][0]} numbers; they must be equal"
+            f"prototypes.dim is {dim}, the text tower gives {tower.provenance['projected'][0]} "
+            "numbers; they must be equal"
         )
     tokens = tower.tokenize(
         [template.replace("{}", name) for name in names for template in templates]
@@ -110,14 +117,16 @@ def from_table(
     path: str = "",
     words: Mapping[str, str] | None = None,
 ) -> Prototypes:
-    """Vectors from a text file, say of word vectors: in each line a name, then `dim` numbers, with spaces or tabs between.
+    """Vectors from a text file, say of word vectors: in each line a name, then `dim` numbers, with
+    spaces or tabs between.
 
-    A class is looked up under its own name, then as it is said ("table lamp", see `spoken`), then so with underscores; a first
-    line of two numbers (word2vec) is skipped. The seed is not used: nothing is drawn.
+    A class is looked up under its own name, then as it is said ("table lamp", see `spoken`), then
+    so with underscores; a first line of two numbers (word2vec) is skipped. The seed is not used:
+    nothing is drawn.
 
-    Raises:
-        ConfigError: no path. DataError: the file cannot be read, its vectors have another width, or classes are missing, have
-            a vector of zeros, of what is no number, or the same vector.
+    Raises: ConfigError: no path. DataError: the file cannot be read, its vectors have another
+        width, or classes are missing, have a vector of zeros, of what is no number, or the same
+        vector.
     """
     del seed
     if not path:
@@ -129,7 +138,8 @@ def from_table(
     ]
     if missing := [name for name, key in zip(class_names, places, strict=True) if key is None]:
         raise DataError(
-            f"{path}: no vector for {len(missing)} of {len(class_names)} classes: {', '.join(missing[:8])}"
+            f"{path}: no vector for {len(missing)} of {len(class_names)} classes: "
+            f"{', '.join(missing[:8])}"
         )
     vectors = np.stack([found[key] for key in places if key is not None])
     return Prototypes(
@@ -140,8 +150,8 @@ def from_table(
 def orthogonal(class_names: Sequence[str], dim: int, seed: int) -> Prototypes:
     """Random orthonormal vectors, which know nothing of the classes' meaning.
 
-    More classes than dimensions: one random orthonormal basis after the other, so that a class is orthogonal to all but those
-    of other bases; the name then says so, with the largest cosine.
+    More classes than dimensions: one random orthonormal basis after the other, so that a class is
+    orthogonal to all but those of other bases; the name then says so, with the largest cosine.
 
     Raises:
         ConfigError: so few dimensions that two classes have a cosine above 0.5.
@@ -163,7 +173,9 @@ def learned(class_names: Sequence[str], dim: int, seed: int) -> Prototypes:
 
 
 def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"], float]:
-    """Rows of as many random orthonormal bases as it takes, and the largest cosine between two rows."""
+    """Rows of as many random orthonormal bases as it takes, and the largest cosine between two
+    rows.
+    """
     if count < 1 or dim < 1:
         raise ConfigError(
             f"prototypes: {count} classes in {dim} dimensions; expected at least one of both"
@@ -177,7 +189,8 @@ def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"],
     largest = float((vectors @ vectors.T - np.eye(count)).max())
     if largest > LARGEST_COSINE:
         raise ConfigError(
-            f"prototypes.dim is {dim}, too few for {count} classes: two have a cosine of {largest:.2f}; expected {count}"
+            f"prototypes.dim is {dim}, too few for {count} classes: two have a cosine of "
+            f"{largest:.2f}; expected {count}"
         )
     return vectors.astype(np.float32), largest
 
@@ -185,7 +198,9 @@ def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"],
 def _unit(
     vectors: Float[np.ndarray, "C dim"], class_names: Sequence[str], source: str
 ) -> Float[np.ndarray, "C dim"]:
-    """Rows of length 1, float32. Raises DataError for rows that have no direction, or the same one twice."""
+    """Rows of length 1, float32. Raises DataError for rows that have no direction, or the same one
+    twice.
+    """
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1)
     if bad := [
@@ -197,20 +212,24 @@ def _unit(
     for name, row in zip(class_names, unit, strict=True):
         if (other := seen.setdefault(row.tobytes(), name)) != name:
             raise DataError(
-                f"{source}: classes {other} and {name} have the same vector, so nothing tells them apart"
+                f"{source}: classes {other} and {name} have the same vector, so nothing tells them "
+                "apart"
             )
     return unit
 
 
 def _check_names(class_names: Sequence[str], names: Sequence[str]) -> None:
-    """Raises ConfigError without classes, or where two are said alike: their prototypes would be equal."""
+    """Raises ConfigError without classes, or where two are said alike: their prototypes would be
+    equal.
+    """
     if not class_names:
         raise ConfigError("prototypes: no classes; expected at least one")
     seen: dict[str, str] = {}
     for class_name, name in zip(class_names, names, strict=True):
         if seen.setdefault(name, class_name) != class_name:
             raise ConfigError(
-                f"prototypes: classes {seen[name]} and {class_name} both read '{name}'; set prototypes.words to say one otherwise"
+                f"prototypes: classes {seen[name]} and {class_name} both read '{name}'; set "
+                "prototypes.words to say one otherwise"
             )
 
 
@@ -237,7 +256,8 @@ def _read_table(
                 name = " ".join(fields[:-dim])
                 if not name or (len(fields) > dim + 1 and _is_number(fields[-dim - 1])):
                     raise DataError(
-                        f"{path}: line {number} has {sum(map(_is_number, fields[1:]))} numbers; expected a name and {dim}"
+                        f"{path}: line {number} has {sum(map(_is_number, fields[1:]))} numbers; "
+                        f"expected a name and {dim}"
                     )
                 if name in wanted and name not in found:
                     found[name] = np.array([float(field) for field in fields[-dim:]])

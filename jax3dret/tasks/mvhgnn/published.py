@@ -1,7 +1,8 @@
 """What the paper's tables say of MV-HGNN, under the names of `metrics.shrec`.
 
-Source: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv 2604.18019, tables 1 to 7; single
-runs, no variance given. NN, FT, MRR and mAP mean what they always do. The other columns hold more than one convention:
+Source: "Multi-View Hierarchical Graph Neural Network for Sketch-Based 3D Shape Retrieval", arXiv
+2604.18019, tables 1 to 7; single runs, no variance given. NN, FT, MRR and mAP mean what they always
+do. The other columns hold more than one convention:
 
     ST    precision of the second tier (`ST_prec`): it never exceeds one half and is mostly below FT. Table 7 prints the recall (`ST`) in
           four of its six rows, those that RECALL names.
@@ -97,9 +98,11 @@ _CLOSE = 1.0
 
 
 def published(table: int, method: str, setting: str) -> dict[str, dict[str, float]]:
-    """One row as `config.published` takes it: {"method (paper, table n, setting)": {metric: fraction}}.
+    """One row as `config.published` takes it: {"method (paper, table n, setting)": {metric:
+    fraction}}.
 
-    The E of a row that fits neither reading stands under "E", which the paper says it is; `reading_of_e` tells these rows.
+    The E of a row that fits neither reading stands under "E", which the paper says it is;
+    `reading_of_e` tells these rows.
 
     Raises ConfigError for a row that the tables do not have.
     """
@@ -116,7 +119,9 @@ def published(table: int, method: str, setting: str) -> dict[str, dict[str, floa
 
 
 def reading_of_e(table: int, method: str, setting: str) -> Literal["E", "F2C"] | None:
-    """Which measure a row's E column is by its ST: 1 - F ("E"), F itself ("F2C"), or neither within a point."""
+    """Which measure a row's E column is by its ST: 1 - F ("E"), F itself ("F2C"), or neither within
+    a point.
+    """
     values = dict(zip(COLUMNS, _row(table, method, setting), strict=True))
     precision = values["ST"] / 2 if table == 7 and (method, setting) in RECALL else values["ST"]
     f = 4 / 3 * precision

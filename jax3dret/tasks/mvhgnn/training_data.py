@@ -1,4 +1,6 @@
-"""What the two sides of MV-HGNN read: stored features of views and drawings, or drawings, alone or as quadruplets."""
+"""What the two sides of MV-HGNN read: stored features of views and drawings, or drawings, alone or
+as quadruplets.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from jax3dret.tasks.view_cnn import view_file
 
 
 class Inputs:
-    """Data in the form that the networks of a run read it. Nothing is rendered or computed before the first row is asked for.
+    """Data in the form that the networks of a run read it. Nothing is rendered or computed before
+    the first row is asked for.
 
     views, sketches: those sections of the config.
     """
@@ -39,11 +42,15 @@ class Inputs:
         }
 
     def features(self, side: str) -> tuple[str, ...]:
-        """Features of the side's records that are decoded; of most nothing is used, and a label is the least there is to read."""
+        """Features of the side's records that are decoded; of most nothing is used, and a label is
+        the least there is to read.
+        """
         return ("png",) if side == "sketch" and not self._stored else ("label",)
 
     def arrays(self, side: str, *, copies: int | None = None) -> Arrays:
-        """Files that join the records of a side; copies: of each drawing, instead of the configured number."""
+        """Files that join the records of a side; copies: of each drawing, instead of the configured
+        number.
+        """
         if side == "shape":
             return ((self._keys[side], self._view_file),)
         if not self._stored:
@@ -66,7 +73,8 @@ class Inputs:
         return rows
 
     def training(self, stage: Stage, shapes: Any, sketches: Any) -> tuple[Transform, ...]:
-        """The transforms of training records. Data that is only described, without labels, has none.
+        """The transforms of training records. Data that is only described, without labels, has
+        none.
 
         Raises DataError for a class of anchors that has nothing on the other side.
         """
@@ -117,7 +125,9 @@ class Inputs:
         )
 
     def _sketch_file(self, copies: int, source: Any) -> pathlib.Path:
-        """float32 [N, 1 + copies, F]: the frozen CNN's features of each drawing, then of its distorted copies."""
+        """float32 [N, 1 + copies, F]: the frozen CNN's features of each drawing, then of its
+        distorted copies.
+        """
         cnn = self._networks.tower_cnn
         assert cnn is not None
         pictures = _Copies(
@@ -161,7 +171,9 @@ class PickCopy:
 
 
 class _Copies:
-    """Pictures uint8 [1 + copies, S, S, 3] of every drawing: as it is, then distorted, each by a generator of its own."""
+    """Pictures uint8 [1 + copies, S, S, 3] of every drawing: as it is, then distorted, each by a
+    generator of its own.
+    """
 
     def __init__(self, source: Any, size: int, copies: int, seed: int) -> None:
         self._source, self._copies, self._seed = source, copies, seed
@@ -184,7 +196,9 @@ class _Copies:
 
 
 def _of_shape(path: pathlib.Path, row: tuple[int, ...]) -> pathlib.Path:
-    """The same path. Raises DataError for rows of another shape, say of fewer views than there are cameras."""
+    """The same path. Raises DataError for rows of another shape, say of fewer views than there are
+    cameras.
+    """
     found = np.shape(open_rows(path)[0])
     if found != row:
         raise DataError(

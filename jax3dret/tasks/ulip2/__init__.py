@@ -1,8 +1,9 @@
-"""ULIP-2 PointBERT fine-tuning for geometric object retrieval (Computers & Graphics 122, 2024, 103993).
+"""ULIP-2 PointBERT fine-tuning for geometric object retrieval (Computers & Graphics 122, 2024,
+103993).
 
-A point encoder is trained with labels (classification), without (VICReg over two augmented views) or
-against what frozen image and text towers say (MMCL); view-based networks are its baselines. What makes
-up the paper, beside the files of this folder:
+A point encoder is trained with labels (classification), without (VICReg over two augmented views)
+or against what frozen image and text towers say (MMCL); view-based networks are its baselines. What
+makes up the paper, beside the files of this folder:
 
     finetune.py     classification and VICReg (section 3.2)
     mmcl.py         multi-modal contrastive fine-tuning (section 3.2)

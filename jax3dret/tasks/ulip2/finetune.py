@@ -1,4 +1,5 @@
-"""Point encoders fine-tuned with labels (classification) or without (VICReg), section 3.2 of the paper.
+"""Point encoders fine-tuned with labels (classification) or without (VICReg), section 3.2 of the
+paper.
 
 The head is dropped after training; the encoder's output is the descriptor that retrieval compares.
 """
@@ -76,12 +77,13 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
     open_source: opens a split of the configured data set.
 
-    Raises:
-        ConfigError: an unknown objective, a class count that contradicts the data, a key that a component does not take.
+    Raises: ConfigError: an unknown objective, a class count that contradicts the data, a key that a
+        component does not take.
     """
     if config.objective not in OBJECTIVES:
         raise ConfigError(
-            f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}"
+            f"config.objective '{config.objective}' is unknown; it is one of: "
+            f"{', '.join(OBJECTIVES)}"
         )
     source = open_source(config.train.split)
     two_view = config.objective == "two_view"
@@ -152,7 +154,8 @@ def two_view_task(
 ) -> Task:
     """A joint-embedding loss on two augmented views, VICReg in the paper (section 3.2).
 
-    The views pass one after the other, so BatchNorm normalises each by its own statistics and updates twice (published code).
+    The views pass one after the other, so BatchNorm normalises each by its own statistics and
+    updates twice (published code).
     """
 
     def loss(

@@ -1,7 +1,9 @@
-"""Multi-modal fine-tuning of the ULIP-2 paper (Computers & Graphics 122, 2024, 103993, section 3.2): MMCL.
+"""Multi-modal fine-tuning of the ULIP-2 paper (Computers & Graphics 122, 2024, 103993, section
+3.2): MMCL.
 
-A point encoder learns to put a cloud where frozen image and text towers put its pictures and captions; the projection is
-dropped, and the encoder's output is the descriptor that retrieval compares. What makes up this part of the paper:
+A point encoder learns to put a cloud where frozen image and text towers put its pictures and
+captions; the projection is dropped, and the encoder's output is the descriptor that retrieval
+compares. What makes up this part of the paper:
 
     models/pointbert.py                          the encoder and its projection into the shared space
     models/clip.py, tasks/towers.py              the frozen towers (SLIP's in the paper)
@@ -166,7 +168,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
 
 def log_scale_rules(*, learn: bool) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """For config.optim.rules: the logit scale is not decayed and stays between 1 and 100 (published code), or is frozen."""
+    """For config.optim.rules: the logit scale is not decayed and stays between 1 and 100 (published
+    code), or is frozen.
+    """
     setting = {"decay": False, "bounds": (0.0, MAX_LOG_SCALE)} if learn else {"freeze": True}
     return (("log_scale", setting), (".*", {}))
 
@@ -178,8 +182,9 @@ def triplet_task(
     loss_kwargs: Mapping[str, Any],
     log_scale: float = INITIAL_LOG_SCALE,
 ) -> Task:
-    """Batches of "points" [B, N, 3] with the frozen "image" and "text" features [B, latent] of one object each; log_scale: the
-    logit scale's logarithm at the start."""
+    """Batches of "points" [B, N, 3] with the frozen "image" and "text" features [B, latent] of one
+    object each; log_scale: the logit scale's logarithm at the start.
+    """
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         params, model_state = initializer(encoder, head, "points")(key, batch)
@@ -218,7 +223,8 @@ def triplet_task(
 class PickTriplet:
     """record["image"] [V, D] and record["text"] [V or 1, P, D] -> one [D] each.
 
-    pick: "one" draws a view, then one caption of that view (or of the whole object); "mean" averages the unit vectors of all.
+    pick: "one" draws a view, then one caption of that view (or of the whole object); "mean"
+    averages the unit vectors of all.
     """
 
     pick: str = "one"
@@ -227,7 +233,8 @@ class PickTriplet:
         image, text = np.asarray(record["image"]), np.asarray(record["text"])
         if text.shape[0] not in (1, image.shape[0]):
             raise DataError(
-                f"{record.get('id')}: captions of {text.shape[0]} views, but {image.shape[0]} views are rendered; "
+                f"{record.get('id')}: captions of {text.shape[0]} views, but {image.shape[0]} "
+                "views are rendered; "
                 "expected one list of captions for each view, or one for all"
             )
         if self.pick == "mean":
@@ -242,7 +249,9 @@ class PickTriplet:
 
 
 class TripletRows:
-    """What the frozen towers say of the pictures and captions of a split, as the files that join its records."""
+    """What the frozen towers say of the pictures and captions of a split, as the files that join
+    its records.
+    """
 
     def __init__(
         self,
@@ -294,7 +303,8 @@ class TripletRows:
         lists = {len(item) for item in captions}
         if len(lists) > 1:
             raise DataError(
-                f"{source.name}: some items have captions for {min(lists)} views, some for {max(lists)}; give each the same"
+                f"{source.name}: some items have captions for {min(lists)} views, some for "
+                f"{max(lists)}; give each the same"
             )
         views, each = lists.pop(), max(len(view) for item in captions for view in item)
         # A view with fewer captions than others repeats them in turn.
@@ -302,7 +312,8 @@ class TripletRows:
         tokens = self._text_tower.tokenize(texts)
         if cut := int(tokens.truncated.sum()):
             log.warning(
-                "%s, split '%s': %d of %d captions are longer than the text tower reads (%d tokens) and were cut",
+                "%s, split '%s': %d of %d captions are longer than the text tower reads (%d "
+                "tokens) and were cut",
                 source.name,
                 source.split,
                 cut,

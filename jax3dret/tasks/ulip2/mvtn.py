@@ -1,9 +1,12 @@
-"""MVTN: multi-view classification that learns from where to look (Hamdi, Giancola, Ghanem, ICCV 2021).
+"""MVTN: multi-view classification that learns from where to look (Hamdi, Giancola, Ghanem, ICCV
+2021).
 
-A view-based baseline of "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993,
-table 2. A PointNet sees the cloud and moves the cameras, a differentiable renderer draws the shape, a CNN reads the pictures,
-and what it says of them together, the maximum over the views (MVCNN) or a graph over the cameras (View-GCN), is the descriptor
-that retrieval compares. The paper does not say which of the two it used, nor which cameras. What makes it up:
+A view-based baseline of "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers &
+Graphics 122 (2024) 103993, table 2. A PointNet sees the cloud and moves the cameras, a
+differentiable renderer draws the shape, a CNN reads the pictures, and what it says of them
+together, the maximum over the views (MVCNN) or a graph over the cameras (View-GCN), is the
+descriptor that retrieval compares. The paper does not say which of the two it used, nor which
+cameras. What makes it up:
 
     models/pointnet.py, models/mvtn.py      the cloud's features, and the cameras
     ops/soft_points.py, ops/soft_meshes.py  pictures whose gradient reaches the camera angles
@@ -13,9 +16,10 @@ that retrieval compares. The paper does not say which of the two it used, nor wh
     models/viewgcn.py, losses/views.py      View-GCN and its loss
     configs/mvtn_classify.py                the experiments
 
-The published code differs in three places: it clips gradients after the step, where that has no effect; it never optimises
-"learned_circular", which the rule ("mvtn/.*", {"freeze": True}) in config.optim.rules brings back; and its MVCNN gives pictures from
-0 to 1 to a CNN that was trained on normalised ones, which config.cnn_normalisation="none" brings back (imported MVTN needs it).
+The published code differs in three places: it clips gradients after the step, where that has no
+effect; it never optimises "learned_circular", which the rule ("mvtn/.*", {"freeze": True}) in
+config.optim.rules brings back; and its MVCNN gives pictures from 0 to 1 to a CNN that was trained
+on normalised ones, which config.cnn_normalisation="none" brings back (imported MVTN needs it).
 """
 
 from __future__ import annotations
@@ -72,7 +76,8 @@ def defaults() -> ml_collections.ConfigDict:
     config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn alone
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # view_gcn alone
     config.render = {
-        "kind": "points",  # every data set has them; or "meshes", for those that have vertices and faces
+        # Every data set has them; or "meshes", for those that have vertices and faces.
+        "kind": "points",
         "size": 224,
         "radius": 0.006,  # of a point's disc, 1 being half the picture
         "slices": 8,  # of depth, for points
@@ -93,7 +98,9 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
-    """Cameras, CNN and what reads its features; the graph selects its views by what it says of the classes."""
+    """Cameras, CNN and what reads its features; the graph selects its views by what it says of the
+    classes.
+    """
     _check(config)
     return _model(config, _network(config, len(class_names)))
 
@@ -130,9 +137,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
     open_source: opens a split of the configured data set.
 
-    Raises:
-        ConfigError: an unknown network or kind of picture, settings that contradict each other or the data, a key that a
-            component does not take.
+    Raises: ConfigError: an unknown network or kind of picture, settings that contradict each other
+        or the data, a key that a component does not take.
     """
     _check(config)
     source = open_source(config.train.split)
@@ -175,7 +181,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 def transforms(
     up_axis: str, num_points: int, augment: tuple[Transform, ...], num_faces: int = 0
 ) -> tuple[Transform, ...]:
-    """Record -> arrays of a batch: turn y up, subsample, augment; num_faces: 0, or of the mesh that comes along."""
+    """Record -> arrays of a batch: turn y up, subsample, augment; num_faces: 0, or of the mesh that
+    comes along.
+    """
     meshes = (FixedMesh(num_faces),) if num_faces else ()
     keys = (*ARRAYS["meshes" if num_faces else "points"], "label")
     return (
@@ -201,7 +209,8 @@ def _network(config: configs.Config, classes: int) -> Network:
     except TypeError as error:
         right = "losses.views:view_gcn" if graph else "losses.classification:cross_entropy"
         raise ConfigError(
-            f"config.loss.name '{config.loss.name}' is no loss of {config.network}, which gives {', '.join(inputs)}; "
+            f"config.loss.name '{config.loss.name}' is no loss of {config.network}, which gives "
+            f"{', '.join(inputs)}; "
             f"jax3dret.{right} is one"
         ) from error
     parts = ("mvtn", "cnn", "render", "model") if graph else ("mvtn", "cnn", "render")
@@ -250,7 +259,9 @@ def _renderer(
 
 
 def _frozen(rules: optim.Rules) -> bool:
-    """Whether the first of the rules that speaks of MVTN freezes it: then its pictures need no gradient."""
+    """Whether the first of the rules that speaks of MVTN freezes it: then its pictures need no
+    gradient.
+    """
     return next(
         (bool(settings.get("freeze")) for regex, settings in rules if regex == "mvtn/.*"), False
     )
@@ -263,11 +274,13 @@ def _check(config: configs.Config) -> None:
         )
     if config.cnn_normalisation not in NORMALISATIONS:
         raise ConfigError(
-            f"config.cnn_normalisation '{config.cnn_normalisation}' is unknown; it is one of: {', '.join(NORMALISATIONS)}"
+            f"config.cnn_normalisation '{config.cnn_normalisation}' is unknown; it is one of: "
+            f"{', '.join(NORMALISATIONS)}"
         )
     if config.render.kind not in ARRAYS:
         raise ConfigError(
-            f"config.render.kind '{config.render.kind}' is unknown; it is one of: {', '.join(ARRAYS)}"
+            f"config.render.kind '{config.render.kind}' is unknown; it is one of: "
+            f"{', '.join(ARRAYS)}"
         )
     if config.render.light not in ("random", "camera"):
         raise ConfigError(
@@ -276,12 +289,14 @@ def _check(config: configs.Config) -> None:
     configs.check_least(config, {"render.size": 8, "render.slices": 2, "render.num_faces": 64})
     if config.render.kind == "points" and config.render.radius * config.render.size < 1:
         raise ConfigError(
-            f"config.render.radius is {config.render.radius}, less than half a pixel at config.render.size="
+            f"config.render.radius is {config.render.radius}, less than half a pixel at "
+            "config.render.size="
             f"{config.render.size}; expected {1 / config.render.size:.4f} or more"
         )
     mvtn = config.mvtn.build()
     base_views(mvtn.views, mvtn.num_views, mvtn.elevation)  # refuses what does not exist
     if not mvtn.learned and any(str(rule[0]).startswith("mvtn") for rule in config.optim.rules):
         raise ConfigError(
-            "config.optim.rules names mvtn/, but fixed views have nothing to learn; give --config.optim.rules=\"(('.*', {}),)\""
+            "config.optim.rules names mvtn/, but fixed views have nothing to learn; give "
+            "--config.optim.rules=\"(('.*', {}),)\""
         )

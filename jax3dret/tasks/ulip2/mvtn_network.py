@@ -1,4 +1,6 @@
-"""MVTN's parts as one network: cameras from the cloud, pictures from the cameras, a descriptor from the pictures."""
+"""MVTN's parts as one network: cameras from the cloud, pictures from the cameras, a descriptor from
+the pictures.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ QUARTER = 90.0
 class Network:
     """The parts, and how they follow each other; holds no arrays.
 
-    top: the graph network (graph True) or the head. render: (batch, views, light or None) -> pictures [B, V, S, S, 3].
-    random_light: whether training draws the light. loss: (logits=..., scores=..., labels=..., mask=...), scores of a graph.
+    top: the graph network (graph True) or the head. render: (batch, views, light or None) ->
+    pictures [B, V, S, S, 3].
+    random_light: whether training draws the light. loss: (logits=..., scores=..., labels=...,
+    mask=...), scores of a graph.
     weights: imported ones of the CNN, or empty. normalisation: of the pictures that go into it.
     """
 
@@ -79,7 +83,9 @@ class Network:
         )
 
     def _start(self, fresh: dict[str, PyTree]) -> dict[str, PyTree]:
-        """The CNN's imported variables, if any are named. Raises ConfigError where they are another network's."""
+        """The CNN's imported variables, if any are named. Raises ConfigError where they are another
+        network's.
+        """
         if not self.weights:
             return fresh
         loaded, source = (
@@ -100,15 +106,18 @@ class Network:
         *,
         frozen: bool = False,
     ) -> tuple[Any, Views, PyTree]:
-        """What the last part says, the views, and the new statistics. key: of a training pass; None in evaluation.
+        """What the last part says, the views, and the new statistics. key: of a training pass; None
+        in evaluation.
 
-        What the last part says is ViewGCN's output, or (descriptor, logits). frozen: no gradient to the views.
+        What the last part says is ViewGCN's output, or (descriptor, logits). frozen: no gradient to
+        the views.
         """
         train, updated = key is not None, dict(state)
 
         def apply(name: str, module: nn.Module, *inputs: Any, **kwargs: Any) -> Any:
             variables = {"params": params.get(name, {}), "batch_stats": state.get(name, {})}
-            # In evaluation one key: where a module draws there, an embedding is repeatable all the same.
+            # In evaluation one key: where a module draws there, an embedding is repeatable all the
+            # same.
             source = jax.random.key(0) if key is None else rng.stream(key, name)
             rngs = {stream: rng.stream(source, stream) for stream in STREAMS}
             if not train:
@@ -150,7 +159,9 @@ def camera_positions(views: Views) -> jax.Array:
 
 
 def mvtn_task(network: Network, *, frozen: bool = False) -> Task:
-    """Cross-entropy of the whole pipeline; the descriptor is the embedding. frozen: the views get no gradient."""
+    """Cross-entropy of the whole pipeline; the descriptor is the embedding. frozen: the views get
+    no gradient.
+    """
 
     def loss(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array

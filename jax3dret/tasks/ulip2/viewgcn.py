@@ -1,8 +1,9 @@
 """View-GCN: shapes retrieved by their rendered views (Wei, Yu, Sun, CVPR 2020).
 
-The view-based baseline of "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122 (2024) 103993,
-table 2. A CNN reads every view, a graph network over the cameras reads what it says, and its pooled features, 1536 numbers, are
-the descriptor that retrieval compares. What makes it up:
+The view-based baseline of "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers
+& Graphics 122 (2024) 103993, table 2. A CNN reads every view, a graph network over the cameras
+reads what it says, and its pooled features, 1536 numbers, are the descriptor that retrieval
+compares. What makes it up:
 
     geometry/cameras.py, geometry/views.py, data/views.py    the views, rendered once and kept beside the prepared data
     models/resnet.py, models/mobilenet.py                    the CNN
@@ -12,8 +13,9 @@ the descriptor that retrieval compares. What makes it up:
     core/schedules.py                                        step_decay, view_gcn: the published schedules of both stages
     configs/viewgcn_classify.py                              the experiments
 
-Training has two stages as published: the CNN with a classifier on single views (objective "single_view"), then CNN and graph
-together (objective "view_gcn", with config.checkpoint.init_from naming the first run). With config.cnn_frozen there is one.
+Training has two stages as published: the CNN with a classifier on single views (objective
+"single_view"), then CNN and graph together (objective "view_gcn", with config.checkpoint.init_from
+naming the first run). With config.cnn_frozen there is one.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
-    """CNN and graph, which selects its views by what it says of the classes; the CNN alone for single views."""
+    """CNN and graph, which selects its views by what it says of the classes; the CNN alone for
+    single views.
+    """
     return _model(config, _network(config, len(class_names)))
 
 
@@ -119,13 +123,13 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
     open_source: opens a split of the configured data set.
 
-    Raises:
-        ConfigError: an unknown objective, camera set or normalisation, settings that contradict each other or the data, a key
-            that a component does not take.
+    Raises: ConfigError: an unknown objective, camera set or normalisation, settings that contradict
+        each other or the data, a key that a component does not take.
     """
     if config.objective not in OBJECTIVES:
         raise ConfigError(
-            f"config.objective '{config.objective}' is unknown; it is one of: {', '.join(OBJECTIVES)}"
+            f"config.objective '{config.objective}' is unknown; it is one of: "
+            f"{', '.join(OBJECTIVES)}"
         )
     configs.check_least(config, {"views.size": 8, "views.jobs": 1, "flip": 0})
     graph = config.objective == "view_gcn"
@@ -169,7 +173,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class MirrorViews:
-    """record["views"] [V, S, S, 3]: each view mirrored left to right with this probability, on its own."""
+    """record["views"] [V, S, S, 3]: each view mirrored left to right with this probability, on its
+    own.
+    """
 
     probability: float = 0.5
 
@@ -182,9 +188,11 @@ class MirrorViews:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """CNN and what stands on it: the graph network (objective view_gcn) or a classifier of single views; holds no arrays.
+    """CNN and what stands on it: the graph network (objective view_gcn) or a classifier of single
+    views; holds no arrays.
 
-    loss: (logits=..., scores=..., labels=..., mask=...) of the graph network; without scores of the classifier.
+    loss: (logits=..., scores=..., labels=..., mask=...) of the graph network; without scores of the
+    classifier.
     """
 
     cnn: ViewCnn
@@ -200,13 +208,17 @@ class Network:
 
     @property
     def embedding_dim(self) -> int:
-        """Width of the descriptor; without a graph that is the maximum of the features over the views."""
+        """Width of the descriptor; without a graph that is the maximum of the features over the
+        views.
+        """
         return int(self.top.embedding_dim) if self.graph else self.cnn.width  # type: ignore[attr-defined]
 
     def features(
         self, params: PyTree, model_state: PyTree, batch: Batch, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
-        """The features of every view, [B, V, F], as stored or computed now; and the new state of the CNN."""
+        """The features of every view, [B, V, F], as stored or computed now; and the new state of
+        the CNN.
+        """
         state = model_state["cnn"]
         if "features" in batch:
             return batch["features"], state
@@ -220,10 +232,12 @@ class Network:
 
 
 def viewgcn_task(network: Network) -> Task:
-    """Classification of shapes by their views; the descriptor before the classifier is the embedding.
+    """Classification of shapes by their views; the descriptor before the classifier is the
+    embedding.
 
-    Batches hold "views" uint8 [B, V, S, S, 3] or, of a frozen CNN, its "features" float32 [B, V, F]. A frozen CNN stands in the
-    model's state, so that it is saved with the rest and no optimizer sees it.
+    Batches hold "views" uint8 [B, V, S, S, 3] or, of a frozen CNN, its "features" float32 [B, V,
+    F]. A frozen CNN stands in the model's state, so that it is saved with the rest and no optimizer
+    sees it.
     """
     name, top = network.top_name, network.top
 
@@ -283,7 +297,8 @@ def viewgcn_task(network: Network) -> Task:
         if not network.graph:
             return {"shape": max_pool(features)}
         variables = {"params": params[name], "batch_stats": model_state[name]}
-        # Used only where evaluation starts its sampling at random; one key, so that an embedding is repeatable.
+        # Used only where evaluation starts its sampling at random; one key, so that an embedding is
+        # repeatable.
         rngs = {"fps": jax.random.key(0)}
         descriptor: Any = top.apply(variables, *_inputs(network, features), train=False, rngs=rngs)
         return {"shape": descriptor}
@@ -305,12 +320,14 @@ def _network(config: configs.Config, classes: int) -> Network:
         inspect.signature(loss_fn).bind(**dict.fromkeys(inputs), **loss_kwargs)
     except TypeError as error:
         raise ConfigError(
-            f"config.loss.name '{config.loss.name}' is no loss of the objective {config.objective}, which gives {', '.join(inputs)}; "
+            f"config.loss.name '{config.loss.name}' is no loss of the objective "
+            f"{config.objective}, which gives {', '.join(inputs)}; "
             f"jax3dret.losses.views:{config.objective} is one"
         ) from error
     if config.cnn_frozen and not config.cnn_weights:
         log.warning(
-            "the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported ones"
+            "the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported "
+            "ones"
         )
     cnn = ViewCnn(
         config.cnn.build(),
@@ -342,6 +359,7 @@ def _mirror(probability: float, is_frozen: bool) -> tuple[Transform, ...]:
         return ()
     if probability > 1 or is_frozen:
         raise ConfigError(
-            f"config.flip={probability}: a share of at most 1, and with config.cnn_frozen 0, for then the views are read once"
+            f"config.flip={probability}: a share of at most 1, and with config.cnn_frozen 0, for "
+            "then the views are read once"
         )
     return (MirrorViews(probability),)

@@ -1,4 +1,6 @@
-"""MV-HGNN as a task: what each stage trains and on which loss, what is embedded, where a stage starts, what is refused."""
+"""MV-HGNN as a task: what each stage trains and on which loss, what is embedded, where a stage
+starts, what is refused.
+"""
 
 import drawn
 import jax

@@ -1,4 +1,6 @@
-"""Prototypes: of text through an imported tower, of a table, orthogonal and learned; and how classes are said."""
+"""Prototypes: of text through an imported tower, of a table, orthogonal and learned; and how
+classes are said.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,8 @@ from jax3dret.weights.importing import import_weights, load_imported
 
 NAMES = ("bear_animal", "flying_bird", "tablelamp")
 SAID = ("bear", "flying bird", "table lamp")
-# The published number of merges, so that the file is read as CLIP's is: of bytes that hardly ever stand side by side.
+# The published number of merges, so that the file is read as CLIP's is: of bytes that hardly ever
+# stand side by side.
 MERGES = 48894
 VISION = {"image_size": 8, "patch_size": 4, "width": 64, "depth": 1, "embedding_dim": 6}
 TEXT = {

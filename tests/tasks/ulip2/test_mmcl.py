@@ -1,4 +1,6 @@
-"""Multi-modal fine-tuning: which picture meets which caption, what trains and what is frozen, what an embedding holds."""
+"""Multi-modal fine-tuning: which picture meets which caption, what trains and what is frozen, what
+an embedding holds.
+"""
 
 import pathlib
 

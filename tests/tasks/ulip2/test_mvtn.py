@@ -1,4 +1,6 @@
-"""MVTN as a task: the gradient moves the learned cameras and no others, what a step changes, what is refused."""
+"""MVTN as a task: the gradient moves the learned cameras and no others, what a step changes, what
+is refused.
+"""
 
 import functools
 
@@ -78,7 +80,9 @@ def batch(made, seed=0):
 
 
 def start(made, seed=0):
-    """Random parameters and statistics in the shapes of the task's own; cheaper than to compile `init`."""
+    """Random parameters and statistics in the shapes of the task's own; cheaper than to compile
+    `init`.
+    """
     params, state = jax.eval_shape(made.task.init, jax.random.key(0), dict(made.example))
     rng = np.random.default_rng(seed)
     fill = functools.partial(
@@ -88,7 +92,9 @@ def start(made, seed=0):
 
 
 def compute(function, *arguments):
-    """The function's value; compiled with little optimization, because it runs once on next to nothing."""
+    """The function's value; compiled with little optimization, because it runs once on next to
+    nothing.
+    """
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     return jax.jit(function, compiler_options=options)(*arguments)
 

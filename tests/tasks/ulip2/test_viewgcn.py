@@ -1,4 +1,6 @@
-"""View-GCN as a task: what trains and what is frozen, which views are read, where a CNN comes from, what is refused."""
+"""View-GCN as a task: what trains and what is frozen, which views are read, where a CNN comes from,
+what is refused.
+"""
 
 import functools
 import json
@@ -148,7 +150,8 @@ def test_single_views():
         return made.task.loss(params, state, batch, key, jnp.int32(0))
 
     value, (_, metrics) = loss(views)
-    # Every view counts as an example: views of one object may change places, but those of two objects may not.
+    # Every view counts as an example: views of one object may change places, but those of two
+    # objects may not.
     np.testing.assert_allclose(loss(views[:, ::-1])[0], value, rtol=1e-5)
     assert abs(float(loss(views[jnp.array([1, 2, 0, 3])])[0]) - float(value)) > 1e-6
     assert float(metrics["accuracy"]) * 9 == pytest.approx(
