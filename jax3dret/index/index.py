@@ -31,13 +31,13 @@ Kind = Literal["auto", "scann", "exact"]
 def check_options(
     items: int,
     *,
-    distance: Distance = "cosine",
-    kind: Kind = "auto",
-    scoring: Scoring = "auto",
+    distance: str = "cosine",
+    kind: str = "auto",
+    scoring: str = "auto",
     target_recall: float = 0.98,
 ) -> Literal["scann", "exact"]:
     """The kind of index that `Index.build` makes of so many items; ConfigError for a choice that
-    cannot be.
+    cannot be. Whatever a config holds may be given.
     """
     ranking.check_choice("distance", distance, ("cosine", "euclidean"))
     ranking.check_choice("kind", kind, ("auto", "scann", "exact"))
@@ -60,7 +60,7 @@ def check_options(
             f"scoring='tree_ah' needs at least {backends.MIN_TREE_ITEMS} items, not {items}; use "
             "'brute_force'"
         )
-    return kind
+    return "scann" if kind == "scann" else "exact"
 
 
 class Index:

@@ -20,12 +20,12 @@ def test_normalise():
         np.testing.assert_allclose(
             value, (image / 255.0 - np.array(mean)) / np.array(std), rtol=0, atol=1e-5
         )
-    assert (normalise(np.zeros(3, np.uint8), MOBILENET) == -1).all()
-    assert (normalise(np.full(3, 255, np.uint8), MOBILENET) == 1).all()
+    assert (normalise(jnp.zeros(3, jnp.uint8), MOBILENET) == -1).all()
+    assert (normalise(jnp.full(3, 255, jnp.uint8), MOBILENET) == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_normalise_takes_bytes_alone(dtype):
+def test_normalise_takes_bytes_alone(unchecked, dtype):
     with pytest.raises(ConfigError, match="uint8 in"):
         normalise(np.zeros((2, 2, 3), dtype), IMAGENET)
 
@@ -69,7 +69,7 @@ def test_extreme_shapes():
         np.zeros((0, 4, 3), np.uint8),
     ],
 )
-def test_refuses_other_images(image):
+def test_refuses_other_images(unchecked, image):
     with pytest.raises(DataError, match=r"expected uint8\[H, W, 3\]"):
         resize_center_crop(image)
 

@@ -196,7 +196,7 @@ def test_bfloat16_gives_float32_embeddings():
 
 
 def test_prompt_ensemble():
-    rows = np.array([[3.0, 0, 0], [0, 0.5, 0]], np.float32)
+    rows = jnp.array([[3.0, 0, 0], [0, 0.5, 0]])
     # Normalised first: the longer one does not outweigh the other.
     np.testing.assert_allclose(
         prompt_ensemble(rows), [math.sqrt(0.5), math.sqrt(0.5), 0], rtol=1e-6

@@ -13,7 +13,7 @@ POINTS = np.concatenate([np.linspace(-6, 6, 101), [0.0, 1e-8, -30.0, 30.0]]).ast
 
 def test_value():
     exact = [x * 0.5 * math.erfc(-x / math.sqrt(2)) for x in POINTS.astype(np.float64)]
-    np.testing.assert_allclose(gelu(POINTS), exact, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(gelu(jnp.asarray(POINTS)), exact, rtol=1e-5, atol=2e-6)
     assert np.abs(jax.nn.gelu(POINTS, approximate=True) - np.array(exact)).max() > 1e-4
     assert np.abs(POINTS * jax.nn.sigmoid(1.702 * POINTS) - np.array(exact)).max() > 1e-3
 

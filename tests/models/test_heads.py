@@ -49,7 +49,7 @@ def test_head_is_linear_norm_relu(hidden, train):
     variables = heads.from_torch(prefixed, "head.")
     x = RNG.normal(size=(8, 6)).astype(np.float32)
     head = ClassificationHead(3, hidden, dropout=0.0)
-    got, _ = head.apply(variables, x, train=train, mutable=["batch_stats"])
+    got, _ = head.apply(variables, jnp.asarray(x), train=train, mutable=["batch_stats"])
     for i in range(len(hidden)):
         x = np.maximum(
             normalised(
@@ -108,7 +108,9 @@ def test_projector_ends_in_a_layer_without_bias(train):
     assert {key.split(".")[0] for key in state} == {"0", "1", "3", "4", "6"}
     variables = heads.projector_from_torch(state)
     x = RNG.normal(size=(9, 6)).astype(np.float32)
-    got, _ = VicregProjector(widths[1:]).apply(variables, x, train=train, mutable=["batch_stats"])
+    got, _ = VicregProjector(widths[1:]).apply(
+        variables, jnp.asarray(x), train=train, mutable=["batch_stats"]
+    )
     for i in (0, 3):
         x = np.maximum(
             normalised(x @ state[f"{i}.weight"].T + state[f"{i}.bias"], state, f"{i + 1}", train), 0

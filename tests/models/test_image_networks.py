@@ -142,7 +142,7 @@ def test_adaptive_average(shape):
             (k * n // 7, int(np.ceil((k + 1) * n / 7))) for k, n in zip((i, j), shape, strict=True)
         )
         expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
-    np.testing.assert_allclose(vgg.adaptive_average(x, 7), expected, atol=1e-6)
+    np.testing.assert_allclose(vgg.adaptive_average(jnp.asarray(x), 7), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(6, 1), (6, 2), (7, 2)])
@@ -151,7 +151,7 @@ def test_mobilenet_block(side, stride):
     block = InvertedResidual(4, 6, stride)
 
     def conv(x, layer, stride=1, groups=1):
-        return layer["bias"] + lax.conv_general_dilated(
+        return layer["bias"][None, None, None] + lax.conv_general_dilated(
             x,
             layer["kernel"],
             (stride, stride),

@@ -21,7 +21,8 @@ def test_dense_value_and_initial_range():
         np.testing.assert_allclose(value.std(), 0.25 / np.sqrt(3), rtol=0.05)
     x = jax.random.normal(jax.random.key(1), (3, 5, 16))
     expected = (
-        np.einsum("abi,io->abo", x, variables["params"]["kernel"]) + variables["params"]["bias"]
+        np.einsum("abi,io->abo", x, variables["params"]["kernel"])
+        + variables["params"]["bias"][None, None]
     )
     np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
 
@@ -38,7 +39,8 @@ def test_batch_norm_training():
     layer = BatchNorm(use_running_average=False)
     params = {"scale": jnp.arange(1.0, 5), "bias": jnp.arange(4.0)}
     stats = {"mean": jnp.full(4, 0.5), "var": jnp.full(4, 2.0)}
-    y, state = layer.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+    variables = {"params": params, "batch_stats": stats}
+    y, state = layer.apply(variables, jnp.asarray(x), mutable=["batch_stats"])
     flat = x.reshape(6, 4).astype(np.float64)
     mean, biased, unbiased = flat.mean(0), flat.var(0), flat.var(0, ddof=1)
     expected = (flat - mean) / np.sqrt(biased + 1e-5) * np.arange(1, 5) + np.arange(4)
@@ -61,9 +63,9 @@ def test_batch_norm_evaluation_uses_the_running_statistics():
 
 def test_batch_norm_far_from_zero():
     x = 1000 + np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
-    layer = BatchNorm(use_running_average=False)
-    variables = jax.jit(layer.init)(jax.random.key(0), x)
-    _, state = layer.apply(variables, x, mutable=["batch_stats"])
+    layer, given = BatchNorm(use_running_average=False), jnp.asarray(x)
+    variables = jax.jit(layer.init)(jax.random.key(0), given)
+    _, state = layer.apply(variables, given, mutable=["batch_stats"])
     unbiased = x.astype(np.float64).var(0, ddof=1)
     np.testing.assert_allclose(state["batch_stats"]["var"], 0.9 + 0.1 * unbiased, rtol=1e-4)
 
@@ -79,10 +81,10 @@ def test_batch_norm_refuses_a_single_row():
 def test_layer_norm():
     x = 100 + np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     layer = LayerNorm()
-    wide = x.astype(np.float64)
+    given, wide = jnp.asarray(x), x.astype(np.float64)
     expected = (wide - wide.mean(-1, keepdims=True)) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(
-        layer.apply(layer.init(jax.random.key(0), x), x), expected, atol=1e-4
+        layer.apply(layer.init(jax.random.key(0), given), given), expected, atol=1e-4
     )
 
 

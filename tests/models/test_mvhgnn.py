@@ -464,7 +464,7 @@ def test_a_nan_in_training_is_not_hidden(training):
         ({}, ((2, 0, WIDTH), (0, 3)), r"expected \[B, V, D\]"),
     ],
 )
-def test_errors(fields, shapes, message):
+def test_errors(unchecked, fields, shapes, message):
     features, positions = map(jnp.zeros, shapes or ((2, VIEWS, WIDTH), (VIEWS, 3)))
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(MVHGNN(**{**SIZES, **fields}).init, jax.random.key(0), features, positions)

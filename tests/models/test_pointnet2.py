@@ -241,7 +241,7 @@ def test_the_gradient_of_a_maximum_goes_to_the_first():
         ({"fc": ()}, (2, 60, 3), "fc"),
     ],
 )
-def test_errors(options, shape, words):
+def test_errors(unchecked, options, shape, words):
     with pytest.raises(ConfigError, match=words):
         jax.eval_shape(PointNet2(**{**SMALL, **options}).init, jax.random.key(0), jnp.zeros(shape))
 

@@ -39,7 +39,7 @@ TOWER = {
 SHALLOW = PromptedVisionTower(**TOWER, num_prompts=3)
 DEEP = PromptedVisionTower(**TOWER, num_prompts=3, deep=True, prompt_projection=5)
 RNG = np.random.default_rng(0)
-IMAGES = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
+IMAGES = jnp.asarray(RNG.normal(size=(2, 8, 8, 3)), jnp.float32)
 # Compiled for the moment: most of the time of these tests would go into optimizing what runs once.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 MODES = ("frozen", "layernorm", "all", "vpt", "prompt_only")
@@ -280,7 +280,7 @@ def test_prompt_dropout():
     """Of the prompts alone, each image its own draw; none in evaluation."""
     model = PromptedVisionTower(**{**TOWER, "depth": 1}, num_prompts=3, prompt_dropout=0.5)
     params = draw(model, 1, 8, 8, 3)
-    same = np.repeat(IMAGES[:1], 4, 0)
+    same = jnp.repeat(IMAGES[:1], 4, 0)
 
     @jit
     def run(key):
@@ -316,7 +316,7 @@ def test_start_of_prompts():
         assert 0.95 * bound < np.abs(uniform[name]).max() <= bound, name
         assert abs(float(normal[name].std()) - 1) < 0.15, name
     assert uniform["deep_prompts"].shape == (1, 40, 8)
-    assert np.abs(uniform["prompts"] - uniform["deep_prompts"]).max() > 0.1
+    assert np.abs(uniform["prompts"][None] - uniform["deep_prompts"]).max() > 0.1
     assert math.isclose(math.sqrt(6 / (3 * 16 * 16 + 768)), 0.0625)
 
 
@@ -491,7 +491,7 @@ def test_small_resnet_is_a_resnet_and_a_projection():
     np.testing.assert_allclose(
         out,
         features @ variables["params"]["projection"]["kernel"]
-        + variables["params"]["projection"]["bias"],
+        + variables["params"]["projection"]["bias"][None],
         atol=1e-5,
     )
     assert out.shape == (3, tower.embedding_dim) and bool(

@@ -62,7 +62,7 @@ def test_adjacency_equals_the_loops(loop):
         other = literal_adjacency(x[0], MASKS[0], **{"loop": loop, **wrong})
         assert np.abs(other - found[0]).max() > 1e-2
     with pytest.raises(ConfigError, match="self_loop='both'"):
-        adjacency(x, MASKS, self_loop="both")
+        adjacency(jnp.asarray(x), jnp.asarray(MASKS), self_loop="both")
 
 
 def test_masked_softmax_is_zero_outside_and_never_nan():
@@ -139,8 +139,9 @@ def test_local_graph_in_training():
         "params": {"linear": {"kernel": kernel}, "norm": {"scale": scale, "bias": shift}},
         "batch_stats": {"norm": {"mean": np.zeros(6, np.float32), "var": np.ones(6, np.float32)}},
     }
+    given = jnp.asarray(x), jnp.asarray(MASKS)
     found, state = jax.jit(
-        lambda v: LocalGraph(6).apply(v, x, MASKS, train=True, mutable=["batch_stats"])
+        lambda v: LocalGraph(6).apply(v, *given, train=True, mutable=["batch_stats"])
     )(variables)
     mixed = np.stack(
         [literal_adjacency(x[i], MASKS[i]) @ x[i] @ kernel for i in range(BATCH)]

@@ -121,7 +121,7 @@ def test_kept_views_are_as_they_were():
 
 
 def test_class_scores_choose_what_they_say():
-    features, positions = inputs()
+    features, positions = map(jnp.asarray, inputs())
     selector = ClassScoreSelector(num_classes=3)
     sampled = jnp.asarray([[0, 3]] * BATCH)
     shapes = jax.eval_shape(

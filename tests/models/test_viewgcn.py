@@ -335,7 +335,7 @@ def test_the_selector_has_as_many_classes_as_it_is_told():
         ({}, (VIEWS + 1, 3), r"\[V, 3\] or \[B, V, 3\]"),
     ],
 )
-def test_errors(fields, shape, message):
+def test_errors(unchecked, fields, shape, message):
     model = ViewGCN(**{**FIELDS, **fields})
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(
