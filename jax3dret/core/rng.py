@@ -21,9 +21,9 @@ _WORD = 1 << 32
 
 
 def stream(
-    seed_or_key: int | Key[Array, ""] | Integer[Array, ""],
+    seed_or_key: int | np.integer | Key[Array, ""] | Integer[Array, ""],
     name: str,
-    step: int | Integer[Array, ""] | None = None,
+    step: int | np.integer | Integer[Array, ""] | None = None,
 ) -> Key[Array, ""]:
     """The typed key of a named stream, at `step` if one is given. May be called under `jit` with a
     traced key or step.
@@ -47,7 +47,9 @@ def stream(
     return jax.random.fold_in(key, jnp.asarray(step, jnp.uint32))
 
 
-def host_generator(seed: int, name: str, *indices: int) -> np.random.Generator:
+def host_generator(
+    seed: int | np.integer, name: str, *indices: int | np.integer
+) -> np.random.Generator:
     """A NumPy generator for (seed, name, indices), such as (seed, "augment", epoch, row).
 
     Every index is written as two 32-bit words after the number of indices, because `SeedSequence`
@@ -67,7 +69,7 @@ def _word(name: str) -> np.uint32:
     return np.uint32(zlib.crc32(name.encode()))
 
 
-def _key(seed_or_key: int | Array) -> Key[Array, ""]:
+def _key(seed_or_key: int | np.integer | Array) -> Key[Array, ""]:
     if not isinstance(seed_or_key, jax.Array):
         # jax.random.key keeps the lower 32 bits only, so that 2**32 would be the same seed as 0.
         return jax.random.key(_in_range(seed_or_key, _WORD, "seed"))
@@ -81,7 +83,7 @@ def _key(seed_or_key: int | Array) -> Key[Array, ""]:
     return jax.random.key(seed_or_key)
 
 
-def _in_range(value: int, limit: int, what: str) -> int:
+def _in_range(value: int | np.integer, limit: int, what: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:

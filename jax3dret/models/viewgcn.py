@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Int, Int32, Key
@@ -100,7 +101,9 @@ class PairLinear(nn.Module):
         return own + other
 
 
-def linear_parameters(module: nn.Module, fan_in: int, features: int) -> tuple[Array, Array]:
+def linear_parameters(
+    module: nn.Module, fan_in: int, features: int
+) -> tuple[Array | np.ndarray, Array | np.ndarray]:
     """The parameters "kernel" [fan_in, features] and "bias" of a module."""
     bound = math.sqrt(6.0 / fan_in)
 

@@ -55,12 +55,12 @@ def test_draws_of_two_streams_are_uncorrelated():
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0", None])
-def test_a_seed_that_jax_would_wrap_is_refused(seed):
+def test_a_seed_that_jax_would_wrap_is_refused(unchecked, seed):
     with pytest.raises(ConfigError, match="seed"):
         stream(seed, "a")
 
 
-def test_bad_step_and_raw_key():
+def test_bad_step_and_raw_key(unchecked):
     with pytest.raises(ConfigError, match="step of stream 'a' is -1"):
         stream(0, "a", -1)
     with pytest.raises(ConfigError, match="typed key"):
@@ -90,6 +90,6 @@ def test_host_generator_tells_zero_padded_indices_apart():
 
 
 @pytest.mark.parametrize("indices", [(-1,), (2**64,), (0.5,)])
-def test_host_generator_refuses_bad_indices(indices):
+def test_host_generator_refuses_bad_indices(unchecked, indices):
     with pytest.raises(ConfigError, match="index"):
         host_generator(0, "a", *indices)

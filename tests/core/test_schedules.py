@@ -157,6 +157,6 @@ def test_epoch_schedules_against_torch(epochs, pct_start):
         (lambda: schedules.view_gcn(1.0, 15, 5, decay="linear"), "decay is 'linear'"),
     ],
 )
-def test_values_out_of_range_are_named(make, message):
+def test_values_out_of_range_are_named(unchecked, make, message):
     with pytest.raises(ConfigError, match=message):
         make()

@@ -44,7 +44,7 @@ def test_optimizer_slots_lie_where_their_parameter_lies():
         ((1, 2), "config.sharding: 1 is not a pair"),
     ],
 )
-def test_rules_that_cannot_hold(rules, says):
+def test_rules_that_cannot_hold(unchecked, rules, says):
     with pytest.raises(ConfigError, match=says):
         sharding.state_shardings(state(), rules, sharding.make_mesh(4, 1))
 

@@ -187,7 +187,7 @@ def test_damaged_stores(solids):
         open_views(path)
 
 
-def test_settings_that_do_not_exist(solids):
+def test_settings_that_do_not_exist(unchecked, solids):
     for wrong, reason in (
         ({"what": "depth"}, "'shaded' or 'mask'"),
         ({"jobs": 0}, "jobs=0"),

@@ -82,7 +82,8 @@ def test_order_of_points_does_not_matter_but_for_the_start(variables, points, em
 def test_colour_enters_but_does_not_group(points):
     model = PointBert(**SMALL, in_channels=6)
     coloured = jnp.concatenate([points, jax.random.uniform(jax.random.key(2), points.shape)], -1)
-    variables = drawn.arrays(jax.eval_shape(model.init, jax.random.key(1), coloured))
+    shapes = jax.eval_shape(model.init, jax.random.key(1), coloured)
+    variables = jax.tree.map(jnp.asarray, drawn.arrays(shapes))
     run = jax.jit(lambda points: model.apply(variables, points, mutable=["intermediates"]))
     (one, inner), (other, other_inner) = run(coloured), run(coloured.at[..., 3:].multiply(0.5))
     assert np.abs(one - other).max() > 1e-4

@@ -142,7 +142,7 @@ def test_default_size_and_shapes():
         (PointNet(), (1, 5, 3), True, "single row"),
     ],
 )
-def test_what_does_not_fit_is_refused(model, shape, train, message):
+def test_what_does_not_fit_is_refused(unchecked, model, shape, train, message):
     def run():
         variables = jax.jit(PointNet(dropout=0.0).init)(jax.random.key(0), jnp.zeros((2, 5, 3)))
         return model.apply(
