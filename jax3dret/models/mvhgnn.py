@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Key
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models import view_selector
-from jax3dret.models.cameras import nearest_views, sample_cameras
 from jax3dret.models.layers import check_rate
 from jax3dret.models.pool import max_pool
+from jax3dret.models.view_choice import nearest_views, sample_cameras
 from jax3dret.models.view_graph import (
     SELF_LOOPS,
     GlobalAttention,

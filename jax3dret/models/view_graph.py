@@ -17,8 +17,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.cameras import nearest_views
 from jax3dret.models.layers import BatchNorm
+from jax3dret.models.view_choice import nearest_views
 from jax3dret.models.viewgcn import leaky_relu
 
 SELF_LOOPS = ("member", "add_identity")

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, Key, UInt32
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.cameras import most_telling, nearest_views
+from jax3dret.models.view_choice import most_telling, nearest_views
 from jax3dret.models.view_graph import EXACT, Linear
 from jax3dret.models.viewgcn import ViewSelector, leaky_relu
 from jax3dret.ops.gather import gather

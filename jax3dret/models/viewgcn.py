@@ -29,9 +29,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Int32, Key
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.cameras import most_telling, nearest_views, sample_cameras
 from jax3dret.models.layers import BatchNorm, check_rate, uniform_fan_in
 from jax3dret.models.pool import max_pool
+from jax3dret.models.view_choice import most_telling, nearest_views, sample_cameras
 from jax3dret.ops.gather import gather
 
 # Names of the neighbour lists that a caller may give, in the order of the computation.

@@ -9,7 +9,7 @@ import numpy as np
 from golden_checks import recipe
 from golden_checks.case import Case
 from jax3dret.losses.views import view_gcn
-from jax3dret.models.cameras import nearest_views, sample_cameras
+from jax3dret.models.view_choice import nearest_views, sample_cameras
 from jax3dret.models.viewgcn import LocalGCN, NonLocalMP, ViewGCN, ViewSelector
 from jax3dret.ops.gather import gather
 from jax3dret.weights import mapping

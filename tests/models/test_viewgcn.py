@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models.cameras import nearest_views
+from jax3dret.models.view_choice import nearest_views
 from jax3dret.models.viewgcn import LocalGCN, ViewGCN, ViewSelector, level_sizes
 from jax3dret.weights import viewgcn as weights
 

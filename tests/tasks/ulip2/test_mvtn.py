@@ -14,6 +14,7 @@ from jax3dret.core import config as configs
 from jax3dret.core import train
 from jax3dret.core.types import ConfigError, DataError, TrainState
 from jax3dret.geometry import cameras
+from jax3dret.inputs.mesh import SampledMesh
 from jax3dret.models.mvtn import Views
 from jax3dret.ops import soft_meshes, soft_points
 from jax3dret.tasks.ulip2 import mvtn, mvtn_network
@@ -152,7 +153,7 @@ def test_the_graph_network_over_meshes_traces():
     assert {"shape", "selector", "accuracy"} <= set(metrics)
     found = jax.eval_shape(made.task.embed, params, state, batch(made))["shape"]
     assert found.shape == (BATCH, 12) and made.model.width == 12
-    assert type(made.model.inputs["shape"]).__name__ == "SampledMesh"
+    assert isinstance(made.model.inputs["shape"], SampledMesh)
 
 
 def test_what_the_renderer_is_given(monkeypatch):

@@ -8,21 +8,19 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError
-from jax3dret.models import cameras as chosen
+from jax3dret.models import view_choice
 from jax3dret.tasks.view_cnn import graph_vertices
 
 ARRANGEMENTS = ("ring12", "ring6", "ring4", "viewgcn12", "viewgcn20")
 NOISES = 24
 
-nearest_views = jax.jit(chosen.nearest_views, static_argnums=1)
-sample_cameras = jax.jit(chosen.sample_cameras, static_argnums=1)
-most_telling = jax.jit(chosen.most_telling, static_argnums=1)
+nearest_views = jax.jit(view_choice.nearest_views, static_argnums=1)
+sample_cameras = jax.jit(view_choice.sample_cameras, static_argnums=1)
+most_telling = jax.jit(view_choice.most_telling, static_argnums=1)
 
 
 def shaken(vertices):
-    """Copies of the cameras [V, 3] whose numbers are off by their last bits, and the cameras at
-    another scale.
-    """
+    """Copies of the cameras [V, 3] whose numbers are off by their last bits; the first is not."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(-1, 1, (NOISES, *vertices.shape)) * 2e-7
     noise[0] = 0
@@ -30,7 +28,7 @@ def shaken(vertices):
 
 
 def nearest_by_hand(vertices, k):
-    """Squares in float64, equal ones rounded to each other, a stable sort, the camera itself first."""
+    """Squares in float64, rounded to what is equal, sorted stably; the camera itself first."""
     square = ((vertices[:, None].astype(np.float64) - vertices[None]) ** 2).sum(-1)
     square = np.round(square / square.max(), 4)
     np.fill_diagonal(square, -1)
