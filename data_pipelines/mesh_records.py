@@ -18,7 +18,9 @@ import numpy as np
 
 from jax3dret.core.types import DataError
 from jax3dret.core.workers import ordered_map
-from jax3dret.geometry.meshes import Mesh, load_mesh, normalize_points
+from jax3dret.geometry.mesh import Mesh
+from jax3dret.geometry.meshes import load_mesh
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.geometry.sampling import sample_surface
 
 NUM_POINTS = 16_000  # paper, section 4.4: "we sampled 16K points from each mesh"

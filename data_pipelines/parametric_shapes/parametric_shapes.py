@@ -19,7 +19,7 @@ from data_pipelines.records import shape_features
 from data_pipelines.sketch_records import sketch_example, sketch_features
 from jax3dret.core.types import DataError
 from jax3dret.core.workers import ordered_map
-from jax3dret.geometry.meshes import normalize_points
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.geometry.sampling import sample_surface
 from jax3dret.geometry.views import choose_renderer
 

@@ -20,7 +20,7 @@ from data_pipelines.parametric_shapes import (
     machine_parts_rotary,
 )
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 
 PROGRAMS = (
     *machine_parts_rotary.PROGRAMS,

@@ -20,7 +20,7 @@ from jax3dret.bench.paired_timing import compare
 from jax3dret.core.types import ConfigError
 from jax3dret.geometry import raycast
 from jax3dret.geometry.cameras import Cameras, camera, ring
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.views import render_views
 
 SIZE = 224

@@ -94,7 +94,7 @@ class Loaded:
     """An object in memory, read once from its file: what size, thumbnail and every input's row are
     made of.
 
-    kind: one of KINDS. value: a geometry.meshes.Mesh, float64[N, 3] points, a decoded PIL image, a
+    kind: one of KINDS. value: a geometry.mesh.Mesh, float64[N, 3] points, a decoded PIL image, a
     text, or a field. name: the path, or what else a message calls it. up_axis: "y" or "z", the axis
     that is up in `value`; empty where it is not known. unit: of its lengths; empty where it is not
     known.

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core.types import ConfigError, DataError, Record, Transform
-from jax3dret.geometry.meshes import normalize_points
+from jax3dret.geometry.normalize import normalize_points
 
 Points = Float[np.ndarray, "N 3"]
 
@@ -285,7 +285,7 @@ class Shift:
 
 @dataclasses.dataclass(frozen=True)
 class Normalize:
-    """Mean to the origin, largest radius to 1 (`geometry.meshes.normalize_points`); the record's
+    """Mean to the origin, largest radius to 1 (`geometry.normalize.normalize_points`); the record's
     own "centroid" and "scale" are left alone.
     """
 

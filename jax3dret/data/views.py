@@ -33,7 +33,7 @@ from jax3dret.core.workers import ordered_map
 from jax3dret.data.lock import exclusive
 from jax3dret.geometry import views as rendering
 from jax3dret.geometry.cameras import Cameras
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 
 logger = logging.getLogger("jax3dret")
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from jax3dret.core.types import Source
 from jax3dret.data.sketches import decode
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.rendering import render_mesh, render_points
 
 SIZE = 160

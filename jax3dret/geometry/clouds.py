@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import MeshError
+from jax3dret.geometry.mesh import MeshError
 
 EXTENSIONS = (".npy", ".xyz", ".txt", ".ply")
 _PLY_TYPES = {

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 
 from jax3dret.geometry.bounding import bounding_sphere
 from jax3dret.geometry.cameras import Camera, project, z_up
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.raycast import RayScene
 from jax3dret.geometry.smooth_surface import SmoothSurface, smooth_surface
 from jax3dret.geometry.views import Renderer, choose_renderer

@@ -21,7 +21,7 @@ from jax3dret.core.types import DataError
 from jax3dret.geometry.zbuffer import cross, draw, owners_in, rasterize
 
 if TYPE_CHECKING:
-    from jax3dret.geometry.meshes import Mesh
+    from jax3dret.geometry.mesh import Mesh
 
 STEEL = (0.64, 0.72, 0.83)
 _SUPERSAMPLE = 2

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 
 
 def sample_surface(

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from jax3dret.geometry.meshes import Mesh, MeshError, check_faces
+from jax3dret.geometry.mesh import Mesh, MeshError, check_faces
 
 # Of the size: corners nearer to each other are one, and a face that is lower than ten times that
 # has no normal of its own.

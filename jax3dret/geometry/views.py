@@ -24,7 +24,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry import raycast
 from jax3dret.geometry.bounding import bounding_sphere
 from jax3dret.geometry.cameras import Camera, Cameras, camera, project, z_up
-from jax3dret.geometry.meshes import Mesh, MeshError, check_faces
+from jax3dret.geometry.mesh import Mesh, MeshError, check_faces
 from jax3dret.geometry.raycast import RayScene
 from jax3dret.geometry.zbuffer import ZScene
 

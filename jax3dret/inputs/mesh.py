@@ -11,7 +11,7 @@ import numpy as np
 from jax3dret.core.types import DataError, Loaded, Record, Row, Transform
 from jax3dret.data.mesh_arrays import FixedMesh
 from jax3dret.data.points import Keep, Subsample, UpAxis
-from jax3dret.geometry import meshes
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.geometry.sampling import sample_surface
 from jax3dret.inputs.batching import stack
 from jax3dret.inputs.points import SURFACE_POINTS
@@ -39,7 +39,7 @@ class SampledMesh:
         mesh = loaded.value
         points, _ = sample_surface(mesh, max(SURFACE_POINTS, self.num_points), rng)
         try:
-            points, centroid, scale = meshes.normalize_points(points)
+            points, centroid, scale = normalize_points(points)
             vertices = ((mesh.vertices - centroid) / scale).astype(np.float32)
             record: Record = {"points": points, "vertices": vertices, "faces": mesh.faces}
             for transform in self._prepared(loaded.up_axis):

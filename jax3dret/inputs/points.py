@@ -10,7 +10,7 @@ import numpy as np
 
 from jax3dret.core.types import DataError, Loaded, Record, Row, Transform
 from jax3dret.data.points import Keep, Subsample, UpAxis
-from jax3dret.geometry import meshes
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.geometry.sampling import sample_surface
 from jax3dret.inputs.batching import stack
 
@@ -36,7 +36,7 @@ class Points:
         if loaded.kind == "mesh":
             points, _ = sample_surface(points, max(SURFACE_POINTS, self.num_points), rng)
         try:
-            record: Record = {"points": meshes.normalize_points(points)[0]}
+            record: Record = {"points": normalize_points(points)[0]}
         except DataError as error:
             raise DataError(f"{loaded.name}: {error}") from None
         for transform in self._oriented(loaded.up_axis):

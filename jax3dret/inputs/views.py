@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from jax3dret.core.types import DataError, Loaded, Row
-from jax3dret.geometry import cameras, meshes
+from jax3dret.geometry import cameras
 from jax3dret.geometry import views as rendering
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.inputs.batching import stack
 
 
@@ -36,7 +37,7 @@ class Views:
         placed = cameras.by_name(self.cameras)
         try:
             if loaded.kind == "cloud":
-                points = meshes.normalize_points(loaded.value)[0]
+                points = normalize_points(loaded.value)[0]
                 rendered = rendering.render_point_views(
                     points, placed, size=self.size, up_axis=loaded.up_axis
                 )

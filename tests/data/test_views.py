@@ -18,7 +18,7 @@ from jax3dret.data import views
 from jax3dret.data.source import open_source
 from jax3dret.data.views import build_views, open_views, views_path
 from jax3dret.geometry.cameras import ring
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.views import render_point_views, render_views
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jax3dret.geometry.clouds import is_cloud, load_points
-from jax3dret.geometry.meshes import MeshError
+from jax3dret.geometry.mesh import MeshError
 
 POINTS = np.array([[0.5, 1, 2], [3, -4, 5], [1e-3, 7, 8], [0, 0, 1]])
 

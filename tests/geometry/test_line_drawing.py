@@ -13,7 +13,7 @@ from jax3dret.core.types import DataError
 from jax3dret.geometry.bounding import bounding_sphere
 from jax3dret.geometry.cameras import MARGIN, Camera, Cameras, camera, directions, project
 from jax3dret.geometry.line_drawing import Line, line_drawing
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.smooth_surface import smooth_surface
 
 SIZE = 448

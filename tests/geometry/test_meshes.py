@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import EXTENSIONS, Mesh, MeshError, load_mesh, normalize_points
+from jax3dret.geometry.mesh import Mesh, MeshError
+from jax3dret.geometry.meshes import EXTENSIONS, load_mesh
+from jax3dret.geometry.normalize import normalize_points
 
 trimesh = pytest.importorskip("trimesh")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import Mesh
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.sampling import sample_surface
 
 BOX_FACES = np.array(

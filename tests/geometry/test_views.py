@@ -16,7 +16,7 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry import cameras as sets
 from jax3dret.geometry import raycast, views
 from jax3dret.geometry.cameras import Cameras, camera, project
-from jax3dret.geometry.meshes import Mesh, MeshError
+from jax3dret.geometry.mesh import Mesh, MeshError
 from jax3dret.geometry.views import WHAT, Views, montage, render_point_views, render_views
 
 needs_embree = pytest.mark.skipif(not raycast.available(), reason="embreex is not installed")

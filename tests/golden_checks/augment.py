@@ -6,7 +6,7 @@ import numpy as np
 
 from golden_checks.case import Case
 from jax3dret.data import points as ops
-from jax3dret.geometry.meshes import normalize_points
+from jax3dret.geometry.normalize import normalize_points
 
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 PLANES = {"flip_all": ("xy", "yz", "xz"), "flip_yz_xz": ("yz", "xz")}

@@ -11,7 +11,7 @@ from jax3dret.core import train as core_train
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data import source
 from jax3dret.data.points import UpAxis
-from jax3dret.geometry.meshes import normalize_points
+from jax3dret.geometry.normalize import normalize_points
 from jax3dret.inputs.item import Item
 from jax3dret.inputs.points import Points
 from jax3dret.search import encode
