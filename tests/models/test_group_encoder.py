@@ -111,5 +111,6 @@ def test_all_points_equal(setting):
 
 def test_nan_reaches_the_token(setting):
     encoder, variables, groups = setting
-    tokens = encoder.apply(variables, groups.at[0, 2, 1, 0].set(jnp.nan), False)
+    broken = groups.at[0, 2, 1, 0].set(jnp.nan)
+    tokens = encoder.apply(jax.tree.map(jnp.asarray, variables), broken, False)
     assert np.isnan(tokens[0, 2]).all() and np.isfinite(tokens[1]).all()

@@ -97,7 +97,7 @@ def test_frozen_and_trained_resnet():
             variables, x, train=True, mutable=["batch_stats"]
         )
 
-    plain, (_, updated) = run(variables, np.asarray(normalise(images, IMAGENET)))
+    plain, (_, updated) = run(variables, normalise(jnp.asarray(images), IMAGENET))
     tower = frozen(model, variables, IMAGENET)
     out = tower(images)
     assert out.shape == (3, 4) and out.dtype == jnp.float32 and (np.asarray(out) >= 0).all()
@@ -167,7 +167,7 @@ def test_mobilenet_block(side, stride):
         y = jnp.clip(conv(y, p["depthwise"], stride, groups=24), 0, 6)
         return block.apply(variables, x), conv(y, p["project"]) + (x if stride == 1 else 0)
 
-    x = np.random.default_rng(1).normal(0, 3, (2, side, side, 4)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(1).normal(0, 3, (2, side, side, 4)), jnp.float32)
     found, expected = both(drawn(block, x), x)
     assert found.min() < 0  # the projection is linear
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

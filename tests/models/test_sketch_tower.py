@@ -53,7 +53,8 @@ def draw(model, *shape, rng=RNG):
     """Parameters of the model's shapes with nothing at 0 or 1."""
 
     def one(path, leaf):
-        return ((path[-1].key == "scale") + 0.3 * rng.normal(size=leaf.shape)).astype(np.float32)
+        value = (path[-1].key == "scale") + 0.3 * rng.normal(size=leaf.shape)
+        return jnp.asarray(value, jnp.float32)
 
     return jax.tree_util.tree_map_with_path(one, abstract(model, *shape))
 
@@ -226,7 +227,7 @@ def test_prompts_against_the_sequence_written_out(places):
     block = jit(lambda own, x: module.apply({"params": own}, x, False))
 
     def norm(name, x):
-        return LayerNorm().apply({"params": tower[name]}, x)
+        return LayerNorm().apply({"params": tower[name]}, jnp.asarray(x))
 
     patches = [
         np.einsum("bhwc,hwcd->bd", IMAGES[:, i : i + 4, j : j + 4], tower["patch_embed"]["kernel"])

@@ -209,7 +209,8 @@ def test_indices_may_be_given():
     @jax.jit
     def run(fps, near, select):
         chosen = {"local1": near, "select2": select}
-        return model.apply(variables(), features, vertices, fps_indices=fps, knn_indices=chosen)
+        given = map(jnp.asarray, (features, vertices))
+        return model.apply(variables(), *given, fps_indices=fps, knn_indices=chosen)
 
     out, state = recorded("classes")(features, vertices)
     expected = out.descriptor
