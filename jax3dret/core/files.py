@@ -1,4 +1,5 @@
-"""Files and folders that are whole or absent, and JSON files that are read with one-line errors.
+"""Files and folders that are whole or absent, JSON files that are read with one-line errors, and
+files that only point to their content.
 
 Whatever is written here is written beside its place, under its name with ".partial" behind, and
 renamed when it is complete: who reads meanwhile finds what was there before, or all that is new.
@@ -19,6 +20,25 @@ from typing import Any, BinaryIO
 from jax3dret.core.types import DataError
 
 PARTIAL = ".partial"
+# What stands in a repository where a large file was not fetched: first bytes, what it is, what
+# fetches the file. The second is what Git LFS wrote before its name was Git LFS.
+_POINTERS = (
+    (b"version https://git-lfs", "Git LFS", "git lfs pull"),
+    (b"version https://hawser", "Git LFS", "git lfs pull"),
+    (b"/annex/objects/", "git-annex", "git annex get"),
+)
+
+
+def pointer(head: bytes) -> tuple[str, str] | None:
+    """What a file is that only points to its content, and what to do; None for any other file.
+
+    head: the first bytes of the file, 32 or more where it has so many.
+    """
+    for start, tool, command in _POINTERS:
+        if head.startswith(start):
+            what = f"a {tool} pointer, not the file it stands for"
+            return what, f"run `{command}` in its repository"
+    return None
 
 
 def partial_of(path: pathlib.Path) -> pathlib.Path:

@@ -98,8 +98,9 @@ def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
         return off.parse(data)
     if suffix == ".3mf":
         return threemf.parse(path, data, max_bytes)
+    if suffix == ".obj":
+        return obj.parse(data)
     parse = {
-        ".obj": obj.parse,
         ".stl": stl.parse,
         ".ply": ply.parse,
         ".glb": gltf.parse,

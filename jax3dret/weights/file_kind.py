@@ -10,6 +10,7 @@ import re
 import zipfile
 from typing import Literal
 
+from jax3dret.core.files import pointer
 from jax3dret.core.types import DataError
 
 Format = Literal["torch", "safetensors", "npz"]
@@ -23,11 +24,6 @@ TENSORFLOW = (
 )
 # First bytes, what they are, what is expected.
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file it stands for",
-        "run `git lfs pull` in its repository",
-    ),
     (b"\x1f\x8b", "compressed with gzip", "run `gunzip` on it and give what comes out"),
     (b"BZh", "compressed with bzip2", "run `bunzip2` on it and give what comes out"),
     (b"\xfd7zXZ", "compressed with xz", "run `unxz` on it and give what comes out"),
@@ -69,6 +65,9 @@ def sniff(path: str | os.PathLike[str]) -> Format:
         raise DataError(f"{path}: is empty; download or copy it again")
     if head.startswith(b"PK\x03\x04"):
         return "npz" if _is_npz(path) else "torch"
+    pointed = pointer(head)
+    if pointed is not None:
+        raise DataError(f"{path}: is {pointed[0]}; {pointed[1]}")
     for start, what, right in _OTHERS:
         if head.startswith(start):
             raise DataError(f"{path}: is {what}; {right}")

@@ -1,4 +1,10 @@
-"""Object File Format: a stream of numbers."""
+"""Object File Format, ASCII: a stream of numbers.
+
+Source: Geomview manual, "OFF Files". Counts and coordinates may be broken into lines anywhere. What
+stands behind the vertex numbers of a face up to the end of its line is its colour: nothing else
+tells how many numbers that is, so there the line ends count. Only where a file makes no sense so
+is it read without colours, as several faces a line.
+"""
 
 from __future__ import annotations
 
@@ -7,58 +13,217 @@ import re
 import numpy as np
 
 from jax3dret.geometry.mesh import Mesh
+from jax3dret.geometry.mesh_formats import text as lines_of_text
+from jax3dret.geometry.mesh_formats.polygons import triangulate
 from jax3dret.geometry.mesh_formats.unusable import Unusable
+
+# Texture coordinates, colour, normal; then two kinds that are not read.
+_MAGIC = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(?:OFF|off)(?![A-Za-z])")
+_PURPOSE = "a vertex is three numbers, a face its number of corners and their vertices"
+_MOST_BEHIND_VERTEX = 9  # normal, colour of four, texture coordinates
+_MOST_COLOURS = 4
+
+
+class _Body:
+    """The numbers behind the counts, and the lines that they stand on."""
+
+    def __init__(self, text: bytes, numbers: lines_of_text.Numbers, used: int) -> None:
+        ends = np.cumsum(numbers.counts)
+        line = int(np.searchsorted(ends, used, "right"))
+        self.text = text
+        self.values = numbers.values[used:]
+        self.ends = ends[line:] - used  # of each line, among the values
+        self.counts = np.diff(self.ends, prepend=0)
+        self.places = numbers.places[line:]
+
+    def line(self, at: int) -> int:
+        """The line of the file on which a value stands."""
+        row = min(int(np.searchsorted(self.ends, at, "right")), len(self.places) - 1)
+        return lines_of_text.line_of(self.text, int(self.places[row]))
 
 
 def parse(data: bytes) -> Mesh:
-    """OFF, COFF, NOFF ...: one vertex or one face a line; counts may be glued to the magic word
-    ("OFF3 1 0").
+    """The polygons of OFF, COFF, NOFF, STOFF and their mixtures as triangles, in file order.
+
+    Counts may be glued to the magic word ("OFF3 1 0"), the count of edges may be absent. Normals,
+    colours and texture coordinates are passed over.
+
+    Raises:
+        Unusable: not OFF, binary, of another dimension than three, or other than its counts say.
     """
-    text = data.decode("utf-8", "replace").lstrip("\ufeff")
-    lines = [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
-    magic = re.match(r"(?:ST)?C?N?OFF(?![A-Za-z])", lines[0]) if lines else None
+    head = re.match(rb"(?:\xef\xbb\xbf)?[A-Za-z4]*OFF\s+BINARY", data, re.IGNORECASE)
+    if head is not None:
+        raise Unusable("is binary OFF; export it as ASCII OFF")
+    text = lines_of_text.without_comments(lines_of_text.plain(data, "OFF"))
+    del data
+    magic = _MAGIC.match(text)
     if magic is None:
         raise Unusable('does not begin with "OFF"; export it again as ASCII OFF')
-    rest = lines[0][magic.end() :].strip()
-    if rest.upper().startswith("BINARY"):
-        raise Unusable("is binary OFF; export it as ASCII OFF")
-    lines = [rest, *lines[1:]] if rest else lines[1:]
-    try:
-        num_vertices, num_faces = (int(word) for word in lines[0].split()[:2])
-    except (IndexError, ValueError):
-        raise Unusable('has no "vertices faces edges" counts after OFF; export it again') from None
+    textured, coloured, normals, four, general = magic.groups()
+    if four or general:
+        raise Unusable(
+            f"is {magic[0].strip().decode()}, whose points have "
+            f"{'four coordinates' if not general else 'any number of coordinates'}; export it as "
+            "OFF with three"
+        )
+    numbers = lines_of_text.numbers(text, magic.end(), _PURPOSE)
+    wanted = 3 + 3 * bool(normals) + 2 * bool(textured)
+    widths = (wanted + 4, wanted + 3) if coloured else (wanted,)
+    reason: Unusable | None = None
+    for used in _ends_of_counts(numbers):
+        num_vertices, num_faces = _announced(numbers)
+        body = _Body(text, numbers, used)
+        try:
+            vertices, corners, sizes = _read(body, num_vertices, num_faces, widths)
+        except Unusable as error:
+            reason = reason or error
+            continue
+        return Mesh(vertices, triangulate(vertices, corners, sizes))
+    assert reason is not None
+    raise reason
+
+
+def _announced(numbers: lines_of_text.Numbers) -> tuple[int, int]:
+    given = numbers.values[:2]
+    if len(given) < 2 or not (given == np.floor(given)).all():
+        raise Unusable('has no "vertices faces edges" counts after OFF; export it again')
+    num_vertices, num_faces = (int(count) for count in given)
     if num_vertices < 0 or num_faces < 0:
         raise Unusable(
             f"announces {num_vertices} vertices and {num_faces} faces; counts cannot be negative"
         )
-    rows = lines[1 : 1 + num_vertices + num_faces]
-    if len(rows) < num_vertices + num_faces:
-        raise Unusable(
-            f"announces {num_vertices} vertices and {num_faces} faces but holds {len(rows)} of "
-            "their "
-            f"{num_vertices + num_faces} lines (truncated?); copy or export it again"
+    return num_vertices, num_faces
+
+
+def _ends_of_counts(numbers: lines_of_text.Numbers) -> tuple[int, ...]:
+    """How many numbers may be counts, likeliest first: the third, of edges, is left out by some."""
+    ends = np.cumsum(numbers.counts)
+    second = int(ends[np.searchsorted(ends, 1, "right")]) if len(numbers.values) > 1 else 0
+    if second != 2:
+        return (3,) if second > 2 else (2,)
+    following = numbers.counts[np.searchsorted(ends, 2, "right") :]
+    return (3, 2) if len(following) and following[0] == 1 else (2, 3)
+
+
+def _read(
+    body: _Body, num_vertices: int, num_faces: int, widths: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """vertices float64[V, 3], corners int64[C], sizes int64[F]."""
+    counts = body.counts
+    by_line = counts[:num_vertices]
+    regular = len(by_line) == num_vertices and bool(
+        ((by_line >= 3) & (by_line <= 3 + _MOST_BEHIND_VERTEX)).all()
+    )
+    if regular and len(counts) == num_vertices + num_faces:
+        if num_vertices and (by_line == by_line[0]).all():
+            table = body.values[: num_vertices * by_line[0]].reshape(num_vertices, by_line[0])
+            vertices = table[:, :3]
+        else:
+            vertices = body.values[(body.ends - counts)[:num_vertices, None] + np.arange(3)]
+        faces = _a_face_a_line(body, num_vertices, num_faces)
+        if faces is not None:
+            return vertices, *faces
+    for width in widths:
+        if len(body.values) >= num_vertices * width:
+            vertices = body.values[: num_vertices * width].reshape(num_vertices, width)[:, :3]
+            for to_line_end in (True, False):
+                faces = _faces_of_stream(body, num_vertices * width, num_faces, to_line_end)
+                if faces is not None:
+                    return vertices, *faces
+    raise Unusable(_why_not(body, num_vertices, num_faces, widths[0], regular))
+
+
+def _a_face_a_line(
+    body: _Body, num_vertices: int, num_faces: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """corners, sizes; None where some line is not one face and its colour."""
+    counts = body.counts[num_vertices:]
+    first = (body.ends - body.counts)[num_vertices:]
+    given = body.values[first]
+    if not ((given >= 1) & (given < counts) & (given == np.floor(given))).all():
+        return None
+    sizes = given.astype(np.int64)
+    if (counts - sizes - 1 > _MOST_COLOURS).any():
+        return None
+    if num_faces and (counts == counts[0]).all() and (sizes == sizes[0]).all():
+        table = body.values[first[0] :].reshape(num_faces, counts[0])
+        corners = table[:, 1 : sizes[0] + 1].reshape(-1)
+    else:
+        begins = np.cumsum(sizes) - sizes
+        corners = body.values[np.arange(sizes.sum()) + np.repeat(first + 1 - begins, sizes)]
+    return _whole(body, corners, first), sizes
+
+
+def _faces_of_stream(
+    body: _Body, begin: int, num_faces: int, to_line_end: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """corners, sizes of faces that are not one a line; None unless they take up all numbers.
+
+    to_line_end: what stands behind a face on its line is its colour.
+    """
+    values = body.values.tolist()
+    sizes, wanted, at = [], np.zeros(len(values), bool), begin
+    ends = np.repeat(body.ends, body.counts).tolist()
+    for _ in range(num_faces):
+        if at >= len(values) or not 1 <= values[at] < len(values) - at or values[at] % 1:
+            return None
+        size = int(values[at])
+        wanted[at + 1 : at + 1 + size] = True
+        at += size + 1
+        if to_line_end and ends[at - 1] - at > _MOST_COLOURS:
+            return None
+        at = ends[at - 1] if to_line_end else at
+        sizes.append(size)
+    if at != len(values):
+        return None
+    corners = body.values[wanted]
+    return _whole(body, corners, np.flatnonzero(wanted)), np.array(sizes, np.int64)
+
+
+def _whole(body: _Body, corners: np.ndarray, places: np.ndarray) -> np.ndarray:
+    whole = corners == np.floor(corners)
+    if not whole.all():
+        at = int(whole.argmin())
+        line = f"line {body.line(int(places[at]))}: " if len(places) == len(corners) else ""
+        raise Unusable(f"{line}a face refers to vertex {corners[at]}; it must be a whole number")
+    return corners.astype(np.int64)
+
+
+def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int, regular: bool) -> str:
+    """Why the numbers are not what the counts announce."""
+    announced = f"announces {num_vertices} vertices and {num_faces} faces"
+    lines = num_vertices + num_faces
+    begun = body.counts[:num_vertices]
+    if len(body.counts) < lines and (regular or (begun >= 3).all()):
+        return (
+            f"{announced} but holds {len(body.counts)} of their {lines} lines (truncated?); copy "
+            "or export it again"
         )
-    try:
-        vertices = np.array([row.split()[:3] for row in rows[:num_vertices]], np.float64).reshape(
-            -1, 3
+    if len(body.values) < num_vertices * width:
+        return (
+            f"{announced} but holds {len(body.values)} of the {num_vertices * width} numbers of "
+            "its vertices (truncated?); copy or export it again"
         )
-    except ValueError:
-        raise Unusable("has a vertex line that is not three numbers; export it again") from None
-    words = [row.split() for row in rows[num_vertices:]]
-    try:
-        sizes = [int(word[0]) for word in words]
-        polygons = [word[1 : size + 1] for word, size in zip(words, sizes, strict=True)]
-        if any(
-            size < 1 or len(polygon) < size for size, polygon in zip(sizes, polygons, strict=True)
-        ):
-            raise ValueError
-        if all(size == 3 for size in sizes):
-            faces = np.array(polygons, np.int64).reshape(-1, 3)
-        else:  # polygons of one or two corners are points and lines: no surface
-            fans = [(p[0], p[i], p[i + 1]) for p in polygons for i in range(1, len(p) - 1)]
-            faces = np.array(fans, np.int64).reshape(-1, 3)
-    except ValueError:
-        raise Unusable(
-            "has a face line without its vertex numbers (truncated?); copy or export it again"
-        ) from None
-    return Mesh(vertices, faces)
+    if not regular and len(body.counts) == lines:
+        row = int(((begun < 3) | (begun > 3 + _MOST_BEHIND_VERTEX)).argmax())
+        at = int(body.ends[row] - body.counts[row])
+        return f"line {body.line(at)}: a vertex of {begun[row]} numbers; {_PURPOSE}"
+    for row in range(num_vertices, min(lines, len(body.counts))):
+        at, count = int(body.ends[row] - body.counts[row]), int(body.counts[row])
+        size = body.values[at]
+        if not (size >= 1 and size == np.floor(size)):
+            return f"line {body.line(at)}: a face of {size:g} corners; export it again"
+        if size >= count:
+            return (
+                f"line {body.line(at)}: a face line without its {size:g} vertex numbers "
+                "(truncated?); copy or export it again"
+            )
+        if count - size - 1 > _MOST_COLOURS:
+            return (
+                f"line {body.line(at)}: {count - size - 1:g} numbers behind the vertices of a face; "
+                "a colour has at most four"
+            )
+    if len(body.counts) > lines:
+        at = int(body.ends[lines] - body.counts[lines])
+        return f"{announced} but goes on behind them (line {body.line(at)}); correct the counts"
+    return f"{announced}, which its numbers do not give; export it again"
