@@ -100,8 +100,9 @@ def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
         return threemf.parse(path, data, max_bytes)
     if suffix == ".obj":
         return obj.parse(data)
+    if suffix == ".stl":
+        return stl.parse(data)
     parse = {
-        ".stl": stl.parse,
         ".ply": ply.parse,
         ".glb": gltf.parse,
         ".gltf": gltf.parse,
