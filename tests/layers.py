@@ -100,7 +100,9 @@ def wrong_arrows() -> list[str]:
             if package == "core":
                 wrong.append(f"{name} imports {target}: core imports only itself")
             elif LEVEL[package] == 0 and other == "core" and target not in SEEN:
-                wrong.append(f"{name} imports {target}: the lowest layer sees {SEEN} alone")
+                wrong.append(
+                    f"{name} imports {target}: the lowest layer sees {' and '.join(SEEN)} alone"
+                )
             elif LEVEL[other] > LEVEL[package]:
                 wrong.append(f"{name} imports {target}, which stands above it")
             elif LEVEL[other] == LEVEL[package]:

@@ -6,40 +6,20 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import stat
-import warnings
 
 import numpy as np
 from jaxtyping import Float
 
-from jax3dret.core.types import DataError
+from jax3dret.core.files import pointer
+from jax3dret.geometry import cloud_text
 from jax3dret.geometry.mesh import MeshError
+from jax3dret.geometry.mesh_formats import ply
+from jax3dret.geometry.mesh_formats.text import is_web_page
+from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 EXTENSIONS = (".npy", ".xyz", ".txt", ".ply")
-_PLY_TYPES = {
-    "char": "i1",
-    "int8": "i1",
-    "uchar": "u1",
-    "uint8": "u1",
-    "short": "i2",
-    "int16": "i2",
-    "ushort": "u2",
-    "uint16": "u2",
-    "int": "i4",
-    "int32": "i4",
-    "uint": "u4",
-    "uint32": "u4",
-    "float": "f4",
-    "float32": "f4",
-    "double": "f8",
-    "float64": "f8",
-}
-_PLY_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
-
-
-class _Unusable(Exception):
-    """The reason alone; load_points puts the path before it."""
+_FEW = 32  # numbers that one point may have: coordinates, normal, colour, labels
 
 
 def is_cloud(path: str | os.PathLike[str]) -> bool:
@@ -52,10 +32,10 @@ def is_cloud(path: str | os.PathLike[str]) -> bool:
         return suffix in EXTENSIONS
     try:
         with path.open("rb") as file:
-            header = file.read(1 << 16).partition(b"end_header")[0]
+            head = file.read(1 << 16)
     except OSError:
         return False
-    return not re.search(rb"^element\s+(face\s+0*[1-9]|tristrips)", header, re.MULTILINE)
+    return not ply.has_faces(head)
 
 
 def load_points(
@@ -63,119 +43,113 @@ def load_points(
 ) -> Float[np.ndarray, "N 3"]:
     """The points of one file, float64, in the file's own order, units and axes.
 
-    .npy: an array [N, 3 or more] of numbers. .xyz, .txt: a point a line, numbers parted by blanks
-    or by commas, "#" starts a comment. In both the first three columns are x, y, z. .ply: the
-    vertices, ASCII or binary. A file larger than max_bytes is refused before it is read.
+    .npy: an array [N, 3 or more] of numbers, x, y, z first. .xyz, .txt: a point a line, numbers
+    parted by blanks, commas or semicolons; before them comments, a line of names or a title, and a
+    count, which is checked (`cloud_text`). .ply: the vertices, ASCII or binary. Further numbers of
+    a point are passed over. A file larger than max_bytes is refused before it is read.
 
-    Raises: MeshError: the file cannot be read, is cut off, holds no point, or a coordinate that is
-        not finite.
+    Raises: MeshError: the file cannot be read, is cut off, holds no point, points in its columns
+        instead of its rows, or a coordinate that is not finite.
     """
     path = pathlib.Path(path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise _Unusable("is not a regular file; a point cloud file is needed")
+            raise Unusable("is not a regular file; a point cloud file is needed")
         if status.st_size == 0:
-            raise _Unusable("is empty (0 bytes); copy or export it again")
+            raise Unusable("is empty (0 bytes); copy or export it again")
         if status.st_size > max_bytes:
-            raise _Unusable(
+            raise Unusable(
                 f"has {status.st_size:,} bytes, more than the limit of {max_bytes:,} (max_bytes)"
             )
         suffix = path.suffix.lower()
         if suffix not in EXTENSIONS:
-            raise _Unusable(
+            raise Unusable(
                 f"unknown point cloud format {suffix!r}; use one of {', '.join(EXTENSIONS)}"
             )
-        read = {".npy": _read_npy, ".ply": _read_ply}.get(suffix, _read_text)
-        points = np.ascontiguousarray(read(path), np.float64)
+        with path.open("rb") as file:
+            head = file.read(256)
+        pointed = pointer(head)
+        if pointed is not None:
+            raise Unusable(f"is {pointed[0]}; {pointed[1]}")
+        if is_web_page(head):
+            raise Unusable(
+                "is an HTML page, not a point cloud (a failed download?); download the file itself"
+            )
+        if suffix == ".npy":
+            found = _of_array(path)
+        else:
+            found = (ply.points if suffix == ".ply" else cloud_text.parse)(path.read_bytes())
+        points = np.ascontiguousarray(found, np.float64)
         broken = ~np.isfinite(points).all(1)
         if len(points) == 0:
-            raise _Unusable("holds no points")
+            raise Unusable("holds no points")
         if broken.any():
-            raise _Unusable(
+            raise Unusable(
                 f"{int(broken.sum())} of {len(points)} points are not finite (first: "
                 f"{broken.argmax()})"
             )
         return points
-    except _Unusable as reason:
+    except Unusable as reason:
         raise MeshError(f"{path}: {reason}") from None
     except FileNotFoundError:
         raise MeshError(f"{path}: no such file; check the path") from None
     except PermissionError:
         raise MeshError(f"{path}: permission denied; make the file readable") from None
-    except DataError:
-        raise
-    except Exception as error:  # whatever a parser throws at a file it does not understand
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    except OSError as error:
+        raise MeshError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except MemoryError:
+        raise MeshError(f"{path}: does not fit into memory; save fewer points") from None
+    except Exception as error:  # whatever a reader does not foresee
         raise MeshError(
-            f"{path}: not a readable {path.suffix[1:].lower()} point cloud ({first})"
+            f"{path}: not a readable {path.suffix[1:].lower()} point cloud "
+            f"({type(error).__name__}); export it again"
         ) from None
 
 
-def _read_npy(path: pathlib.Path) -> np.ndarray:
-    # A memory map: a wide array is not read for its first three columns, a pickle inside is never
-    # run.
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
+def _of_array(path: pathlib.Path) -> np.ndarray:
+    values = _array(path)
     if values.dtype.kind not in "fiu" or values.ndim != 2 or values.shape[1] < 3:
-        raise _Unusable(
+        raise Unusable(
             f"holds {values.dtype} of shape {values.shape}; numbers of shape (N, 3 or more) are "
             "needed"
         )
-    return values[:, :3]
-
-
-def _read_text(path: pathlib.Path) -> np.ndarray:
-    text = path.read_text(encoding="utf-8-sig").replace(",", " ")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a file without rows, which is refused below
-        values = np.loadtxt(text.splitlines(), np.float64, ndmin=2)
-    if not values.size:
-        raise _Unusable("holds no points")
-    if values.shape[1] < 3:
-        raise _Unusable(f"has {values.shape[1]} numbers a line; x, y, z are needed")
-    return values[:, :3]
-
-
-def _read_ply(path: pathlib.Path) -> np.ndarray:
-    data = path.read_bytes()
-    end = re.search(rb"end_header\r?\n", data)
-    if not data.startswith(b"ply") or end is None:
-        raise _Unusable(
-            'has no complete PLY header ("ply" to "end_header"); copy or export it again'
+    rows, columns = values.shape
+    if columns > rows and (rows == 3 or columns > _FEW):
+        raise Unusable(
+            f"holds an array of shape {values.shape}: its points are columns; a row a point is "
+            f"needed, so transpose it (array.T) to shape {values.shape[::-1]}"
         )
-    order, count, fields, element = "", 0, [], ""
-    for line in data[: end.start()].decode("ascii", "replace").splitlines():
-        words = line.split()
-        if words[:1] == ["format"] and len(words) > 1:
-            order = _PLY_ORDERS.get(words[1], "")
-        elif words[:1] == ["element"] and len(words) == 3:
-            if not element and words[1] != "vertex":
-                raise _Unusable(f"its first element is {words[1]!r}; vertices are needed")
-            element, count = words[1], int(words[2]) if words[1] == "vertex" else count
-        elif words[:1] == ["property"] and element == "vertex":
-            if words[1] not in _PLY_TYPES:
-                raise _Unusable(
-                    f"vertex property {words[-1]!r} has the type {words[1]!r}, which a point "
-                    "cannot have"
-                )
-            fields.append((words[-1], _PLY_TYPES[words[1]]))
-    if not order or not {"x", "y", "z"} <= {name for name, _ in fields}:
-        raise _Unusable("its header names no format that PLY has, or no vertex x, y, z")
-    body = data[end.end() :]
-    if order == "=":
-        lines = body.decode("ascii", "replace").splitlines()[:count]
-        found = len(lines)
-        columns = [[name for name, _ in fields].index(axis) for axis in "xyz"]
-        if found == count and count:
-            return np.loadtxt(lines, np.float64, usecols=columns, ndmin=2)
-    else:
-        layout = np.dtype([(name, order + kind) for name, kind in fields])
-        found = len(body) // layout.itemsize
-        if found >= count:
-            values = np.frombuffer(body, layout, count)
-            return np.stack([values[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    if not count:
-        raise _Unusable("holds no points")
-    raise _Unusable(
-        f"holds {found} of the {count} points that its header announces (truncated?); copy it again"
-    )
+    return values[:, :3]
+
+
+def _array(path: pathlib.Path) -> np.ndarray:
+    """A memory map: a wide array is not read for its first three columns, a pickle inside is never
+    run.
+    """
+    header = np.lib.format
+    with path.open("rb") as file:
+        try:
+            version = header.read_magic(file)
+            read = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}
+            shape, _, kind = read.get(version, header.read_array_header_2_0)(file)
+            begin = file.tell()
+        except Exception:  # whatever a broken header makes of its parser
+            raise Unusable(
+                "has no whole header of a NumPy array (truncated, or another kind of file?); save "
+                "it again with numpy.save"
+            ) from None
+    if min(shape, default=0) < 0:
+        raise Unusable(f"holds an array of shape {shape}; save it again with numpy.save")
+    if kind.hasobject:
+        raise Unusable(
+            "holds Python objects, which are never loaded; save the numbers as a plain array"
+        )
+    size = begin + kind.itemsize * int(np.prod(shape, dtype=object))
+    if path.stat().st_size < size:
+        raise Unusable(
+            f"has {path.stat().st_size:,} of {size:,} bytes (truncated?); copy or save it again"
+        )
+    if 0 in shape:
+        raise Unusable(f"holds no points: its array has the shape {shape}")
+    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,9 +1,10 @@
 """Triangle meshes from files: read, checked whole, or refused with one line that names the file and
 the reason.
 
-A parser that accepts half a file is worse than none: a truncated STL, a point cloud in a PLY and an
+A reader that accepts half a file is worse than none: a truncated STL, a point cloud in a PLY and an
 empty OBJ all parse without complaint and give a mesh with no or too few faces. So what the format
-announces (counts, lengths, closing words) is compared with what is there before the mesh is used.
+announces (counts, lengths, closing words) is compared with what is there before the mesh is used,
+and a statement, property or number that is not understood ends the reading.
 Nothing is repaired: no vertex is dropped, no face is turned.
 """
 
@@ -13,15 +14,16 @@ import contextlib
 import logging
 import os
 import pathlib
-import re
 import stat
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
+from jax3dret.core.files import pointer
 from jax3dret.geometry.mesh import Mesh, MeshError
 from jax3dret.geometry.mesh_formats import gltf, obj, off, ply, stl, threemf
+from jax3dret.geometry.mesh_formats.text import is_web_page
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 EXTENSIONS = (".off", ".obj", ".stl", ".ply", ".glb", ".gltf", ".3mf")
@@ -34,9 +36,11 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
     """The triangles of one mesh file (off, obj, stl, ply, glb, gltf, 3mf), in the file's own units
     and axes.
 
-    Polygons are split into triangle fans, scenes are merged with their transforms applied, the
-    repeated corners of an STL become shared vertices, materials are ignored. A file larger than
-    max_bytes is refused before it is read.
+    Polygons are cut into triangles that are the polygon, concave ones too; scenes are merged with
+    their transforms applied, the repeated corners of an STL become shared vertices, materials are
+    ignored. Points, edges and curves are no surface and are passed over; what might be surface and
+    is not understood is refused by its name. A file larger than max_bytes is refused before it is
+    read.
 
     Raises: MeshError: the file cannot be read, is cut off, has no faces, has a vertex that is not
         finite, a face that refers to a vertex that does not exist, or no surface area.
@@ -87,27 +91,22 @@ def _read(path: pathlib.Path, max_bytes: int) -> bytes:
             "simplify the mesh or raise the limit"
         )
     data = path.read_bytes()
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", data[:200], re.IGNORECASE):
+    pointed = pointer(data[:64])
+    if pointed is not None:
+        raise Unusable(f"is {pointed[0]}; {pointed[1]}")
+    if is_web_page(data[:256]):
         raise Unusable("is an HTML page, not a mesh (a failed download?); download the file itself")
     return data
 
 
 def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
     suffix = path.suffix.lower()
-    if suffix == ".off":
-        return off.parse(data)
     if suffix == ".3mf":
         return threemf.parse(path, data, max_bytes)
-    if suffix == ".obj":
-        return obj.parse(data)
-    if suffix == ".stl":
-        return stl.parse(data)
-    parse = {
-        ".ply": ply.parse,
-        ".glb": gltf.parse,
-        ".gltf": gltf.parse,
-    }[suffix]
-    return parse(path, data)
+    if suffix in (".glb", ".gltf"):
+        return gltf.parse(path, data)
+    parse = {".obj": obj.parse, ".off": off.parse, ".ply": ply.parse, ".stl": stl.parse}[suffix]
+    return parse(data)
 
 
 def _checked(mesh: Mesh) -> Mesh:

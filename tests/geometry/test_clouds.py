@@ -31,7 +31,7 @@ def test_ply(tmp_path, form):
     path = ply(tmp_path / "a.ply", form)
     assert is_cloud(path)
     np.testing.assert_allclose(load_points(path), POINTS, rtol=1e-6)
-    with pytest.raises(MeshError, match=r"a.ply: holds 3 of the 4 points.*truncated"):
+    with pytest.raises(MeshError, match=r"a.ply: holds 3 of the 4 vertices.*truncated"):
         load_points(ply(path, form, cut=17))
     assert not is_cloud(ply(tmp_path / "mesh.ply", form, faces=2))
 
@@ -51,10 +51,10 @@ def test_text(tmp_path, text):
         ("a.xyz", b"", "is empty"),
         ("a.xyz", b"# nothing\n", "holds no points"),
         ("a.txt", b"1 2\n3 4\n", "has 2 numbers a line"),
-        ("a.txt", b"some notes\n", "not a readable txt point cloud"),
-        ("a.txt", b"1 2 3\n4 5\n", "not a readable txt point cloud"),
+        ("a.txt", b"some notes\n", "holds no points"),
+        ("a.txt", b"1 2 3\n4 5\n", "line 2 has 2 numbers where the first point has 3"),
         ("a.xyz", b"1 2 nan\n1 2 3\n", "1 of 2 points are not finite"),
-        ("a.npy", b"\x93NUMPY\x01\x00", "not a readable npy point cloud"),
+        ("a.npy", b"\x93NUMPY\x01\x00", "no whole header of a NumPy array"),
         ("a.ply", b"ply\nformat ascii 1.0\n", "no complete PLY header"),
         ("a.pcd", b"x", "unknown point cloud format '.pcd'"),
     ],

@@ -39,7 +39,7 @@ def parse(data: bytes) -> tuple[np.ndarray, np.ndarray]:
         Unusable: not ASCII STL, cut off, or a word that should not stand where it does.
     """
     text = lines_of_text.plain(data, "ASCII STL")
-    if text.split(None, 1)[:1] and text.split(None, 1)[0].lower() != b"solid":
+    if re.match(rb"\s*(solid(?![^\x00-\x20])|$)", text, re.IGNORECASE) is None:
         raise Unusable('is text that does not begin with "solid"; export it again as STL')
     corners = _statement_a_line(text)
     if corners is not None:

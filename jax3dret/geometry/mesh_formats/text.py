@@ -42,6 +42,12 @@ class Numbers(NamedTuple):
     places: Int[np.ndarray, "L"]  # byte at which each line's first number begins
 
 
+def is_web_page(head: bytes) -> bool:
+    """Whether a file begins as HTML does."""
+    page = rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)"
+    return re.match(page, head, re.IGNORECASE) is not None
+
+
 def plain(data: bytes, name: str) -> bytes:
     """Text with one kind of line end and one behind its last line, without a byte-order mark.
 
@@ -152,7 +158,7 @@ def _parsed(text: bytes, kind: type, expected: int) -> np.ndarray | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of text that is left over, where it is no error
-            values = np.fromstring(text, kind, sep=" ")
+            values: np.ndarray = np.fromstring(text, kind, sep=" ")
     except (ValueError, DeprecationWarning):
         return None
     return values if len(values) == expected else None

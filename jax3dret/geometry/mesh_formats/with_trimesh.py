@@ -17,10 +17,8 @@ def parse(path: pathlib.Path, data: bytes, suffix: str) -> Mesh:
 
     # process=False: the default drops non-finite vertices and merges others without saying so.
     options: dict[str, Any] = {"process": False}
-    if suffix in (".obj", ".glb", ".gltf"):
+    if suffix in (".glb", ".gltf"):
         options["skip_materials"] = True
-    if suffix == ".obj":
-        options.update(split_object=False, group_material=False, maintain_order=True)
     resolver = trimesh.resolvers.FilePathResolver(str(path.absolute()))
     try:
         scene = trimesh.load_scene(
@@ -40,12 +38,3 @@ def parse(path: pathlib.Path, data: bytes, suffix: str) -> Mesh:
             f"has {points} vertices but no faces (a point cloud?); a triangle mesh is needed"
         )
     return Mesh(vertices.reshape(-1, 3), faces.reshape(-1, 3))
-
-
-def check_counts(mesh: Mesh, vertices: int, faces: int) -> None:
-    """Raises Unusable where a parser gave fewer than the header announces."""
-    if len(mesh.vertices) < vertices or (len(mesh.faces) and len(mesh.faces) < faces):
-        raise Unusable(
-            f"holds {len(mesh.vertices)} vertices and {len(mesh.faces)} faces but its header "
-            f"announces {vertices} and {faces} (truncated?); copy or export it again"
-        )
