@@ -102,9 +102,9 @@ def _read(path: pathlib.Path, max_bytes: int) -> bytes:
 def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
     suffix = path.suffix.lower()
     if suffix == ".3mf":
-        return threemf.parse(path, data, max_bytes)
+        return threemf.parse(data, max_bytes)
     if suffix in (".glb", ".gltf"):
-        return gltf.parse(path, data)
+        return gltf.parse(path, data, max_bytes)
     parse = {".obj": obj.parse, ".off": off.parse, ".ply": ply.parse, ".stl": stl.parse}[suffix]
     return parse(data)
 
