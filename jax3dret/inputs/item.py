@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import stat
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.geometry.mesh_formats import gltf_files
 
 UP_AXES = ("y", "z")
 
@@ -76,7 +76,7 @@ class Item:
             array = np.ascontiguousarray(self.array)
             total.update(f"array {array.dtype} {array.shape}\n".encode() + array.tobytes())
         else:
-            for part in self._files():
+            for part in self.files():
                 with part.open("rb") as file:
                     total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
@@ -89,22 +89,14 @@ class Item:
         if self.path and path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file; a mesh, a point cloud or a picture is needed")
 
-    def _files(self) -> Iterator[pathlib.Path]:
+    def files(self) -> Iterator[pathlib.Path]:
+        """The file of a path, and those beside it that it keeps numbers in.
+
+        Raises:
+            DataError: a path that is no file.
+        """
         self.check_file()
         path = pathlib.Path(self.path)
         yield path
-        if self.suffix == ".gltf":
-            yield from _gltf_buffers(path)
-
-
-def _gltf_buffers(path: pathlib.Path) -> list[pathlib.Path]:
-    """Files beside a .gltf that it keeps numbers in; what cannot be read here is for the mesh
-    loader to complain about.
-    """
-    try:
-        buffers = json.loads(path.read_bytes()).get("buffers", [])
-        uris = [buffer.get("uri", "data:") for buffer in buffers]
-    except (ValueError, AttributeError):
-        return []
-    parts = [path.parent / uri for uri in uris if not uri.startswith("data:")]
-    return [part for part in parts if part.is_file()]
+        if self.suffix in gltf_files.SUFFIXES:
+            yield from gltf_files.side_files(path)

@@ -26,6 +26,7 @@ import numpy as np
 from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError, Row
+from jax3dret.geometry.mesh_formats import gltf_files
 from jax3dret.index import storage
 from jax3dret.index.index import Index
 from jax3dret.inputs.item import Item
@@ -297,8 +298,8 @@ class _Hashes:
             status = pathlib.Path(path).stat()
             self._stamps[path] = (status.st_size, status.st_mtime_ns)
             *stamp, key = self._known.get(path, (0, 0, ""))
-            # A .gltf keeps its numbers in files beside it, whose times are not looked at.
-            if tuple(stamp) == self._stamps[path] and not path.lower().endswith(".gltf"):
+            # Files beside a glTF hold its numbers, and their times are not looked at.
+            if tuple(stamp) == self._stamps[path] and not gltf_files.has_side_files(path):
                 return key
         return None
 

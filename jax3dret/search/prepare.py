@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import pathlib
 from collections.abc import Generator, Iterable, Iterator, Set
 from typing import Any, NamedTuple
 
@@ -112,9 +111,9 @@ def _lift_all(found: Iterator[Prepared], reads: Input) -> Generator[Prepared, No
     yield from flush()
 
 
-def _stamp(item: Item) -> tuple[int, int]:
-    status = pathlib.Path(item.path).stat()
-    return status.st_size, status.st_mtime_ns
+def _stamp(item: Item) -> list[tuple[str, int, int]]:
+    stats = [(str(part), part.stat()) for part in item.files()]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in stats]
 
 
 def _unreadable(error: OSError) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.mesh_formats.gltf_accessors import Accessors, entry
 from jax3dret.geometry.mesh_formats.gltf_files import COMPRESSED, Buffers, unpack
+from jax3dret.geometry.mesh_formats.gltf_meshes import Counts, Meshes, Part, weights_of
 from jax3dret.geometry.mesh_formats.gltf_nodes import INSTANCING, VISIBILITY, Nodes, Placement
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
@@ -31,6 +32,7 @@ _HARMLESS = {
     "KHR_animation_pointer",
     "KHR_node_hoverability",
     "KHR_node_selectability",
+    "KHR_technique_webgl",
     "KHR_techniques_webgl",
     "MSFT_lod",
     "MSFT_packing_normalRoughnessMetallic",
@@ -47,47 +49,13 @@ _HARMLESS_PREFIXES = (
     "EXT_lights_",
     "KHR_xmp",
 )
-_POINTS, _LINES, _TRIANGLES, _STRIP, _FAN = 0, (1, 2, 3), 4, 5, 6
 
 
 class Reading(NamedTuple):
-    """A scene's surface and how many primitives it placed, by what became of them; together, every
-    primitive of every mesh that a node places, once an instance.
-
-    triangles: their faces are in `mesh`. points, lines: no surface. hidden: by
-    KHR_node_visibility. bare: without positions, which the specification skips.
-    """
+    """A scene's surface, and how many primitives it placed."""
 
     mesh: Mesh
-    triangles: int
-    points: int
-    lines: int
-    hidden: int
-    bare: int
-
-
-class _Part(NamedTuple):
-    """Primitives of a mesh that share vertices. vertices float64[V, 3], morphed; faces int64[F, 3].
-    joints int64[V, K] and weights float64[V, K], where a skin may move them.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    joints: np.ndarray | None
-    weights: np.ndarray | None
-
-
-class _Contents(NamedTuple):
-    """Of a mesh: its parts, how many primitives are of which kind, and the vertices of those
-    without faces.
-    """
-
-    parts: list[_Part]
-    triangles: int
-    points: int
-    lines: int
-    bare: int
-    loose: int
+    counts: Counts
 
 
 def parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
@@ -110,11 +78,11 @@ def read(path: pathlib.Path, data: bytes, max_bytes: int) -> Reading:
         buffers = Buffers(document, binary, path.parent, max_bytes)
         accessors = Accessors(document, buffers, max_bytes)
         return _Scene(document, accessors, max_bytes).read()
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise Unusable(
-            f"its JSON is not as glTF 2.0 has it ({str(error).splitlines()[0][:80]}); export it "
-            "again"
-        ) from None
+    except KeyError as missing:
+        raise Unusable(f"its JSON lacks {missing} where glTF 2.0 has it; export it again") from None
+    except (AttributeError, IndexError, TypeError, ValueError):
+        # A number where a list belongs, a list where an object does: JSON of no glTF writer.
+        raise Unusable("its JSON is not built as glTF 2.0 has it; export it again") from None
 
 
 def _check_required(document: dict[str, Any]) -> None:
@@ -139,22 +107,22 @@ def _check_required(document: dict[str, Any]) -> None:
 class _Scene:
     def __init__(self, document: dict[str, Any], accessors: Accessors, max_bytes: int):
         self._document, self._accessors, self._max_bytes = document, accessors, max_bytes
-        self._nodes = Nodes(document, accessors)
-        self._contents: dict[tuple[int, tuple[float, ...]], _Contents] = {}
+        self._nodes, self._meshes = Nodes(document, accessors), Meshes(document, accessors)
 
     def read(self) -> Reading:
         vertices: list[np.ndarray] = []
         faces: list[np.ndarray] = []
-        triangles = points = lines = hidden = bare = loose = num_vertices = copied = 0
+        num_vertices = copied = 0
+        counts = Counts()
         seen: set[int] = set()
         for place in self._nodes.placements():
             node = self._nodes.node(place.node)
             mesh = entry(self._document, "meshes", node["mesh"])
             times = len(place.transforms)
             if place.hidden:
-                hidden += times * len(mesh["primitives"])
+                counts.hidden += times * len(mesh["primitives"])
                 continue
-            contents = self._contents_of(node["mesh"], _weights(node, mesh))
+            contents = self._meshes.contents(node["mesh"], weights_of(node, mesh))
             for each in contents.parts:
                 size = each.vertices.nbytes + each.faces.nbytes
                 copied += size * (times if node["mesh"] in seen else times - 1)
@@ -168,18 +136,13 @@ class _Scene:
                 vertices.append(placed)
                 faces.append(turned + num_vertices)
                 num_vertices += len(placed)
-            triangles += times * contents.triangles
-            points += times * contents.points
-            lines += times * contents.lines
-            bare += times * contents.bare
-            loose += times * contents.loose
-        if not triangles:
-            raise Unusable(_why_empty(points, lines, hidden, bare, loose))
-        mesh_of = Mesh(np.concatenate(vertices), np.concatenate(faces))
-        return Reading(mesh_of, triangles, points, lines, hidden, bare)
+            counts.add(contents.counts, times)
+        if not counts.triangles:
+            raise Unusable(_why_empty(self._document, counts))
+        return Reading(Mesh(np.concatenate(vertices), np.concatenate(faces)), counts)
 
     def _placed(
-        self, place: Placement, parts: list[_Part]
+        self, place: Placement, parts: list[Part]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(vertices, faces) of each part and instance in the world, faces counter-clockwise seen
         from outside: a transform that mirrors turns them over (section 3.7.4).
@@ -189,12 +152,14 @@ class _Scene:
             if "skin" in node:
                 yield self._skinned(part, node["skin"], place.node)
                 continue
-            for transform in place.transforms:
-                placed = part.vertices @ transform[:3, :3].T + transform[:3, 3]
-                mirrored = np.linalg.det(transform[:3, :3]) < 0
-                yield placed, part.faces[:, ::-1] if mirrored else part.faces
+            linear, moved = place.transforms[:, :3, :3], place.transforms[:, None, :3, 3]
+            placed = part.vertices @ linear.transpose(0, 2, 1) + moved
+            mirrored = np.linalg.det(linear) < 0
+            faces = np.where(mirrored[:, None, None], part.faces[:, ::-1], part.faces)
+            faces = faces + len(part.vertices) * np.arange(len(linear))[:, None, None]
+            yield placed.reshape(-1, 3), faces.reshape(-1, 3)
 
-    def _skinned(self, part: _Part, skin: int, node: int) -> tuple[np.ndarray, np.ndarray]:
+    def _skinned(self, part: Part, skin: int, node: int) -> tuple[np.ndarray, np.ndarray]:
         """A part in the pose of its joints; the transform of its own node does not count (section
         3.7.3.2).
         """
@@ -235,130 +200,20 @@ class _Scene:
         mirrored = np.sign(np.linalg.det(blended[:, :, :3]))[part.faces].sum(axis=1) < 0
         return placed, np.where(mirrored[:, None], part.faces[:, ::-1], part.faces)
 
-    def _contents_of(self, index: int, weights: tuple[float, ...]) -> _Contents:
-        key = (index, weights)
-        if key not in self._contents:
-            self._contents[key] = self._read_mesh(index, weights)
-        return self._contents[key]
 
-    def _read_mesh(self, index: int, weights: tuple[float, ...]) -> _Contents:
-        shared: dict[tuple[Any, ...], tuple[np.ndarray, list[np.ndarray], dict[str, Any]]] = {}
-        triangles = points = lines = bare = loose = 0
-        for number, primitive in enumerate(entry(self._document, "meshes", index)["primitives"]):
-            where = f"mesh {index}, primitive {number}"
-            attributes, mode = primitive["attributes"], primitive.get("mode", _TRIANGLES)
-            if "POSITION" not in attributes:
-                packed = [key for key in COMPRESSED if key in primitive.get("extensions", {})]
-                if packed:
-                    raise Unusable(
-                        f"{where} is compressed with {packed[0]}; export it without mesh "
-                        "compression"
-                    )
-                bare += 1
-                continue
-            if mode == _POINTS or mode in _LINES:
-                points += mode == _POINTS
-                lines += mode in _LINES
-                loose += self._accessors.count(attributes["POSITION"])
-                continue
-            sources = _sources(primitive, weights, where)
-            if sources not in shared:
-                shared[sources] = (self._positions(sources, weights, where), [], attributes)
-            vertices, found, _ = shared[sources]
-            found.append(self._faces(primitive, mode, len(vertices), where))
-            triangles += 1
-        parts = [
-            _Part(vertices, np.concatenate(found), *self._skinning(attributes, len(vertices)))
-            for vertices, found, attributes in shared.values()
-        ]
-        return _Contents(parts, triangles, points, lines, bare, loose)
-
-    def _positions(
-        self, sources: tuple[Any, ...], weights: tuple[float, ...], where: str
-    ) -> np.ndarray:
-        """float64[V, 3], with the morph targets added that have a weight (section 3.7.2.2)."""
-        position, targets, _ = sources
-        vertices = self._accessors.floats(position, "VEC3")
-        for weight, target in zip(weights, targets, strict=True):
-            if weight and target is not None:
-                moved = self._accessors.floats(target, "VEC3")
-                if len(moved) != len(vertices):
-                    raise Unusable(
-                        f"{where}: a morph target of {len(moved)} vertices for {len(vertices)}; "
-                        "export it again"
-                    )
-                vertices = vertices + weight * moved
-        return vertices
-
-    def _skinning(
-        self, attributes: dict[str, Any], count: int
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        sets = [k for k in range(len(attributes)) if f"JOINTS_{k}" in attributes]
-        if not sets:
-            return None, None
-        joints = [self._accessors.whole(attributes[f"JOINTS_{k}"], "VEC4") for k in sets]
-        weights = [self._accessors.floats(attributes[f"WEIGHTS_{k}"], "VEC4") for k in sets]
-        for each in (*joints, *weights):
-            if len(each) != count:
-                raise Unusable(f"{len(each)} joints or weights for {count} vertices; export again")
-        return np.concatenate(joints, axis=1), np.concatenate(weights, axis=1)
-
-    def _faces(self, primitive: dict[str, Any], mode: Any, count: int, where: str) -> np.ndarray:
-        """int64[F, 3] into the primitive's vertices; section 3.7.2.1 gives the order of corners."""
-        if "indices" in primitive:
-            corners, largest = self._accessors.integers(primitive["indices"])
-            if len(corners) and corners.max() == largest:
-                raise Unusable(
-                    f"{where} has the index {largest}, which restarts a strip and is not allowed "
-                    "in glTF; export it again"
-                )
-            if len(corners) and corners.max() >= count:
-                raise Unusable(
-                    f"{where}: a face refers to vertex {corners.max()}, but there are {count} "
-                    "vertices; export it again"
-                )
-        else:
-            corners = np.arange(count)
-        if mode not in (_TRIANGLES, _STRIP, _FAN):
-            raise Unusable(f"{where} has the mode {mode!r}; there are 0 to 6")
-        if len(corners) % 3 if mode == _TRIANGLES else 0 < len(corners) < 3:
-            raise Unusable(
-                f"{where} has {len(corners)} corners, which make no whole triangles (truncated?); "
-                "export it again"
-            )
-        if mode == _TRIANGLES or not len(corners):
-            return corners.reshape(-1, 3)
-        steps = np.arange(len(corners) - 2)
-        if mode == _FAN:
-            return np.stack([corners[1:-1], corners[2:], np.full(len(steps), corners[0])], 1)
-        odd = steps % 2  # every second triangle of a strip has its last two corners exchanged
-        return np.stack([corners[steps], corners[steps + 1 + odd], corners[steps + 2 - odd]], 1)
-
-
-def _sources(
-    primitive: dict[str, Any], weights: tuple[float, ...], where: str
-) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
-    """The accessors that its vertices come from: primitives with the same ones share vertices."""
-    attributes = primitive["attributes"]
-    targets = primitive.get("targets", []) if any(weights) else []
-    if any(weights) and len(targets) != len(weights):
-        raise Unusable(f"{where} has {len(targets)} morph targets for {len(weights)} weights")
-    skin = tuple(sorted(i for i in attributes.items() if i[0].startswith(("JOINTS_", "WEIGHTS_"))))
-    return attributes["POSITION"], tuple(target.get("POSITION") for target in targets), skin
-
-
-def _weights(node: dict[str, Any], mesh: dict[str, Any]) -> tuple[float, ...]:
-    """Of morph targets: the node's, else the mesh's; empty where none moves anything."""
-    weights = tuple(float(w) for w in node.get("weights", mesh.get("weights", ())))
-    return weights if any(weights) else ()
-
-
-def _why_empty(points: int, lines: int, hidden: int, bare: int, loose: int) -> str:
-    if lines or points:
-        what = "a point cloud?" if not lines else f"{points} primitives of points, {lines} of lines"
-        return f"has {loose} vertices but no faces ({what}); a triangle mesh is needed"
-    if hidden:
-        return f"hides all its {hidden} primitives (KHR_node_visibility); a triangle mesh is needed"
-    if bare:
-        return f"has {bare} primitives without positions and no faces; a triangle mesh is needed"
-    return "its scene places no mesh; a triangle mesh is needed"
+def _why_empty(document: dict[str, Any], counts: Counts) -> str:
+    if counts.lines:
+        what = f"{counts.lines} primitives of lines, {counts.points} of points"
+        return f"has {counts.loose} vertices but no faces ({what}); a triangle mesh is needed"
+    if counts.points:
+        return (
+            f"has {counts.loose} vertices but no faces (a point cloud?); a triangle mesh is needed"
+        )
+    if counts.hidden:
+        return f"hides all its {counts.hidden} primitives ({VISIBILITY}); a triangle mesh is needed"
+    if counts.bare:
+        return f"has {counts.bare} primitives without positions; a triangle mesh is needed"
+    return (
+        f"its scene places none of its {len(document.get('meshes', []))} meshes; a triangle mesh "
+        "is needed"
+    )

@@ -54,6 +54,10 @@ class Accessors:
         """How many elements an accessor has, without reading them."""
         return natural(entry(self._document, "accessors", index), "count", f"accessor {index}")
 
+    def is_stored(self, index: Any) -> bool:
+        """Whether an accessor has numbers of its own, beside those of a compressed copy."""
+        return index is not None and "bufferView" in entry(self._document, "accessors", index)
+
     def integers(self, index: Any) -> tuple[np.ndarray, int]:
         """Whole numbers [count] of a SCALAR accessor as int64, and the largest that its type holds.
 

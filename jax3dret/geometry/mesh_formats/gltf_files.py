@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import pathlib
 import posixpath
 import re
@@ -193,6 +194,24 @@ def side_files(path: pathlib.Path) -> list[pathlib.Path]:
     """The files beside a .gltf or .glb that it keeps numbers in, as far as they are there: what
     cannot be read is for the reader to complain about.
     """
+    found = []
+    for uri in _uris(path):
+        try:
+            part = locate(path.parent, uri)
+            found += [part] if part.is_file() else []
+        except (Unusable, OSError, ValueError):
+            continue
+    return found
+
+
+def has_side_files(path: str | os.PathLike[str]) -> bool:
+    """Whether a file keeps numbers in others, be they there or not: by its extension and JSON."""
+    path = pathlib.Path(path)
+    return path.suffix.lower() in SUFFIXES and bool(_uris(path))
+
+
+def _uris(path: pathlib.Path) -> list[str]:
+    """Of buffers that are not inside the file; none for what is no glTF."""
     try:
         with path.open("rb") as file:
             head = file.read(20)
@@ -201,19 +220,10 @@ def side_files(path: pathlib.Path) -> list[pathlib.Path]:
                 text = file.read(length)
             else:
                 text = head + file.read()
-        buffers = json.loads(text.decode("utf-8-sig")).get("buffers", [])
-        uris = [buffer.get("uri") for buffer in buffers]
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError, struct.error):
+        uris = [buffer.get("uri") for buffer in json.loads(text.decode("utf-8-sig"))["buffers"]]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, struct.error):
         return []
-    found = []
-    for uri in uris:
-        if isinstance(uri, str) and uri[:5].lower() != "data:":
-            try:
-                part = locate(path.parent, uri)
-                found += [part] if part.is_file() else []
-            except (Unusable, OSError, ValueError):
-                continue
-    return found
+    return [uri for uri in uris if isinstance(uri, str) and uri[:5].lower() != "data:"]
 
 
 def _from_data_uri(index: int, uri: str) -> bytes:

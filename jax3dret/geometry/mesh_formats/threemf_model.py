@@ -85,6 +85,14 @@ def read_model(name: str, data: bytes) -> Model:
     return reader.model
 
 
+def _is_a_box(vertices: np.ndarray) -> bool:
+    """Whether every vertex is a corner of the bounding box."""
+    if not len(vertices):
+        return False
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return bool(((vertices == low) | (vertices == high)).all())
+
+
 def _core(name: str) -> str:
     return f"{CORE} {name}"
 
@@ -105,7 +113,7 @@ class _Reader:
         self._path: list[str] = []
         self._prefixes: dict[str, str] = {}
         self._object = Object("model")
-        self._id = ""
+        self._id, self._sliced = "", False
         self._coordinates, self._corners = array("d"), array("q")
 
     def doctype(self, *_: Any) -> None:
@@ -162,6 +170,7 @@ class _Reader:
                 "export it again"
             )
         self._object = self.model.objects[self._id] = Object(attributes.get("type", "model"))
+        self._sliced = f"{_SLICE} slicestackid" in attributes
         if attributes.get(f"{_SLICE} meshresolution") == "lowres":
             self._object.other = "slices, for which its mesh stands in"
         self._coordinates, self._corners = array("d"), array("q")
@@ -176,6 +185,8 @@ class _Reader:
                 f"object {self._id} of part '{self._part}': a face refers to vertex {worst}, but "
                 f"there are {len(done.vertices)} vertices; export it again"
             )
+        if self._sliced and _is_a_box(done.vertices):  # whatever meshresolution says
+            done.other = "slices, of which its mesh is only the bounding box"
         if done.components and len(done.faces):
             raise Unusable(
                 f"object {self._id} of part '{self._part}' has a mesh and components, one is "
