@@ -7,6 +7,7 @@ read. EXT_mesh_gpu_instancing places the mesh of a node, not its children, once 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,11 @@ from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 VISIBILITY = "KHR_node_visibility"
+_DEFAULTS = {
+    "translation": np.zeros(3),
+    "rotation": np.array([0.0, 0, 0, 1]),
+    "scale": np.ones(3),
+}
 
 
 class Placement(NamedTuple):
@@ -89,8 +95,8 @@ class Nodes:
 
     def _to_world(self) -> np.ndarray:
         """float64[N, 4, 4]. Walking from the roots reaches all nodes unless some form a cycle."""
-        own = [_local(node, index) for index, node in enumerate(self._nodes)]
-        world = np.zeros((len(own), 4, 4))
+        own = _local(self._nodes)
+        world = np.zeros_like(own)
         waiting = [i for i, parent in enumerate(self._parents) if parent < 0]
         reached = 0
         while waiting:
@@ -124,21 +130,21 @@ class Nodes:
             parts.get("TRANSLATION", np.zeros((count, 3))),
             parts.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1))),
             parts.get("SCALE", np.ones((count, 3))),
-            where,
+            lambda _: where,
         )
         return self.world[index] @ own
 
 
 def composed(
-    translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray, where: str
+    translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray, name: Callable[[int], str]
 ) -> np.ndarray:
     """float64[I, 4, 4], T R S of each; rotation: quaternions x, y, z, w.
 
-    Raises Unusable for a quaternion of length 0, naming `where`.
+    Raises Unusable for a quaternion of length 0, with the name of its row.
     """
     norm = np.linalg.norm(rotation, axis=1, keepdims=True)
     if not (norm > 1e-6).all():
-        raise Unusable(f"{where}: a rotation of length 0; export it again")
+        raise Unusable(f"{name(int(norm.argmin()))}: a rotation of length 0; export it again")
     x, y, z, w = (rotation / norm).T
     turns = np.array(
         [
@@ -154,19 +160,28 @@ def composed(
     return out
 
 
-def _local(node: dict[str, Any], index: int) -> np.ndarray:
-    """float64[4, 4] of a node to its parent: a matrix, column by column, or T R S."""
-    where = f"node {index}"
-    if "matrix" in node:
-        if node.keys() & {"translation", "rotation", "scale"}:
-            raise Unusable(f"{where} has a matrix and T R S beside it; export it again")
-        return _numbers(node["matrix"], 16, f"{where}, matrix").reshape(4, 4).T
-    return composed(
-        _numbers(node.get("translation", (0, 0, 0)), 3, f"{where}, translation")[None],
-        _numbers(node.get("rotation", (0, 0, 0, 1)), 4, f"{where}, rotation")[None],
-        _numbers(node.get("scale", (1, 1, 1)), 3, f"{where}, scale")[None],
-        where,
-    )[0]
+def _local(nodes: list[dict[str, Any]]) -> np.ndarray:
+    """float64[N, 4, 4] of each node to its parent: a matrix, column by column, or T R S."""
+    rows: dict[str, list[np.ndarray]] = {key: [] for key in _DEFAULTS}
+    matrices: dict[int, np.ndarray] = {}
+    for index, node in enumerate(nodes):
+        if "matrix" in node:
+            if node.keys() & _DEFAULTS.keys():
+                raise Unusable(f"node {index} has a matrix and T R S beside it; export it again")
+            matrix = _numbers(node["matrix"], 16, f"node {index}, matrix")
+            matrices[index] = matrix.reshape(4, 4).T
+        for key, default in _DEFAULTS.items():
+            given = key in node
+            rows[key].append(
+                _numbers(node[key], len(default), f"node {index}, {key}") if given else default
+            )
+    if not nodes:
+        return np.zeros((0, 4, 4))
+    translation, rotation, scale = (np.array(rows[key]) for key in _DEFAULTS)
+    out = composed(translation, rotation, scale, lambda index: f"node {index}")
+    for index, matrix in matrices.items():
+        out[index] = matrix
+    return out
 
 
 def _numbers(values: Any, count: int, where: str) -> np.ndarray:
