@@ -18,7 +18,10 @@ from data_pipelines.mesh_folder.scan import Scan, scan
 from data_pipelines.mesh_records import NUM_POINTS, mesh_record
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.geometry.cameras import z_up
+from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.meshes import EXTENSIONS, load_mesh
+from jax3dret.geometry.up_axis import up_axis_of
 
 logger = logging.getLogger("jax3dret")
 
@@ -28,12 +31,15 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
     are the classes.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "First version.",
+        "1.1.0": "Files of a mixed folder stand upright alike: glTF is turned from y up to z up.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         f"manual_dir is a folder of meshes ({', '.join(EXTENSIONS)}), subfolders are classes."
     )
-    UP_AXIS = "z"  # an instance sets "y" for a folder of glTF alone
+    UP_AXIS = "z"  # of the records; an instance sets "y" for a folder of glTF alone
 
     def __init__(
         self,
@@ -100,9 +106,15 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, label in items:
             try:
-                example = mesh_record(load_mesh(self._folder / name), name, NUM_POINTS)
+                mesh = self._upright(load_mesh(self._folder / name), name)
+                example = mesh_record(mesh, name, NUM_POINTS)
             except DataError as error:
                 reason = str(error).removeprefix(f"{self._folder / name}: ")
                 self.skipped.append({"file": name, "reason": reason})
                 continue
             yield name, {**example, "label": label}
+
+    def _upright(self, mesh: Mesh, name: str) -> Mesh:
+        """A mesh with the axis of the records up, as an index of the same file has it."""
+        own = up_axis_of(name)
+        return mesh if own == self.UP_AXIS else Mesh(z_up(mesh.vertices, own), mesh.faces)

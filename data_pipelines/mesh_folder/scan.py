@@ -16,7 +16,9 @@ import pathlib
 from typing import Any
 
 from jax3dret.core.types import DataError
+from jax3dret.geometry.mesh_formats import unread
 from jax3dret.geometry.meshes import EXTENSIONS
+from jax3dret.geometry.up_axis import up_axis_of
 
 UNLABELLED = "unlabelled"
 SPLITS = ("train", "test", "val")
@@ -39,8 +41,8 @@ class Scan:
     """files: {path relative to the folder: bytes}. items: split -> (relative path, class name),
     sorted by path.
 
-    notes go into the manifest; unreadable lists folders and links that could not be followed, as
-    {"file", "reason"}.
+    notes go into the manifest; unreadable lists folders and links that could not be followed and
+    files of known 3D formats that are not read, as {"file", "reason"}. up_axis: of the records.
     """
 
     files: dict[str, int]
@@ -54,20 +56,17 @@ class Scan:
 def scan(folder: pathlib.Path) -> Scan:
     """Lists the meshes below `folder` and gives each a class and a split.
 
-    Hidden files are passed over; files of other kinds are counted by extension. glTF is y up by its
-    specification, so a folder of nothing else is "y"; all other formats leave the axis open and "z"
-    is taken, as CAD systems have it.
+    Hidden files are passed over; files of other kinds are counted by extension. The axis of the
+    records is that of the files where they agree, as in a folder of glTF alone; else "z".
 
     Raises:
         DataError: there is no mesh.
     """
     files, others, unreadable = _walk(folder)
     if not files:
-        seen = (
-            f"; it holds {', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))}"
-            if others
-            else ""
-        )
+        held = [f"{n} {kind}" for kind, n in sorted(others.items())]
+        held += [f"{entry['file']}, which {entry['reason']}" for entry in unreadable[:1]]
+        seen = f"; it holds {', '.join(held)}" if held else ""
         raise DataError(
             f"{folder}: no meshes in it or below it; supported are {', '.join(EXTENSIONS)}{seen}"
         )
@@ -102,9 +101,7 @@ def scan(folder: pathlib.Path) -> Scan:
             for name in names:
                 splits["test" if name in tests else "train"].append((name, label))
     classes = tuple(sorted({label for part in splits.values() for _, label in part}))
-    gltf_only = all(
-        pathlib.PurePosixPath(name).suffix.lower() in (".glb", ".gltf") for name in files
-    )
+    axes = {up_axis_of(name) for name in files}
     notes = {
         "kind": "mesh_folder",
         "manual_dir": folder.name,
@@ -115,13 +112,14 @@ def scan(folder: pathlib.Path) -> Scan:
             label == UNLABELLED for part in splits.values() for _, label in part
         ),
         "other_files": dict(sorted(others.items())),
-        "up_axis_from": "glTF specification" if gltf_only else "assumed",
+        "up_axis_from": "glTF specification" if axes == {"y"} else "assumed",
+        "turned_to_up_axis": sum(up_axis_of(name) == "y" for name in files) * (len(axes) > 1),
     }
     return Scan(
         files=files,
         items={split: sorted(part) for split, part in splits.items() if part},
         class_names=classes,
-        up_axis="y" if gltf_only else "z",
+        up_axis="y" if axes == {"y"} else "z",
         notes=notes,
         unreadable=unreadable,
     )
@@ -150,11 +148,14 @@ def _walk(folder: pathlib.Path) -> tuple[dict[str, int], dict[str, int], list[di
             path = pathlib.Path(here, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() not in EXTENSIONS:
-                others[path.suffix.lower() or "(no extension)"] += 1
-                continue
             relative = path.relative_to(folder).as_posix()
             readable = relative.encode("utf-8", "backslashreplace").decode()
+            if path.suffix.lower() not in EXTENSIONS:
+                if reason := unread.reason_of(name):
+                    unreadable.append({"file": readable, "reason": reason})
+                else:
+                    others[path.suffix.lower() or "(no extension)"] += 1
+                continue
             try:
                 size = path.stat().st_size
             except OSError as error:  # a dangling link

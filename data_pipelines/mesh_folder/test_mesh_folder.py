@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pathlib
 
 import numpy as np
 import pytest
+import trimesh
 
 from data_pipelines import build as driver
 from data_pipelines.mesh_folder import mesh_folder
 from data_pipelines.mesh_folder.scan import scan
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.data.points import UpAxis
 from jax3dret.data.source import open_source
+from jax3dret.inputs.item import Item
+from jax3dret.inputs.mesh import SampledMesh
+from jax3dret.search.prepare import prepare
 
 TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 SQUARE_OBJ = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n"
@@ -104,6 +110,7 @@ def test_hidden_and_other_files_links_and_names(tmp_path):
         "bolt/._a.off",
         "bolt/x.step",
         "bolt/y.STEP",
+        "bolt/z.mtl",
     )
     (tmp_path / "bolt" / "dead.off").symlink_to("nowhere.off")
     (tmp_path / "bolt" / "loop").symlink_to(tmp_path, target_is_directory=True)
@@ -111,8 +118,10 @@ def test_hidden_and_other_files_links_and_names(tmp_path):
     (tmp_path / "nut").symlink_to(tmp_path.parent / "outside", target_is_directory=True)
     found = scan(tmp_path)
     assert sorted(found.files) == ["bolt/a.off", "bolt/b.off", "nut/e.off"]
-    assert found.notes["other_files"] == {".step": 2}
-    assert [entry["file"] for entry in found.unreadable] == ["bolt/dead.off"]
+    assert found.notes["other_files"] == {".mtl": 1}
+    reasons = {entry["file"]: entry["reason"] for entry in found.unreadable}
+    assert set(reasons) == {"bolt/dead.off", "bolt/x.step", "bolt/y.STEP"}
+    assert "STEP" in reasons["bolt/y.STEP"] and "FreeCAD" in reasons["bolt/x.step"]
 
 
 def test_gltf_folders_are_y_up(tmp_path):
@@ -120,10 +129,40 @@ def test_gltf_folders_are_y_up(tmp_path):
     assert scan(fill(tmp_path / "b", "x.glb", "y.off")).up_axis == "z"
 
 
+def test_one_shape_stands_alike_in_records_and_in_an_index_whatever_its_format(tmp_path):
+    """A tetrahedron of heights 1, 2 and 3 with its 3 upright: z in STL, OBJ and 3MF, y in glTF."""
+    upright = trimesh.load_mesh(io.StringIO(TETRAHEDRON), file_type="off", process=False)
+    y_up = upright.copy()
+    y_up.vertices = np.stack([upright.vertices[:, i] for i in (0, 2, 1)], 1) * [1, 1, -1]
+    (tmp_path / "parts").mkdir()
+    for suffix in ("stl", "obj", "3mf", "glb"):
+        (y_up if suffix == "glb" else upright).export(tmp_path / "parts" / f"a.{suffix}")
+    path = driver.build("mesh_folder", manual_dir=tmp_path / "parts", data_dir=tmp_path / "out")
+    manifest = manifest_of(path)
+    assert manifest["up_axis"] == "z" and manifest["source"]["turned_to_up_axis"] == 1
+    prepared = open_source(manifest["name"], "train", tmp_path / "out")
+    tested = open_source(manifest["name"], "test", tmp_path / "out")
+    records = {row["id"]: row for source in (prepared, tested) for row in source}
+    assert set(records) == {"a.stl", "a.obj", "a.3mf", "a.glb"}
+    rng = np.random.default_rng(0)
+    for name, record in records.items():
+        turned = UpAxis(manifest["up_axis"])(record, rng)
+        row = prepare(Item.of(tmp_path / "parts" / name), SampledMesh(64, 64)).row
+        faces = row["faces"][row["face_mask"]]
+        for vertices in (turned["vertices"], row["vertices"][np.unique(faces)]):
+            sizes = np.ptp(vertices, axis=0)  # x, y, z with y up
+            np.testing.assert_allclose(sizes / sizes[0], [1, 3, 2], atol=1e-4, err_msg=name)
+            top = vertices[vertices[:, 1].argmax()] - vertices.min(axis=0)
+            np.testing.assert_allclose(top / sizes, [0, 1, 1], atol=1e-4, err_msg=name)
+        original = record["vertices"] * record["scale"] + record["centroid"]
+        np.testing.assert_allclose(np.ptp(original, axis=0), [1, 2, 3], atol=1e-5)
+
+
 def test_nothing_to_read(tmp_path):
-    fill(tmp_path, "notes.txt")
+    fill(tmp_path, "notes.txt", "a.fbx")
     with pytest.raises(
-        DataError, match=r"no meshes .*supported are \.off, \.obj.*it holds 1 \.txt"
+        DataError,
+        match=r"no meshes .*supported are \.off, \.obj.*it holds 1 \.txt, a.fbx, which is an FBX",
     ) as caught:
         driver.build("mesh_folder", manual_dir=tmp_path, data_dir=tmp_path / "out")
     assert str(tmp_path) in str(caught.value)
@@ -141,7 +180,7 @@ def test_records_hold_the_mesh_in_the_frame_of_the_points(tmp_path):
     path = driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     manifest = manifest_of(path)
     name = manifest["name"]
-    assert name.startswith("mesh_folder/my_parts-") and path == tmp_path / "out" / name / "1.0.0"
+    assert name.startswith("mesh_folder/my_parts-") and path == tmp_path / "out" / name / "1.1.0"
     assert (
         manifest["class_names"] == ["bolt", "sheet"]
         and manifest["up_axis"] == "z"

@@ -22,7 +22,7 @@ import numpy as np
 
 from jax3dret.core.files import pointer
 from jax3dret.geometry.mesh import Mesh, MeshError
-from jax3dret.geometry.mesh_formats import gltf, obj, off, ply, stl, threemf
+from jax3dret.geometry.mesh_formats import gltf, obj, off, ply, stl, threemf, unread
 from jax3dret.geometry.mesh_formats.text import is_web_page
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
@@ -72,6 +72,8 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
 
 def _read(path: pathlib.Path, max_bytes: int) -> bytes:
     if path.suffix.lower() not in EXTENSIONS:
+        if reason := unread.reason_of(path):
+            raise Unusable(reason)
         raise Unusable(
             f"unknown mesh format {path.suffix or '(no extension)'!r}; use one of "
             f"{', '.join(EXTENSIONS)}"

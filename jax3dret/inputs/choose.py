@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jax3dret.core.types import ConfigError, DataError, Input, nearest
+from jax3dret.geometry.mesh_formats import unread
 from jax3dret.inputs.loading import extensions_of
 
 
@@ -30,7 +31,8 @@ def choose(
         return modality
     fitting = [key for key, each in inputs.items() if kind in each.accepts]
     if not fitting and not kind:
-        raise DataError(f"{name}: a file of another kind; {reads(inputs)}")
+        known = unread.reason_of(name)
+        raise DataError(f"{name}: {known or f'a file of another kind; {reads(inputs)}'}")
     if not fitting:
         raise ConfigError(
             f"{name}: {'an' if kind[0] in 'aeiou' else 'a'} {kind}, which the model does not read; "

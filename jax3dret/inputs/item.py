@@ -13,8 +13,11 @@ import numpy as np
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.mesh_formats import gltf_files
+from jax3dret.geometry.up_axis import up_axis_of
 
 UP_AXES = ("y", "z")
+# Counts up when the same bytes are read as another object: what was made of them is made anew.
+_READERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +61,18 @@ class Item:
     @property
     def axis(self) -> str:
         """The axis that is up: as given, else as the format has it."""
-        return self.up_axis or ("y" if self.suffix in (".glb", ".gltf") else "z")
+        return self.up_axis or up_axis_of(self.path)
 
     def digest(self) -> str:
-        """SHA-256 over the bytes, the kind, the axis that is up, the unit, and the files that a
-        glTF keeps its numbers in.
+        """SHA-256 over the bytes, the kind, the axis that is up, the unit, the version of the
+        readers, and the files that a glTF keeps its numbers in.
 
         Equal where the content is, wherever the file lies and whatever it is called.
 
         Raises:
             DataError: a path that is no file. OSError: it cannot be read.
         """
-        total = hashlib.sha256(f"{self.suffix} {self.axis} {self.unit}\n".encode())
+        total = hashlib.sha256(f"{self.suffix} {self.axis} {self.unit} {_READERS}\n".encode())
         if self.text is not None:
             total.update(b"text\n" + self.text.encode("utf-8", "surrogatepass"))
         elif self.array is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax3dret.core.types import DataError, Loaded
 from jax3dret.data import pictures
 from jax3dret.geometry import clouds, meshes
+from jax3dret.geometry.mesh_formats import unread
 from jax3dret.inputs.item import Item
 
 # The extensions of each kind of object; what a .ply holds is told by its header.
@@ -60,7 +61,7 @@ def load(item: Item) -> Loaded:
     elif kind == "image":
         value = pictures.load_picture(pathlib.Path(item.path))
     else:
-        known = extensions_of(tuple(EXTENSIONS))
-        raise DataError(f"{item.path}: a file of another kind; known are {', '.join(known)}")
+        known = f"a file of another kind; known are {', '.join(extensions_of(tuple(EXTENSIONS)))}"
+        raise DataError(f"{item.path}: {unread.reason_of(item.path) or known}")
     spatial = kind in ("mesh", "cloud")
     return Loaded(kind, value, item.name, item.axis if spatial else "", item.unit)

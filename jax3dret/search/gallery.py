@@ -26,7 +26,7 @@ import numpy as np
 from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError, Row
-from jax3dret.geometry.mesh_formats import gltf_files
+from jax3dret.geometry.mesh_formats import gltf_files, unread
 from jax3dret.index import storage
 from jax3dret.index.index import Index
 from jax3dret.inputs.item import Item
@@ -118,15 +118,21 @@ def build(
     if modality is None and old is not None and weights is None:
         modality = old.meta["gallery"]["modality"]
     modality = encoder.modality(modality)
-    extensions = extensions_of(encoder.inputs[modality].accepts)
-    found = scan(sources, extensions=extensions, exclude=out)
+    kinds = encoder.inputs[modality].accepts
+    extensions = extensions_of(kinds)
+    spatial = not {"mesh", "cloud"}.isdisjoint(kinds)  # what reads photos misses no CAD file
+    found = scan(
+        sources, extensions=extensions, exclude=out, unread=unread.REASONS if spatial else {}
+    )
     if found.others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
-        log.info("files of other kinds are not read: %s", kinds)
+        counts = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
+        log.info("files of other kinds are not read: %s", counts)
     if not found.files:
+        first = next((f"{s['file']}: {s['reason']}" for s in found.skipped), "")
         raise DataError(
             f"{', '.join(map(str, sources))}: no files that the model reads; supported are "
             f"{', '.join(extensions)}"
+            + (f"; {len(found.skipped)} others, the first is {first}" if first else "")
         )
     up_axis = up_axis or (old.meta["gallery"]["up_axis"] if old is not None else None)
     work = _Work(out, encoder, modality, up_axis, jobs)

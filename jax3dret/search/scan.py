@@ -8,9 +8,13 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jax3dret.core.types import ConfigError
+from jax3dret.search.loose_text import is_loose_text
+
+# What a text for people is counted as, where a cloud may have the same extension.
+TEXT = ".txt without points"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +30,9 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """files: sorted by id. sources: absolute folders. skipped: what cannot be entered, as {"file",
-    "path", "reason"}.
-    others: extensions that are not read, with counts.
+    """files: sorted by id. sources: absolute folders. skipped: what cannot be entered or is of a
+    format that is known and not read, as {"file", "path", "reason"}. others: extensions that are
+    not read, with counts.
     """
 
     files: list[File]
@@ -38,13 +42,18 @@ class Scan:
 
 
 def scan(
-    sources: Sequence[str | os.PathLike[str]], *, extensions: Collection[str], exclude: pathlib.Path
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    extensions: Collection[str],
+    exclude: pathlib.Path,
+    unread: Mapping[str, str] | None = None,
 ) -> Scan:
     """The files of `sources` with these extensions; a source is a folder (walked, links followed)
     or a file.
 
-    Hidden files, other indexes and the folder `exclude` are passed over. A file that two sources
-    hold counts once, for the first.
+    Hidden files, other indexes and the folder `exclude` are passed over, and in a folder each .txt
+    that begins with no points. A file that two sources hold counts once, for the first. unread: by
+    extension, why files in a folder that are expected to be found are not.
 
     Raises:
         ConfigError: a source that does not exist; two files with one id.
@@ -59,12 +68,9 @@ def scan(
         name, absolute = path.relative_to(root).as_posix(), str(path)
         if absolute in taken:
             return
-        readable = name.encode("utf-8", "backslashreplace").decode()
-        if readable != name:
-            at = absolute.encode("utf-8", "backslashreplace").decode()
-            skipped.append(
-                {"file": readable, "path": at, "reason": "the file's name is not UTF-8; rename it"}
-            )
+        listed = _listed(path, root, "the file's name is not UTF-8; rename it")
+        if listed["file"] != name:
+            skipped.append(listed)
             return
         if name in found:
             raise ConfigError(
@@ -80,11 +86,12 @@ def scan(
     for source in sources:
         root = pathlib.Path(source).expanduser().absolute()
         if root.is_dir():
-            _walk(root, exclude.absolute(), extensions, add, skipped, others)
+            _walk(root, exclude.absolute(), extensions, unread or {}, add, skipped, others)
         else:
             add(root, root.parent)
+    once = list({entry["path"]: entry for entry in skipped}.values())  # a folder inside another
     return Scan(
-        [found[name] for name in sorted(found)], folders, skipped, dict(sorted(others.items()))
+        [found[name] for name in sorted(found)], folders, once, dict(sorted(others.items()))
     )
 
 
@@ -101,16 +108,14 @@ def _walk(
     root: pathlib.Path,
     exclude: pathlib.Path,
     extensions: Collection[str],
+    unread: Mapping[str, str],
     add: Callable[[pathlib.Path, pathlib.Path], None],
     skipped: list[dict[str, str]],
     others: collections.Counter[str],
 ) -> None:
     def note(error: OSError) -> None:
-        at = str(error.filename).encode("utf-8", "backslashreplace").decode()
-        name = os.path.relpath(at, root)
-        skipped.append(
-            {"file": name, "path": at, "reason": f"the folder cannot be read ({error.strerror})"}
-        )
+        reason = f"the folder cannot be read ({error.strerror})"
+        skipped.append(_listed(pathlib.Path(str(error.filename)), root, reason))
 
     entered: set[tuple[int, int]] = set()
     for here, folders, names in os.walk(root, onerror=note, followlinks=True):
@@ -129,11 +134,25 @@ def _walk(
         for name in sorted(names):
             if name.startswith("."):
                 continue
-            suffix = pathlib.PurePath(name).suffix.lower()
-            if suffix in extensions:
-                add(pathlib.Path(here, name), root)
+            path = pathlib.Path(here, name)
+            suffix = path.suffix.lower()
+            if suffix == ".txt" and suffix in extensions and is_loose_text(path):
+                others[TEXT] += 1
+            elif suffix in extensions:
+                add(path, root)
+            elif suffix in unread:
+                skipped.append(_listed(path, root, unread[suffix]))
             else:
                 others[suffix or "(no extension)"] += 1
+
+
+def _listed(path: pathlib.Path, root: pathlib.Path, reason: str) -> dict[str, str]:
+    """An entry of skipped.json; of a name that is not UTF-8, its bytes are escaped."""
+    name, at = (
+        text.encode("utf-8", "backslashreplace").decode()
+        for text in (os.path.relpath(path, root).replace(os.sep, "/"), str(path))
+    )
+    return {"file": name, "path": at, "reason": reason}
 
 
 def _is_index(names: list[str], folders: list[str]) -> bool:

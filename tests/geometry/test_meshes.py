@@ -177,7 +177,8 @@ def test_files_that_are_no_meshes(tmp_path):
     (tmp_path / "x.obj").mkdir()
     assert "is a folder" in reason(tmp_path / "x.obj")
     assert "no such file" in reason(tmp_path / "none.off")
-    assert "unknown mesh format '.step'; use one of .off" in reason(write(tmp_path, "a.step", "x"))
+    assert "unknown mesh format '.mtl'; use one of .off" in reason(write(tmp_path, "a.mtl", "x"))
+    assert "is a STEP file, which is not read; open it in FreeCAD" in reason(tmp_path / "a.STP")
     page = "<!DOCTYPE html>\n<html><body>404</body></html>"
     for suffix in EXTENSIONS:
         assert "is empty" in reason(write(tmp_path, f"empty{suffix}", b""))
