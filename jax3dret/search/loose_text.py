@@ -7,17 +7,18 @@ from __future__ import annotations
 import pathlib
 import re
 
+from jax3dret.core.files import pointer
+
 _HEAD = 1 << 16
 # A title, a count and a line of column names may stand before the first point.
 _LINES = 8
 _COMMENT = re.compile(r"#|//")
-_POINTER = "version https://git-lfs"
 
 
 def is_loose_text(path: pathlib.Path) -> bool:
     """Whether none of the first lines begins with three numbers, as the points of a cloud do.
 
-    Comments are passed over. What cannot be opened, is empty, or stands for another file (Git LFS)
+    Comments are passed over. What cannot be opened, is empty, or points to its content elsewhere
     is not called a text: it may be a cloud that is missing.
     """
     try:
@@ -28,7 +29,7 @@ def is_loose_text(path: pathlib.Path) -> bool:
     except OSError:
         return False
     text = head.decode("utf-8-sig", "replace")
-    if not text.strip() or text.startswith(_POINTER):
+    if not text.strip() or pointer(head) is not None:
         return False
     lines = [line for line in map(str.strip, text.splitlines()) if line]
     rows = [line for line in lines if not _COMMENT.match(line)][:_LINES]

@@ -11,7 +11,7 @@ import numpy as np
 from jax3dret.geometry.mesh_formats.gltf_files import COMPRESSED, Buffers
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
-_COMPONENTS = {
+_COMPONENTS: dict[int, np.dtype[Any]] = {
     5120: np.dtype("i1"),
     5121: np.dtype("u1"),
     5122: np.dtype("<i2"),

@@ -18,12 +18,12 @@ import struct
 import urllib.parse
 from typing import Any
 
+from jax3dret.core.files import pointer
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 SUFFIXES = (".glb", ".gltf")
 _MAGIC = b"glTF"
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
-_LFS_POINTER = b"version https://git-lfs"
 # What keeps numbers in a form of its own. Its buffers have no bytes as they stand.
 COMPRESSED = (
     "KHR_draco_mesh_compression",
@@ -158,11 +158,8 @@ class Buffers:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise Unusable(f"buffer '{name}' cannot be read ({reason})") from None
-        if data.startswith(_LFS_POINTER):
-            raise Unusable(
-                f"buffer '{name}' is a Git LFS pointer, not the file itself; fetch it with "
-                "`git lfs pull`"
-            )
+        if (found := pointer(data[:64])) is not None:
+            raise Unusable(f"buffer '{name}' is {found[0]}; {found[1]}")
         return data
 
 
