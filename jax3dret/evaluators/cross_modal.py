@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jax3dret.core.types import ConfigError, EmbedFn, EvaluationData, Evaluator, OpenSource
-from jax3dret.evaluators import write
+from jax3dret.evaluators import write, zeros
 from jax3dret.evaluators.embed import embed_side
 from jax3dret.evaluators.sides import Sides, open_side
 from jax3dret.metrics import instances
@@ -73,11 +73,12 @@ def make(
                 rows[:, : widths[0]], rows[:, widths[0] :], distance=distance, ties=ties
             )
             metrics = instances.rank_metrics(ranks)
+            lost = zeros.said(rows[:, widths[0] :], rows[:, : widths[0]], distance)
         if writing:
             where, sides = pathlib.Path(folder), Sides(side, side)
             write.write_result(
                 where,
-                write.describe(where.name, sides, metrics, instances.METRICS, protocol),
+                write.describe(where.name, sides, metrics, instances.METRICS, protocol | lost),
             )
         return metrics
 

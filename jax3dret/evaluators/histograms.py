@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jax3dret.metrics.ranking import Distance
+from jax3dret.metrics.ranking import WITHOUT_DIRECTION, Distance, without_direction
 
 _FINE, _BARS = 400, 40
 _SIDES = ("within", "between")
@@ -54,10 +54,11 @@ class Histograms:
 
 
 def farthest(queries: np.ndarray, gallery: np.ndarray, distance: Distance) -> float:
-    """A bound of all distances: 2 for 1 - cosine, the sum of the largest norms for the Euclidean
-    one."""
+    """A bound of all distances: 2 for 1 - cosine (3 where a row of zeros is among them), the sum of
+    the largest norms for the Euclidean one."""
     if distance == "cosine":
-        return 2.0
+        lost = any(without_direction(side, distance).any() for side in (queries, gallery))
+        return WITHOUT_DIRECTION / 2 if lost else 2.0
     norms = [
         float(np.linalg.norm(np.asarray(side, np.float64), axis=1).max())
         for side in (queries, gallery)

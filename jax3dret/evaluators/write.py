@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core import files
-from jax3dret.evaluators import examples
+from jax3dret.evaluators import examples, zeros
 from jax3dret.evaluators.embed import Pair
 from jax3dret.evaluators.rank import Ranked, Search
 from jax3dret.evaluators.score import Scores
@@ -66,6 +66,7 @@ def protocol(ranked: Ranked, sides: Sides, search: Search, scores: Scores | None
             "wrong in nn_acc, nn_f1, hit_rate, precision; left out of ndcg, map_pessimistic, recall"
         )
         said |= scores.notes
+    said |= zeros.said(ranked.index.vectors, ranked.queries, ranked.index.distance)
     if not sides.labelled:
         said["labels"] = "none: the data set is not labelled, so there are no label metrics"
     return said

@@ -22,7 +22,7 @@ from jaxtyping import Float32, Float64, Int32, Int64
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.index import backends, storage
-from jax3dret.index.searcher import BLOCK, Distance, Scoring, Searcher
+from jax3dret.index.searcher import Distance, Scoring, Searcher
 from jax3dret.metrics import ranking
 
 Kind = Literal["auto", "scann", "exact"]
@@ -106,14 +106,16 @@ class Index:
         searches as many leaves as recall@10 of `target_recall` takes on a sample. meta: JSON-like,
         saved with the index; how its vectors were made. Two builds from the same arguments answer
         alike. Raises ConfigError (a choice that cannot be) and DataError (shapes, dtype, NaN,
-        infinity, no vectors, duplicate ids, zero vectors under cosine).
+        infinity, no vectors, duplicate ids).
+
+        A row of zeros has no direction: under cosine it stands behind all others of any list, with
+        the score -2; `report` counts such rows.
         """
         _check_vectors(vectors, "vectors")
         kind = check_options(
             len(vectors), distance=distance, kind=kind, scoring=scoring, target_recall=target_recall
         )
         ids = _check_ids(ids, len(vectors))
-        _check_directions(vectors, ids, distance)
         meta = dict(meta or {})
         try:
             json.dumps(meta, allow_nan=False)
@@ -148,9 +150,10 @@ class Index:
         return {**self._meta, "distance": self.distance, "index_normalisation": words}
 
     def report(self) -> dict[str, Any]:
-        """{"kind", "scoring", "items", "width", "distance", "recall_at_10", "build_s"}, and
-        "leaves", "leaves_searched" of a tree. recall_at_10: against an exhaustive float64 search,
-        over a sample of the stored vectors, each without itself.
+        """{"kind", "scoring", "items", "width", "distance", "without_direction", "recall_at_10",
+        "build_s"}, and "leaves", "leaves_searched" of a tree. without_direction: rows of zeros under
+        cosine, which rank last. recall_at_10: against an exhaustive float64 search, over a sample
+        of the stored vectors, each without itself.
         """
         return {
             "kind": self.kind,
@@ -158,6 +161,7 @@ class Index:
             "items": len(self),
             "width": self.width,
             "distance": self.distance,
+            "without_direction": self._searcher.without_direction,
             "recall_at_10": self._searcher.recall,
             "build_s": self._searcher.build_s,
             **backends.tree_settings(self._searcher.backend),
@@ -170,9 +174,11 @@ class Index:
     ) -> tuple[Int32[np.ndarray, "Q k"], Float32[np.ndarray, "Q k"]]:
         """The k nearest rows of each query and their scores, best first.
 
-        Score: cosine similarity, or minus the Euclidean distance; higher is nearer. k above the
-        number of items is cut to it. No queries give empty arrays. Raises DataError for queries
-        that are not finite float32 [Q, D] or have no direction under cosine, ConfigError for k < 1.
+        Score: cosine similarity, or minus the Euclidean distance; higher is nearer. Where the query
+        or the row is all zeros, its cosine counts as -2: such rows come last, and to such a query
+        all rows are as far, in row order. k above the number of items is cut to it. No queries give
+        empty arrays. Raises DataError for queries that are not finite float32 [Q, D], ConfigError
+        for k < 1.
         """
         rows, d2 = self.search_squared(queries, k)
         scores = 1.0 - d2 / 2.0 if self.distance == "cosine" else -np.sqrt(d2)
@@ -197,11 +203,6 @@ class Index:
         if not len(queries):
             return np.empty((0, k), np.int64), np.empty((0, k))
         _check_vectors(queries, "queries")
-        if self.distance == "cosine" and (zero := ~queries.any(axis=1)).any():
-            raise DataError(
-                f"query {int(zero.argmax())}: a zero vector has no direction; use "
-                "distance='euclidean'"
-            )
         return self._searcher.nearest(queries, k)
 
     # Changing
@@ -221,7 +222,6 @@ class Index:
                 f"new vectors have width {vectors.shape[1]}; this index holds width {self.width}"
             )
         ids = _check_ids(ids, len(vectors))
-        _check_directions(vectors, ids, self.distance)
         place = {name: row for row, name in enumerate(self.ids)}
         known = [name for name in ids if name in place]
         if known and not replace:
@@ -304,7 +304,6 @@ class Index:
         entry, vectors, ids, tree_folder = storage.read(pathlib.Path(folder))
         _check_vectors(vectors, f"{folder}: vectors")
         ids = _check_ids(ids, len(vectors))
-        _check_directions(vectors, ids, entry["distance"])
         if kind == "auto":
             kind = "scann" if backends.scann_available() else "exact"
         tree = None
@@ -338,20 +337,6 @@ def _check_vectors(vectors: np.ndarray, name: str) -> None:
             "array"
         )
     ranking.check_vectors(vectors, name)
-
-
-def _check_directions(vectors: np.ndarray, ids: list[str], distance: str) -> None:
-    """Under cosine, raises DataError for zero vectors: how many there are, and the first one's id."""
-    if distance == "cosine":
-        zero = np.concatenate(
-            [~vectors[i : i + BLOCK].any(axis=1) for i in range(0, len(vectors), BLOCK)]
-        )
-        if zero.any():
-            raise DataError(
-                f"{int(zero.sum())} zero vectors have no direction, the first is row "
-                f"{int(zero.argmax())} "
-                f"({ids[int(zero.argmax())]!r}); use distance='euclidean'"
-            )
 
 
 def _check_ids(ids: Sequence[str], num: int) -> list[str]:

@@ -10,6 +10,9 @@ Order: ascending distance; equal distances by ascending row. With "brute_force" 
 is exact: a query for which float32 rounding, or a tie that the list cuts, could have hidden a
 nearer item is compared with every vector in float64. "tree_ah" is approximate; its recall is
 measured at every build.
+
+A row of zeros has no direction, so under "cosine" no backend sees it: it stands behind all others,
+at the squared distance `ranking.WITHOUT_DIRECTION`. To a query of zeros every row is as far.
 """
 
 from __future__ import annotations
@@ -39,8 +42,7 @@ _FAR = 1e3
 
 
 class Searcher:
-    """Finite float32 vectors [N, D], none of them zero under "cosine", and the backend that
-    searches them.
+    """Finite float32 vectors [N, D] and the backend that searches them.
 
     scoring: "auto" takes a tree from `TREE_FROM` items on; too few items for a tree are searched
     one by one. target_recall: a tree searches as many leaves as recall@10 of this takes on a
@@ -59,6 +61,11 @@ class Searcher:
         recall: float | None = None,
     ) -> None:
         self._vectors, self._distance, self._target_recall = vectors, distance, target_recall
+        lost = ranking.without_direction(vectors, distance)
+        self._lost = np.flatnonzero(lost)
+        # The rows that the backend holds; None where it holds all.
+        self._compared = np.flatnonzero(~lost) if len(self._lost) else None
+        self._num = len(vectors) - len(self._lost)
         self._prepare()
         start = time.perf_counter()
         self.backend: Any = tree if tree is not None else self._make_backend(kind, scoring)
@@ -67,6 +74,11 @@ class Searcher:
 
     def __len__(self) -> int:
         return len(self._vectors)
+
+    @property
+    def without_direction(self) -> int:
+        """How many rows no query can be near to."""
+        return len(self._lost)
 
     @property
     def tree(self) -> backends.ScannTree | None:
@@ -79,14 +91,29 @@ class Searcher:
         """The k nearest rows of each query, and the squared Euclidean distances (between unit
         vectors under "cosine").
 
-        queries: finite, not zero under "cosine"; 1 <= k <= N.
+        queries: finite; 1 <= k <= N.
         """
+        asked = np.flatnonzero(~ranking.without_direction(queries, self._distance))
+        near = min(k, self._num)
+        if len(asked) == len(queries) and near == k:
+            return self._nearest(queries, k)
+        rows = np.tile(np.arange(k), (len(queries), 1))
+        d2 = np.full(rows.shape, ranking.WITHOUT_DIRECTION)
+        rows[asked, near:] = self._lost[: k - near]
+        if len(asked) and near:
+            rows[asked, :near], d2[asked, :near] = self._nearest(queries[asked], near)
+        return rows, d2
+
+    def _nearest(
+        self, queries: Float32[np.ndarray, "Q D"], k: int
+    ) -> tuple[Int64[np.ndarray, "Q k"], Float64[np.ndarray, "Q k"]]:
+        """`nearest` of queries with a direction, among the rows that have one."""
         width = self._vectors.shape[1]
         rows, d2 = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
         # A brute-force list is a little longer than asked, so that rounding at its end can be told
         # from its head.
         exact = self.tree is None
-        wide = min(len(self), k + max(8, k // 8)) if exact else k
+        wide = min(self._num, k + max(8, k // 8)) if exact else k
         step = max(1, _PAIR_BYTES // (wide * width * 8))
         doubtful: list[int] = []
         for start in range(0, len(queries), BLOCK):
@@ -97,13 +124,15 @@ class Searcher:
             found = self.backend.candidates(
                 np.where(far[:, None], 0.0, shifted).astype(np.float32), wide
             )
+            if self._compared is not None:
+                found = np.where(found < 0, -1, self._compared[found])
             for i in range(0, len(points), step):
                 part = slice(i, min(i + step, len(points)))
                 near, near_d2 = self._rescore(points[part], found[part])
                 place = slice(start + i, start + part.stop)
                 rows[place], d2[place] = near[:, :k], near_d2[:, :k]
                 doubt = far[part] | (near[:, k - 1] < 0)
-                if exact and wide < len(self):
+                if exact and wide < self._num:
                     # An item that is truly nearer than the k-th lies within |q| + d_k of the mean,
                     # which bounds its error.
                     last, kth = (
@@ -152,6 +181,7 @@ class Searcher:
             block = self._gather(slice(i, i + BLOCK))
             block -= point
             d2[i : i + BLOCK] = np.einsum("nd,nd->n", block, block)
+        d2[self._lost] = ranking.WITHOUT_DIRECTION
         rows = np.argsort(d2, kind="stable")[:k]
         return rows, d2[rows]
 
@@ -159,33 +189,48 @@ class Searcher:
 
     def _prepare(self) -> None:
         """Inverse norms, the mean and the radius of the vectors as they are compared."""
-        blocks = [slice(i, i + BLOCK) for i in range(0, len(self), BLOCK)]
         self._inverse = None
         if self._distance == "cosine":
+            every = range(0, len(self), BLOCK)
             self._inverse = np.concatenate(
-                [_inverse_norms(np.asarray(self._vectors[b], np.float64)) for b in blocks]
+                [
+                    _inverse_norms(np.asarray(self._vectors[i : i + BLOCK], np.float64))
+                    for i in every
+                ]
             )
-        self._center = sum(self._gather(b).sum(axis=0) for b in blocks) / len(self)
-        radius = max(float(np.abs(self._gather(b) - self._center).max()) for b in blocks)
+        blocks = self._blocks()
+        zero = np.zeros(self._vectors.shape[1])
+        self._center = sum((self._gather(b).sum(axis=0) for b in blocks), zero) / max(self._num, 1)
+        radius = max(
+            (float(np.abs(self._gather(b) - self._center).max()) for b in blocks), default=0
+        )
         self._radius = radius * self._vectors.shape[1] ** 0.5 if radius > 0 else 1.0
 
+    def _blocks(self) -> list[Any]:
+        """The rows that the backend holds, some at a time."""
+        parts = [slice(i, min(i + BLOCK, self._num)) for i in range(0, self._num, BLOCK)]
+        return parts if self._compared is None else [self._compared[part] for part in parts]
+
     def _make_backend(self, kind: str, scoring: Scoring) -> Any:
-        shifted = np.empty(self._vectors.shape, np.float32)
-        for i in range(0, len(self), BLOCK):
-            shifted[i : i + BLOCK] = (
-                self._gather(slice(i, i + BLOCK)) - self._center
-            ) / self._radius
+        if not self._num:
+            return None
+        shifted = np.empty((self._num, self._vectors.shape[1]), np.float32)
+        for number, rows in enumerate(self._blocks()):
+            place = slice(number * BLOCK, (number + 1) * BLOCK)
+            shifted[place] = (self._gather(rows) - self._center) / self._radius
         if kind == "exact":
             return backends.Exact(shifted)
-        large = len(self) >= (TREE_FROM if scoring == "auto" else backends.MIN_TREE_ITEMS)
+        large = self._num >= (TREE_FROM if scoring == "auto" else backends.MIN_TREE_ITEMS)
         if scoring == "brute_force" or not large:
             return backends.ScannBrute(shifted)
         return backends.ScannTree.build(shifted)
 
     def _measure(self) -> float:
         """recall@10; for a tree, first raises the leaves searched until the target is met."""
+        if not self._num:
+            return 1.0
         if self.tree is not None:
-            rows = np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int))
+            rows = self._spread(_SAMPLE)
             truth = self._kth_distances(rows)
             leaves = max(1, self.tree.leaves // 64)
             while True:
@@ -197,15 +242,20 @@ class Searcher:
                     break
                 leaves = max(leaves + 1, int(leaves * 1.5))
         # Half a stride on, so that a tree is not judged by the queries that chose its settings.
-        rows = np.unique(np.linspace(0, len(self) - 1, 2 * _SAMPLE).astype(int)[1::2])
+        rows = self._spread(2 * _SAMPLE, slice(1, None, 2))
         return self._recall_at(rows, self._kth_distances(rows))
+
+    def _spread(self, num: int, taken: slice = slice(None)) -> np.ndarray:
+        """Some of `num` rows that the backend holds, evenly spread, each once."""
+        places = np.unique(np.linspace(0, self._num - 1, num).astype(int)[taken])
+        return places if self._compared is None else self._compared[places]
 
     def _kth_distances(self, rows: np.ndarray) -> Float64[np.ndarray, " Q"]:
         """d^2 of the tenth neighbour (or the last, in a small index) of stored vectors, each
         without itself.
         """
-        k = min(10, len(self) - 1)
-        if k == 0:
+        k = min(10, self._num - 1)
+        if k < 1:
             return np.zeros(len(rows))
         kth = []
         pieces = ranking.squared_distances(
@@ -221,8 +271,8 @@ class Searcher:
         return np.concatenate(kth)
 
     def _recall_at(self, rows: np.ndarray, kth: np.ndarray) -> float:
-        k = min(10, len(self) - 1)
-        if k == 0:
+        k = min(10, self._num - 1)
+        if k < 1:
             return 1.0
         found, d2 = self.nearest(np.asarray(self._vectors[rows]), k + 1)
         _, d2 = ranking.drop_self(found, d2, rows)
@@ -230,4 +280,6 @@ class Searcher:
 
 
 def _inverse_norms(values: Float64[np.ndarray, "N D"]) -> Float64[np.ndarray, " N"]:
-    return 1.0 / np.sqrt(np.einsum("nd,nd->n", values, values))
+    """Zero for a row of zeros."""
+    squares = np.einsum("nd,nd->n", values, values)
+    return np.divide(1.0, np.sqrt(squares), out=np.zeros(len(values)), where=squares > 0)

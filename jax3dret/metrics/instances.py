@@ -30,7 +30,7 @@ def counterpart_ranks(
     "optimistic" before them, "average" in their middle. Objects with one caption in common tie, so
     this is not a matter of rounding alone.
 
-    Raises DataError for shapes that differ, NaN or infinity, a zero vector under cosine.
+    Raises DataError for shapes that differ, NaN or infinity.
     """
     check_choice("ties", ties, ("pessimistic", "optimistic", "average"))
     check_vectors(queries, "queries")

@@ -18,6 +18,9 @@ from jax3dret.core.types import ConfigError, DataError
 Distance = Literal["cosine", "euclidean"]
 Ties = Literal["index", "pessimistic", "optimistic", "average"]
 
+# Squared distance of a pair of which one vector has no direction, under "cosine": the cosine of such
+# a pair counts as -2, its distance as 3, so it stands behind every other and no metric is NaN.
+WITHOUT_DIRECTION = 6.0
 # Rounding of a float64 squared distance, relative to the squared norms that went into it.
 _ROUNDING = 1e-13
 _BLOCK = 8192
@@ -46,22 +49,30 @@ def check_vectors(vectors: Float[np.ndarray, "N D"], name: str) -> None:
             raise DataError(f"{name}: row {start + int(bad.argmax())} holds NaN or infinity")
 
 
-def _float64(vectors: np.ndarray, distance: str, name: str) -> Float[np.ndarray, "N D"]:
-    """Float64 copy; rows of unit length for the cosine distance. Raises DataError for a zero vector
-    there.
+def without_direction(
+    vectors: Float[np.ndarray, "N D"], distance: Distance
+) -> Bool[np.ndarray, " N"]:
+    """True for the rows that `distance` cannot compare: rows of zeros under "cosine", none under
+    "euclidean".
     """
+    if distance == "euclidean":
+        return np.zeros(len(vectors), bool)
+    blocks = range(0, len(vectors), _BLOCK)
+    return np.concatenate(
+        [np.zeros(0, bool), *(~vectors[i : i + _BLOCK].any(axis=1) for i in blocks)]
+    )
+
+
+def _float64(vectors: np.ndarray, distance: str) -> Float[np.ndarray, "N D"]:
+    """Float64 copy; rows of unit length for the cosine distance, where a row of zeros stays one."""
     values = np.asarray(vectors, np.float64)
     if distance == "euclidean":
         return values
     # Divide by the largest entry first, so that squaring neither overflows nor underflows.
     largest = np.abs(values).max(axis=1, keepdims=True)
-    if not (largest > 0).all():
-        raise DataError(
-            f"{name}: {int((largest == 0).sum())} zero vectors have no direction; use "
-            "distance='euclidean'"
-        )
-    values = values / largest
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    values = values / np.where(largest > 0, largest, 1.0)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(norms > 0, norms, 1.0)
 
 
 def self_rows(query_ids: Sequence[str], gallery_ids: Sequence[str]) -> Int[np.ndarray, " Q"]:
@@ -86,12 +97,13 @@ def squared_distances(
 
     For "cosine" the vectors are first scaled to unit length, so that d^2 = 2 (1 - cosine). The
     gallery mean is subtracted from both sides: distances do not change, and embeddings that differ
-    little from a common vector keep their digits.
+    little from a common vector keep their digits. Where one of the two is a row of zeros, d^2 is
+    `WITHOUT_DIRECTION`.
 
     Yields (first query, d^2 [q, G], tolerance below which two of these d^2 are equal but for
     rounding). The entry of a query's own gallery row (`self_rows`, -1 for none) is infinite.
     Working memory stays near `max_bytes` beyond the inputs, which may be memory maps. Raises
-    DataError (shapes, NaN, infinity, a zero vector under cosine), ConfigError.
+    DataError (shapes, NaN, infinity), ConfigError.
     """
     check_choice("distance", distance, ("cosine", "euclidean"))
     check_vectors(gallery, "gallery")
@@ -105,23 +117,23 @@ def squared_distances(
         )
     num, width = gallery.shape
     blocks = [slice(i, min(i + _BLOCK, num)) for i in range(0, num, _BLOCK)]
-    center = sum(_float64(gallery[b], distance, "gallery").sum(axis=0) for b in blocks) / num
+    lost = without_direction(gallery, distance), without_direction(queries, distance)
+    center = sum(_float64(gallery[b], distance).sum(axis=0) for b in blocks)
+    center /= max(num - int(lost[0].sum()), 1)
     # Kept whole where it fits a quarter of the budget; otherwise converted block by block for every
     # group of queries.
     whole = num * width * 8 * 4 <= max_bytes
     kept = (
-        np.concatenate([_float64(gallery[b], distance, "gallery") - center for b in blocks])
-        if whole
-        else None
+        np.concatenate([_float64(gallery[b], distance) - center for b in blocks]) if whole else None
     )
     step = int(np.clip(max_bytes // (num * 8 * 4), 1, 4096))
     for start in range(0, len(queries), step):
-        q = _float64(queries[start : start + step], distance, "queries") - center
+        q = _float64(queries[start : start + step], distance) - center
         q_norm = np.einsum("qd,qd->q", q, q)
         out = np.empty((len(q), num))
         largest = 0.0
         for b in blocks:
-            g = kept[b] if kept is not None else _float64(gallery[b], distance, "gallery") - center
+            g = kept[b] if kept is not None else _float64(gallery[b], distance) - center
             g_norm = np.einsum("gd,gd->g", g, g)
             largest = max(largest, float(g_norm.max()))
             out[:, b] = q @ g.T
@@ -129,6 +141,7 @@ def squared_distances(
             out[:, b] += q_norm[:, None]
             out[:, b] += g_norm
         np.maximum(out, 0.0, out=out)
+        out[:, lost[0]] = out[lost[1][start : start + step]] = WITHOUT_DIRECTION
         tolerance = _ROUNDING * (float(q_norm.max()) + largest)
         if self_rows is not None:
             own = self_rows[start : start + step]
@@ -148,7 +161,7 @@ def rank(
 ) -> Iterator[tuple[int, Int[np.ndarray, "q K"], Float[np.ndarray, "q K"]]]:
     """Exact ranking, some queries at a time: (first query, gallery rows, distances), nearest first.
 
-    Distances are 1 - cosine or Euclidean. Distances equal but for float64 rounding are given the
+    Distances are 1 - cosine, 3 for a row of zeros, or Euclidean. Distances equal but for float64 rounding are given the
     same value, and such ties stand in ascending order of gallery row. `k`: length of the lists,
     None or more than G gives the whole gallery. With `self_rows` a query's own row comes last, as
     row -1 at distance infinity.

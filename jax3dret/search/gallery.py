@@ -180,7 +180,15 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
         encoder.save(out / own["folder"])
     if old is None or ids != old.ids or meta != {key: old.meta.get(key) for key in meta}:
         vectors = _assemble(out / _ROWS, gallery["keys"], stored, old, journal)
-        Index.build(vectors, ids, distance=encoder.model.distance, meta=meta).save(out)
+        index = Index.build(vectors, ids, distance=encoder.model.distance, meta=meta)
+        if lost := index.report()["without_direction"]:
+            log.warning(
+                "embeddings of all zeros: %d of %d; they have no direction and rank last in every "
+                "answer",
+                lost,
+                len(ids),
+            )
+        index.save(out)
         for path in out.glob("encoder-*"):
             if path.name != own["folder"]:
                 shutil.rmtree(path, ignore_errors=True)
@@ -222,9 +230,9 @@ def _embed_new(
         if not pending:
             return
         rows = work.encoder.embed(list(pending.values()), work.modality)
-        good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+        good = np.isfinite(rows).all(axis=1)
         names = list(pending)
-        why = "the model's embedding of it is zero or not finite"
+        why = "the model's embedding of it is not finite"
         refused.update({names[row]: why for row in np.flatnonzero(~good)})
         journal.append([names[row] for row in np.flatnonzero(good)], rows[good])
         embedded += int(good.sum())

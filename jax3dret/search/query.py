@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import pathlib
 import re
@@ -16,10 +17,12 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.index.index import Index
 from jax3dret.inputs import choose, loading
 from jax3dret.inputs.item import Item
+from jax3dret.metrics import ranking
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.prepare import prepare
 
+log = logging.getLogger("jax3dret")
 MADE_BY = "jax3dret index"
 _ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
 
@@ -39,8 +42,8 @@ class Gallery:
         above the size is cut to it.
 
         modality: which of the model's inputs reads them; None: the one that accepts the kind of
-        each. An axis that is not given is as in the gallery. Score: cosine similarity, or minus the
-        Euclidean distance.
+        each. An axis that is not given is as in the gallery. Score: cosine similarity (-2 where one
+        of the two embeddings is all zeros), or minus the Euclidean distance.
 
         Raises: DataError: an item cannot be used; raised before the first answer. ConfigError: k <
             1; an item of a kind that the model does not read, or reads in two ways.
@@ -50,10 +53,17 @@ class Gallery:
         up_axis = self.index.meta["gallery"]["up_axis"] or ""
         items = [dataclasses.replace(item, up_axis=item.up_axis or up_axis) for item in items]
         vectors = self._embed(items, modality)
-        bad = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
+        bad = ~np.isfinite(vectors).all(axis=1)
         if bad.any():
             name = items[int(bad.argmax())].name
-            raise DataError(f"{name}: the model's embedding of it is zero or not finite")
+            raise DataError(f"{name}: the model's embedding of it is not finite")
+        lost = ranking.without_direction(vectors, self.index.distance)
+        for i in np.flatnonzero(lost):
+            log.warning(
+                "%s: the model's embedding of it is all zeros and has no direction: all items are "
+                "equally far from it, and stand in the order of the index",
+                items[i].name,
+            )
         rows, scores = self.index.search(vectors, k)
         for item, found, score in zip(items, rows, scores, strict=True):
             results = [self._result(i, int(found[i]), float(score[i])) for i in range(len(found))]

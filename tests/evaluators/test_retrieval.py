@@ -261,6 +261,33 @@ def test_a_collapsed_encoder_does_not_score(splits, tmp_path):
     assert result["protocol"]["queries_with_a_tied_nearest_neighbour"] == 6
 
 
+def test_embeddings_of_zeros_rank_last_and_are_counted(splits, tmp_path, caplog):
+    """One of the queries' class in the gallery, and a query."""
+    labels = splits["train"].labels
+    lost = [int(np.flatnonzero(labels == label)[0]) for label in (0, 1)]
+    splits["train"].vectors[lost] = 0
+    splits["test"].vectors[4] = 0
+    metrics = evaluator(splits)(embed, tmp_path)
+    assert all(np.isfinite(value) for value in metrics.values())
+    protocol = json.loads((tmp_path / "result.json").read_text())["protocol"]
+    assert protocol["zero_embeddings"] == {"gallery": 2, "query": 1}
+    assert "is ranked last" in protocol["zero_embeddings_note"]
+    assert "all zeros: 2 of 60 in the gallery, 1 of 23 queries" in caplog.text
+    # The directed ones see what they saw, and behind it the two.
+    kept = [row for row in range(60) if row not in lost]
+    asked = [row for row in range(23) if row != 4]
+    some = {
+        "train": source(splits["train"].vectors[kept], labels[kept], prefix="train"),
+        "test": source(splits["test"].vectors[asked], splits["test"].labels[asked], prefix="test"),
+    }
+    right = evaluator(some)(embed, None)["nn_acc"] * 22 + (splits["test"].labels[4] == labels[0])
+    assert metrics["nn_acc"] * 23 == pytest.approx(right)
+    said = evaluator(splits, distance="euclidean")(embed, tmp_path) and json.loads(
+        (tmp_path / "result.json").read_text()
+    )
+    assert "zero_embeddings" not in said["protocol"]
+
+
 def test_large_galleries_cut_average_precision(splits):
     metrics = evaluator(splits, full_ranking_pairs=10)(embed, None)
     assert "map_pessimistic_20" in metrics and "map_pessimistic" not in metrics

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
-from evaluators.sketch_toy import CLASSES, VIEWS, drawing, embed, evaluator, sides, split_of
+from evaluators.sketch_toy import CLASSES, VIEWS, Keep, drawing, embed, evaluator, sides, split_of
+from fakes import reading
 
 from jax3dret.core.types import ConfigError, DataError, DataSpec
 from jax3dret.data.sketches import encode
-from jax3dret.evaluators import examples, rank_lists
+from jax3dret.evaluators import cross_modal, examples, rank_lists
 from jax3dret.metrics import shrec
 
 
@@ -47,6 +48,37 @@ def test_metrics_are_those_of_the_exact_ranking(evaluated):
     )
     assert 0.3 < metrics["mAP"] < 1.0  # neither chance nor perfect: the formulas differ
     assert result["metrics"] == metrics and metrics == evaluator(gallery, queries)(embed, None)
+
+
+def test_embeddings_of_zeros_are_in_every_measure_and_in_the_histogram(tmp_path):
+    gallery, queries = sides()
+    gallery.vectors[3] = queries.vectors[5] = 0
+    metrics = evaluator(gallery, queries)(embed, tmp_path)
+    assert all(np.isfinite(value) for value in metrics.values())
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["protocol"]["zero_embeddings"] == {"gallery": 1, "query": 1}
+    within, between = (np.array(result["distances"][side]) for side in ("within", "between"))
+    assert result["distances"]["edges"][-1] == 3.0 and within[-1] > 0 and between[-1] > 0
+
+
+def test_a_shape_and_its_own_drawing(tmp_path):
+    """Each row is asked for with itself; the third has no direction as a drawing."""
+    records = split_of(np.eye(8), np.arange(8) % 4, drawings=False)
+    drawn = np.eye(8, dtype=np.float32)
+    drawn[2] = 0
+    run = cross_modal.make(
+        reading(shape=Keep("shaped")),
+        lambda split, name: records,
+        query="sketch",
+        gallery="shape",
+    )
+    both = run(
+        lambda batch: {"shape": batch["shaped"], "sketch": batch["shaped"] @ drawn}, tmp_path
+    )
+    assert both["recall_1"] == pytest.approx(7 / 8) and both["recall_5"] == pytest.approx(7 / 8)
+    protocol = json.loads((tmp_path / "result.json").read_text())["protocol"]
+    assert protocol["zero_embeddings"] == {"gallery": 0, "query": 1}
+    assert protocol["search"] == "exact"
 
 
 def test_what_each_number_is_and_by_which_protocol(evaluated):

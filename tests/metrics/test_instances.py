@@ -45,14 +45,19 @@ def test_metrics():
     )
 
 
+def test_a_counterpart_of_zeros_is_ranked_last():
+    rows = np.eye(4)
+    lost = rows * [[1], [0], [1], [1]]
+    assert counterpart_ranks(rows, lost).tolist() == [1, 4, 1, 1]
+    assert counterpart_ranks(lost, rows).tolist() == [1, 4, 1, 1]
+
+
 def test_refuses(unchecked):
     rows = np.ones((3, 2))
     with pytest.raises(DataError, match="counterpart"):
         counterpart_ranks(rows, rows[:2])
     with pytest.raises(DataError, match="NaN"):
         counterpart_ranks(rows, np.full((3, 2), np.nan))
-    with pytest.raises(DataError, match="zero vectors"):
-        counterpart_ranks(rows, np.zeros((3, 2)))
     with pytest.raises(ConfigError, match="ties"):
         counterpart_ranks(rows, rows, ties="index")
     with pytest.raises(DataError, match="no ranks"):

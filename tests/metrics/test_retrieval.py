@@ -116,7 +116,6 @@ def test_collapsed_embeddings_keep_their_order():
     [
         (np.ones((1, 2)), np.array([[1.0, np.nan]]), "gallery: row 0 holds NaN"),
         (np.array([[np.inf, 1.0]]), np.ones((1, 2)), "queries: row 0 holds NaN or infinity"),
-        (np.ones((1, 2)), np.zeros((3, 2)), "gallery: 3 zero vectors"),
         (np.ones((1, 3)), np.ones((3, 2)), "width 3"),
         (np.ones((1, 2)), np.ones((0, 2)), "at least one item"),
         (np.ones((1, 2), int), np.ones((2, 2)), "floating point"),
@@ -126,6 +125,23 @@ def test_bad_embeddings_are_refused(unchecked, queries, gallery, message):
     with pytest.raises(DataError, match=message) as error:
         list(ranking.rank(queries, gallery))
     assert "\n" not in str(error.value)
+
+
+def test_rows_of_zeros_rank_last_under_cosine_alone():
+    """Behind the opposite of the query too, and without touching what the others have."""
+    gallery = np.array([[0, 0], [-1, 0], [1, 0], [0, 0], [1, 1e-3], [1e-40, 0]], np.float32)
+    queries = np.array([[2, 0], [0, 0]], np.float32)
+    _, rows, values = next(ranking.rank(queries, gallery))
+    assert rows.tolist() == [[2, 5, 4, 1, 0, 3], [0, 1, 2, 3, 4, 5]]
+    assert values[0, [0, 1, 3, 4, 5]].tolist() == [0, 0, 2, 3, 3] and (values[1] == 3).all()
+    without = [row for row in rows[0] if row not in (0, 3)]
+    kept = [row for row in range(6) if row not in (0, 3)]
+    _, fewer, _ = next(ranking.rank(queries[:1], gallery[kept]))
+    assert [kept[row] for row in fewer[0]] == without
+    _, rows, values = next(ranking.rank(queries, gallery, distance="euclidean"))
+    assert rows[1, :2].tolist() == [0, 3] and values[1, 0] == 0  # a point like any other
+    assert ranking.without_direction(gallery, "cosine").tolist() == [1, 0, 0, 1, 0, 0]
+    assert not ranking.without_direction(gallery, "euclidean").any()
 
 
 def test_no_queries_give_no_lists():

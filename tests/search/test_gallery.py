@@ -264,14 +264,33 @@ def test_queries_that_cannot_be_answered(first, moved):
         list(moved.query(items(parts / "a" / "one.obj"), 0))
 
 
-def test_a_model_that_embeds_nothing_but_zeros_is_reported(first, tmp_path, monkeypatch):
+def test_embeddings_of_zeros_are_indexed_rank_last_and_are_said(copied, monkeypatch, caplog):
+    parts, out = copied
+    tetrahedron(parts / "a" / "lost.obj", height=9.9)
+    embed = encode.Encoder.embed
+    monkeypatch.setattr(encode.Encoder, "embed", lambda *a: 0 * embed(*a))
+    done = gallery.build([parts], out)
+    assert (done.items, done.added, done.skipped) == (6, 1, 1)
+    assert "embeddings of all zeros: 1 of 6; they have no direction and rank last" in caplog.text
+    opened = open_gallery(out)
+    (of_zeros,) = opened.query(items(parts / "a" / "one.obj"), 6)
+    assert {result["score"] for result in of_zeros["results"]} == {-2.0}
+    assert "one.obj: the model's embedding of it is all zeros" in caplog.text
+    monkeypatch.undo()
+    (answer,) = opened.query(items(parts / "a" / "one.obj"), 6)
+    scores = [result["score"] for result in answer["results"]]
+    assert scores[0] == pytest.approx(1) and scores[-1] == -2.0 < scores[-2]
+    assert answer["results"][-1]["id"] == "a/lost.obj"
+
+
+def test_a_model_that_embeds_nothing_but_nan_is_reported(first, tmp_path, monkeypatch):
     _, out = first
     shutil.copytree(out, tmp_path / "index")
     tetrahedron(tmp_path / "more" / "x.obj", height=3.3)
     monkeypatch.setattr(
         encode.Encoder, "embed", lambda self, points, *a: np.full((len(points), self.width), np.nan)
     )
-    with pytest.raises(DataError, match="zero or not finite"):
+    with pytest.raises(DataError, match="embedding of it is not finite"):
         gallery.build([tmp_path / "more"], tmp_path / "index")
 
 
