@@ -21,6 +21,8 @@ from jax3dret.metrics import ranking
 FULL_RANKING_PAIRS = 500_000_000
 CUTS = (1, 5, 10)
 OPTIONS = ("kind", "scoring", "target_recall")
+# An evaluation compares every pair, whatever the size of the gallery, unless it is told otherwise.
+SCORING = "brute_force"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Search:
     neighbours: n, the length of the ranked lists; a smaller gallery cuts it. ties: of every metric
     but mean average precision, see `ranking.resolve_ties`. self_match: "exclude" leaves out the
     gallery item with the query's own id, "include" keeps it.
-    index: of OPTIONS, as `Index.build` takes them.
+    index: of OPTIONS, as `Index.build` takes them, but for scoring: "brute_force" (if it is not
+    given), which is exact, or "tree_ah", which the protocol then names.
     """
 
     distance: ranking.Distance = "cosine"
@@ -51,7 +54,13 @@ class Search:
             raise ConfigError(
                 f"index.{unknown[0]}: not an option of the index; it takes {', '.join(OPTIONS)}"
             )
-        check_options(items, distance=self.distance, **self.index)
+        ranking.check_choice("index.scoring", self.options["scoring"], (SCORING, "tree_ah"))
+        check_options(items, distance=self.distance, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the index, with the scoring that it has."""
+        return {"scoring": SCORING, **self.index}
 
 
 class Neighbours(NamedTuple):
@@ -94,7 +103,7 @@ def rank(pair: Pair, sides: Sides, search: Search) -> Ranked:
     alone.
     """
     index = Index.build(
-        pair.gallery.vectors, sides.gallery.source.ids, distance=search.distance, **search.index
+        pair.gallery.vectors, sides.gallery.source.ids, distance=search.distance, **search.options
     )
     queries = pair.queries.vectors
     # Lists of ten at least, for recall and precision at 10.

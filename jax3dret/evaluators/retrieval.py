@@ -29,7 +29,7 @@ from jax3dret.evaluators.sides import Sides, open_sides
 from jax3dret.metrics import ranking
 from jax3dret.metrics.metric import Metric
 
-INDEX = MappingProxyType({"kind": "auto", "scoring": "auto"})
+INDEX = MappingProxyType({"kind": "auto", "scoring": rank.SCORING})
 
 
 class Measured(NamedTuple):
@@ -63,7 +63,8 @@ def make(
     whose manifest says "labelled": false has only `index_recall_at_10`.
 
     gallery, query: modalities. Where they and the splits are equal, every item is a query against
-    all others. The other settings are those of `rank.Search`.
+    all others. The other settings are those of `rank.Search`: the search is exact, unless
+    index.scoring asks for a tree.
 
     Raises ConfigError for a bad choice, here; when it runs, DataError for embeddings or data that
     cannot be used.

@@ -53,7 +53,7 @@ def make(
     gallery, query: modalities; of an empty split the task chooses. No id of one side is compared
     with an id of the other: no gallery item is left out of a list.
     ties: of every metric but map_pessimistic. index, neighbours: of the lists behind the usual
-    metrics; those of `metrics.shrec` rank the whole gallery, exactly.
+    metrics (see `rank.Search`); those of `metrics.shrec` rank the whole gallery, exactly.
     show_views: the report shows the views that the model has scored: the array "views" of the
     task's data of that name.
     rank_lists: write the ranked lists of all queries too, in the SHREC format. That is a line for

@@ -53,7 +53,7 @@ def protocol(ranked: Ranked, sides: Sides, search: Search, scores: Scores | None
         "self_match": "excluded by id" if search.self_match == "exclude" else "included",
         "ties": {"index": "lowest gallery row first"}.get(search.ties, search.ties),
         "queries_against": "all other items" if sides.same else "the gallery split",
-        "search": "exact" if ranked.index.scoring == "brute_force" else "approximate",
+        "search": "exact" if ranked.index.scoring == "brute_force" else ranked.index.scoring,
         "n": n,
     }
     if n < search.neighbours:

@@ -118,6 +118,9 @@ def text(table: Mapping[str, Any]) -> str:
         for line in lines
     ]
     notes = [table["title"], *table["notes"]]
+    searches = dict.fromkeys(r["protocol"].get("search") for r in rows if r["protocol"])
+    if named := [str(kind) for kind in searches if kind]:
+        notes.append(f"search: {', '.join(named)}")
     if compared:
         notes.append(f"paper: {compared} as published; diff: measured less published, in points")
     if any(r["status"] == "left out" for r in rows):
@@ -247,6 +250,7 @@ def _protocol(
         "distance": stated.get("distance"),
         "self_match": stated.get("self_match"),
         "ties": stated.get("ties"),
+        "search": stated.get("search"),
         "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
         "points": encoder.get("num_points"),
         "parameters": encoder.get("parameters"),

@@ -102,11 +102,11 @@ class Index:
         for each.
 
         kind: "scann", "exact" (JAX) or "auto", ScaNN where it can be imported. scoring:
-        "brute_force", "tree_ah" or "auto", a tree from 20,000 items on where ScaNN is there. A tree
-        searches as many leaves as recall@10 of `target_recall` takes on a sample. meta: JSON-like,
-        saved with the index; how its vectors were made. Two builds from the same arguments answer
-        alike. Raises ConfigError (a choice that cannot be) and DataError (shapes, dtype, NaN,
-        infinity, no vectors, duplicate ids).
+        "brute_force", "tree_ah" or "auto", for serving: a tree from 20,000 items on where ScaNN is
+        there, so that answers are approximate. A tree searches as many leaves as recall@10 of
+        `target_recall` takes on a sample. meta: JSON-like, saved with the index; how its vectors
+        were made. Two builds from the same arguments answer alike. Raises ConfigError (a choice
+        that cannot be) and DataError (shapes, dtype, NaN, infinity, no vectors, duplicate ids).
 
         A row of zeros has no direction: under cosine it stands behind all others of any list, with
         the score -2; `report` counts such rows.

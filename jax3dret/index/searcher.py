@@ -44,9 +44,9 @@ _FAR = 1e3
 class Searcher:
     """Finite float32 vectors [N, D] and the backend that searches them.
 
-    scoring: "auto" takes a tree from `TREE_FROM` items on; too few items for a tree are searched
-    one by one. target_recall: a tree searches as many leaves as recall@10 of this takes on a
-    sample. tree, recall: what an earlier build made and measured.
+    scoring: "auto", for serving, takes a tree from `TREE_FROM` items on; too few items for a tree
+    are searched one by one. target_recall: a tree searches as many leaves as recall@10 of this
+    takes on a sample. tree, recall: what an earlier build made and measured.
     """
 
     def __init__(

@@ -41,8 +41,8 @@ _PROTOCOL = {
     },
     "search": {
         "exact": "The search is exact.",
-        "approximate": "The search is approximate; how close it comes stands under “Time and "
-        "index”.",
+        "tree_ah": "The search is approximate, by a tree of ScaNN (tree_ah) that was asked for; how "
+        "close it comes stands under “Time and index”.",
     },
 }
 _SETTINGS = {"n": "length of the ranked lists"}

@@ -8,6 +8,7 @@ Every row links to the report of its run.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 import json
@@ -28,6 +29,9 @@ from jax3dret.report.sections import definitions, duration, plain, section
 
 FILE = "table.json"
 _COLUMNS = 4  # metrics in the first table; the last table has all
+# How queries and gallery are compared: of the whole table where its rows agree, else of each row.
+_COMPARED = ("distance", "self_match", "ties", "search")
+_WORDS = {"tree_ah": "approximate, by a tree of ScaNN (tree_ah)"}
 _STYLE = """
 .state { white-space: nowrap; font-size: .85rem; } .state.done { color: var(--good); } .state.failed { color: var(--bad); }
 .state.open { color: var(--muted); }
@@ -70,14 +74,14 @@ def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
     the seeds.
     """
     rows = table["rows"]
-    protocol: Mapping[str, Any] = next((row["protocol"] for row in rows if row["protocol"]), {})
     return strict(
         {
             "system": table.get("system"),
             "config": table.get("config"),
             "dataset": table.get("data") or {},
             "encoder": {},
-            "protocol": {k: protocol.get(k) for k in ("distance", "self_match", "ties")},
+            # Where the rows differ, each row's own says how.
+            "protocol": {k: _of_all(rows, k) for k in _COMPARED},
             "metrics": {
                 f"{row['name']}/{k}": v["mean"] for row in rows for k, v in row["metrics"].items()
             },
@@ -88,6 +92,12 @@ def metrics_json(table: Mapping[str, Any]) -> dict[str, Any]:
             "rows": rows,
         }
     )
+
+
+def _of_all(rows: Sequence[Mapping[str, Any]], key: str) -> Any:
+    """What the protocols of all rows say; None where they differ, or where there is none."""
+    said = [row["protocol"].get(key) for row in rows if row["protocol"]]
+    return said[0] if said and all(value == said[0] for value in said) else None
 
 
 def _run(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,16 +276,18 @@ def _protocol(table: Mapping[str, Any]) -> str:
         return ""
     facts = [row["protocol"] for row in done]
     shared = [
-        (key.replace("_", " "), plain(facts[0][key]))
-        for key in ("distance", "self_match", "ties", "points")
-        if facts[0][key] is not None and all(f[key] == facts[0][key] for f in facts)
+        (key.replace("_", " "), _said(facts[0], key))
+        for key in (*_COMPARED, "points")
+        if _of_all(done, key) is not None
     ]
+    apart = [k for k in _COMPARED if _of_all(done, k) is None and any(f.get(k) for f in facts)]
     data = facts[0]["data"]
     if all(f["data"] == data for f in facts):
         shared += [("data", f"{plain(data['name'])} {plain(data['version'])}")]
         shared += [(key, plain(data[key])) for key in ("splits", "items")]
     one_size = all(f["points"] == facts[0]["points"] for f in facts)
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        **{key.replace("_", " "): functools.partial(_said, key=key) for key in apart},
         "weights": lambda f: plain(f["weights"]),
         "steps": lambda f: plain(f["steps"]),
         "batch": lambda f: "–" if f["batch"] is None else plain(f["batch"]),
@@ -286,7 +298,7 @@ def _protocol(table: Mapping[str, Any]) -> str:
         "seeds": lambda f: plain(f["seeds"]),
         "training": lambda f: duration(f["train_s"]) if f["steps"] else "–",
     }
-    words = ("weights", "schedule")
+    words = ("weights", "schedule", *(key.replace("_", " ") for key in apart))
     lines = [
         f'<tr><th scope="row">{_link(row)}<code>{escape(row["protocol"]["config"])}</code></th>'
         + "".join(
@@ -302,6 +314,11 @@ def _protocol(table: Mapping[str, Any]) -> str:
         f'<th scope="col"{"" if name in words else " class=num"}>{name}</th>' for name in columns
     )
     return definitions(shared) + _table(head, lines)
+
+
+def _said(protocol: Mapping[str, Any], key: str) -> str:
+    value = protocol.get(key)
+    return _WORDS.get(str(value), plain(value))
 
 
 def _all_metrics(table: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from fakes import FakeSource, reading
 
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.evaluators import examples, rank, retrieval
-from jax3dret.index import backends
+from jax3dret.index import backends, searcher
 from jax3dret.index.index import Index
 
 CLASSES = ("bolt", "nut", "washer")
@@ -294,11 +294,27 @@ def test_large_galleries_cut_average_precision(splits):
 
 
 @pytest.mark.skipif(not backends.scann_available(), reason="scann has wheels for Linux only")
-def test_tree_search_is_called_approximate(tmp_path):
+@pytest.mark.parametrize(
+    ("index", "scoring"),
+    [
+        ({}, "brute_force"),
+        ({"kind": "auto"}, "brute_force"),
+        ({"kind": "scann", "target_recall": 0.9}, "brute_force"),
+        ({"scoring": "tree_ah"}, "tree_ah"),
+    ],
+)
+def test_a_tree_searches_only_where_it_is_asked_for_and_is_named(
+    tmp_path, monkeypatch, index, scoring
+):
+    """Of galleries that an index for serving would have a tree for."""
+    monkeypatch.setattr(searcher, "TREE_FROM", 300)
     many = source(*two_rings(400, 2))
-    evaluator({"train": many}, query="train", index={"scoring": "tree_ah"})(embed, tmp_path)
+    evaluator({"train": many}, query="train", index=index)(embed, tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["protocol"]["search"] == "approximate" and result["index"]["scoring"] == "tree_ah"
+    assert result["index"]["scoring"] == scoring
+    assert result["protocol"]["search"] == {"brute_force": "exact"}.get(scoring, scoring)
+    served = Index.build(many.vectors, [str(i) for i in range(400)])
+    assert served.scoring == "tree_ah"
 
 
 def test_queries_of_another_kind(splits):
@@ -347,6 +363,10 @@ def test_only_the_first_process_writes(splits, tmp_path, monkeypatch):
         ({"neighbours": 0}, "neighbours=0"),
         ({"index": {"leaves": 3}}, "index.leaves: not an option"),
         ({"index": {"kind": "tree"}}, "kind='tree': choose one of"),
+        (
+            {"index": {"scoring": "auto"}},
+            "index.scoring='auto': choose one of brute_force, tree_ah",
+        ),
         (
             {"index": {"scoring": "tree_ah"}},
             "tree_ah' needs",

@@ -110,7 +110,14 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
                 "splits": "s",
                 "items": {"query": 3},
             },
-            "protocol": {"distance": "cosine", "self_match": "disjoint", "ties": "index"},
+            "protocol": {
+                "distance": config.distance,
+                "self_match": "disjoint",
+                "ties": "index",
+                "search": "tree_ah"
+                if config.evals.retrieval.index.scoring == "tree_ah"
+                else "exact",
+            },
             "encoder": {"num_points": 512, "parameters": 1000, "weights": f"as made for {name}"},
             "timing": {"train_s": 2.0},
         },
@@ -553,6 +560,37 @@ def test_metrics_json_has_the_form_of_every_report(seeded):
     page = (seeded.workdir / "report" / "index.html").read_text()
     assert '<th scope="col" class="num">Macro F1</th>' in page
     assert report["published"] == {} and report["dataset"]["name"] == "parametric_shapes/demo"
+
+
+def test_the_search_stands_in_every_protocol_of_a_table(seeded, tmp_path, capsys):
+    report = json.loads((seeded.workdir / "report" / "metrics.json").read_text())
+    assert report["protocol"] == {
+        "distance": "cosine",
+        "self_match": "disjoint",
+        "ties": "index",
+        "search": "exact",
+    }
+    assert all(row["protocol"].get("search", "exact") == "exact" for row in report["rows"])
+    page = (seeded.workdir / "report" / "index.html").read_text()
+    assert "<dt>search</dt><dd>exact</dd>" in page
+    config = tmp_path / "mixed.py"
+    config.write_text(
+        "from jax3dret.experiments import tables\nfrom jax3dret.experiments.rows import row\n"
+        "VARIANTS = {'demo': ()}\n"
+        "def get_config(variant):\n    config = tables.defaults()\n"
+        f"    config.data.name = 'x'\n    run = '{CONFIGS}/ulip2_vicreg.py:demo_random'\n"
+        "    config.table = (row('all pairs', run), row('by tree', run, settings=("
+        "'evals.retrieval.index.scoring=tree_ah', 'distance=euclidean')))\n    return config\n"
+    )
+    capsys.readouterr()
+    mixed = Table(tmp_path / "t", spec=str(config)).run()
+    assert [row["protocol"]["search"] for row in mixed.rows.values()] == ["exact", "tree_ah"]
+    report = json.loads((tmp_path / "t" / "report" / "metrics.json").read_text())
+    assert report["protocol"]["search"] is None and report["protocol"]["ties"] == "index"
+    page = (tmp_path / "t" / "report" / "index.html").read_text()
+    for said in ("approximate, by a tree of ScaNN (tree_ah)", "euclidean", "<dt>ties</dt>"):
+        assert said in page
+    assert "search: exact, tree_ah" in capsys.readouterr().out
 
 
 def test_the_text_aligns_its_columns(seeded, capsys):

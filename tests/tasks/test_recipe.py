@@ -113,6 +113,6 @@ def test_the_defaults_score_shapes_by_shapes():
             "gallery_split": "train",
             "query_split": "test",
             "neighbours": 100,
-            "index": {"kind": "auto", "scoring": "auto"},
+            "index": {"kind": "auto", "scoring": "brute_force"},
         }
     }

@@ -61,7 +61,8 @@ def defaults() -> ml_collections.ConfigDict:
         "gallery_split": "train",
         "query_split": "test",
         "neighbours": 100,
-        "index": {"kind": "auto", "scoring": "auto"},
+        # Every pair is compared; "tree_ah" searches approximately, and the protocol says so.
+        "index": {"kind": "auto", "scoring": "brute_force"},
     }
     return config
 
