@@ -95,9 +95,11 @@ def start(command: Command) -> int:
     runs = stages(command.config, command.workdir)
     if command.mode == "eval":
         runs = runs[-1:]
-    for run in runs:
+    modes = [*("train" for _ in runs[:-1]), command.mode]
+    for run, mode in zip(runs, modes, strict=True):
         check_workdir(run.folder, run.config)
-    ready = [_ready(run, command.mode if run is runs[-1] else "train") for run in runs]
+        check_batches(run.config, mode, "" if run is runs[-1] else run.name)
+    ready = [_ready(run, mode) for run, mode in zip(runs, modes, strict=True)]
     refuse_unused(command.config, command.overrides)
     if jax.process_count() > 1:  # all have looked at the folders before any of them writes there
         multihost_utils.sync_global_devices("workdirs seen")
@@ -140,6 +142,27 @@ def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
         raise ConfigError(
             f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir"
         )
+
+
+def check_batches(config: configs.Config, mode: str, stage: str = "") -> None:
+    """Refuses batch sizes that the devices and processes of this command cannot share, before data
+    is prepared or anything is rendered. stage: the run's name, where it is one of several.
+
+    Raises ConfigError.
+    """
+    training = config.train
+    trains = training.steps > 0 or (training.steps < 0 and training.epochs > 0)
+    evaluates = mode != "train" or config.eval.every > 0
+    mesh = sharding.make_mesh(**config.mesh.to_dict())
+    try:
+        sharding.check_batch_sizes(
+            mesh,
+            train=training.batch_size if trains and mode != "eval" else None,
+            accumulate=training.accumulate,
+            evaluate=config.eval.batch_size if evaluates and "batch_size" in config.eval else None,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"stage '{stage}': {error}" if stage else str(error)) from None
 
 
 def refuse_unused(config: configs.Config, overrides: Sequence[tuple[str, str]]) -> None:
@@ -212,6 +235,8 @@ def _ready(run: Placed, mode: str) -> _Ready:
         published=config.published.to_dict(),
         done=_saved_step(run.folder),
     )
+    if mode != "eval":  # what the step refuses is refused now, not after the stages before it
+        train.make_step(ready.recipe, config.seed, config.train.accumulate)
     if mode == "eval" and ready.done is None:
         raise ConfigError(
             f"--mode=eval: {run.folder} holds no checkpoint to evaluate; train first, or give the "

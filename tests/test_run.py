@@ -54,6 +54,56 @@ def command(monkeypatch, *overrides, workdir="runs/x", spec="configs/ulip2_class
     return Command(spec, name, config, tuple(overrides), pathlib.Path(workdir), "eval")
 
 
+@pytest.fixture
+def nothing_prepared(monkeypatch):
+    """Neither data nor a recipe may be asked for."""
+
+    def never(*args, **kwargs):
+        raise AssertionError("too late")
+
+    monkeypatch.setattr(run, "prepare_data", never)
+    monkeypatch.setattr(run, "_ready", never)
+
+
+@pytest.mark.parametrize(
+    ("spec", "overrides", "says"),
+    [
+        ("viewgcn_classify", {"train.batch_size": 18}, "^config.train.batch_size=18 .* 16 and 20"),
+        (
+            "ulip2_classify",
+            {"train.accumulate": 3},
+            "into config.train.accumulate=3 parts; 24 and 36",
+        ),
+        ("mvhgnn_shrec13", {"first.batch_size": 6}, "^stage 'first': config.train.batch_size=6 .*"),
+        ("ulip2_classify", {"mesh.data": 3}, "config.mesh: data=3 x fsdp=1 does not fit 4 devices"),
+    ],
+)
+def test_batches_are_refused_before_any_data_is_prepared(
+    nothing_prepared, tmp_path, spec, overrides, says
+):
+    config, name = configs.load(
+        f"{CONFIG.parent}/{spec}.py", [(key, str(value)) for key, value in overrides.items()]
+    )
+    with pytest.raises(ConfigError, match=says):
+        run.start(Command(spec, name, config, (), tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_batch_that_no_step_takes_is_no_fault(monkeypatch):
+    config, _ = configs.load(str(CONFIG), [("train.batch_size", "18")])
+    run.check_batches(config, "eval")
+    run.check_batches(config.with_values({"train.steps": 0}), "train_and_eval")
+    with pytest.raises(ConfigError, match="16 and 20"):
+        run.check_batches(config.with_values({"train.steps": 1}), "train")
+    monkeypatch.setattr("jax3dret.core.sharding.jax.process_count", lambda: 3)
+    with pytest.raises(ConfigError, match="config.eval.batch_size=32 .* 30 and 33"):
+        run.check_batches(config, "eval")
+    odd = config.with_values({"train.batch_size": 20})
+    run.check_batches(odd, "train")  # evaluates nothing
+    with pytest.raises(ConfigError, match="config.eval.batch_size"):
+        run.check_batches(odd.with_values({"eval.every": 2}), "train")
+
+
 def test_a_command_can_be_given_again(monkeypatch):
     given = command(monkeypatch, ("train.steps", "3"), ("optim.rules", "(('.*', {}),)"))
     assert given.text() == (

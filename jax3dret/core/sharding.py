@@ -10,6 +10,7 @@ donated into a sharded step nor restored beside sharded parameters.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -121,6 +122,36 @@ def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
     )
 
 
+def check_batch_sizes(
+    mesh: Mesh, *, train: int | None = None, accumulate: int = 1, evaluate: int | None = None
+) -> None:
+    """That batches can be split as they will be: `train` rows over all devices and into `accumulate`
+    parts, `evaluate` rows over the processes. What is None is not looked at.
+
+    Each process fills its rows of an evaluation up to its devices, so that these do not count there.
+
+    Raises ConfigError naming the size, what it is split over, and the nearest sizes that will do.
+    """
+    if train is not None:
+        parts = f", and into config.train.accumulate={accumulate} parts" * (accumulate > 1)
+        over = f"the {mesh.size} devices{_of_processes()}{parts}"
+        _check_divides("config.train.batch_size", train, math.lcm(mesh.size, accumulate), over)
+    if evaluate is not None:
+        over = f"the {jax.process_count()} processes"
+        _check_divides("config.eval.batch_size", evaluate, jax.process_count(), over)
+
+
+def _check_divides(key: str, rows: int, parts: int, over: str) -> None:
+    if rows % parts:
+        below, above = rows // parts * parts, -(-rows // parts) * parts
+        nearest = f"{below} and {above} do" if below else f"{above} is the smallest that does"
+        raise ConfigError(f"{key}={rows} does not divide evenly over {over}; {nearest}")
+
+
+def _of_processes() -> str:
+    return f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of a batch -> global arrays split over the mesh.
 
@@ -133,8 +164,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
         if value.shape[0] % local:
             raise ConfigError(
                 f"a batch of {value.shape[0] * jax.process_count()} rows ('{key}') does not divide "
-                f"by {mesh.size} devices; "
-                f"choose config.train.batch_size as a multiple of {mesh.size}"
+                f"by {mesh.size} devices; choose a multiple of {mesh.size}"
             )
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()

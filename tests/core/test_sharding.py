@@ -34,6 +34,36 @@ def test_optimizer_slots_lie_where_their_parameter_lies():
 
 
 @pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"train": 18}, "config.train.batch_size=18 .* over the 4 devices; 16 and 20 do"),
+        ({"train": 3}, "over the 4 devices; 4 is the smallest that does"),
+        ({"train": 64, "accumulate": 6}, r"the 4 devices, and into .*=6 parts; 60 and 72 do"),
+        ({"train": 20, "evaluate": 20}, None),
+        ({"train": 24, "accumulate": 8}, None),  # micro-batches of three rows on four devices
+        ({"evaluate": 3}, None),  # filled up to the devices
+        ({}, None),
+    ],
+)
+def test_batch_sizes_that_do_not_divide(sizes, says):
+    mesh = sharding.make_mesh(2, 2)
+    if says is None:
+        sharding.check_batch_sizes(mesh, **sizes)
+        return
+    with pytest.raises(ConfigError, match=says):
+        sharding.check_batch_sizes(mesh, **sizes)
+
+
+def test_batch_sizes_on_several_processes(monkeypatch):
+    monkeypatch.setattr("jax3dret.core.sharding.jax.process_count", lambda: 2)
+    mesh = sharding.make_mesh(4, 1)
+    with pytest.raises(ConfigError, match="over the 4 devices of 2 processes; 8 and 12 do"):
+        sharding.check_batch_sizes(mesh, train=10, evaluate=10)
+    with pytest.raises(ConfigError, match="config.eval.batch_size=33 .* 2 processes; 32 and 34 do"):
+        sharding.check_batch_sizes(mesh, train=16, evaluate=33)
+
+
+@pytest.mark.parametrize(
     ("rules", "says"),
     [
         (((r"c/kernel", ("fsdp",)),), "matches no parameter"),
