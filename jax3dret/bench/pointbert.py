@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jax3dret.bench.paired_timing import compare
+from jax3dret.losses.classification import cross_entropy
 from jax3dret.models.heads import ClassificationHead
 from jax3dret.models.pointbert import PointBert
 
@@ -64,10 +64,7 @@ def _jax_steps(points: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[],
         logits, head_state = head.apply(
             {"params": params[1], "batch_stats": stats[1]}, embedding, **apply
         )
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean(), (
-            state,
-            head_state,
-        )
+        return cross_entropy(logits, targets), (state, head_state)
 
     embed = jax.jit(encoder.apply)
     gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))

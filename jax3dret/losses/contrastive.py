@@ -8,10 +8,10 @@ import math
 from typing import Literal
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError
+from jax3dret.losses.classification import row_losses
 
 # exp of it is what similarities are multiplied by: the temperature 0.07 at the start, at most 100
 # later (published code).
@@ -89,4 +89,4 @@ def _unit(x: Float[Array, "B D"]) -> Float[Array, "B D"]:
 
 def _cross_entropy(logits: Float[Array, "B B"]) -> Float[Array, " B"]:
     """Of every row, with its diagonal entry as the target."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(len(logits)))
+    return row_losses(logits, jnp.arange(len(logits)))

@@ -121,3 +121,14 @@ def test_errors(unchecked):
         am_softmax(np.zeros((6, 4)), LABELS[:5])
     with pytest.raises(ConfigError, match="scale=0"):
         am_softmax(np.zeros((6, 4)), LABELS, scale=0.0)
+
+
+def test_a_loss_that_is_nearly_nothing_keeps_its_digits():
+    """Rows that point at their own class, and away from the two others."""
+    angle = np.array([[0.99, -0.7, -0.65], [-0.8, 0.95, -0.7]], np.float32)
+    found = am_softmax(angle, np.array([0, 1]), scale=20.0, margin=0.35)
+    logits = 20 * (angle.astype(float) - 0.35 * np.eye(2, 3))
+    others = [np.delete(row, i) - row[i] for i, row in enumerate(logits)]
+    right = np.mean([np.log1p(np.exp(d).sum()) for d in others])
+    assert right < 1e-10
+    np.testing.assert_allclose(found, right, rtol=1e-4)

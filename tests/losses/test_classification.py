@@ -87,6 +87,60 @@ def test_extreme_logits_and_bfloat16():
     np.testing.assert_array_equal(got, cross_entropy(low.astype(jnp.float32), LABELS))
 
 
+# Differences to the right class from far below it to far above, equal logits, and -inf for classes
+# that cannot be.
+FAR = np.array(
+    [
+        [0, -27.0, -27.5, -90.0],
+        [-1e3, -1027.0, -1031.0, -1040.0],
+        [2.0, 2.0, 2.0, 2.0],
+        [-5.0, 40.0, 39.0, -np.inf],
+        [7.0, -np.inf, -np.inf, -np.inf],
+        [3.0, -9.0, -np.inf, 3.0],
+    ],
+    np.float32,
+)
+
+
+def exact(logits, smoothing):
+    """Loss and gradient of each row, whose right class is the first, in extended precision."""
+    x = logits.astype(np.longdouble)
+    others = x[:, 1:] - x[:, :1]
+    top = np.maximum(others.max(1), 0)
+    rest = np.exp(others - top[:, None]).sum(1)
+    value = np.where(top > 0, top + np.log(np.exp(-top) + rest), np.log1p(rest))
+    share = np.exp(others - value[:, None])
+    gradient = np.concatenate([-share.sum(1, keepdims=True), share], 1)
+    if smoothing:
+        value = value - smoothing * others.sum(1) / x.shape[1]
+        gradient = gradient + smoothing * (np.eye(x.shape[1])[:1] - 1 / x.shape[1])
+    return value, gradient
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_small_losses_keep_their_digits_and_no_loss_is_negative(smoothing):
+    """A logarithm of the softmax loses every loss below 1e-7, and can turn it negative."""
+    logits = FAR if not smoothing else FAR[np.isfinite(FAR).all(1)]
+    labels = jnp.zeros(1, int)
+
+    def one(row):
+        return cross_entropy(row[None], labels, smoothing=smoothing)
+
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(one)))(logits)
+    expected, slope = exact(logits, smoothing)
+    np.testing.assert_allclose(values, expected.astype(float), rtol=2e-5)
+    np.testing.assert_allclose(gradients, slope.astype(float), rtol=2e-5, atol=1e-30)
+    assert (np.asarray(values) >= 0).all()
+
+
+def test_one_class_costs_nothing_and_a_value_that_is_not_finite_shows():
+    label = jnp.zeros(1, int)
+    value, gradient = jax.value_and_grad(lambda x: cross_entropy(x, label))(jnp.asarray([[9.0]]))
+    assert value == 0 and gradient == 0
+    for bad in ([[jnp.nan]], [[jnp.inf, 0.0]], [[-jnp.inf, 0.0]], [[0.0, jnp.nan]]):
+        assert not jnp.isfinite(cross_entropy(jnp.asarray(bad), label)), bad
+
+
 @pytest.mark.parametrize(
     "shape, options",
     [((4,), {}), ((5, 1), {}), ((5,), {"mask": jnp.ones(4, bool)}), ((5,), {"smoothing": 1.0})],
