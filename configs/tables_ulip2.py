@@ -15,7 +15,13 @@ something says what. The same command again goes on.
     --config.rows=REGEX           only these rows; `.` for all, those that the demo leaves out too
     --config.seeds=(0,1,2)        several runs of each row: mean and standard deviation
     --config.collect=true         only what is finished
-    --config.every_row="('eval.batch_size=8',)"     settings for all rows
+    --config.every_row="('eval.batch_size=8', ('ULIP2/|BERT/', 'model.remat=True'))"
+                                  settings for all rows, and for those that a pattern finds; a row
+                                  without such a key goes without, and says so
+
+Where a step does not fit into the memory of a device, model.remat=True computes activations again
+instead of keeping them. No published number stands beside rows whose results a setting may change;
+this one changes none.
 
 What the rows at their published size need, each DIR from `jax3dret weights import FILE --out DIR`:
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jax3dret.core.types import ConfigError, nearest
+from jax3dret.core.types import ConfigError, UnknownKey, nearest
 
 
 def resolve_module(name: str, *, where: str) -> Any:
@@ -63,12 +63,12 @@ def resolve(name: str, *, where: str = "config") -> Callable[..., Any]:
 
 
 def check_kwargs(target: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str) -> None:
-    """Raises ConfigError where `target` does not take a key of `kwargs`."""
+    """Raises UnknownKey, a ConfigError, where `target` does not take a key of `kwargs`."""
     known = parameters(target)
     for key in kwargs:
         if key not in known:
             label = getattr(target, "__name__", str(target))
-            raise ConfigError(
+            raise UnknownKey(
                 f"{where}: {label} takes no '{key}'{nearest(key, known)}; "
                 f"it takes: {', '.join(known)}"
             )

@@ -25,7 +25,7 @@ import ml_collections
 
 from jax3dret.core import config_file
 from jax3dret.core.components import check_kwargs, parameters, resolve, resolve_module
-from jax3dret.core.types import ConfigError, nearest
+from jax3dret.core.types import ConfigError, UnknownKey, nearest
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a
 # workdir is resumed. A task's module adds its own as PLACE_KEYS, beside its defaults().
@@ -189,7 +189,8 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     Returns the config and its full name "file_stem:variant".
 
     Raises:
-        ConfigError: no such file, variant or key, or a value of the wrong type.
+        UnknownKey: no such key.
+        ConfigError: no such file or variant, or a value of the wrong type.
     """
     path, _, variant = spec.partition(":")
     given, variant = config_file.run(pathlib.Path(path), variant)
@@ -263,8 +264,15 @@ def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {json.dumps(other.get(key))} there, {json.dumps(mine.get(key))} here"
         for key in sorted(mine.keys() | other.keys())
-        if mine.get(key) != other.get(key) and not key.startswith(places)
+        if mine.get(key) != other.get(key) and not (key.startswith(places) or is_recomputing(key))
     ]
+
+
+def is_recomputing(key: str) -> bool:
+    """Whether a key says if a network keeps its activations or computes them again, which changes
+    memory and time and not what comes out.
+    """
+    return key.rpartition(".")[2] == "remat"
 
 
 def _plain(value: Any) -> Any:
@@ -308,7 +316,7 @@ def _check_known(
         value = parent.get(first, None if default is inspect.Parameter.empty else default)
         for part in inner:
             if not isinstance(value, Mapping) or part not in value:
-                raise ConfigError(
+                raise UnknownKey(
                     f"{origin}: unknown config key '{leaf}'; '{component}.{first}' holds no "
                     f"'{part}'"
                 )
@@ -325,7 +333,7 @@ def _check_known(
             everything = [name for name, _ in flatten(known)] + [
                 name for name, _ in flatten(values) if name != key
             ]
-            raise ConfigError(f"{origin}: unknown config key '{leaf}'{nearest(leaf, everything)}")
+            raise UnknownKey(f"{origin}: unknown config key '{leaf}'{nearest(leaf, everything)}")
         section = section[part]
     return section
 

@@ -43,6 +43,10 @@ class ConfigError(ValueError):
     expected. Exit code 2."""
 
 
+class UnknownKey(ConfigError):
+    """A key that the config, or a component that it names, does not have."""
+
+
 class DataError(ValueError):
     """A file, a folder or a data set cannot be used: one line that names it and the reason. Exit
     code 1.

@@ -13,6 +13,7 @@ from typing import Any
 
 from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
+from jax3dret.experiments import every_row
 from jax3dret.experiments.rows import Row, TableRun, read_json
 from jax3dret.report.table import compared_metric, leading_metrics
 
@@ -66,6 +67,7 @@ def row_result(
     metrics = _over_seeds([r["metrics"] for r in done])
     config = runs[0].config
     published, difference, notes = {}, {}, [row.note] if row.note else []
+    notes += every_row.notes(run.every for run in (runs[0], *stages))
     if config is not None and config.published:
         if incomplete:
             notes.append(f"The paper's number is left out: {incomplete}.")

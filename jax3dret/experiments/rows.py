@@ -18,6 +18,8 @@ from jax3dret.core import config as configs
 from jax3dret.core.files import read_json_object
 from jax3dret.core.types import ConfigError, DataError, Run, nearest
 from jax3dret.data.source import find_prepared
+from jax3dret.experiments import every_row
+from jax3dret.experiments.every_row import Applied, Setting, key_and_value
 
 
 def need(
@@ -105,7 +107,7 @@ class TableRun:
 
     name: a row's, or that of a stage. starts_from: the name of a stage. config: as the run's folder
     has it; None where `problem` says why it cannot run. given: what the user brought for it, by
-    key.
+    key. every: of config.every_row.
     """
 
     name: str
@@ -116,6 +118,7 @@ class TableRun:
     starts_from: str = ""
     config: configs.Config | None = None
     given: tuple[tuple[str, str], ...] = ()
+    every: Applied = dataclasses.field(default_factory=Applied)
     problem: str = ""
 
     def arguments(self, mode: str) -> list[str]:
@@ -174,8 +177,8 @@ def plan_runs(
     """Every run of every row, the stages of a row before it and each of them once, with the problem
     of each that lacks something other than the data.
 
-    Raises ConfigError for settings that a row's config does not take, what is brought for no row,
-    and two runs of one name.
+    Raises ConfigError for settings that no row's config takes, what is brought for no row, and two
+    runs of one name.
     """
     entries: dict[str, Mapping[str, Any]] = {}
     for r in config.table:
@@ -183,10 +186,12 @@ def plan_runs(
             if entries.setdefault(entry["name"], entry) != entry:
                 raise ConfigError(f"config.table: two runs are called '{entry['name']}'")
     given = _given(config, list(entries.values()))
+    every = every_row.read(config.every_row)
     by_seed = [
-        _with_seed(config, list(entries.values()), given, seed, folder, configs_at)
+        _with_seed(config, every, list(entries.values()), given, seed, folder, configs_at)
         for seed in read_seeds(config)
     ]
+    every_row.check(every, [(run.name, run.every) for run in by_seed[0] if run.config is not None])
     return [run for of_one_entry in zip(*by_seed, strict=True) for run in of_one_entry]
 
 
@@ -239,6 +244,7 @@ def _given(config: configs.Config, entries: Sequence[Mapping[str, Any]]) -> dict
 
 def _with_seed(
     config: configs.Config,
+    every: Sequence[Setting],
     entries: Sequence[Mapping[str, Any]],
     given: Mapping[str, str],
     seed: int,
@@ -251,7 +257,6 @@ def _with_seed(
     places = [
         f"data.{key}={config.data[key]}" for key in ("data_dir", "manual_dir") if config.data[key]
     ]
-    every = [_split(text) for text in (*config.every_row, *places)]
     found: dict[str, TableRun] = {}
     loaded: list[Run] = []
     for entry in entries:
@@ -260,10 +265,14 @@ def _with_seed(
         brought = [n for n in entry["needs"] if given[n["name"]]]
         settings = [("seed", str(seed))]
         for n in brought:  # a component's name comes before its keys
-            settings += [*map(_split, n["settings"]), (n["key"], given[n["name"]])]
-        settings += [*map(_split, entry["settings"]), *every]
+            settings += [*map(key_and_value, n["settings"]), (n["key"], given[n["name"]])]
+        settings += map(key_and_value, (*entry["settings"], *places))
         spec = str(configs_at / entry["config"]) if entry["config"] else ""
-        resolved = _load(spec, settings) if spec else None
+        resolved, applied = _load(spec, settings) if spec else None, Applied()
+        if resolved is not None:
+            applied = every_row.apply(every, name, spec, settings)
+            settings += [(s.key, s.value) for s in applied.taken]
+            resolved = _load(spec, settings)
         if before:
             settings.append(("checkpoint.init_from", str(found[before].folder)))
             if found[before].problem:
@@ -282,6 +291,7 @@ def _with_seed(
             starts_from=before,
             config=resolved,
             given=tuple((n["key"], given[n["name"]]) for n in brought),
+            every=applied,
             problem="; ".join(p for p in problems if p),
         )
     placed = runs_of.place(loaded, {name: run.folder for name, run in found.items()})
@@ -312,10 +322,3 @@ def _load(spec: str, settings: Sequence[tuple[str, str]]) -> configs.Config | No
         ) or " has no variant '" in str(error):
             return None
         raise
-
-
-def _split(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"config.every_row: '{text}' is not of the form KEY=VALUE")
-    return key, value

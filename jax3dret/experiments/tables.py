@@ -11,6 +11,7 @@ row. What is missing is found out before anything is trained. Then WORKDIR has
     rows/, logs/            the runs, and what each process said
 
     rows.py       rows, and what they lack
+    every_row.py  settings that the command gives to rows
     children.py   one process after the other
     results.py    from their folders to the table
 """
@@ -32,7 +33,7 @@ from jax3dret.core import config as configs
 from jax3dret.core import files, processes
 from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError
-from jax3dret.experiments import results
+from jax3dret.experiments import every_row, results
 from jax3dret.experiments import rows as rows_of
 from jax3dret.experiments.children import Children
 from jax3dret.experiments.rows import Row, TableRun
@@ -41,16 +42,6 @@ from jax3dret.report import table as report
 log = logging.getLogger("jax3dret")
 # Share of a data set that may be lacking before a published number no longer stands beside it.
 _LACKING = 0.02
-# Settings that change no result.
-_HARMLESS = (
-    "data.num_threads=",
-    "eval.every=",
-    "eval.batch_size=",
-    "checkpoint.every=",
-    "checkpoint.keep=",
-    "log.",
-    "mesh.",
-)
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -64,7 +55,8 @@ def defaults() -> ml_collections.ConfigDict:
     # Each row is a run for each seed: initial weights, order, augmentation and evaluation sampling.
     config.seeds = (0,)
     config.collect = False  # only what is finished: no run is started
-    # "KEY=VALUE" settings for every row; no published number stands beside such rows.
+    # "KEY=VALUE" for every row, and (REGEX, "KEY=VALUE") for those whose names it finds. No
+    # published number stands beside rows whose results these may change.
     config.every_row = ()
     config.needs = {}  # what the user brings, by the names that the rows' needs have
     return config
@@ -179,7 +171,11 @@ class _Table:
             runs = self.of([row.name])
             found = [self.result(run) for run in runs]
             stages = [self.of([name])[0] for name in row.stages]
-            why = self._not_comparable(rows_of.read_json(runs[0].folder / "manifest.json"))
+            changes = every_row.changes(run.every for run in (runs[0], *stages))
+            if changes:
+                why = f"config.every_row changes the settings ({', '.join(changes)})"
+            else:
+                why = self._not_comparable(rows_of.read_json(runs[0].folder / "manifest.json"))
             lines.append(results.row_result(row, runs, found, stages, why))
         before = dict.fromkeys(name for row in self.rows for name in row.stages)
         done = [run for line in lines for run in line["runs"] if run.get("system")]
@@ -201,11 +197,6 @@ class _Table:
         return table
 
     def _not_comparable(self, manifest: Mapping[str, Any]) -> str:
-        changes = [
-            setting for setting in self.config.every_row if not setting.startswith(_HARMLESS)
-        ]
-        if changes:
-            return f"config.every_row changes the settings ({', '.join(changes)})"
         source = manifest.get("source") or {}
         if source.get("complete") is not False:
             return ""

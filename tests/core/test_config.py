@@ -160,6 +160,11 @@ def test_differences_ignore_places_and_survive_json(path):
     ]
     moved, _ = configs.load(path, places)
     assert configs.differences(moved, theirs) == []
+    bert = {"name": "jax3dret.models.pointbert:PointBert"}
+    for section in ("model", "towers"):  # recomputing changes no result
+        values = {"task": "jax3dret.tasks.ulip2.finetune", section: bert}
+        less = configs.Config({**values, section: {**bert, "remat": True}})
+        assert configs.differences(less, values) == []
     for task, same in (("viewgcn", True), ("finetune", False)):  # a task's own places
         values = {"task": f"jax3dret.tasks.ulip2.{task}", "views": {"jobs": 1}}
         more = configs.Config({**values, "views": {"jobs": 2}})

@@ -409,6 +409,9 @@ def test_published_numbers_stand_beside_the_paper_s_rows_alone(tmp_path):
         ({"complete": False, "counts": {"test": 40}, "official_counts": {"test": 2468}}, (), False),
         ({"complete": False, "counts": {"test": 40}}, (), False),
         ({"complete": True}, ("eval.batch_size=8",), True),
+        ({"complete": True}, ("model.remat=True",), True),
+        ({"complete": True}, (("PointBERT", "train.batch_size=8"),), True),
+        ({"complete": True}, (("random", "train.batch_size=8"),), False),
         ({"complete": True}, ("eval.batch_size=8", "train.batch_size=8"), False),
     ],
 )
@@ -427,6 +430,36 @@ def test_a_published_number_needs_the_published_data_and_settings(tmp_path, sour
     row = row["PointNet++/random"]
     assert bool(row["published"]) is stands is bool(row["difference"])
     assert stands or "The paper's number is left out" in row["notes"][-1]
+
+
+def test_settings_go_to_the_rows_that_a_pattern_finds_and_have_the_key(tmp_path, caplog):
+    (tmp_path / "w" / "checkpoints").mkdir(parents=True)
+    given = {"rows": "random|View-GCN|MVTN", "needs.cnn_weights": tmp_path / "w"}
+    plain = Table(tmp_path / "t", "modelnet40", **given).run()
+    every = ("model.remat=True", ("View|MVTN", "train.batch_size=5"), ("/random", "data.up_axis=y"))
+    table = Table(tmp_path / "u", "modelnet40", every_row=every, **given)
+    runs = {run.name: run for run in rows.plan_runs(table.config, tmp_path, CONFIGS)}
+    graph, points = runs["View-GCN/classification"], runs["PointBERT/random"]
+    assert points.config.model.remat is True and "remat" not in graph.config.model
+    # A pattern finds rows and the runs that they start from.
+    assert {
+        graph.config.train.batch_size,
+        runs["View-GCN/single views"].config.train.batch_size,
+    } == {5}
+    assert points.config.train.batch_size != 5
+    assert points.config.data.up_axis == "y" and graph.config.data.up_axis == ""
+    assert ("model.remat", "True") not in graph.overrides
+    shown = table.run().rows
+    assert table.code == 0 and table.children.started == plain.children.started
+    note = "Without the setting model.remat=True: its config has no such key."
+    assert note in shown["View-GCN/classification"]["notes"]
+    assert note not in shown["PointBERT/random"]["notes"]
+    assert "model.remat=True is no setting of View-GCN/single views, View-GCN/clas" in caplog.text
+    assert shown["PointBERT/random"]["published"] == {}  # data.up_axis may change a result
+    # Recomputing changes no result, so that what is there counts.
+    again = Table(tmp_path / "t", "modelnet40", every_row=("model.remat=True",), **given).run()
+    assert again.code == 0 and again.children.started == []
+    assert again.rows["PointBERT/random"]["published"]
 
 
 def test_a_stage_has_no_published_number(tmp_path):
@@ -497,6 +530,11 @@ def test_a_run_of_another_config_or_one_evaluated_too_early_is_no_row(tmp_path):
         ({"seeds": (-1,)}, "give distinct whole numbers"),
         ({"every_row": ("train.steps",)}, "not of the form KEY=VALUE"),
         ({"every_row": ("train.stesp=8",)}, "did you mean 'train.steps'"),
+        ({"every_row": (("PointNet", "model.dept=8"),)}, "no row takes 'model.dept'"),
+        ({"every_row": (("PointBurt", "train.steps=8"),)}, "'PointBurt' finds none of the rows"),
+        ({"every_row": (("(", "train.steps=8"),)}, "'(' is not a regular expression"),
+        ({"every_row": (("a", "b", "c"),)}, "is not a pair"),
+        ({"every_row": ("train.steps=many",)}, "train.steps=many: not of type int"),
         ({"needs.cnn_weights": "x"}, "config.needs.cnn_weights: no row needs it"),
     ],
 )
