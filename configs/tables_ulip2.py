@@ -136,6 +136,13 @@ def full_size(data, views):
             "paper's text says: one cycle of the learning rate, an epoch of at most 100 batches, "
             "another head, Euclidean distances.",
         ),
+        row(
+            "ULIP2/classification, the paper's text",
+            f"ulip2_classify.py:{data}_paper_finetune",
+            needs=(weights,),
+            note="Trained and compared as the paper's text says: a linear rise to 5e-5 over the "
+            "first fifth of the steps and a cosine, whole epochs, its own head, cosine distances.",
+        ),
         row("ULIP2/vicreg", f"ulip2_vicreg.py:{data}", needs=(weights,)),
         row("ULIP2/mmcl", f"ulip2_mmcl.py:{data}", needs=(weights, *TOWERS)),
         row("View-GCN/classification", f"viewgcn_classify.py:{views}", starts_from=single_views),

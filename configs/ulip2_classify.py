@@ -10,10 +10,11 @@
 | paper | modelnet/40, trained from scratch, the paper's text | PointBERT, ULIP-2 size |
 | paper_finetune | modelnet/40, from ULIP-2's weights, the paper's text | the same |
 | modelnet40, shapenet_normal, ... | each data set of the paper, the published code | the same |
+| modelnet40_paper_finetune, ... | paper_finetune on each of them | the same |
 | modelnet40_scratch, ... | paper on each of them | the same |
 
-Raw data: --config.data.manual_dir=RAW. The published code starts from ULIP-2's weights too. They
-are looked for in weights/ulip2_pointbert; elsewhere: --config.checkpoint.init_from=DIR.
+Raw data: --config.data.manual_dir=RAW. The published code starts from ULIP-2's weights as well.
+They are looked for in weights/ulip2_pointbert; elsewhere: --config.checkpoint.init_from=DIR.
 """
 
 from jax3dret.tasks.ulip2 import datasets, finetune
@@ -181,6 +182,12 @@ VARIANTS = {
     "mcb": (published_code, "mcb"),
     "objaverse_easy": (published_code, "objaverse_easy"),
     "scanobjectnn": (published_code, "scanobjectnn"),
+    "modelnet40_paper_finetune": (from_ulip2, "modelnet40"),
+    "shapenet_normal_paper_finetune": (from_ulip2, "shapenet_normal"),
+    "shapenet_perturbed_paper_finetune": (from_ulip2, "shapenet_perturbed"),
+    "mcb_paper_finetune": (from_ulip2, "mcb"),
+    "objaverse_easy_paper_finetune": (from_ulip2, "objaverse_easy"),
+    "scanobjectnn_paper_finetune": (from_ulip2, "scanobjectnn"),
     "modelnet40_scratch": (scratch, "modelnet40"),
     "shapenet_normal_scratch": (scratch, "shapenet_normal"),
     "shapenet_perturbed_scratch": (scratch, "shapenet_perturbed"),
