@@ -1,4 +1,4 @@
-"""The three forms in which ModelNet is passed around, each read into the same clouds.
+"""The three forms in which ModelNet is passed around: meshes, and two of clouds.
 
     off               <class>/{train,test}/<class>_0001.off           the original meshes; z up
     pointnet_hdf5     ply_data_train0.h5, train_files.txt, ...        clouds of PointNet (2017); 40 classes: y up
@@ -22,9 +22,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from data_pipelines.mesh_records import MeshItem
 from jax3dret.core.types import DataError
-from jax3dret.geometry.meshes import load_mesh
-from jax3dret.geometry.sampling import sample_surface
 
 ORIGIN = (
     "ModelNet10 and ModelNet40 (OFF meshes) are at modelnet.cs.princeton.edu; the point clouds go "
@@ -41,9 +40,11 @@ Cloud = tuple[str, int, Callable[[], tuple[np.ndarray, np.ndarray | None]]]
 class Layout:
     """One form of the data set, found on disk.
 
-    files: {path relative to root: bytes} of everything that will be read. counts: clouds per split.
-    clouds: split -> its clouds in the source's order, labels indexing class_names. checksums:
-    sha256 of lists and HDF5 files.
+    files: {path relative to root: bytes} of everything that will be read. counts: shapes per split.
+    meshes: of every split, in the order of their names; empty where the files hold clouds. clouds:
+    split -> its clouds in the source's order, labels indexing class_names. normals: whether the
+    clouds have them; those that are drawn from meshes always do. checksums: sha256 of lists and
+    HDF5 files.
     """
 
     kind: str
@@ -53,12 +54,13 @@ class Layout:
     normals: bool
     files: dict[str, int]
     counts: dict[str, int]
-    clouds: Callable[[str], Iterator[Cloud]]
-    checksums: Callable[[], dict[str, str]]
-    notes: dict[str, Any]
+    checksums: Callable[[], dict[str, str]] = dict
+    clouds: Callable[[str], Iterator[Cloud]] = lambda split: iter(())
+    meshes: dict[str, list[MeshItem]] = dataclasses.field(default_factory=dict)
+    notes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> Layout:
+def find_layout(manual_dir: pathlib.Path, num_classes: int) -> Layout:
     """The one layout in manual_dir or directly below it.
 
     Raises: DataError: none or several are there, a listed file is missing, or it holds another
@@ -87,7 +89,7 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int, num_points: int) -> 
         )
     ((kind, place),) = found
     layout = {
-        "off": lambda: _off(place, num_points),
+        "off": lambda: _off(place),
         "pointnet_hdf5": lambda: _hdf5(place, num_classes),
         "normal_resampled": lambda: _resampled(place, num_classes),
     }[kind]()
@@ -113,10 +115,8 @@ def _kinds(place: pathlib.Path, num_classes: int) -> list[str]:
     return kinds
 
 
-def _off(root: pathlib.Path, num_points: int) -> Layout:
-    """Meshes, sampled by area; the seed of a mesh is its id, so that a cloud does not depend on
-    what else is there.
-    """
+def _off(root: pathlib.Path) -> Layout:
+    """Meshes; the classes are their folders."""
     paths = {
         split: sorted(
             path
@@ -125,31 +125,21 @@ def _off(root: pathlib.Path, num_points: int) -> Layout:
         )
         for split in SPLITS
     }
-    classes = tuple(
-        sorted({path.relative_to(root).parts[0] for part in paths.values() for path in part})
-    )
 
-    def sampled(path: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray]:
-        seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "little")
-        return sample_surface(load_mesh(path), num_points, np.random.default_rng(seed))
+    def item(path: pathlib.Path) -> MeshItem:
+        name = path.relative_to(root).parts[0]
+        return MeshItem(path, f"{name}/{path.stem}", name, path.relative_to(root).as_posix())
 
-    def clouds(split: str) -> Iterator[Cloud]:
-        for path in paths[split]:
-            name = path.relative_to(root).parts[0]
-            identity = f"{name}/{path.stem}"
-            yield identity, classes.index(name), functools.partial(sampled, path, identity)
-
+    meshes = {split: [item(path) for path in part] for split, part in paths.items()}
     return Layout(
         kind="off",
         root=root,
         up_axis="z",
-        class_names=classes,
+        class_names=tuple(sorted({item.label for part in meshes.values() for item in part})),
         normals=True,
         files=_sizes(root, [path for part in paths.values() for path in part]),
         counts={split: len(part) for split, part in paths.items()},
-        clouds=clouds,
-        checksums=dict,
-        notes={"points": f"{num_points} drawn from the surface, uniform by area"},
+        meshes=meshes,
     )
 
 
@@ -256,7 +246,6 @@ def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
         counts={split: len(part) for split, part in paths.items()},
         clouds=clouds,
         checksums=lambda: {path.name: _sha256(path) for path in lists},
-        notes={},
     )
 
 

@@ -1,5 +1,5 @@
-"""ModelNet10 and ModelNet40 as TFDS data sets of point clouds, from any of the three forms they are
-passed around in.
+"""ModelNet10 and ModelNet40 as TFDS data sets: meshes with points drawn from them, or point clouds,
+from any of the three forms they are passed around in.
 
 Wu et al., "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015. The paper "ULIP-2
 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.mesh_records import cloud_record
+from data_pipelines.mesh_records import NUM_POINTS, cloud_record, mesh_examples
 from data_pipelines.modelnet.layouts import ORIGIN, Layout, find_layout
 from data_pipelines.raw_builder import record_info
 from data_pipelines.records import shape_features
@@ -33,29 +33,36 @@ OFFICIAL_COUNTS = {"10": {"train": 3991, "test": 908}, "40": {"train": 9843, "te
 class ModelnetConfig(tfds.core.BuilderConfig):
     """num_points: how many points are drawn from each mesh; clouds that come as points keep theirs."""
 
-    num_points: int = 16_000
+    num_points: int = NUM_POINTS
 
 
 class Modelnet(tfds.core.GeneratorBasedBuilder):
-    """ModelNet: CAD shapes of everyday things with the official split, as point clouds."""
+    """ModelNet: CAD shapes of everyday things with the official split."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.1.0": "Records of OFF files hold their meshes.",
+        "1.0.0": "First version.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         ModelnetConfig(
             name="10",
-            description="ModelNet10: 4,899 shapes of 10 classes, official split, point clouds",
+            description="ModelNet10: 4,899 shapes of 10 classes, official split",
         ),
         ModelnetConfig(
             name="40",
-            description="ModelNet40: 12,311 shapes of 40 classes, official split, point clouds",
+            description="ModelNet40: 12,311 shapes of 40 classes, official split",
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir is the unpacked folder. {ORIGIN}"
     UP_AXIS = "z"  # of the meshes; an instance sets that of its source
 
-    def __init__(self, *, manual_dir: str | pathlib.Path | None = None, **kwargs: Any):
+    def __init__(
+        self, *, manual_dir: str | pathlib.Path | None = None, jobs: int = 1, **kwargs: Any
+    ):
+        """jobs: processes that read meshes; the records do not depend on it."""
         self._manual_dir = manual_dir
+        self._jobs = jobs
         self.skipped: list[dict[str, str]] = []
         super().__init__(**kwargs)
         layout = self._layout
@@ -67,12 +74,12 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
     def _layout(self) -> Layout:
         if self._manual_dir is None:
             raise ConfigError(f"modelnet needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-        config = self.builder_config
-        return find_layout(pathlib.Path(self._manual_dir), int(config.name), config.num_points)
+        return find_layout(pathlib.Path(self._manual_dir), int(self.builder_config.name))
 
     @functools.cached_property
     def source(self) -> dict[str, Any]:
-        """Where the clouds come from, for the manifest."""
+        """Where the records come from, for the manifest."""
+        drawn = f"{self.builder_config.num_points} drawn from each surface, uniform by area"
         layout, official = self._layout, OFFICIAL_COUNTS[self.builder_config.name]
         return {
             "kind": layout.kind,
@@ -81,12 +88,15 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
             "official_counts": official,
             "complete": dict(layout.counts) == official,
             "sha256": layout.checksums(),
+            **({"points": drawn} if layout.meshes else {}),
             **layout.notes,
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = shape_features(
-            self._layout.class_names, normals=self._layout.normals, mesh=False
+            self._layout.class_names,
+            normals=self._layout.normals,
+            mesh=bool(self._layout.meshes),
         )
         return record_info(self, features, homepage="https://modelnet.cs.princeton.edu")
 
@@ -106,6 +116,14 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in counts}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        if self._layout.meshes:
+            yield from mesh_examples(
+                self._layout.meshes[split],
+                skipped=self.skipped,
+                num_points=self.builder_config.num_points,
+                jobs=self._jobs,
+            )
+            return
         for identity, label, read in self._layout.clouds(split):
             try:
                 points, normals = read()

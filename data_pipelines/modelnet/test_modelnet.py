@@ -131,6 +131,21 @@ def test_meshes(tmp_path, few_points, place, caplog):
     # z is the longest side of the mesh: no axis was turned.
     assert np.ptp(points, axis=0).argmax() == 2 and points.min() > -1e-5
     assert not np.array_equal(row["points"], train[1]["points"])  # each mesh has its own seed
+    # The mesh itself, in the frame of its points.
+    np.testing.assert_allclose(
+        row["vertices"] * row["scale"] + row["centroid"],
+        [[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]],
+        atol=1e-5,
+    )
+    assert row["faces"].tolist() == [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]
+    assert manifest["version"] == "1.1.0"  # records of 1.0.0 have no meshes
+    again = driver.build(
+        "modelnet/10", manual_dir=tmp_path / "raw" / place, data_dir=tmp_path / "two", jobs=2
+    )
+    assert json.loads((again / "manifest.json").read_text())["splits"] == manifest["splits"]
+    two = open_source("modelnet/10", "train", tmp_path / "two")
+    for key in ("points", "normals", "vertices"):
+        np.testing.assert_array_equal(two[3][key], train[3][key])
     assert manifest["source"]["complete"] is False and manifest["source"]["official_counts"] == {
         "train": 3991,
         "test": 908,
@@ -144,9 +159,8 @@ def test_a_broken_mesh_is_skipped_and_named(tmp_path, few_points):
     manifest, train, _ = prepare("modelnet/10", root, tmp_path)
     assert len(train) == 3
     (skipped,) = manifest["skipped"]
-    assert skipped["file"] == "train: desk/desk_0002" and skipped["reason"].startswith(
-        "desk/train/desk_0002.off: "
-    )
+    assert skipped["file"] == "desk/train/desk_0002.off" and "\n" not in skipped["reason"]
+    assert len(skipped["reason"]) > 10
 
 
 def test_hdf5(tmp_path):
@@ -160,7 +174,7 @@ def test_hdf5(tmp_path):
         train[1]["points"], clouds["train0"][1], atol=1e-6
     )  # normalised already: stays
     np.testing.assert_allclose(train[3]["points"], clouds["train1"][0], atol=1e-6)
-    assert "normals" not in train[0]
+    assert not {"normals", "vertices", "faces"} & set(train[0])
     assert set(manifest["source"]["sha256"]) >= {
         "shape_names.txt",
         "train_files.txt",
@@ -210,6 +224,7 @@ def test_text(tmp_path):
         train[0]["points"], centred / np.linalg.norm(centred, axis=1).max(), atol=1e-5
     )
     np.testing.assert_allclose(train[0]["normals"], rows["night_stand_0001"][:, 3:], atol=1e-5)
+    assert not {"vertices", "faces"} & set(train.features)
     np.testing.assert_allclose(train[0]["centroid"], points.mean(0), atol=1e-5)
 
 
@@ -282,8 +297,8 @@ def test_empty_folder_and_two_forms(tmp_path):
 def test_ten_and_forty_side_by_side(tmp_path):
     write_off(tmp_path / "ModelNet10")
     write_off(tmp_path / "ModelNet40")
-    assert find_layout(tmp_path, 40, 10).root.name == "ModelNet40"
-    assert find_layout(tmp_path, 10, 10).root.name == "ModelNet10"
+    assert find_layout(tmp_path, 40).root.name == "ModelNet40"
+    assert find_layout(tmp_path, 10).root.name == "ModelNet10"
 
 
 def test_wrong_number_of_classes(tmp_path):
