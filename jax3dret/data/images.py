@@ -32,6 +32,8 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 # [0, 255] to [-1, 1].
 MOBILENET = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# (pixel - 127) / 128.
+EFFICIENTNET_LITE = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def normalise(

@@ -24,66 +24,75 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def self_attention(
-    qkv: Float[Array, "B T qkv"], num_heads: int, causal: bool = False
+    qkv: Float[Array, "B T qkv"],
+    num_heads: int,
+    causal: bool = False,
+    mask: Bool[Array, "B T"] | None = None,
 ) -> Float[Array, "B T D"]:
     """softmax(q k^T / sqrt(d)) v for each head of width d = D / num_heads; the heads are
     concatenated.
 
     qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to
     itself and to those before it, and to no later one (a NaN among its own tokens still spoils all
-    of that cloud). Scores and softmax are float32 whatever the type of qkv; the output has that
-    type. A NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
+    of that cloud). mask: False marks padding, which no token attends to; a row of padding alone
+    becomes NaN. Scores and softmax are float32 whatever the type of qkv; the output has that type. A
+    NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
     """
-    return _forward(qkv, num_heads, causal)[0]
+    return _forward(qkv, num_heads, causal, mask)[0]
 
 
 def _forward(
-    qkv: Float[Array, "B T qkv"], num_heads: int, causal: bool
-) -> tuple[Float[Array, "B T D"], tuple[Array, ...]]:
-    parts = (_by_head(qkv, 3, num_heads),)
+    qkv: Float[Array, "B T qkv"],
+    num_heads: int,
+    causal: bool,
+    mask: Bool[Array, "B T"] | None,
+) -> tuple[Float[Array, "B T D"], tuple[Array | None, ...]]:
+    parts = (_by_head(qkv, 3, num_heads), *_padding(mask, num_heads))
     head = partial(_head, causal=causal)
     out, log_sum = lax.platform_dependent(
         parts, cpu=partial(_in_turn, head), default=partial(_at_once, head)
     )
     out = out.reshape(*qkv.shape[:2], -1)
-    return out, (qkv, out, log_sum)
+    return out, (qkv, out, log_sum, mask)
 
 
 def _backward(
-    num_heads: int, causal: bool, kept: tuple[Array, ...], grad: Float[Array, "B T D"]
-) -> tuple[Float[Array, "B T qkv"]]:
-    qkv, out, log_sum = kept
+    num_heads: int, causal: bool, kept: tuple[Any, ...], grad: Float[Array, "B T D"]
+) -> tuple[Float[Array, "B T qkv"], None]:
+    qkv, out, log_sum, mask = kept
     parts = (
         _by_head(qkv, 3, num_heads),
         _by_head(out, 1, num_heads),
         log_sum,
         _by_head(grad, 1, num_heads),
+        *_padding(mask, num_heads),
     )
     head = partial(_head_gradient, causal=causal)
     back = lax.platform_dependent(
         parts, cpu=partial(_in_turn, head), default=partial(_at_once, head)
     )
-    return (back[0].reshape(qkv.shape),)
+    return back[0].reshape(qkv.shape), None
 
 
 self_attention.defvjp(_forward, _backward)
 
 
 def _head(
-    qkv: Float[Array, "3 d T"], causal: bool = False
+    qkv: Float[Array, "3 d T"], padding: Float[Array, "1 1 T"] | None = None, causal: bool = False
 ) -> tuple[Float[Array, "1 d T"], Float[Array, "1 1 T"]]:
     """o and l of one head."""
     q, k, v = qkv
-    scores = _scores(q * _scale(q), k, causal)
+    scores = _scores(q * _scale(q), k, padding, causal)
     largest = scores.max(-1)
     weights = jnp.exp(scores - largest[:, None])
     total = weights.sum(-1)
@@ -96,13 +105,14 @@ def _head_gradient(
     out: Float[Array, "1 d T"],
     log_sum: Float[Array, "1 1 T"],
     grad: Float[Array, "1 d T"],
+    padding: Float[Array, "1 1 T"] | None = None,
     causal: bool = False,
 ) -> tuple[Float[Array, "3 d T"]]:
     """dq, dk, dv of one head, as a tuple of one."""
     q, k, v = qkv
     q = q * _scale(q)
     grad = grad[0]
-    weights = jnp.exp(_scores(q, k, causal) - log_sum[0, 0, :, None])
+    weights = jnp.exp(_scores(q, k, padding, causal) - log_sum[0, 0, :, None])
     inner = (out[0].astype(jnp.float32) * grad).sum(0)
     dscores = (weights * (_product(grad, v, 0, 0) - inner[:, None])).astype(q.dtype)
     dq = _product(k, dscores, 1, 1) * _scale(q)
@@ -111,9 +121,16 @@ def _head_gradient(
     return (jnp.stack([dq, dk, dv]).astype(q.dtype),)
 
 
-def _scores(q: Float[Array, "d T"], k: Float[Array, "d T"], causal: bool) -> Float[Array, "T T"]:
-    """q^T k, one row for each query; -inf beyond the diagonal if causal."""
+def _scores(
+    q: Float[Array, "d T"],
+    k: Float[Array, "d T"],
+    padding: Float[Array, "1 1 T"] | None,
+    causal: bool,
+) -> Float[Array, "T T"]:
+    """q^T k, one row for each query; -inf for padding, and beyond the diagonal if causal."""
     scores = _product(q, k, 0, 0)
+    if padding is not None:
+        scores = scores + padding[0]
     return jnp.where(jnp.tri(q.shape[1], dtype=bool), scores, -jnp.inf) if causal else scores
 
 
@@ -132,6 +149,14 @@ def _product(
 
 def _by_head(x: Float[Array, "B T PHd"], parts: int, num_heads: int) -> Float[Array, "B T P H d"]:
     return x.reshape(*x.shape[:2], parts, num_heads, -1)
+
+
+def _padding(mask: Bool[Array, "B T"] | None, num_heads: int) -> tuple[Array, ...]:
+    """What padding adds to its scores, 0 or -inf, [B, T, 1, H, 1]; nothing without a mask."""
+    if mask is None:
+        return ()
+    added = jnp.where(mask, 0.0, -jnp.inf).astype(jnp.float32)
+    return (jnp.broadcast_to(added[:, :, None, None, None], (*mask.shape, 1, num_heads, 1)),)
 
 
 def _at_once(

@@ -113,5 +113,18 @@ def _shifted(
     ]
 
 
+def same_padding(rows: int, columns: int, size: int, stride: int) -> Padding:
+    """TensorFlow's "SAME": the output has ceil(side / stride) rows and columns, and an odd zero
+    goes below and to the right. For size 3 and stride 2 that is one row below for an even side, one
+    above and one below for an odd one.
+    """
+
+    def sides(side: int) -> tuple[int, int]:
+        total = max((-(-side // stride) - 1) * stride + size - side, 0)
+        return total // 2, total - total // 2
+
+    return sides(rows), sides(columns)
+
+
 def _sides(padding: int | Padding) -> Padding:
     return ((padding, padding), (padding, padding)) if isinstance(padding, int) else padding

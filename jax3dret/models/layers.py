@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models.attention import self_attention
@@ -191,7 +191,8 @@ class Attention(nn.Module):
     """Multi-head self-attention with one joint projection; its output columns are q | k | v, each
     `num_heads` heads wide.
 
-    causal: a token attends to itself and to those before it alone.
+    causal: a token attends to itself and to those before it alone. mask: False marks padding, which
+    no token attends to.
     """
 
     num_heads: int
@@ -200,7 +201,9 @@ class Attention(nn.Module):
     causal: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None = None
+    ) -> Float[Array, "B T D"]:
         width = x.shape[-1]
         if width % self.num_heads:
             raise ConfigError(
@@ -208,7 +211,7 @@ class Attention(nn.Module):
             )
         qkv = Dense(3 * width, use_bias=self.qkv_bias, dtype=self.dtype, name="qkv")(x)
         return Dense(width, dtype=self.dtype, name="proj")(
-            self_attention(qkv, self.num_heads, self.causal)
+            self_attention(qkv, self.num_heads, self.causal, mask)
         )
 
 

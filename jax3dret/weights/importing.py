@@ -1,5 +1,5 @@
 """From a file of weights to a folder that the rest of the project takes, and back; complete, or
-refused.
+refused. A package that installs weights stands for its file (`weights.packages`).
 
 The folder is a workdir without a run: `checkpoints/` holds the variables, `import.json` where they
 came from. A run starts from it by config.checkpoint.init_from; a point encoder's also holds what
@@ -10,30 +10,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
+import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jax3dret import __version__
 from jax3dret.core import checkpoint, files
 from jax3dret.core.types import ConfigError, DataError, TrainState
+from jax3dret.weights import packages
 from jax3dret.weights.parts import Part, Recognised
-from jax3dret.weights.read import Info, read_state_dict
+from jax3dret.weights.read import Info, file_sha256, read_state_dict
 from jax3dret.weights.recognise import recognise
 
+log = logging.getLogger("jax3dret")
 MARK = "import.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """A file, what it is, and whether it converts completely: `problem` is empty then."""
+    """A file, what it is, and whether it converts completely: `problem` is empty then. package: that
+    which it was installed by, if it was asked for by name.
+    """
 
     info: Info
     found: Recognised
     problem: str
+    package: packages.Found | None = None
 
     def report(self) -> dict[str, Any]:
         """JSON-like, with the whole list of unused tensors."""
@@ -69,16 +76,40 @@ class Summary:
     meta: Mapping[str, Any]
 
 
+class Opened(NamedTuple):
+    """Weights ready for use. meta, variables: as `load_imported` gives them. folder: where the
+    files lie that go with them.
+    """
+
+    meta: dict[str, Any]
+    variables: dict[str, Any]
+    folder: pathlib.Path
+
+
+def open_weights(where: str | os.PathLike[str]) -> Opened:
+    """Weights from the folder of an import, or straight from an installed package of that name.
+
+    Raises as `load_imported`, and DataError for a package whose file does not convert.
+    """
+    if packages.find(where) is None:
+        return Opened(*load_imported(where), pathlib.Path(where))
+    inspection, variables = _inspect(where)
+    if variables is None:
+        raise DataError(f"{where}: {inspection.found.title}: {inspection.problem}")
+    return Opened(_meta(inspection), variables, pathlib.Path(inspection.info.path).parent)
+
+
 def inspect(path: str | os.PathLike[str]) -> Inspection:
-    """Reads a file, recognises it and tries the conversion. Raises DataError if the file cannot be
-    read.
+    """Reads a file, or that of the package of this name, recognises it and tries the conversion.
+
+    Raises DataError if the file cannot be read.
     """
     return _inspect(path)[0]
 
 
 def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Summary:
-    """Converts a file into the folder `out`, which is complete or absent; an import that is there
-    is replaced.
+    """Converts a file, or that of the package of this name, into the folder `out`, which is complete
+    or absent; an import that is there is replaced.
 
     Raises: DataError: the file cannot be read, is unknown, or does not fit, with the list of what
         does not. ConfigError: `out` is something else than an import.
@@ -173,15 +204,26 @@ def convert(state_dict: Mapping[str, np.ndarray], found: Recognised) -> dict[str
 
 
 def _inspect(path: str | os.PathLike[str]) -> tuple[Inspection, dict[str, Any] | None]:
-    state_dict, info = read_state_dict(path)
-    found = recognise(state_dict, pathlib.Path(path).name)
+    package = packages.find(path)
+    file = pathlib.Path(path) if package is None else package.path
+    state_dict, info = read_state_dict(file)
+    found = recognise(state_dict, file.name)
     variables, problem = None, found.problem
+    absent = [name for name in found.beside if not (file.parent / name).is_file()]
+    if absent and not problem:
+        problem = f"{', '.join(absent)} is not beside it, which it is of no use without"
     if found.parts and not problem:
         try:
             variables = convert(state_dict, found)
         except DataError as error:
             problem = str(error)
-    return Inspection(info, found, problem), variables
+    differs = package.difference(info.sha256) if package is not None else ""
+    if differs and problem:
+        problem = f"{problem}; {differs}"
+    elif differs:
+        log.warning("%s; every tensor fits", differs)
+        found = dataclasses.replace(found, notes=(*found.notes, f"{differs}; every tensor fits"))
+    return Inspection(info, found, problem, package), variables
 
 
 def _is_finite(value: np.ndarray) -> bool:
@@ -204,6 +246,8 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
     found, info = inspection.found, inspection.info
     name = pathlib.Path(info.path).name
     points = "num_points" in found.preprocessing
+    package = inspection.package
+    beside = {name: file_sha256(pathlib.Path(info.path).parent / name) for name in found.beside}
     meta = {
         "system": "imported",
         "kind": found.kind,
@@ -212,6 +256,8 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
         if points
         else "views"
         if found.kind in ("viewgcn", "mvtn")
+        else "text"
+        if found.kind == "minilm"
         else "image",
         "model": _model(found.parts),
         "parameters": found.parameters,
@@ -225,6 +271,8 @@ def _meta(inspection: Inspection) -> dict[str, Any]:
         "import": {
             "file": name,
             "sha256": info.sha256,
+            **({"beside": beside} if beside else {}),
+            **({"package": f"{package.name} {package.version}"} if package else {}),
             "bytes": info.bytes,
             "format": info.format,
             "wrapper": list(info.wrapper),
@@ -267,6 +315,8 @@ def _write(
         }
         files.write_json(folder / "config.json", config)
         files.write_json(folder / "manifest.json", {**manifest, "class_names": names, "splits": {}})
+    for name in found.beside:
+        shutil.copyfile(pathlib.Path(inspection.info.path).parent / name, folder / name)
     files.write_json(folder / MARK, meta)
 
 

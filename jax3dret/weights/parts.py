@@ -47,7 +47,8 @@ class Recognised:
     preprocessing: how inputs were prepared. embedding_dim, latent_dim: widths of the embedding and
     of the space shared with images and text, 0 without one. classes: of the classifier, 0 without
     one. rules: what was not told by a tensor, and where it comes from. notes: what a user should
-    know. unused: names that no part takes. problem: why it cannot be imported, or empty.
+    know. beside: files that must lie beside it and go with an import, such as a tokenizer. unused:
+    names that no part takes. problem: why it cannot be imported, or empty.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Recognised:
     classes: int = 0
     rules: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     problem: str = ""
     parameters: int = 0

