@@ -130,7 +130,7 @@ def _read(
                 faces = _faces_of_stream(body, num_vertices * width, num_faces, to_line_end)
                 if faces is not None:
                     return vertices, *faces
-    raise Unusable(_why_not(body, num_vertices, num_faces, widths[0], regular))
+    raise Unusable(_why_not(body, num_vertices, num_faces, widths[0]))
 
 
 def _a_face_a_line(
@@ -189,12 +189,13 @@ def _whole(body: _Body, corners: np.ndarray, places: np.ndarray) -> np.ndarray:
     return corners.astype(np.int64)
 
 
-def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int, regular: bool) -> str:
+def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int) -> str:
     """Why the numbers are not what the counts announce."""
     announced = f"announces {num_vertices} vertices and {num_faces} faces"
     lines = num_vertices + num_faces
     begun = body.counts[:num_vertices]
-    if len(body.counts) < lines and (regular or (begun >= 3).all()):
+    by_line = np.isin(begun, (width, width + 3, width + 4)).all()
+    if len(body.counts) < lines and by_line:
         return (
             f"{announced} but holds {len(body.counts)} of their {lines} lines (truncated?); copy "
             "or export it again"
@@ -204,7 +205,7 @@ def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int, regular
             f"{announced} but holds {len(body.values)} of the {num_vertices * width} numbers of "
             "its vertices (truncated?); copy or export it again"
         )
-    if not regular and len(body.counts) == lines:
+    if not by_line and len(body.counts) == lines:
         row = int(((begun < 3) | (begun > 3 + _MOST_BEHIND_VERTEX)).argmax())
         at = int(body.ends[row] - body.counts[row])
         return f"line {body.line(at)}: a vertex of {begun[row]} numbers; {_PURPOSE}"
@@ -226,4 +227,4 @@ def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int, regular
     if len(body.counts) > lines:
         at = int(body.ends[lines] - body.counts[lines])
         return f"{announced} but goes on behind them (line {body.line(at)}); correct the counts"
-    return f"{announced}, which its numbers do not give; export it again"
+    return f"{announced}, which its numbers do not give (truncated?); export it again"

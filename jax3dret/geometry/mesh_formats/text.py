@@ -87,10 +87,14 @@ def line_of(text: bytes, place: int) -> int:
 
 
 def without_comments(text: bytes, mark: bytes = b"#") -> bytes:
-    """Blanks in place of all that stands behind a mark on its line: every byte keeps its place."""
+    """Blanks in place of all that stands behind a mark on its line: every byte keeps its place.
+
+    "1.#QNAN" and "-1.#IND", as some programs print what is no number, hold no comment.
+    """
     if mark not in text:
         return text
-    return re.sub(re.escape(mark) + rb"[^\n]*", lambda found: b" " * len(found[0]), text)
+    comment = rb"(?<!\d\.)" + re.escape(mark) + rb"[^\n]*"
+    return re.sub(comment, lambda found: b" " * len(found[0]), text)
 
 
 def chunks(text: bytes, begin: int = 0) -> Iterator[tuple[int, bytes]]:
