@@ -83,7 +83,7 @@ def parse(data: bytes) -> Header:
         end = line_end.search(data, at)
         if end is None:
             raise Unusable(_INCOMPLETE)
-        words = data[at : end.start()].decode("utf-8", "backslashreplace").split()
+        words = [lines_of_text.printable(w) for w in data[at : end.start()].split()]
         at, number = end.end(), number + 1
         keyword = words[0] if words else ""
         if keyword == "end_header":
@@ -107,8 +107,7 @@ def parse(data: bytes) -> Header:
             elements[-1] = last._replace(properties=(*last.properties, new))
         elif keyword and keyword not in ("comment", "obj_info"):
             raise Unusable(
-                f"line {number}: {lines_of_text.shown(keyword.encode())} is no keyword of a PLY "
-                "header; export it again"
+                f"line {number}: '{keyword[:24]}' is no keyword of a PLY header; export it again"
             )
     if order is None:
         raise Unusable("its header names no format that PLY has; export it again")

@@ -209,8 +209,12 @@ def is_number(word: bytes) -> bool:
     return _NUMBER.fullmatch(word) is not None
 
 
+def printable(text: bytes) -> str:
+    """Bytes of a file for a reason: what cannot be printed on one line is escaped."""
+    decoded = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
 def shown(word: bytes) -> str:
-    """A word of a file between quotes, cut where it is long; what is not printable is escaped."""
-    text = word[:24].decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f"'{text}{'...' if len(word) > 24 else ''}'"
+    """A word of a file between quotes, cut where it is long."""
+    return f"'{printable(word[:24])}{'...' if len(word) > 24 else ''}'"
