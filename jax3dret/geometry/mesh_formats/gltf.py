@@ -203,7 +203,7 @@ class _Scene:
 
 def _why_empty(document: dict[str, Any], counts: Counts) -> str:
     if counts.lines:
-        what = f"{counts.lines} primitives of lines, {counts.points} of points"
+        what = f"primitives of lines: {counts.lines}, of points: {counts.points}"
         return f"has {counts.loose} vertices but no faces ({what}); a triangle mesh is needed"
     if counts.points:
         return (

@@ -54,6 +54,7 @@ _GROUPS = (
     ("an X3D scene", _MESHLAB, ".x3d .x3dv .x3db .x3dz"),
     ("an AC3D model", _ASSIMP, ".ac .acc .ac3d"),
     ("an AMF file", _ASSIMP, ".amf"),
+    ("a DirectX mesh", _ASSIMP, ".x"),
     ("an OpenCTM mesh", _MESHLAB, ".ctm"),
     ("a MilkShape or game model", _ASSIMP, ".ms3d .md2 .md3 .md5mesh .mdc .smd .b3d .iqm .m3d"),
     ("an Irrlicht mesh or scene", _ASSIMP, ".irrmesh .irr"),

@@ -184,7 +184,7 @@ def test_points_and_lines_are_counted_and_make_no_faces():
     assert len(mesh.faces) == 24 and len(mesh.vertices) == 16
     assert (counts.triangles, counts.points, counts.lines, counts.bare) == (2, 2, 6, 2)
     asset.document["meshes"][0]["primitives"] = loose
-    assert "64 vertices but no faces (6 primitives of lines, 2 of points)" in refusal(asset)
+    assert "64 vertices but no faces (primitives of lines: 6, of points: 2)" in refusal(asset)
 
 
 def test_corners_that_make_no_whole_triangles():
