@@ -49,6 +49,9 @@ _HARMLESS_PREFIXES = (
     "EXT_lights_",
     "KHR_xmp",
 )
+# Bytes of a mesh in memory for a byte of a buffer, at most: a strip whose indices have one byte.
+# What fills more has been placed several times.
+_GROWTH = 24
 
 
 class Reading(NamedTuple):
@@ -66,8 +69,8 @@ def parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
 def read(path: pathlib.Path, data: bytes, max_bytes: int) -> Reading:
     """The triangles of the default scene in the world's frame (y up), metres by the specification.
 
-    data: of `path`, beside which buffers are looked for. max_bytes: of each buffer, and of what
-    instances add to the mesh. Without `scene` the first scene counts, without scenes all nodes do.
+    data: of `path`, beside which buffers are looked for. max_bytes: of each buffer, and of the mesh
+    where it is placed several times. Without `scene` the first scene counts, without scenes all nodes do.
 
     Raises: Unusable: not glTF 2.0, cut off, a buffer that is missing, an extension that is not
         read, nodes that form no trees, numbers out of range, or no faces.
@@ -77,7 +80,7 @@ def read(path: pathlib.Path, data: bytes, max_bytes: int) -> Reading:
         _check_required(document)
         buffers = Buffers(document, binary, path.parent, max_bytes)
         accessors = Accessors(document, buffers, max_bytes)
-        return _Scene(document, accessors, max_bytes).read()
+        return _Scene(document, accessors, buffers, max_bytes).read()
     except KeyError as missing:
         raise Unusable(f"its JSON lacks {missing} where glTF 2.0 has it; export it again") from None
     except (AttributeError, IndexError, TypeError, ValueError):
@@ -105,16 +108,18 @@ def _check_required(document: dict[str, Any]) -> None:
 
 
 class _Scene:
-    def __init__(self, document: dict[str, Any], accessors: Accessors, max_bytes: int):
-        self._document, self._accessors, self._max_bytes = document, accessors, max_bytes
+    def __init__(
+        self, document: dict[str, Any], accessors: Accessors, buffers: Buffers, max_bytes: int
+    ):
+        self._document, self._accessors = document, accessors
+        self._buffers, self._max_bytes = buffers, max_bytes
         self._nodes, self._meshes = Nodes(document, accessors), Meshes(document, accessors)
 
     def read(self) -> Reading:
         vertices: list[np.ndarray] = []
         faces: list[np.ndarray] = []
-        num_vertices = copied = 0
+        num_vertices = size = 0
         counts = Counts()
-        seen: set[int] = set()
         for place in self._nodes.placements():
             node = self._nodes.node(place.node)
             mesh = entry(self._document, "meshes", node["mesh"])
@@ -123,14 +128,12 @@ class _Scene:
                 counts.hidden += times * len(mesh["primitives"])
                 continue
             contents = self._meshes.contents(node["mesh"], weights_of(node, mesh))
-            for each in contents.parts:
-                size = each.vertices.nbytes + each.faces.nbytes
-                copied += size * (times if node["mesh"] in seen else times - 1)
-            seen.add(node["mesh"])
-            if copied > self._max_bytes:
+            size += times * sum(each.vertices.nbytes + each.faces.nbytes for each in contents.parts)
+            limit = max(self._max_bytes, _GROWTH * self._buffers.stored)
+            if size > limit:
                 raise Unusable(
-                    f"places its meshes so often that they fill {copied:,} bytes more, above the "
-                    f"limit of {self._max_bytes:,} (max_bytes)"
+                    f"places its meshes so often that they fill {size:,} bytes, more than the "
+                    f"limit of {limit:,} (max_bytes)"
                 )
             for placed, turned in self._placed(place, contents.parts):
                 vertices.append(placed)

@@ -97,6 +97,7 @@ class Buffers:
         self._buffers = document.get("buffers", [])
         self._binary, self._folder, self._max_bytes = binary, folder, max_bytes
         self._read: dict[int, bytes] = {}
+        self.stored = 0  # bytes of all that were read
 
     def __getitem__(self, index: int) -> bytes:
         """Raises Unusable, the buffer named: missing, short, outside the folder, or no such one."""
@@ -104,6 +105,7 @@ class Buffers:
             if not (isinstance(self._buffers, list) and 0 <= index < len(self._buffers)):
                 raise Unusable(f"has no buffer {index}; export it again")
             self._read[index] = self._load(index, self._buffers[index])
+            self.stored += len(self._read[index])
         return self._read[index]
 
     def _load(self, index: int, buffer: dict[str, Any]) -> bytes:

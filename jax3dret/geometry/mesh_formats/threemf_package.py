@@ -36,15 +36,18 @@ class Package:
             raise Unusable(
                 f"unpacks to {unpacked:,} bytes, more than the limit of {max_bytes:,} (max_bytes)"
             )
-        self._entries = {_folded(entry.filename): entry for entry in entries}
+        self._entries: dict[str, list[zipfile.ZipInfo]] = {}
+        for entry in entries:
+            self._entries.setdefault(_folded(entry.filename), []).append(entry)
 
     def read(self, name: str) -> bytes:
         """The bytes of a part. Raises Unusable: there is none, or it is damaged or encrypted."""
-        entry = self._entries.get(_folded(name))
-        if entry is None:
-            raise Unusable(f"has no part '{name}'; export it again")
+        entries = self._entries.get(_folded(name), [])
+        if len(entries) != 1:
+            there = f"{len(entries)} parts" if entries else "no part"
+            raise Unusable(f"has {there} '{name}'; export it again")
         try:
-            return self._archive.read(entry)
+            return self._archive.read(entries[0])
         except (zipfile.BadZipFile, zlib.error, EOFError):
             raise Unusable(f"part '{name}' is damaged; copy or export it again") from None
         except (RuntimeError, NotImplementedError) as error:  # a password; a rare compression
@@ -78,4 +81,4 @@ def absolute(name: str) -> str:
 
 
 def _folded(name: str) -> str:
-    return absolute(urllib.parse.unquote(name)).lower()
+    return absolute(urllib.parse.unquote(name).replace("\\", "/")).lower()

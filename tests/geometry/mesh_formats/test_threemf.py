@@ -293,6 +293,15 @@ def test_archives_that_are_broken(tmp_path):
         threemf.read(bytes(locked), LIMIT)
 
 
+def test_names_of_parts():
+    """Some archives part folders with "\\"; two parts of one name are none."""
+    text = part("", '<item objectid="1" p:path="/3D/Objects/b.model"/>')
+    found = threemf.read(archive(text, **{"3D\\Objects\\b.model": one()}), LIMIT)
+    assert area(found.mesh) == pytest.approx(22)
+    assert "has 2 parts '/3D/3dmodel.model'" in refusal(one(), **{"3d/3DModel.model": one()})
+    assert area(read(one(), start="/3D/3d%6Dodel.model").mesh) == pytest.approx(22)
+
+
 def test_entities_are_not_expanded():
     bomb = one().replace("<model", '<!DOCTYPE m [<!ENTITY a "aaaaaaaaaa">]><model', 1)
     assert "document type, which 3MF forbids" in refusal(bomb)
