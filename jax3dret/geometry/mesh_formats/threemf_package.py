@@ -26,7 +26,8 @@ class Package:
         """Raises Unusable: not a whole archive, or it unpacks to more than max_bytes."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+            # A directory of entries that leads outside the file or is not text ends in any of them.
             raise Unusable(
                 "is not a complete 3MF (zip) archive (truncated?); copy or export it again"
             ) from None
@@ -48,7 +49,7 @@ class Package:
             raise Unusable(f"has {there} '{name}'; export it again")
         try:
             return self._archive.read(entries[0])
-        except (zipfile.BadZipFile, zlib.error, EOFError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError):
             raise Unusable(f"part '{name}' is damaged; copy or export it again") from None
         except (RuntimeError, NotImplementedError) as error:  # a password; a rare compression
             raise Unusable(f"part '{name}' cannot be unpacked ({error}); export it again") from None

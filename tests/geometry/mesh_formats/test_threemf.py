@@ -274,8 +274,14 @@ def test_components_in_themselves_and_components_that_multiply():
 
 def test_archives_that_are_broken(tmp_path):
     whole = archive(one())
-    for data in (whole[:-40], whole[: len(whole) // 2], b"PK", b""):
-        with pytest.raises(Unusable, match="not a complete 3MF"):
+    outside, no_text = bytearray(whole), bytearray(whole)
+    outside[-6:-2] = (len(whole) + 999).to_bytes(4, "little")  # where the directory begins
+    at = whole.find(b"PK\x01\x02")
+    no_text[at + 9] |= 8  # its names are UTF-8, says a flag
+    no_text[at + 46] = 0xE2
+    broken = (whole[:-40], whole[: len(whole) // 2], bytes(outside), bytes(no_text), b"PK", b"")
+    for data in broken:
+        with pytest.raises(Unusable, match="not a complete 3MF|is damaged"):
             threemf.read(data, LIMIT)
     damaged = bytearray(archive(one()))
     at = damaged.find(b"3D/3dmodel.model") + 60
