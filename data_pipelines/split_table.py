@@ -23,15 +23,16 @@ _WANTED = "a split file (JSON with 'samples', or a table with key, label_id, lab
 
 
 class Row(NamedTuple):
-    """One sample. path: its raw file as the table gives it, None if it does not. cloud: the
-    published cache has a cloud of it.
+    """One sample. path: its raw file as the table gives it, None if it does not. cache: its file in
+    the published cache of clouds as the table gives it, "" if it does not, None where the cache has
+    none.
     """
 
     key: str
     label: str
     split: str
     path: str | None
-    cloud: bool
+    cache: str | None
 
 
 class SplitTable(NamedTuple):
@@ -113,7 +114,7 @@ def _from_json(path: pathlib.Path) -> Iterator[tuple[Row, int]]:
                 str(sample["label"]),
                 str(sample["split"]),
                 sample.get("path"),
-                bool(sample.get("cache_path")),
+                sample.get("cache_path") or None,
             )
         except (KeyError, TypeError, ValueError):
             raise DataError(
@@ -140,14 +141,14 @@ def _from_table(path: pathlib.Path) -> Iterator[tuple[Row, int]]:
             raise DataError(
                 f"{path}: line {line} has the label id {values['label_id']!r}; a number is needed"
             ) from None
-        cloud = values.get("has_cloud", "1") != "0"
+        cache = None if values.get("has_cloud", "1") == "0" else ""
         yield (
             Row(
                 values[columns[0]],
                 values["label"],
                 str(values["split"]),
                 values.get("mesh_path"),
-                cloud,
+                cache,
             ),
             number,
         )

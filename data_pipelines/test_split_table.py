@@ -40,8 +40,8 @@ def test_json_and_table_read_alike(tmp_path):
     assert table.class_names == ("bed", "sofa")  # by label id, not in the order of appearance
     assert table.counts == {"train": 1, "val": 1, "test": 1}
     assert table.rows[0].path == "sofa/train/sofa_0001.off" and [
-        row.cloud for row in table.rows
-    ] == [True, True, False]
+        row.cache for row in table.rows
+    ] == ["a1.npy", "b2.npy", None]
     rows = [
         ("a1", 1, "sofa", "train", 1, "sofa/train/sofa_0001.off"),
         ("b2", 0, "bed", "test", 1, ""),
@@ -50,7 +50,10 @@ def test_json_and_table_read_alike(tmp_path):
     columns = "objaverse_uid\tlabel_id\tlabel\tsplit\thas_cloud\tmesh_path"
     same = read_split_table(write_table(tmp_path / "x_v0.tsv", rows, columns))
     assert same.class_names == table.class_names
-    assert [row._replace(path=row.path or None) for row in same.rows] == list(table.rows)
+    assert [row.cache for row in same.rows] == ["", "", None]
+    assert [row._replace(path=row.path or None, cache=None) for row in same.rows] == [
+        row._replace(cache=None) for row in table.rows
+    ]
 
 
 def test_found_beside_the_raw_files(tmp_path):

@@ -1,8 +1,9 @@
-"""The three forms in which ModelNet is passed around: meshes, and two of clouds.
+"""The four forms in which ModelNet is passed around: meshes, and three of clouds.
 
     off               <class>/{train,test}/<class>_0001.off           the original meshes; z up
     pointnet_hdf5     ply_data_train0.h5, train_files.txt, ...        clouds of PointNet (2017); 40 classes: y up
     normal_resampled  <class>/<class>_0001.txt, modelnet40_train.txt  clouds with normals of PointNet++ (2017); y up
+    cached_clouds     <key>.npy, m40_v0.json                          the ULIP-2 paper's clouds of the meshes
 
 A layout is found by its files, never by the folder's name. Every list file must find what it names;
 a mesh or a cloud that cannot be used is left to the caller to count.
@@ -22,7 +23,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from data_pipelines.cached_clouds import POINTS, find_cache, has_cache, read_cloud
 from data_pipelines.mesh_records import MeshItem
+from data_pipelines.raw_files import warn_missing
 from jax3dret.core.types import DataError
 
 ORIGIN = (
@@ -79,7 +82,8 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int) -> Layout:
             "level below: "
             "<class>/train/*.off with <class>/test/*.off, or train_files.txt with test_files.txt "
             "and their .h5 files, or "
-            f"modelnet{num_classes}_train.txt with <class>/*.txt. {ORIGIN}"
+            f"modelnet{num_classes}_train.txt with <class>/*.txt, or m{num_classes}_v0.json with its "
+            f"<key>.npy. {ORIGIN}"
         )
     if len(found) > 1:
         places_found = ", ".join(f"{place} ({kind})" for kind, place in found)
@@ -92,6 +96,7 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int) -> Layout:
         "off": lambda: _off(place),
         "pointnet_hdf5": lambda: _hdf5(place, num_classes),
         "normal_resampled": lambda: _resampled(place, num_classes),
+        "cached_clouds": lambda: _cached(place, num_classes),
     }[kind]()
     names = len(layout.class_names)
     if names > num_classes or (kind != "off" and names != num_classes):
@@ -112,6 +117,8 @@ def _kinds(place: pathlib.Path, num_classes: int) -> list[str]:
         kinds.append("normal_resampled")
     if any(next((place).glob(f"*/{split}/*.[oO][fF][fF]"), None) for split in SPLITS):
         kinds.append("off")
+    if has_cache(place, f"m{num_classes}"):
+        kinds.append("cached_clouds")
     return kinds
 
 
@@ -247,6 +254,43 @@ def _resampled(root: pathlib.Path, num_classes: int) -> Layout:
         clouds=clouds,
         checksums=lambda: {path.name: _sha256(path) for path in lists},
     )
+
+
+def _cached(root: pathlib.Path, num_classes: int) -> Layout:
+    """The published cache. An id is that of the mesh, where the split file names it."""
+    cache = find_cache(root, f"m{num_classes}")
+    assert cache is not None  # _kinds has seen it
+    warn_missing(f"modelnet/{num_classes}", cache.missing, len(cache.table.rows))
+    names = cache.table.class_names
+    meshes = {row.key: pathlib.PurePosixPath(row.path or row.key) for row in cache.table.rows}
+
+    def clouds(split: str) -> Iterator[Cloud]:
+        for item in cache.items[split]:
+            mesh = meshes[item.identity]
+            identity = f"{item.label}/{mesh.stem}" if mesh.suffix else item.identity
+            yield identity, names.index(item.label), functools.partial(_read_cached, item.path)
+
+    paths = [item.path for part in cache.items.values() for item in part]
+    return Layout(
+        kind="cached_clouds",
+        root=root,
+        up_axis="z",
+        class_names=names,
+        normals=False,
+        files=_sizes(root, [cache.table.file, *paths]),
+        counts={split: len(part) for split, part in cache.items.items()},
+        clouds=clouds,
+        checksums=lambda: {cache.table.file.name: _sha256(cache.table.file)},
+        notes={
+            "points": POINTS,
+            "up_axis_from": "assumed to be that of the meshes; the cache does not say",
+            **cache.notes,
+        },
+    )
+
+
+def _read_cached(path: pathlib.Path) -> tuple[np.ndarray, None]:
+    return read_cloud(path), None
 
 
 def _read_text(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

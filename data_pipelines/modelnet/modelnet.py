@@ -1,5 +1,5 @@
 """ModelNet10 and ModelNet40 as TFDS data sets: meshes with points drawn from them, or point clouds,
-from any of the three forms they are passed around in.
+from any of the four forms they are passed around in.
 
 Wu et al., "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015. The paper "ULIP-2
 PointBERT fine-tuning for geometric object retrieval" (Computers & Graphics 122 (2024) 103993)
@@ -104,12 +104,12 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
         del dl_manager
         counts, official = self._layout.counts, OFFICIAL_COUNTS[self.builder_config.name]
         for split in official:
-            if counts[split] != official[split]:
+            if counts.get(split, 0) != official[split]:
                 logger.warning(
                     "modelnet/%s: %s has %d shapes in the split '%s', the official data set %d",
                     self.builder_config.name,
                     self._layout.root,
-                    counts[split],
+                    counts.get(split, 0),
                     split,
                     official[split],
                 )

@@ -13,15 +13,14 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.mesh_records import NUM_POINTS, MeshItem, cloud_record, mesh_examples
+from data_pipelines.cached_clouds import POINTS, cloud_examples
+from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
 from data_pipelines.objaverse_lvis.samples import Layout, find_layout
 from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
-from data_pipelines.raw_files import count_notes, not_the_file, sizes
+from data_pipelines.raw_files import count_notes, sizes
 from data_pipelines.records import shape_features
-from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
 
@@ -64,7 +63,7 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
         drawn = (
             f"{NUM_POINTS} drawn from each surface, uniform by area"
             if layout.kind == "glb"
-            else "as stored"
+            else POINTS
         )
         self.source = {
             "manual_dir": self._root.name,
@@ -104,25 +103,4 @@ class ObjaverseLvis(tfds.core.GeneratorBasedBuilder):
         if self._layout.kind == "glb":
             yield from mesh_examples(items, skipped=self.skipped, jobs=self._jobs)
             return
-        for item in items:
-            try:
-                example = _cloud(item)
-            except DataError as error:
-                self.skipped.append({"file": item.name, "reason": str(error)})
-                continue
-            yield item.identity, {**example, "label": item.label}
-
-
-def _cloud(item: MeshItem) -> dict[str, Any]:
-    """The record of a cached cloud [N, >=3]; only x, y, z are read, as the published code does."""
-    wrong = not_the_file(item.path)
-    if wrong:
-        raise DataError(wrong)
-    try:
-        rows = np.load(item.path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        first = str(error).partition("\n")[0]
-        raise DataError(f"not a readable .npy array ({first}); copy it again") from None
-    if rows.ndim != 2 or rows.shape[1] < 3 or rows.dtype.kind not in "fiu":
-        raise DataError(f"holds {rows.dtype}{list(rows.shape)}; numbers [N, 3 or more] are needed")
-    return cloud_record(rows[:, :3], item.identity)
+        yield from cloud_examples(items, skipped=self.skipped)

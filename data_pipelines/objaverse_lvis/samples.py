@@ -8,13 +8,13 @@ categories with at least 100 uids, split here by a hash of the uid.
 from __future__ import annotations
 
 import hashlib
-import os
 import pathlib
 from typing import Any, NamedTuple
 
+from data_pipelines.cached_clouds import cloud_file, named_files, without_cloud
 from data_pipelines.mesh_records import MeshItem
 from data_pipelines.raw_files import SPLITS, missing_notes, packed, places, read_json, require_some
-from data_pipelines.split_table import SplitTable, find_split_table
+from data_pipelines.split_table import find_split_table
 from jax3dret.core.types import DataError
 
 MIN_SAMPLES = 100
@@ -28,11 +28,12 @@ _ANNOTATIONS = "lvis-annotations.json, {category: [uid, ...]},"
 
 
 class Sample(NamedTuple):
-    """One object and where it belongs."""
+    """One object and where it belongs. cloud: the name of its cached array."""
 
     uid: str
     label: str
     split: str
+    cloud: str
 
 
 class Layout(NamedTuple):
@@ -60,7 +61,7 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
         source, names, samples, twice = (
             table.file,
             table.class_names,
-            [Sample(r.key, r.label, r.split) for r in table.rows],
+            [Sample(r.key, r.label, r.split, cloud_file(r)) for r in table.rows],
             0,
         )
     else:
@@ -69,8 +70,12 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
         names = tuple(sorted({sample.label for sample in samples}))
     order = {name: i for i, name in enumerate(names)}
     samples.sort(key=lambda sample: (order[sample.label], sample.uid))
-    kind, paths = _files(manual_dir, {sample.uid for sample in samples})
-    missing = [f"{sample.uid}.{kind}" for sample in samples if sample.uid not in paths]
+    kind, paths = _files(manual_dir, samples)
+    missing = [
+        f"{sample.uid}.glb" if kind == "glb" else sample.cloud
+        for sample in samples
+        if sample.uid not in paths
+    ]
     require_some(manual_dir, missing, len(samples), WANTED)
     items: dict[str, list[MeshItem]] = {split: [] for split in SPLITS}
     for sample in samples:
@@ -87,7 +92,7 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
         else f"by SHA-256 of the uid, per class {FRACTIONS['test']:.0%} test and "
         f"{FRACTIONS['val']:.0%} val; not the published split",
         "listed": listed,
-        "without_published_cloud": _without_cloud(table),
+        "without_published_cloud": without_cloud(table) if table else dict.fromkeys(SPLITS, 0),
         "uids_in_several_classes": twice,
         **missing_notes(missing),
     }
@@ -121,7 +126,7 @@ def easy(annotations: Any, path: pathlib.Path) -> tuple[list[Sample], int]:
         tests, vals = round(FRACTIONS["test"] * len(uids)), round(FRACTIONS["val"] * len(uids))
         for rank, uid in enumerate(uids):
             split = "test" if rank < tests else "val" if rank < tests + vals else "train"
-            samples.append(Sample(uid, label, split))
+            samples.append(Sample(uid, label, split, f"{uid}.npy"))
     if not samples:
         largest = max((len(uids) for uids in annotations.values()), default=0)
         raise DataError(
@@ -142,29 +147,15 @@ def _annotations_file(manual_dir: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _files(manual_dir: pathlib.Path, uids: set[str]) -> tuple[str, dict[str, pathlib.Path]]:
-    """The files whose name is a wanted uid: the models if there are any, else the clouds."""
-    found: dict[str, dict[str, pathlib.Path]] = {".glb": {}, ".npy": {}}
-    for here, folders, names in os.walk(manual_dir, followlinks=True):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name != "__MACOSX"
-        )
-        for name in sorted(names):
-            path = pathlib.Path(here, name)
-            if path.suffix in found and path.stem in uids:
-                found[path.suffix].setdefault(path.stem, path)
-    if not any(found.values()):
-        raise DataError(
-            f"{manual_dir}: not one file of the {len(uids)} samples is there; "
-            f"{WANTED}{packed(manual_dir)}"
-        )
-    suffix = ".glb" if found[".glb"] else ".npy"
-    return suffix[1:], found[suffix]
-
-
-def _without_cloud(table: SplitTable | None) -> dict[str, int]:
-    """How many samples of each split the published cache has no cloud of: its numbers are measured
-    without them.
-    """
-    rows = [row for row in table.rows if not row.cloud] if table else []
-    return {split: sum(row.split == split for row in rows) for split in SPLITS}
+def _files(manual_dir: pathlib.Path, samples: list[Sample]) -> tuple[str, dict[str, pathlib.Path]]:
+    """The files of the samples, by uid: the models if there are any, else the clouds."""
+    names = {"glb": [f"{s.uid}.glb" for s in samples], "npy": [s.cloud for s in samples]}
+    found = named_files(manual_dir, {name for of_kind in names.values() for name in of_kind})
+    for kind, of_kind in names.items():
+        paths = {s.uid: found[n][0] for s, n in zip(samples, of_kind, strict=True) if n in found}
+        if paths:
+            return kind, paths
+    raise DataError(
+        f"{manual_dir}: not one file of the {len(samples)} samples is there; "
+        f"{WANTED}{packed(manual_dir)}"
+    )

@@ -6,6 +6,7 @@ Tables    train.csv, val.csv, test.csv (id,synsetId,subSynsetId; test also model
 shrec     {train,val,test}_{normal,perturbed}/000001.obj (2017) or model_000001.obj, in 2016 also inside synset folders and with
           the aligned models in plain {train,val,test}/
 core      <synset>/<model>/models/model_normalized.obj (ShapeNetCore.v2) or <synset>/<model>/model.obj (v1), which all.csv joins
+npy       <key>.npy, the ULIP-2 paper's cached clouds, with its split file shapenet_{normal,perturbed}_coarse_v0.json; no tables
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from data_pipelines.cached_clouds import find_cache, has_cache
 from data_pipelines.mesh_records import MeshItem
 from data_pipelines.raw_files import SPLITS, hidden, packed, places, read_text, require_some
 from data_pipelines.shapenet.synsets import NAMES, TEN
@@ -25,9 +27,11 @@ from jax3dret.core.types import DataError
 WANTED = (
     "the split tables (all.csv, or train.csv, val.csv and test.csv) and the models "
     "({train,val,test}_normal/*.obj of the SHREC "
-    "tracks, or ShapeNetCore's <synset>/<model>/) are needed, in it or one level below"
+    "tracks, or ShapeNetCore's <synset>/<model>/) are needed, in it or one level below; or the "
+    "cached clouds (<key>.npy) with shapenet_{normal,perturbed}_coarse_v0.json"
 )
 PER_CLASS = 50
+_TABLES = ("all.csv", *(f"{split}.csv" for split in SPLITS))
 _TABLE = "a table with the columns id,synsetId,subSynsetId[,modelId,split]"
 
 
@@ -43,8 +47,8 @@ class Model(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """items: split -> meshes in the order of synset and number. missing: listed files that are not
-    there, of `listed`.
+    """items: split -> meshes in the order of synset and number, or clouds in the order of class and
+    key. missing: listed files that are not there, of `listed`.
     """
 
     root: pathlib.Path
@@ -64,6 +68,9 @@ def find_layout(manual_dir: pathlib.Path, config: str) -> Layout:
         DataError: tables or models are not there, or the tables cannot be used.
     """
     here = places(manual_dir)
+    cached = _cached(here, config)
+    if cached:
+        return cached
     tables = _tables(manual_dir, here)
     models = sorted(_models(tables), key=lambda row: (row.synset, row.number))
     variant = "perturbed" if config == "perturbed" else "normal"
@@ -102,6 +109,35 @@ def find_layout(manual_dir: pathlib.Path, config: str) -> Layout:
         len(missing) + len(paths),
         tables,
         notes,
+    )
+
+
+def _cached(here: list[pathlib.Path], config: str) -> Layout | None:
+    """The paper's cache of a configuration, the nearest; a cache of other points than the models
+    that lie beside it must be told apart by the user.
+    """
+    stem = f"shapenet_{config}_coarse"
+    cache = next((find_cache(place, stem) for place in here if has_cache(place, stem)), None)
+    if cache is None:
+        return None
+    table = next((p / n for p in here for n in _TABLES if (p / n).is_file()), None)
+    if table is not None:
+        raise DataError(
+            f"{here[0]}: holds two forms of the data set, {table.name} with its models and "
+            f"{cache.table.file.name} with its clouds; give the folder of one"
+        )
+    return Layout(
+        cache.root,
+        "npy",
+        tuple(map(_name, cache.table.class_names)),
+        {
+            split: [item._replace(label=_name(item.label)) for item in part]
+            for split, part in cache.items.items()
+        },
+        cache.missing,
+        len(cache.table.rows),
+        [cache.table.file],
+        {**cache.notes, "unknown_synsets": []},
     )
 
 

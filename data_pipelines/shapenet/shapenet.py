@@ -17,6 +17,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.cached_clouds import POINTS, cloud_examples
 from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
 from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
 from data_pipelines.raw_files import count_notes, missing_notes, sizes
@@ -58,7 +59,8 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         "{train,val,test}_normal.zip and "
         "{train,val,test}_perturbed.zip of the SHREC tracks (shapenet.cs.stanford.edu/shrec17), or "
         "ShapeNetCore.v2.zip "
-        "(shapenet.org)."
+        "(shapenet.org); or the ULIP-2 paper's cached clouds with "
+        "shapenet_{normal,perturbed}_coarse_v0.json."
     )
     UP_AXIS = "y"  # perturbed models have none
 
@@ -80,7 +82,9 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
             "manual_dir": layout.root.name,
             **count_notes(self.planned, PUBLISHED_COUNTS[self.builder_config.name]),
             **layout.notes,
-            "points": f"{NUM_POINTS} drawn from each surface, uniform by area",
+            "points": POINTS
+            if layout.kind == "npy"
+            else f"{NUM_POINTS} drawn from each surface, uniform by area",
             **missing_notes(layout.missing),
         }
 
@@ -89,7 +93,8 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         return find_layout(raw_folder(self, self._manual_dir), self.builder_config.name)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = shape_features(self._layout.class_names, normals=True, mesh=True)
+        meshes = self._layout.kind != "npy"
+        features = shape_features(self._layout.class_names, normals=meshes, mesh=meshes)
         return record_info(self, features, homepage="https://shapenet.org")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
@@ -114,4 +119,7 @@ class Shapenet(tfds.core.GeneratorBasedBuilder):
         return splits
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        return mesh_examples(self._layout.items[split], skipped=self.skipped, jobs=self._jobs)
+        items = self._layout.items[split]
+        if self._layout.kind == "npy":
+            return cloud_examples(items, skipped=self.skipped)
+        return mesh_examples(items, skipped=self.skipped, jobs=self._jobs)
