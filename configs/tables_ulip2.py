@@ -18,10 +18,12 @@ something says what. The same command again goes on.
     --config.every_row="('eval.batch_size=8', ('ULIP2/|BERT/', 'model.remat=True'))"
                                   settings for all rows, and for those that a pattern finds; a row
                                   without such a key goes without, and says so
+    --config.every_row="('eval.seeds=(0,1,2,3,4)',)"
+                                  the five evaluations of a published number
 
 Where a step does not fit into the memory of a device, model.remat=True computes activations again
 instead of keeping them. No published number stands beside rows whose results a setting may change;
-this one changes none.
+these change none.
 
 What the rows at their published size need, each DIR from `jax3dret weights import FILE --out DIR`:
 
@@ -111,8 +113,9 @@ def full_size(data, views):
     config.title = f"Tables 1 and 2 of the ULIP-2 fine-tuning paper, column {dataset.column}"
     config.notes = (
         "A published number is the mean of five evaluations of one training, which differ in how "
-        "points are sampled. Here each seed is a whole run: initial weights, order, augmentation, "
-        "and the sampling of the evaluation.",
+        "points are sampled. Here ULIP2/classification is evaluated so, other rows once; "
+        "--config.every_row=\"('eval.seeds=(0,1,2,3,4)',)\" evaluates all of them five times. Each "
+        "seed is a whole run: initial weights, order and augmentation too.",
     )
     config.needs = {"weights": "weights/ulip2_pointbert"}
     weights = need("weights", "checkpoint.init_from", "ULIP-2's PointBERT")

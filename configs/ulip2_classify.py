@@ -11,10 +11,18 @@
 | paper_finetune | modelnet/40, from ULIP-2's weights, the paper's text | the same |
 | modelnet40, shapenet_normal, ... | each data set of the paper, the published code | the same |
 | modelnet40_paper_finetune, ... | paper_finetune on each of them | the same |
+| modelnet40_evaluation, ... | each of them: no training, the evaluation of the published code | the same |
 | modelnet40_scratch, ... | paper on each of them | the same |
 
-Raw data: --config.data.manual_dir=RAW. The published code starts from ULIP-2's weights as well.
-They are looked for in weights/ulip2_pointbert; elsewhere: --config.checkpoint.init_from=DIR.
+Raw data: --config.data.manual_dir=RAW. The published code starts from ULIP-2's weights too. They
+are looked for in weights/ulip2_pointbert; elsewhere: --config.checkpoint.init_from=DIR.
+
+The published numbers are means over five evaluations of one training, which differ in the points
+that are drawn of each cloud; the first of these is where farthest-point sampling starts, and
+distances are Euclidean. That is how modelnet40, ... evaluate, and report means with their spread.
+*_evaluation does it to a checkpoint: that of runs/ulip2_classify_modelnet40, ..., or another
+workdir or imported weights, with --config.checkpoint.init_from=DIR. Any other run takes
+--config.eval.seeds="(0,1,2,3,4)", and with it is evaluated again without training.
 """
 
 from jax3dret.tasks.ulip2 import datasets, finetune
@@ -22,6 +30,7 @@ from jax3dret.tasks.ulip2.published import published
 
 # ModelNet10's 15 epochs, and as many steps on the Princeton Shape Benchmark; more on the parts.
 SMALL_EPOCHS = {"demo": 30.0, "modelnet10": 15.0, "ldraw": 40.0, "psb": 60.0}
+EVALUATIONS = (0, 1, 2, 3, 4)  # seeds; apart from that of the training
 PUBLISHED_CODE = {
     # learning rate, weight decay, share of the epochs in which the rate rises, epochs, batch size
     "modelnet40": (5e-5, 1e-6, 0.05, 100.0, 64),
@@ -136,7 +145,16 @@ def published_code(data):
     config.checkpoint.init_from = "weights/ulip2_pointbert"
     config.checkpoint.fresh = ("head/.*",)
     config.distance = "euclidean"  # its evaluation's; the paper's text says cosine
+    config.eval.seeds = EVALUATIONS
     config.published = published("ULIP2/classification", dataset.column)
+    return config
+
+
+def published_evaluation(data):
+    """How the published code evaluates, of what a training left."""
+    config = published_code(data)
+    config.train.steps = 0
+    config.checkpoint.init_from = f"runs/ulip2_classify_{data}"
     return config
 
 
@@ -188,6 +206,12 @@ VARIANTS = {
     "mcb_paper_finetune": (from_ulip2, "mcb"),
     "objaverse_easy_paper_finetune": (from_ulip2, "objaverse_easy"),
     "scanobjectnn_paper_finetune": (from_ulip2, "scanobjectnn"),
+    "modelnet40_evaluation": (published_evaluation, "modelnet40"),
+    "shapenet_normal_evaluation": (published_evaluation, "shapenet_normal"),
+    "shapenet_perturbed_evaluation": (published_evaluation, "shapenet_perturbed"),
+    "mcb_evaluation": (published_evaluation, "mcb"),
+    "objaverse_easy_evaluation": (published_evaluation, "objaverse_easy"),
+    "scanobjectnn_evaluation": (published_evaluation, "scanobjectnn"),
     "modelnet40_scratch": (scratch, "modelnet40"),
     "shapenet_normal_scratch": (scratch, "shapenet_normal"),
     "shapenet_perturbed_scratch": (scratch, "shapenet_perturbed"),

@@ -209,8 +209,18 @@ class _Ready(NamedTuple):
     @property
     def is_finished(self) -> bool:
         page_there = (self.run.folder / "report" / "index.html").is_file()
-        shown = self.mode == "train" or (self.mode == "train_and_eval" and page_there)
+        shown = self.mode == "train" or (
+            self.mode == "train_and_eval" and page_there and self._is_evaluated_so()
+        )
         return shown and self.done is not None and self.done >= self.recipe.steps
+
+    def _is_evaluated_so(self) -> bool:
+        """Whether the evaluation that is there is the one that is asked for."""
+        path = self.run.folder / "config.json"
+        if not path.is_file():
+            return True
+        theirs = files.read_json_object(path)
+        return not configs.differences(self.run.config, theirs, evaluation=True)
 
 
 def _ready(run: Placed, mode: str) -> _Ready:

@@ -1,6 +1,7 @@
 """Lists of runs where one starts from another, and what a command says of itself."""
 
 import pathlib
+import types
 
 import pytest
 
@@ -102,6 +103,30 @@ def test_a_batch_that_no_step_takes_is_no_fault(monkeypatch):
     run.check_batches(odd, "train")  # evaluates nothing
     with pytest.raises(ConfigError, match="config.eval.batch_size"):
         run.check_batches(odd.with_values({"eval.every": 2}), "train")
+
+
+def test_a_finished_run_is_evaluated_again_with_other_seeds_and_not_trained(tmp_path):
+    """The workdir stays the run's own, whatever it is evaluated with."""
+    config, _ = configs.load(str(CONFIG))
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").write_text("")
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(configs.dump(config))
+    other = config.with_values({"eval.seeds": (0, 1), "evals.retrieval.neighbours": 7})
+
+    def ready(config, mode):
+        run.check_workdir(tmp_path, config)
+        recipe = types.SimpleNamespace(steps=5)
+        placed = run.Placed(tmp_path, "x", config)
+        return run._Ready(placed, mode, recipe, None, None, None, None, {}, 5)
+
+    assert ready(config, "train_and_eval").is_finished
+    assert not ready(other, "train_and_eval").is_finished  # evaluated again
+    assert ready(other, "train").is_finished  # nothing is left to train
+    assert not ready(config, "eval").is_finished
+    for key, value in (("seed", 1), ("distance", "euclidean")):
+        with pytest.raises(ConfigError, match=f"another config: {key}"):
+            run.check_workdir(tmp_path, config.with_values({key: value}))
 
 
 def test_a_command_can_be_given_again(monkeypatch):

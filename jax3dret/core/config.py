@@ -34,6 +34,9 @@ PLACE_KEYS = (
     *("eval.every", "eval.batch_size"),
 )
 
+# Keys of the evaluation alone: a workdir may be evaluated again with others, without training.
+EVALUATION_KEYS = ("eval.seeds", "evals.")
+
 # Tables of components that a config or a command may add to, as in
 # --config.evals.NAME.name=module:attribute.
 OPEN = ("evals",)
@@ -97,7 +100,12 @@ def spine() -> ml_collections.ConfigDict:
                 # Regexes of parameters that init_from may leave at their initial values.
                 "fresh": (),
             },
-            "eval": {"every": 0},  # steps between evaluations while training; 0: only at the end
+            "eval": {
+                "every": 0,  # steps between evaluations while training; 0: only at the end
+                # An evaluation for each: how points are drawn. Metrics are the means, with the
+                # spread beside them. Empty: one, with the seed of the run.
+                "seeds": (),
+            },
             "distance": "cosine",  # that embeddings are compared by, or "euclidean"
             # Evaluators by name: config.evals.NAME = {"name": "module:attribute", ...}. The first
             # gives the run's metrics. They stand in the order in which they are added; a whole
@@ -222,6 +230,15 @@ def check_least(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
             raise ConfigError(f"config.{key} is {number}; give {lowest} or more")
 
 
+def check_seeds(seeds: Any, *, where: str) -> tuple[int, ...]:
+    """The seeds. Raises ConfigError for what are no distinct whole numbers from 0 on."""
+    whole = isinstance(seeds, tuple | list)
+    whole = whole and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where} is {seeds}; give distinct whole numbers, such as (0,1,2)")
+    return tuple(seeds)
+
+
 def check_rules(rules: Any, *, where: str) -> None:
     """Raises ConfigError where `rules` is not a sequence of pairs (regular expression, setting)."""
     for rule in rules:
@@ -253,12 +270,14 @@ def dump(config: Config) -> str:
     return json.dumps(_plain(config._values), indent=2, sort_keys=True) + "\n"
 
 
-def differences(ours: Config, theirs: Mapping[str, Any]) -> list[str]:
-    """What makes two resolved configs different experiments, as "key: theirs there, ours here"
-    lines.
+def differences(ours: Config, theirs: Mapping[str, Any], *, evaluation: bool = False) -> list[str]:
+    """What makes two resolved configs different trainings, as "key: theirs there, ours here" lines.
+
+    evaluation: also what makes them different evaluations.
     """
     task = resolve_module(ours["task"], where="config.task")
     places = (*PLACE_KEYS, *getattr(task, "PLACE_KEYS", ()))
+    places += () if evaluation else EVALUATION_KEYS
     mine = dict(flatten(json.loads(dump(ours))))
     other = dict(flatten(theirs))
     return [

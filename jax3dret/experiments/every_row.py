@@ -21,6 +21,7 @@ _HARMLESS = (
     "data.num_threads",
     "eval.every",
     "eval.batch_size",
+    "eval.seeds",
     "checkpoint.every",
     "checkpoint.keep",
     "log.",

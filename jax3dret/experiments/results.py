@@ -21,7 +21,7 @@ FILE = "table.json"
 DONE = "done"
 # Characters of a status; the list of what is missing was logged, and the page has it.
 _STATUS = 60
-_OF_A_ROW = ("protocol", "about", "evaluator")
+_OF_A_ROW = ("protocol", "about", "evaluator", "spread")
 
 
 def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def result(run: TableRun, seconds: float | None) -> dict[str, Any]:
         found["about"] = report.get("about") or {}
         found["evaluator"] = next(iter(summary.get("evaluators") or ()), "retrieval")
         found["protocol"] = _protocol(run, report, summary)
+        found["spread"] = report.get("spread") or {}
         found["system"] = report.get("system")
         found["run"] = report.get("run") or {}
     return found
@@ -65,6 +66,9 @@ def row_result(
     """
     done = [r for r in results if r["status"] == DONE]
     metrics = _over_seeds([r["metrics"] for r in done])
+    if len(done) == 1:  # what its evaluations differ by, where it has several
+        for key, spread in done[0]["spread"].items():
+            metrics[key] = {**metrics[key], "sd": spread}
     config = runs[0].config
     published, difference, notes = {}, {}, [row.note] if row.note else []
     notes += every_row.notes(run.every for run in (runs[0], *stages))
@@ -143,7 +147,7 @@ def _state(run: TableRun) -> tuple[str, dict[str, Any], dict[str, Any]]:
     theirs = read_json(run.folder / "config.json")
     if run.config is None or run.problem or not theirs:
         return f"missing: {run.problem or 'not run yet'}", nothing, nothing
-    changed = configs.differences(run.config, theirs)
+    changed = configs.differences(run.config, theirs, evaluation=True)
     init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
     if not _same_start(run, init_from):
         changed.append(
@@ -209,7 +213,7 @@ def _status(row: Row, results: Sequence[Mapping[str, Any]]) -> str:
 
 def _over_seeds(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """metric -> {"mean", "sd" (of a sample; None for one seed), "values"}, of the metrics that all
-    seeds have.
+    seeds have. A run of several evaluations counts by its means.
     """
     if not metrics:
         return {}
@@ -253,6 +257,7 @@ def _protocol(
         "self_match": stated.get("self_match"),
         "ties": stated.get("ties"),
         "search": stated.get("search"),
+        "evaluation_seeds": stated.get("evaluation_seeds"),
         "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
         "points": encoder.get("num_points"),
         "parameters": encoder.get("parameters"),

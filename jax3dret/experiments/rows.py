@@ -164,11 +164,10 @@ def read_rows(config: configs.Config) -> list[Row]:
 
 def read_seeds(config: configs.Config) -> tuple[int, ...]:
     """Raises ConfigError for what are no distinct whole numbers from 0 on."""
-    seeds = config.seeds
-    good = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
-    if not seeds or not good or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"config.seeds is {seeds}; give distinct whole numbers, such as (0,1,2)")
-    return tuple(seeds)
+    seeds = configs.check_seeds(config.seeds, where="config.seeds")
+    if not seeds:
+        raise ConfigError("config.seeds is (); give distinct whole numbers, such as (0,1,2)")
+    return seeds
 
 
 def plan_runs(

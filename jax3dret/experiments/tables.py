@@ -52,7 +52,8 @@ def defaults() -> ml_collections.ConfigDict:
     config.notes = ()  # sentences under the table
     config.table = ()  # the rows, see experiments.rows:row
     config.rows = ""  # regular expression over row names; empty: all but the extra ones
-    # Each row is a run for each seed: initial weights, order, augmentation and evaluation sampling.
+    # Each row is a run for each seed: initial weights, order, augmentation and, unless its own
+    # config has eval.seeds, evaluation sampling.
     config.seeds = (0,)
     config.collect = False  # only what is finished: no run is started
     # "KEY=VALUE" for every row, and (REGEX, "KEY=VALUE") for those whose names it finds. No

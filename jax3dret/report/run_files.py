@@ -213,6 +213,7 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
             "encoder": run.summary.get("meta") or {},
             "protocol": result.get("protocol") or {},
             "metrics": result.get("metrics") or {},
+            **{k: result[k] for k in ("spread", "by_seed") if result.get(k)},
             "about": run.leading.about,
             "evaluators": others,
             "published": run.published,

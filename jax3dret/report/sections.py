@@ -135,7 +135,9 @@ def _count(value: int) -> str:
 
 
 def results(run: RunFiles) -> str:
-    """Headline metrics as tiles, each beside the paper's number, and the whole table below."""
+    """Headline metrics as tiles, each with its spread over several evaluations and beside the
+    paper's number, and the whole table below.
+    """
     metrics = run.leading.result.get("metrics") or {}
     published, about = run.published, run.leading.about
     body = ""
@@ -144,7 +146,10 @@ def results(run: RunFiles) -> str:
             "No retrieval metric was computed: scores need class labels on queries and gallery."
         )
     shown = [k for k in metric_text.ordered(metrics, about) if isinstance(metrics[k], int | float)]
-    tiles = "".join(_tile(key, metrics[key], published, about) for key in shown[:_TILES])
+    spread = run.leading.result.get("spread") or {}
+    tiles = "".join(
+        _tile(key, metrics[key], spread.get(key), published, about) for key in shown[:_TILES]
+    )
     body += f'<div class="tiles">{tiles}</div>' if tiles else ""
     if published:
         body += (
@@ -176,6 +181,7 @@ def results(run: RunFiles) -> str:
 def _tile(
     key: str,
     value: float,
+    spread: float | None,
     published: Mapping[str, Mapping[str, Any]],
     about: metric_text.About,
 ) -> str:
@@ -187,9 +193,10 @@ def _tile(
     undefined = (
         '<p class="missing">No query allows a value.</p>' if not math.isfinite(value) else ""
     )
+    some = f' <span class="sd">± {metric_text.value(spread)}</span>' if spread is not None else ""
     return (
         f'<div class="tile"><p class="name">{escape(metric_text.title(key, about))}</p>'
-        f'<p class="value">{escape(metric_text.value(value))}</p>'
+        f'<p class="value">{escape(metric_text.value(value))}{some}</p>'
         f'<p class="meaning">{escape(metric_text.meaning(key, about))}</p>{undefined}{papers}</div>'
     )
 

@@ -227,7 +227,10 @@ def _stages(table: Mapping[str, Any]) -> str:
 
 def _spread(table: Mapping[str, Any]) -> str:
     seeds = table.get("seeds") or []
-    return f" Of {len(seeds)} seeds: mean ± standard deviation." if len(seeds) > 1 else ""
+    if len(seeds) > 1:
+        return f" Of {len(seeds)} seeds: mean ± standard deviation."
+    several = any(len(row["protocol"].get("evaluation_seeds") or ()) > 1 for row in table["rows"])
+    return " ± is the standard deviation over evaluations of one training." if several else ""
 
 
 def _curves(curves: Mapping[str, Mapping[str, Series]], about: metric_text.About) -> str:
@@ -296,6 +299,7 @@ def _protocol(table: Mapping[str, Any]) -> str:
         **({} if one_size else {"points": lambda f: plain(f["points"])}),
         "parameters": lambda f: plain(f["parameters"]),
         "seeds": lambda f: plain(f["seeds"]),
+        "evaluation seeds": lambda f: plain(f.get("evaluation_seeds") or f["seeds"]),
         "training": lambda f: duration(f["train_s"]) if f["steps"] else "–",
     }
     words = ("weights", "schedule", *(key.replace("_", " ") for key in apart))

@@ -33,6 +33,7 @@ from jax3dret.core.types import (
     Transform,
     nearest,
 )
+from jax3dret.evaluators import repeated
 from jax3dret.inputs.describe import describe
 
 LEAST = {"eval.batch_size": 1, "train.max_steps_per_epoch": 0}
@@ -119,11 +120,12 @@ def evaluators(
     config: configs.Config, data: EvaluationData, open_source: OpenSource
 ) -> dict[str, Evaluator]:
     """Those of config.evals, in their order: each section names make(data, open_source,
-    distance=..., **settings) -> Evaluator.
+    distance=..., **settings) -> Evaluator. With config.eval.seeds each is one for every seed.
 
     Raises ConfigError for a name, a module or a setting that does not exist.
     """
     given = {"data": data, "open_source": open_source, "distance": config.distance}
+    seeds = configs.check_seeds(config.eval.seeds, where="config.eval.seeds")
     made = {}
     for name in config.evals:
         section = config.evals[name]
@@ -135,7 +137,12 @@ def evaluators(
                     else "the task gives it"
                 )
                 raise ConfigError(f"config.evals.{name}.{key}: no setting of an evaluator; {right}")
-        made[name] = section.build(**given)
+
+        def build(data: EvaluationData, section: configs.Config = section) -> Evaluator:
+            evaluator: Evaluator = section.build(**{**given, "data": data})
+            return evaluator
+
+        made[name] = repeated.make(build, data, seeds) if seeds else build(data)
     return made
 
 

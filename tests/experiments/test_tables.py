@@ -51,7 +51,7 @@ class Fake(Children):
             evaluate,
         )
         self.stop_at, self.number = stop_at, number
-        self.started = []
+        self.started, self.modes = [], []
 
     def __call__(self):
         self.signal = ""
@@ -73,7 +73,8 @@ class Fake(Children):
             self.signal = self.number
             return Ended(0 if self.number == "SIGTERM" else 1, "")
         steps = 0 if name.endswith("_random") else 100
-        (folder / "checkpoints" / str(steps)).mkdir(parents=True)
+        (folder / "checkpoints" / str(steps)).mkdir(parents=True, exist_ok=True)
+        self.modes.append(flags.get("mode", "train_and_eval"))
         finish(folder, config, name, self.accuracy.get(folder.name, 0.5), steps, self.source)
         return Ended(0, "")
 
@@ -103,6 +104,7 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
                 "nn_acc": {"title": "Nearest-neighbour accuracy", "meaning": "right at rank one"},
                 "nn_f1": {"title": "Macro F1", "meaning": "F1, mean over classes"},
             },
+            **({"spread": {"nn_acc": 0.02}} if len(config.eval.seeds) > 1 else {}),
             "evaluators": {"own_picture": {"recall_1": 0.25}},
             "dataset": {
                 "name": config.data.name,
@@ -114,6 +116,7 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
                 "distance": config.distance,
                 "self_match": "disjoint",
                 "ties": "index",
+                **({"evaluation_seeds": config.eval.seeds} if config.eval.seeds else {}),
                 "search": "tree_ah"
                 if config.evals.retrieval.index.scoring == "tree_ah"
                 else "exact",
@@ -239,6 +242,25 @@ def test_one_seed_has_no_deviation_and_more_seeds_keep_it(tmp_path):
     more = Table(tmp_path, rows="PointBERT/random", seeds=(0, 4)).run()
     assert more.children.started == ["small_pointbert_random-seed4"]
     assert len(more.rows["small PointBERT/random"]["runs"]) == 2
+
+
+def test_several_evaluations_of_one_training_have_a_spread(tmp_path, capsys):
+    given = {"rows": "PointBERT/random", "every_row": ("eval.seeds=(0, 1)",)}
+    several = Table(tmp_path, **given).run()
+    row = several.rows["small PointBERT/random"]
+    assert row["metrics"]["nn_acc"]["sd"] == 0.02 and row["metrics"]["nn_f1"]["sd"] is None
+    assert row["protocol"]["evaluation_seeds"] == [0, 1] and row["protocol"]["seeds"] == [0]
+    assert "50.0 +- 2.0" in capsys.readouterr().out
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "± is the standard deviation over evaluations of one training" in page
+    # Evaluated otherwise, the row is not done; evaluating it again is enough.
+    other = Table(tmp_path / "t", rows="PointBERT/random").run()
+    assert other.code == 0
+    stale = Table(tmp_path / "t", **given, collect=True).run()
+    assert "another config: eval.seeds: [] there" in stale.rows["small PointBERT/random"]["status"]
+    again = Table(tmp_path / "t", **given, mode="eval").run()
+    assert again.children.modes == ["eval"] and again.code == 0
+    assert again.rows["small PointBERT/random"]["metrics"]["nn_acc"]["sd"] == 0.02
 
 
 def test_a_failed_child_is_a_failed_row_and_is_tried_again(tmp_path):

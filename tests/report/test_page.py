@@ -126,6 +126,19 @@ def result(
     }
 
 
+def test_the_spread_of_several_evaluations_stands_beside_the_mean(tmp_path):
+    found = result() | {
+        "spread": {"nn_acc": 0.0123},
+        "by_seed": [{"seed": 0, "metrics": {"nn_acc": 0.94}}, {"seed": 4, "metrics": {}}],
+    }
+    found["protocol"] |= {"evaluation_seeds": [0, 4], "evaluations": "means over 2 evaluations"}
+    text = Page(write_report(make(tmp_path, found)).read_text()).text
+    assert "95.0 % ± 1.2 %" in text and "means over 2 evaluations" in text
+    numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert numbers["spread"] == {"nn_acc": 0.0123} and numbers["by_seed"][1]["seed"] == 4
+    assert "evaluation seeds0, 4" in text
+
+
 def make(
     workdir: pathlib.Path,
     evaluation: dict[str, Any] | None = None,

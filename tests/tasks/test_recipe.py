@@ -1,6 +1,9 @@
 """Evaluators from the config: named, ordered, given the task's data; what is wrong names what is
 right."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from fakes import FakeSource, opener
@@ -53,6 +56,61 @@ def test_an_evaluator_outside_the_package_is_found_by_its_name(tmp_path):
     assert "ndcg_5" in metrics and "ndcg_100" not in metrics
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One of the points, by chance."""
+
+    def __call__(self, record, rng):
+        return {"points": record["points"][[rng.integers(len(record["points"]))]]}
+
+
+def seeded(tmp_path, seeds, folder=None, **settings):
+    """Metrics over points that are drawn, so that evaluations differ."""
+    config = finetune.defaults()
+    config.eval.update(seeds=seeds, batch_size=4)
+    config.evals.retrieval.update(neighbours=3, **settings)
+    rng = np.random.default_rng(5)
+    clouds = rng.normal(size=(30, 6, 3)).astype(np.float32)
+    sources = opener(
+        *(
+            FakeSource(
+                np.arange(15) % 3,
+                lambda row, base=base: {"points": clouds[base + row]},
+                split=split,
+            )
+            for base, split in ((0, "train"), (15, "test"))
+        )
+    )
+    config = configs.Config(config.to_dict())
+    data = recipe.shape_data(config, (Drawn(),), ("points",))
+    return recipe.evaluators(config, data, sources)["retrieval"](embed, folder)
+
+
+def test_several_evaluations_of_the_same_weights(tmp_path):
+    """Means and sample deviations of the evaluations that each seed gives alone."""
+    seeds = (3, 0, 8)
+    alone = [seeded(tmp_path, (seed,)) for seed in seeds]
+    assert len({metrics["ndcg_3"] for metrics in alone}) == 3
+    assert seeded(tmp_path, ()) == alone[1]  # that of the run: 0
+    metrics = seeded(tmp_path, seeds, tmp_path / "retrieval")
+    result = json.loads((tmp_path / "retrieval" / "result.json").read_text())
+    for key, mean in metrics.items():
+        values = [each[key] for each in alone]
+        assert mean == pytest.approx(np.mean(values))
+        assert result["spread"][key] == pytest.approx(np.std(values, ddof=1))
+    assert result["metrics"] == metrics
+    assert result["by_seed"] == [
+        {"seed": seed, "metrics": each} for seed, each in zip(seeds, alone, strict=True)
+    ]
+    assert result["protocol"]["evaluation_seeds"] == [3, 0, 8]
+    assert "over 3 evaluations of the same weights" in result["protocol"]["evaluations"]
+    assert result["protocol"]["search"] == "exact"  # what was said before stays
+    one = tmp_path / "one"
+    assert seeded(tmp_path, (8,), one) == alone[2]
+    result = json.loads((one / "result.json").read_text())
+    assert result["spread"] == {} and "evaluations" not in result["protocol"]
+
+
 def test_the_first_entry_is_the_first_that_was_added(tmp_path):
     """Not the first by name, which a plain ConfigDict would make of it."""
     outside = '{"name": "evaluators.outside:make"}'
@@ -86,6 +144,8 @@ def test_the_first_entry_is_the_first_that_was_added(tmp_path):
         (["evals.retrieval.query=sketch"], "no data of 'sketch'; it has: shape"),
         (["evals.retrieval.neighbours=0"], "neighbours=0"),
         (["evals.retrieval.index.kind=tree"], "kind='tree': choose one of"),
+        (["eval.seeds=(1, 1)"], "give distinct whole numbers, such as"),
+        (["eval.seeds=(0.5,)"], "give distinct whole numbers, such as"),
         (["distance=cosin"], "distance='cosin': choose one of cosine"),
         (["eval.neighbours=5"], "did you mean 'evals.retrieval.neighbours'"),
         (["evals.mine.name=nowhere.at.all:make"], "there is no module 'nowhere.at.all'"),
@@ -102,7 +162,9 @@ def test_a_wrong_name_or_setting_is_one_line_that_names_the_right_one(
 def test_an_evaluator_without_a_name(unchecked):
     with pytest.raises(ConfigError, match="config has no key 'evals.mine.name'"):
         recipe.evaluators(
-            configs.Config({"evals": {"mine": {}}, "distance": "cosine"}), None, SOURCES
+            configs.Config({"evals": {"mine": {}}, "distance": "cosine", "eval": {"seeds": ()}}),
+            None,
+            SOURCES,
         )
 
 
