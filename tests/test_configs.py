@@ -78,9 +78,9 @@ def make():
         config, _ = configs.load(spec)
         classes, key = dict(config.data).get("num_classes") or 10, network(spec)
 
-        def abstract_params(task, example):
+        def abstract_params(task, example, where):
             if key not in traced:
-                traced[key] = trace(task, example)
+                traced[key] = trace(task, example, where)
             return traced[key]
 
         with pytest.MonkeyPatch.context() as patch:

@@ -34,10 +34,12 @@ from jax3dret.models.resnet import ResNet
 Rules = tuple[tuple[str, dict[str, Any]], ...]
 
 PROMPTS = "(prompts|deep_prompts|prompt_projection/(kernel|bias))"
+LINEAR = "linear/(kernel|bias)"
 NORMS = r"tower/(norm_pre|norm|block\d+/norm[12])/(scale|bias)"
-# What each mode trains of a PromptedVisionTower; the rest is frozen.
+# What each mode trains of a PromptedVisionTower; the rest is frozen. Behind a frozen tower stands a
+# linear layer: what retrieval reads must learn something.
 TRAINED = {
-    "frozen": (),
+    "frozen": (LINEAR,),
     "layernorm": (NORMS,),
     "all": (".*",),
     "vpt": (PROMPTS, NORMS),
@@ -51,9 +53,9 @@ def tuning_rules(mode: str, prefix: str, *, layernorm_lr: float = 1.0) -> Rules:
     """Optimizer rules (`core.optim`) for the parameters below the path `prefix`; the caller adds
     those of the others.
 
-    mode: "frozen"; "layernorm"; "all"; "vpt", the paper's: prompts and layer norms; "prompt_only".
-        Paper, table 5, whose rows frozen, layernorm and all are of a tower without prompts (see
-        `check_tuning`).
+    mode: "frozen", a linear layer behind the tower alone; "layernorm"; "all"; "vpt", the paper's:
+        prompts and layer norms; "prompt_only". Paper, table 5, whose rows frozen, layernorm and all
+        are of a tower without prompts (see `check_tuning`).
     layernorm_lr: factor of the learning rate of the layer norms where the mode names them.
 
     A network without what the mode trains, say prompts, is an error of the optimizer, which refuses
@@ -68,9 +70,9 @@ def tuning_rules(mode: str, prefix: str, *, layernorm_lr: float = 1.0) -> Rules:
     return (*rules, *(() if mode == "all" else ((f"{below}/.*", {"freeze": True}),)))
 
 
-def check_tuning(mode: str, num_prompts: int) -> None:
+def check_tuning(mode: str, num_prompts: int, linear: bool = False) -> None:
     """Raises ConfigError where a mode leaves prompts as they started, noise that every sketch
-    attends to, or has none to train.
+    attends to, or has nothing to train: no prompts, or no linear layer behind a frozen tower.
     """
     trained = TRAINED[_mode(mode)]
     if num_prompts and PROMPTS not in trained and mode != "all":
@@ -82,6 +84,16 @@ def check_tuning(mode: str, num_prompts: int) -> None:
         raise ConfigError(
             f"sketch tuning '{mode}' trains prompts, and the tower has none; a PromptedVisionTower "
             "with num_prompts=3 has"
+        )
+    if LINEAR in trained and not linear:
+        raise ConfigError(
+            f"sketch tuning '{mode}' trains a linear layer behind the tower, and this one has none: "
+            "no loss would reach what retrieval reads; a PromptedVisionTower with linear=True has"
+        )
+    if linear and LINEAR not in trained and mode != "all":
+        raise ConfigError(
+            f"sketch tuning '{mode}' never trains the linear layer behind the tower; set "
+            "linear=False"
         )
 
 
@@ -132,7 +144,7 @@ class PromptedVisionTower(nn.Module):
     prompt_dropout: share of the prompts' values that training drops, drawn for every image from the
     "dropout" stream.
     prompt_projection: width in which prompts are learned, taken to that of the tower by a Dense; 0:
-    without. The other fields are those of VisionTower, whose parameters stand below `tower`, where
+    without. linear: a layer E -> E behind the tower, which starts as the identity. The other fields are those of VisionTower, whose parameters stand below `tower`, where
     imported weights go (`with_tower`).
 
     Raises ConfigError for a field out of range, and what VisionTower raises.
@@ -147,6 +159,7 @@ class PromptedVisionTower(nn.Module):
     prompt_init: str = "xavier_uniform"
     prompt_dropout: float = 0.0
     prompt_projection: int = 0
+    linear: bool = False
     image_size: int = 224
     patch_size: int = 16
     width: int = 768
@@ -185,7 +198,7 @@ class PromptedVisionTower(nn.Module):
                 "blocks or more"
             )
         if self.num_prompts == 0:
-            return tower(image)
+            return self._behind(tower(image))
         check_rate(self.prompt_dropout, "PromptedVisionTower: prompt_dropout")
         inner = self.prompt_projection or self.width
         start = _prompt_init(self.prompt_init, self.patch_size, inner)
@@ -206,7 +219,12 @@ class PromptedVisionTower(nn.Module):
             if self.deep
             else None
         )
-        return tower(image, prompts, deep_prompts=deep, position=self.position)
+        return self._behind(tower(image, prompts, deep_prompts=deep, position=self.position))
+
+    def _behind(self, embedding: Float[Array, "B D"]) -> Float[Array, "B D"]:
+        if not self.linear:
+            return embedding
+        return nn.Dense(self.embedding_dim, kernel_init=_identity, name="linear")(embedding)
 
     def _projection(self) -> Callable[[Array], Array]:
         if not self.prompt_projection:
@@ -364,6 +382,11 @@ class StoredFeatures(nn.Module):
                 f"dim={features.shape[-1]}"
             )
         return features.astype(jnp.float32)
+
+
+def _identity(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    del key
+    return jnp.eye(*shape, dtype=dtype)
 
 
 def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]:

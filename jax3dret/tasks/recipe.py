@@ -80,7 +80,8 @@ def build(
     steps = (
         config.train.steps if config.train.steps >= 0 else round(config.train.epochs * per_epoch)
     )
-    params = abstract_params(task, example)
+    parts = [f"config.{key}" for key in ("model", "head", "tower") if key in config]
+    params = abstract_params(task, example, " and ".join(parts))
     optimizer = optim.make_optimizer(
         params, steps=steps, steps_per_epoch=per_epoch, **config.optim.to_dict()
     )
@@ -223,9 +224,9 @@ def check_classes(config: configs.Config, source: Any, *, needed: bool) -> int:
     return classes
 
 
-def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct], where: str) -> PyTree:
     """The parameters as shapes; what a component raises over the values that the config gave it is
-    a ConfigError.
+    a ConfigError. where: the sections that the components stand in.
     """
     try:
         return jax.eval_shape(task.init, jax.random.key(0), dict(example))[0]
@@ -240,6 +241,5 @@ def abstract_params(task: Task, example: Mapping[str, jax.ShapeDtypeStruct]) -> 
         raised = f"{pathlib.Path(ours[-1].filename).name}, line {ours[-1].lineno}"
         first = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(
-            f"config.model and config.head give no network: {type(error).__name__} in {raised}: "
-            f"{first}"
+            f"{where} give no network: {type(error).__name__} in {raised}: {first}"
         ) from error

@@ -114,16 +114,18 @@ def log_scale(settings: Mapping[str, Any], otherwise: float) -> float:
     )
 
 
-def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
-    """The frozen text tower and its tokenizer. Raises as `image_tower`."""
+def text_tower(settings: Mapping[str, Any], seed: int, *, where: str = "towers") -> TextTower:
+    """The frozen text tower and its tokenizer. settings: "latent" 0 keeps the tower's own width.
+    where: the section of the config that they come from, for errors. Raises as `image_tower`.
+    """
     section = dict(settings["text"])
     if settings["weights"]:
         if not settings["merges"]:
             raise ConfigError(
-                "config.towers.merges: the imported text tower needs CLIP's "
+                f"config.{where}.merges: the imported text tower needs CLIP's "
                 "bpe_simple_vocab_16e6.txt.gz"
             )
-        meta, both = _pair(settings["weights"])
+        meta, both = _pair(settings["weights"], where)
         section = {"name": "jax3dret.models.clip:TextTower", **meta["model"]["text"]}
         tokenizer = load_tokenizer(settings["merges"])
         variables: dict[str, Any] = {"params": both["params"]["text"]}
@@ -138,7 +140,7 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
         variables = jax.jit(module.init)(rng.stream(seed, "text tower"), sample)
     if module.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
-            f"config.towers.merges gives {tokenizer.vocab_size} tokens, the text tower has "
+            f"config.{where}.merges gives {tokenizer.vocab_size} tokens, the text tower has "
             f"{module.vocab_size}; "
             "the file must be the one that its weights go with"
         )
@@ -149,7 +151,7 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
         lambda tokens: compiled(placed, tokens),
         provenance,
         module.embedding_dim,
-        settings["latent"],
+        settings["latent"] or module.embedding_dim,
         rng.stream(seed, "text latent"),
     )
     tokenize = functools.partial(
@@ -158,13 +160,13 @@ def text_tower(settings: Mapping[str, Any], seed: int) -> TextTower:
     return TextTower(tokenize, embed, provenance)
 
 
-def _pair(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _pair(folder: str, where: str = "towers") -> tuple[dict[str, Any], dict[str, Any]]:
     meta, variables = load_imported(folder)
     if meta.get("kind") not in ("slip", "clip"):
+        alone = " For an image network alone there is towers.image_weights"
         raise ConfigError(
-            f"config.towers.weights={folder}: is an import of {meta.get('kind')}; SLIP or CLIP "
-            "holds both towers. For an image "
-            "network alone there is towers.image_weights"
+            f"config.{where}.weights={folder}: is an import of {meta.get('kind')}; SLIP or CLIP "
+            f"holds both towers.{alone if where == 'towers' else ''}"
         )
     return meta, variables
 

@@ -37,7 +37,7 @@ TOWER = {
     "embedding_dim": 3,
 }
 SHALLOW = PromptedVisionTower(**TOWER, num_prompts=3)
-DEEP = PromptedVisionTower(**TOWER, num_prompts=3, deep=True, prompt_projection=5)
+DEEP = PromptedVisionTower(**TOWER, num_prompts=3, deep=True, prompt_projection=5, linear=True)
 RNG = np.random.default_rng(0)
 IMAGES = jnp.asarray(RNG.normal(size=(2, 8, 8, 3)), jnp.float32)
 # Compiled for the moment: most of the time of these tests would go into optimizing what runs once.
@@ -93,7 +93,7 @@ def full():
 @pytest.mark.parametrize(
     ("mode", "numbers"),
     [
-        ("frozen", 0),
+        ("frozen", 512 * 512 + 512),
         ("layernorm", 39936),
         ("all", 86_192_640 + 2304),
         ("vpt", 2304 + 39936),
@@ -101,7 +101,13 @@ def full():
     ],
 )
 def test_slots_of_the_published_size(full, mode, numbers):
-    """Exactly the trainable parameters of ViT-B/16: 3 prompts, 26 layer norms."""
+    """Exactly the trainable parameters of ViT-B/16: 3 prompts, 26 layer norms; behind a frozen one
+    a linear layer.
+    """
+    if mode == "frozen":
+        linear = {"kernel": jax.ShapeDtypeStruct((512, 512), jnp.float32)}
+        linear["bias"] = jax.ShapeDtypeStruct((512,), jnp.float32)
+        full = {**full, "sketch": {**full["sketch"], "linear": linear}}
     found = slots(jax.eval_shape(optimizer(mode, full).init, full))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(found)) == numbers
     if mode == "vpt":
@@ -148,7 +154,7 @@ def test_nothing_else_changes_in_a_step(steps, mode):
     prompts = {"prompts", "deep_prompts", "prompt_projection/kernel", "prompt_projection/bias"}
     everything = names(params["sketch"])
     wanted = {
-        "frozen": set(),
+        "frozen": {"linear/kernel", "linear/bias"},
         "layernorm": norms,
         "all": everything,
         "vpt": norms | prompts,
@@ -188,6 +194,37 @@ def test_rules_refuse():
         check_tuning("layernorm", 3)
     with pytest.raises(ConfigError, match="the tower has none"):
         check_tuning("vpt", 0)
+    check_tuning("frozen", 0, True), check_tuning("all", 0, True)
+    with pytest.raises(ConfigError, match="'frozen' trains a linear layer .* with linear=True has"):
+        check_tuning("frozen", 0)
+    with pytest.raises(ConfigError, match="'vpt' never trains the linear layer"):
+        check_tuning("vpt", 3, True)
+
+
+def test_the_linear_layer_stands_behind_the_tower_and_starts_as_the_identity():
+    """Inside the descriptor: neither before the tower's projection nor beside what is compared."""
+    model = PromptedVisionTower(**TOWER, num_prompts=0, linear=True)
+    bare = PromptedVisionTower(**TOWER, num_prompts=0)
+    params = draw(model, 1, 8, 8, 3)
+    kernel, bias = params["linear"]["kernel"], params["linear"]["bias"]
+    started = jax.eval_shape(model.init, jax.random.key(0), IMAGES)["params"]
+    assert started["linear"]["kernel"].shape == kernel.shape == (bare.embedding_dim,) * 2
+
+    @jit
+    def run(params):
+        first = {**params, "linear": {"kernel": jnp.eye(len(kernel)), "bias": 0 * bias}}
+        return (
+            bare.apply({"params": {"tower": params["tower"]}}, IMAGES),
+            model.apply({"params": params}, IMAGES),
+            model.apply({"params": first}, IMAGES),
+            model.init(jax.random.key(0), IMAGES)["params"]["linear"],
+        )
+
+    without, behind, first, start = map(jax.device_get, run(params))
+    np.testing.assert_allclose(behind, without @ kernel + bias, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(first, without)
+    np.testing.assert_array_equal(start["kernel"], np.eye(len(kernel)))
+    assert not start["bias"].any()
 
 
 @pytest.fixture(scope="module")

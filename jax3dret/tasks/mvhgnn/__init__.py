@@ -6,7 +6,9 @@ alternatives stand at the setting. What makes it up, beside the files of this fo
 
     experiment.py       from a config to the stages that it trains
     from_config.py      its networks, losses, prototypes and optimizer rules
-    networks.py         the stages: what trains, on which loss (sections 3.4 and 3.5, table 7)
+    stages.py           what trains in which stage, on which terms (sections 3.4 and 3.5, tables 4, 7)
+    networks.py         the networks as a Task: losses and embeddings
+    centring.py         the mean of each side, taken off after training
     training_data.py    what the two sides read in training
     prototypes.py       what stands for a class: its name in CLIP's text space, or less
     published.py        what the paper's tables say

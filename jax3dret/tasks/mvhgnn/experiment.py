@@ -32,31 +32,23 @@ from jax3dret.core.types import (
 from jax3dret.data.matching import matched
 from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.views import Views
-from jax3dret.models.sketch_tower import (
-    BARE,
-)
+from jax3dret.models.sketch_tower import BARE
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import from_variables
 from jax3dret.tasks.mvhgnn import published
+from jax3dret.tasks.mvhgnn.centring import side_means
 from jax3dret.tasks.mvhgnn.from_config import (
     SIDES,
+    checked_init,
     frozen_tree,
-    has_learned_prototypes,
     losses_of,
     networks_of,
     optimizer_rules,
     prototypes_of,
 )
-from jax3dret.tasks.mvhgnn.networks import (
-    STAGES,
-    STRATEGIES,
-    Classes,
-    Losses,
-    Networks,
-    embedded_part,
-    mvhgnn_task,
-)
+from jax3dret.tasks.mvhgnn.networks import Classes, Networks, embedded_part, mvhgnn_task
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
+from jax3dret.tasks.mvhgnn.stages import STAGES, STRATEGIES, Losses
 from jax3dret.tasks.mvhgnn.training_data import Inputs
 from jax3dret.tasks.view_cnn import views_at_a_time
 
@@ -100,17 +92,24 @@ def defaults() -> ml_collections.ConfigDict:
     config.tower_cnn_weights = ""
     config.tower_cnn_normalisation = "imagenet"
     # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts
-    # where they are trained, unless config.tower.num_prompts says otherwise.
+    # where they are trained, unless config.tower.num_prompts says otherwise; behind a frozen one
+    # stands a linear layer, which is trained.
     config.tuning = "all"
     config.layernorm_lr = (
         1.0  # factor of the learning rate of the layer norms that "vpt" and "layernorm" train
     )
     config.prototypes = {"name": "jax3dret.tasks.mvhgnn.prototypes:orthogonal"}
+    # Width of the prototypes and of the projections p; 0: as their table or text tower has it,
+    # and that of the descriptor where they are made. Needed where retrieve_with is "p" and it
+    # differs from the descriptor's.
+    config.prototype_dim = 0
     config.loss = dataclasses.asdict(Losses())
     config.share_projection = False
     config.retrieve_with = (
         "f"  # the features; "p": their projections into the space of the prototypes
     )
+    # After training, the mean of each side over the training split is taken off its embeddings.
+    config.centred = False
     config.train.max_steps_per_epoch = (
         0  # 16 is the paper's other reading: 512 quadruplets in an epoch
     )
@@ -151,9 +150,8 @@ def stages(config: configs.Config) -> tuple[Run, ...]:
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
     """Of a stage that leaves one side as it began: the other one alone."""
-    del class_names
     config = _resolved(config)
-    return _model(config, networks_of(config))
+    return _model(config, networks_of(config, len(class_names)))
 
 
 def _model(config: configs.Config, networks: Networks) -> Model:
@@ -164,8 +162,7 @@ def _model(config: configs.Config, networks: Networks) -> Model:
         losses_of(config),
         STAGES[config.stage],
         classes,
-        lambda: Prototypes(np.zeros((1, networks.width), np.float32), False, ""),
-        learned_prototypes=False,
+        Prototypes(np.zeros((1, networks.projection_width), np.float32), False, ""),
         frozen=lambda params: params,
     )
 
@@ -180,7 +177,7 @@ def _model(config: configs.Config, networks: Networks) -> Model:
         init=init,
         embed=from_variables(task.embed),
         inputs={side: reads[side] for side in sides},
-        width=networks.width,
+        width=networks.embedding_dim,
         distance=config.distance,
         batch_size=views_at_a_time(len(networks.positions)),
     )
@@ -205,9 +202,10 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     class_names = tuple(shapes.class_names)
     sketches = _open_sketches(config, open_source, class_names)
     _check_batch(config, shapes if stage.anchors == "shape" else sketches)
-    networks = networks_of(config)
-    reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
+    networks = networks_of(config, len(class_names))
     prototypes = prototypes_of(config, class_names, networks.width, known=bool(len(shapes.labels)))
+    networks = _as_wide(networks, prototypes)
+    reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
     task = mvhgnn_task(
         networks,
         losses,
@@ -217,9 +215,9 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             tuple(np.unique(shapes.labels).tolist()) or tuple(range(len(class_names))),
         ),
         prototypes,
-        learned_prototypes=has_learned_prototypes(config),
         frozen=functools.partial(frozen_tree, config.optim.rules),
     )
+    task = checked_init(config, networks, task)
 
     def data(modality: str, split: str) -> DataSpec:
         recipe.check_modality(modality, ("shape", "sketch", "views"))
@@ -231,7 +229,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             return spec
         return dataclasses.replace(spec, name=config.sketches.name, class_names=class_names)
 
-    return recipe.build(
+    made = recipe.build(
         config,
         open_source,
         task,
@@ -253,16 +251,40 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "up_axis": "z",
             "sketches": config.sketches.name,
             "sketch_size": config.sketches.size,
-            "embedding_dim": networks.width,
+            "embedding_dim": networks.embedding_dim,
             "retrieve_with": config.retrieve_with,
             "setting": config.setting,
             "strategy": config.strategy,
             "stage": config.stage,
             "tuning": config.tuning,
-            "prototypes": prototypes().name,
+            "prototypes": prototypes.name,
+            "prototype_dim": networks.projection_width,
+            "centred": config.centred,
             "published_note": published.NOTE,
         },
     )
+    if not config.centred:
+        return made
+    sides = [side for side in SIDES if side not in stage.untrained]
+    fit = functools.partial(
+        side_means, data, open_source, config.train.split, networks.embedding_dim, sides
+    )
+    return dataclasses.replace(made, calibrate=fit)
+
+
+def _as_wide(networks: Networks, prototypes: Prototypes) -> Networks:
+    """The networks with projections as wide as the prototypes.
+
+    Raises ConfigError where the projections are what is embedded, and the config, which is all that
+    a trained model is opened with, does not say their width.
+    """
+    width = prototypes.vectors.shape[1]
+    if networks.project and width != networks.projection_width:
+        raise ConfigError(
+            f"config.retrieve_with=p embeds in the {width} numbers of the prototypes "
+            f"({prototypes.name}); set config.prototype_dim={width}"
+        )
+    return dataclasses.replace(networks, projection_width=width)
 
 
 def _open_sketches(
@@ -302,7 +324,10 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
     tower = config.tower.to_dict()
     network = configs.resolve(tower["name"], where="config.tower.name")
     if config.tuning in BARE and hasattr(network, "num_prompts"):
-        changes["tower"] = {"num_prompts": 0, **tower}
+        tower = {"num_prompts": 0, **tower}
+    if config.tuning == "frozen" and hasattr(network, "linear"):
+        tower = {"linear": True, **tower}
+    changes["tower"] = tower
     rules = (
         *optimizer_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
         (".*", {}),

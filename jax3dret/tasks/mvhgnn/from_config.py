@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,21 +12,15 @@ import numpy as np
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
-from jax3dret.core.types import (
-    ConfigError,
-    PyTree,
-)
+from jax3dret.core.types import Batch, ConfigError, PyTree, Task
 from jax3dret.models.sketch_tower import (
     Rules,
     check_tuning,
     tuning_rules,
 )
-from jax3dret.tasks.mvhgnn.networks import (
-    Losses,
-    Networks,
-    Stage,
-)
+from jax3dret.tasks.mvhgnn.networks import Networks, head_of
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes, learned
+from jax3dret.tasks.mvhgnn.stages import Losses, Stage, check_reach
 from jax3dret.tasks.towers import NORMALISATIONS
 from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices
 from jax3dret.weights.importing import MARK
@@ -93,31 +86,60 @@ def frozen_tree(rules: Rules, params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: is_frozen[path_name(path)], params)
 
 
+def checked_init(config: configs.Config, networks: Networks, task: Task) -> Task:
+    """The task, whose init refuses a stage that would train nothing of what retrieval reads, or
+    would leave a part of it as it began. One that takes no step may.
+    """
+    if not config.train.steps or (config.train.steps < 0 and not config.train.epochs):
+        return task
+
+    def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+        params, state = task.init(key, batch)
+        frozen = frozen_tree(config.optim.rules, params)
+        trained = {name: not all(jax.tree.leaves(part)) for name, part in frozen.items()}
+        read = {side: head_of(networks, side) for side in SIDES} if networks.project else {}
+        check_reach(config.stage, losses_of(config), trained, read=read)
+        return params, state
+
+    return dataclasses.replace(task, init=init)
+
+
 def has_learned_prototypes(config: configs.Config) -> bool:
     return configs.resolve(config.prototypes.name, where="config.prototypes.name") is learned
 
 
 def prototypes_of(
     config: configs.Config, class_names: tuple[str, ...], width: int, *, known: bool
-) -> Callable[[], Prototypes]:
-    """What makes the prototypes, once, when a loss or a report asks for them.
+) -> Prototypes:
+    """The prototypes, as wide as their source is; those that are made, config.prototype_dim wide
+    or, without it, `width`.
 
-    known: False where the data is only described, as to open a trained model: then nothing is
-    trained, and no file is read.
+    known: False where the data is only described: then nothing is trained, and no file is read.
+
+    Raises ConfigError where config.prototype_dim is given and the source has another width.
     """
     make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
     settings = config.prototypes.kwargs()
     configs.check_kwargs(make, settings, where="config.prototypes")
+    dim = config.prototype_dim or width
     if not known:
-        return lambda: Prototypes(
-            np.zeros((len(class_names), width), np.float32),
-            has_learned_prototypes(config),
-            config.prototypes.name,
+        nothing = np.zeros((len(class_names), dim), np.float32)
+        return Prototypes(nothing, has_learned_prototypes(config), config.prototypes.name)
+    made: Prototypes = make(class_names, dim, config.seed, **settings)
+    if config.prototype_dim and made.vectors.shape[1] != dim:
+        raise ConfigError(
+            f"config.prototype_dim is {dim}, the prototypes ({made.name}) have "
+            f"{made.vectors.shape[1]} numbers; set config.prototype_dim={made.vectors.shape[1]} or 0"
         )
-    return functools.cache(lambda: make(class_names, width, config.seed, **settings))
+    return made
 
 
-def networks_of(config: configs.Config) -> Networks:
+def networks_of(config: configs.Config, classes: int, prototype_dim: int = 0) -> Networks:
+    """classes: of the data set, which View-GCN's selector scores. prototype_dim: width of the
+    prototypes; 0: as config.prototype_dim says, else that of the descriptor.
+
+    Raises ConfigError for components that do not fit together.
+    """
     if config.tower_normalisation not in NORMALISATIONS:
         raise ConfigError(
             f"config.tower_normalisation '{config.tower_normalisation}' is unknown; it is one of "
@@ -128,7 +150,7 @@ def networks_of(config: configs.Config) -> Networks:
             f"config.retrieve_with '{config.retrieve_with}' is unknown; it is 'f' or 'p'"
         )
     size = config.sketches.size
-    graph, tower = config.model.build(), config.tower.build()
+    graph, tower = _with_classes(config.model.build(), classes), config.tower.build()
     if graph.embedding_dim != tower.embedding_dim:
         raise ConfigError(
             f"shapes are embedded in {graph.embedding_dim} numbers (config.model), drawings in "
@@ -140,7 +162,9 @@ def networks_of(config: configs.Config) -> Networks:
             f"config.sketches.size is {size}, the tower takes {tower.image_size} pixels; set "
             f"config.sketches.size={tower.image_size}"
         )
-    check_tuning(config.tuning, getattr(tower, "num_prompts", 0))
+    check_tuning(
+        config.tuning, getattr(tower, "num_prompts", 0), bool(getattr(tower, "linear", False))
+    )
     check_tower_weights(config, tower)
     reads_features = getattr(tower, "reads_features", False)
     if reads_features != bool(config.tower_cnn.to_dict()):
@@ -157,9 +181,26 @@ def networks_of(config: configs.Config) -> Networks:
         normalisation=NORMALISATIONS[config.tower_normalisation],
         size=size,
         width=graph.embedding_dim,
+        projection_width=prototype_dim or config.prototype_dim or graph.embedding_dim,
         share_projection=config.share_projection,
         project=config.retrieve_with == "p",
+        centred=config.centred,
     )
+
+
+def _with_classes(graph: Any, classes: int) -> Any:
+    """A graph with View-GCN's selector scores the classes of the data set, unless it is told to.
+
+    Raises ConfigError where it is told another number.
+    """
+    if getattr(graph, "selector", "") != "viewgcn":
+        return graph
+    if graph.selector_classes not in (0, classes):
+        raise ConfigError(
+            f"config.model.selector_classes is {graph.selector_classes}, the data set has {classes} "
+            "classes; leave it out"
+        )
+    return graph.clone(selector_classes=classes)
 
 
 def _cnn(config: configs.Config, key: str, size: int) -> ViewCnn:

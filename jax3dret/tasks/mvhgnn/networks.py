@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,51 +19,18 @@ from jax3dret.core.types import Batch, ConfigError, Metrics, PyTree, Task
 from jax3dret.data.images import Normalisation, normalise
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
-from jax3dret.losses.quadruplet import Metric, quadruplet
+from jax3dret.losses.quadruplet import quadruplet
+from jax3dret.losses.views import single_view
 from jax3dret.models.layers import Dense, uniform_fan_in
+from jax3dret.tasks import affine
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
+from jax3dret.tasks.mvhgnn.stages import PARTS, Losses, Stage
 from jax3dret.tasks.view_cnn import ViewCnn
 
 RNGS = ("dropout", "selector", "drop_path")
-
-
-class Stage(NamedTuple):
-    """What one run trains, and which items its batches hold.
-
-    anchors: "shape" or "sketch", the side that an epoch passes over. quadruplets: whether each
-    anchor comes with a right and a wrong item of the other side and a wrong one of its own. trains:
-    the sides that learn. untrained: sides that are as they began when it ends, whose embedding
-    means nothing yet.
-    """
-
-    anchors: str
-    quadruplets: bool
-    trains: tuple[str, ...]
-    untrained: tuple[str, ...] = ()
-
-
-# The paper's two stages and its single one (sections 3.4 and 3.5), and what table 7 compares them
-# with.
-STAGES = {
-    # Equation 13.
-    "shape": Stage("shape", quadruplets=False, trains=("shape",), untrained=("sketch",)),
-    # Equation 15, on the frozen shapes.
-    "sketch": Stage("sketch", quadruplets=True, trains=("sketch",)),
-    # Equation 16.
-    "joint": Stage("sketch", quadruplets=True, trains=("shape", "sketch")),
-    "sketch_alone": Stage("sketch", quadruplets=False, trains=("sketch",), untrained=("shape",)),
-    "shape_to_sketch": Stage("shape", quadruplets=True, trains=("shape",)),
-}
-STRATEGIES = {
-    "two_stage": ("shape", "sketch"),
-    "one_stage": ("joint",),
-    "three_d_to_sketch": ("sketch_alone", "shape_to_sketch"),
-}
 # Where the arrays of each side stand in a batch.
 STORED = {"shape": "features", "sketch": "sketch_features"}
 PICTURES = {"shape": "views", "sketch": "sketch"}
-# What reads each side: in the parameters, the state, or both.
-PARTS = {"shape": ("graph", "cnn"), "sketch": ("sketch", "tower_cnn")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +39,9 @@ class Networks:
 
     graph reads the features of the views that `cnn` sees, whose cameras stand at `positions` [V,
     3]. tower reads drawings, or, where there is a `tower_cnn`, its features of them. Both CNNs are
-    frozen and stand in the model's state.
+    frozen and stand in the model's state. width: of the features f; projection_width: of their
+    projections p, that of the prototypes. project: what is embedded are the projections p. centred:
+    the embedding of each side passes an affine map, fitted after training.
     """
 
     cnn: ViewCnn
@@ -83,8 +52,15 @@ class Networks:
     normalisation: Normalisation
     size: int
     width: int
+    projection_width: int
     share_projection: bool = False
-    project: bool = False  # retrieve with the projections p instead of the features f
+    project: bool = False
+    centred: bool = False
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of what is embedded."""
+        return self.projection_width if self.project else self.width
 
     def view_features(self, model_state: PyTree, batch: Batch) -> jax.Array:
         """[B, V, F], as stored or computed now."""
@@ -104,57 +80,6 @@ class Networks:
                 0
             ][:, 0]
         return normalise(pictures, self.normalisation)
-
-
-@dataclasses.dataclass(frozen=True)
-class Losses:
-    """Which terms are on, and their settings; equations 10 to 16 of the paper, every weight 1.
-
-    cls_joint: whether the stage that trains both sides has the "cls" terms too; the paper's, which
-    is zero-shot, has not.
-    """
-
-    cls_3d: bool = True
-    cls_ske: bool = True
-    cls_joint: bool = True
-    sem_3d: bool = True
-    sem_ske: bool = True
-    quad: bool = True
-    temperature: float = 0.07
-    scale: float = 15.0
-    margin: float = 0.3
-    smoothing: float = 0.0
-    quad_margin: float = 1.0
-    quad_metric: str = "unit_euclidean"
-
-    def of(self, stage: str) -> Losses:
-        """With the terms that a stage has."""
-        cls = self.cls_joint or stage != "joint"
-        return dataclasses.replace(self, cls_3d=self.cls_3d and cls, cls_ske=self.cls_ske and cls)
-
-    def on(self, term: str, side: str) -> bool:
-        """Whether "cls" or "sem" is on for a side."""
-        return bool(getattr(self, f"{term}_{'3d' if side == 'shape' else 'ske'}"))
-
-    def check(self, stage: str) -> None:
-        """Raises ConfigError for a distance that there is none, or if no term of a stage is on."""
-        if self.quad_metric not in get_args(Metric):
-            raise ConfigError(
-                f"config.loss.quad_metric '{self.quad_metric}' is unknown; it is one of: "
-                f"{', '.join(get_args(Metric))}"
-            )
-        of = STAGES[stage]
-        terms = [
-            f"{term}_{'3d' if side == 'shape' else 'ske'}"
-            for side in of.trains
-            for term in ("cls", "sem")
-        ]
-        terms += ["quad"] if of.quadruplets else []
-        if not any(getattr(self, term) for term in terms):
-            raise ConfigError(
-                f"config.loss: every term of the stage '{stage}' is off; leave on one of "
-                f"{', '.join(terms)}"
-            )
 
 
 class Classes(NamedTuple):
@@ -177,15 +102,13 @@ def mvhgnn_task(
     losses: Losses,
     stage: Stage,
     classes: Classes,
-    prototypes: Callable[[], Prototypes],
+    prototypes: Prototypes,
     *,
-    learned_prototypes: bool,
     frozen: Callable[[PyTree], PyTree],
 ) -> Task:
     """The task of one stage.
 
-    prototypes: called when a loss is traced, never for an embedding. frozen: parameters -> the same
-    tree of bools; what is frozen gets no gradient.
+    frozen: parameters -> the same tree of bools; what is frozen gets no gradient.
     """
     heads = ("shape_head",) if networks.share_projection else ("shape_head", "sketch_head")
     width = networks.width
@@ -200,17 +123,17 @@ def mvhgnn_task(
             keys["graph"], jnp.zeros((2, *_view_shape(networks))), networks.positions
         )
         tower: Any = networks.tower.init(keys["sketch"], jnp.zeros((2, *sketch_shape(networks))))
+        projection = Dense(networks.projection_width)
         params = {
             "graph": graph.get("params", {}),
             "sketch": tower.get("params", {}),
             **{
-                name: Dense(width).init(keys[name], jnp.zeros((1, width)))["params"]
-                for name in heads
+                name: projection.init(keys[name], jnp.zeros((1, width)))["params"] for name in heads
             },
             "classifier": uniform_fan_in(width)(keys["classifier"], (width, classes.total)),
         }
-        if learned_prototypes:
-            params["prototypes"] = jnp.asarray(prototypes().vectors)
+        if prototypes.learned:
+            params["prototypes"] = jnp.asarray(prototypes.vectors)
         state = {
             "graph": graph.get("batch_stats", {}),
             "sketch": tower.get("batch_stats", {}),
@@ -218,12 +141,16 @@ def mvhgnn_task(
         }
         if networks.tower_cnn is not None:
             state["tower_cnn"] = networks.tower_cnn.initial()
+        if networks.centred:
+            state["map"] = {side: affine.identity(networks.embedding_dim) for side in PARTS}
         return params, state
 
     def encode(
         side: str, params: PyTree, model_state: PyTree, rows: jax.Array, key: jax.Array, train: bool
-    ) -> tuple[jax.Array, PyTree]:
-        """f [B, width] of stored features or drawings, and the new statistics of that side."""
+    ) -> tuple[Any, PyTree]:
+        """Of stored features what the graph gives, of drawings f [B, width]; and the new statistics
+        of that side.
+        """
         name = "graph" if side == "shape" else "sketch"
         module = networks.graph if side == "shape" else networks.tower
         inputs: tuple[Any, ...] = (
@@ -231,17 +158,19 @@ def mvhgnn_task(
         )
         variables = {"params": params[name], "batch_stats": model_state[name]}
         rngs = {stream: rng.stream(key, f"{name}/{stream}") for stream in RNGS}
+        method = "outputs" if side == "shape" else None
         out: Any
         if not train:
-            return module.apply(variables, *inputs, train=False, rngs=rngs), model_state[name]  # type: ignore[return-value]
+            out = module.apply(variables, *inputs, train=False, rngs=rngs, method=method)
+            return out, model_state[name]
         out, changed = module.apply(
-            variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"]
+            variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"], method=method
         )
         return out, changed.get("batch_stats", {})
 
     def project(side: str, params: PyTree, f: jax.Array) -> jax.Array:
         head = head_of(networks, side)
-        p: Any = Dense(width).apply({"params": params[head]}, f)
+        p: Any = Dense(networks.projection_width).apply({"params": params[head]}, f)
         return p
 
     def loss(
@@ -252,17 +181,21 @@ def mvhgnn_task(
             lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen(params)
         )
         found, labels, state = {}, {}, dict(model_state)
+        terms: dict[str, jax.Array] = {}
+        metrics: dict[str, jax.Array] = {}
+        mask = batch["mask"]
         for side, (rows, of) in _sides(networks, stage, model_state, batch).items():
             learns = side in stage.trains
-            found[side], changed = encode(side, params, model_state, rows, key, train=learns)
+            out, changed = encode(side, params, model_state, rows, key, train=learns)
+            found[side] = out.descriptor if side == "shape" else out
             labels[side] = of
             if learns:
                 state["graph" if side == "shape" else "sketch"] = changed
-        terms: dict[str, jax.Array] = {}
-        metrics: dict[str, jax.Array] = {}
+            scores = getattr(out, "selector_scores", ()) if side == "shape" and learns else ()
+            if scores:
+                terms["selector"] = _selector_loss(scores, of, mask)
         place = jnp.asarray(classes.positions())
         seen = jnp.asarray(classes.seen, jnp.int32)
-        mask = batch["mask"]
         for side in stage.trains:
             rows_mask = jnp.tile(mask, len(labels[side]) // len(mask))
             where = place[labels[side]]
@@ -282,11 +215,8 @@ def mvhgnn_task(
                     mask=rows_mask,
                 )
             if losses.on("sem", side):
-                bank = (
-                    params["prototypes"]
-                    if learned_prototypes
-                    else jnp.asarray(prototypes().vectors)
-                )
+                learned = params.get("prototypes")
+                bank = jnp.asarray(prototypes.vectors) if learned is None else learned
                 p = project(side, params, found[side])
                 terms[f"sem_{short}"] = semantic_alignment(
                     p, where, bank[seen], temperature=losses.temperature, mask=rows_mask
@@ -310,6 +240,10 @@ def mvhgnn_task(
         total = functools.reduce(jnp.add, terms.values())
         return total, (state, {**terms, **{k: v.astype(jnp.float32) for k, v in metrics.items()}})
 
+    def embedding(side: str, params: PyTree, model_state: PyTree, f: jax.Array) -> jax.Array:
+        out = (project(side, params, f) if networks.project else f).astype(jnp.float32)
+        return affine.apply(model_state["map"][side], out) if networks.centred else out
+
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         key = jax.random.key(
             0
@@ -317,26 +251,15 @@ def mvhgnn_task(
         out: dict[str, jax.Array] = {}
         if "features" in batch or "views" in batch:
             features = networks.view_features(model_state, batch)
-            variables = {"params": params["graph"], "batch_stats": model_state["graph"]}
-            rngs = {stream: rng.stream(key, f"graph/{stream}") for stream in RNGS}
-            seen: Any = networks.graph.apply(
-                variables,
-                features,
-                jnp.asarray(networks.positions),
-                train=False,
-                rngs=rngs,
-                method="outputs",
-            )
-            f = project("shape", params, seen.descriptor) if networks.project else seen.descriptor
+            seen = encode("shape", params, model_state, features, key, train=False)[0]
             out |= {
-                "shape": f.astype(jnp.float32),
+                "shape": embedding("shape", params, model_state, seen.descriptor),
                 "view_scores": seen.view_scores.astype(jnp.float32),
             }
         if "sketch" in batch or "sketch_features" in batch:
             rows = networks.sketch_inputs(model_state, batch)
             f = encode("sketch", params, model_state, rows, key, train=False)[0]
-            f = project("sketch", params, f) if networks.project else f
-            out["sketch"] = f.astype(jnp.float32)
+            out["sketch"] = embedding("sketch", params, model_state, f)
         if not out:
             raise ConfigError(
                 f"MV-HGNN embeds rendered views and drawings; the batch holds {', '.join(batch)}"
@@ -344,6 +267,14 @@ def mvhgnn_task(
         return out
 
     return Task(init, loss, embed, batch_coupled=True)
+
+
+def _selector_loss(scores: Sequence[jax.Array], labels: jax.Array, mask: jax.Array) -> jax.Array:
+    """The loss of View-GCN's selectors: cross-entropy of every candidate's scores, the mean over
+    all of them alike; nothing else has a gradient for what they score with.
+    """
+    flat = jnp.concatenate([s.reshape(s.shape[0], -1, s.shape[-1]) for s in scores], axis=1)
+    return single_view(flat, labels, mask=jnp.tile(mask, len(labels) // len(mask)))
 
 
 def _view_shape(networks: Networks) -> tuple[int, int]:
@@ -392,9 +323,12 @@ def embedded_part(
     names = [name for side in sides for name in PARTS[side]]
     if networks.project:
         names += [head_of(networks, side) for side in sides]
+    state = {name: model_state[name] for name in names if name in model_state}
+    if networks.centred:
+        state["map"] = {side: model_state["map"][side] for side in sides}
     return {
         "params": {name: params[name] for name in names if name in params},
-        "model_state": {name: model_state[name] for name in names if name in model_state},
+        "model_state": state,
     }
 
 

@@ -5,13 +5,16 @@ The vectors of the paper are CLIP's embeddings of sentences with the class's nam
 section 3.5.1, equation 9), which put like classes near each other: through them a class without
 training shapes can still be found. Orthogonal and learned vectors know nothing of that. Each
 function returns the name under which a report must say what was used.
+
+Vectors that come from somewhere keep their own width, 512 of CLIP, 384 or 300 of a table; those
+that are made have `dim` numbers.
 """
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +22,8 @@ from jaxtyping import Float
 
 from jax3dret.core import rng
 from jax3dret.core.files import read_json_object
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, nearest
+from jax3dret.data.matching import folded
 from jax3dret.models.clip import prompt_ensemble
 from jax3dret.tasks import towers
 from jax3dret.weights.importing import MARK
@@ -53,10 +57,11 @@ class Prototypes(NamedTuple):
 
 
 def spoken(class_name: str, words: Mapping[str, str] | None = None) -> str:
-    """The class's name as a sentence can hold it; `words` add to and go before WORDS."""
-    return {**WORDS, **(words or {})}.get(
-        class_name, " ".join(class_name.replace("_", " ").split())
-    )
+    """The class's name as a sentence can hold it; `words` add to and go before WORDS. A name is
+    found in them however it is written ("Wrist Watch", "wrist-watch", see `folded`).
+    """
+    known = {folded(name): said for table in (WORDS, words or {}) for name, said in table.items()}
+    return known.get(folded(class_name), " ".join(class_name.replace("_", " ").split()))
 
 
 def from_clip_text(
@@ -73,38 +78,35 @@ def from_clip_text(
     length 1.
 
     weights: a folder of imported CLIP (or SLIP) weights; merges: CLIP's file of merges; words:
-    {class name: how to say it}.
+    {class name: how to say it}. dim: not used, the text tower has its width.
 
-    Raises: ConfigError: without weights, a template without {}, vectors of another width than
-        `dim`, two classes that are said alike. DataError: files that cannot be read.
+    Raises: ConfigError: without weights or merges, a template without {}, words for no class, two
+        classes that are said alike. DataError: files that cannot be read.
     """
+    del dim
     if not weights:
         raise ConfigError(
-            "prototypes.weights: the text prototypes need imported CLIP weights; without any, take "
-            "jax3dret.tasks.mvhgnn.prototypes:orthogonal, :learned or :from_table"
+            "config.prototypes.weights: the text prototypes need imported CLIP weights; without "
+            "any, take jax3dret.tasks.mvhgnn.prototypes:orthogonal, :learned or :from_table"
         )
+    _check_words(class_names, words)
     if not templates or any(template.count("{}") != 1 for template in templates):
         raise ConfigError(
-            f"prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the "
+            f"config.prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the "
             "class"
         )
     names = [spoken(name, words) for name in class_names]
     _check_names(class_names, names)
-    tower = towers.text_tower(
-        {**towers.defaults(), "weights": weights, "merges": merges, "latent": dim}, seed
-    )
-    if "projected" in tower.provenance:
-        raise ConfigError(
-            f"prototypes.dim is {dim}, the text tower gives {tower.provenance['projected'][0]} "
-            "numbers; they must be equal"
-        )
+    meta: dict[str, Any] = read_json_object(pathlib.Path(weights) / MARK)
+    section = {"weights": weights, "merges": merges, "latent": 0}
+    tower = towers.text_tower({**towers.defaults(), **section}, seed, where="prototypes")
     tokens = tower.tokenize(
         [template.replace("{}", name) for name in names for template in templates]
     ).ids
     # One class after the other: all tokens have one shape, and few rows are held at once.
     rows = [tower.embed(part) for part in np.split(tokens, len(names))]
     vectors = np.asarray(prompt_ensemble(jnp.stack(rows)), np.float32)
-    title = read_json_object(pathlib.Path(weights) / MARK)["kind"].upper()
+    title = meta["kind"].upper()
     said = f"{len(templates)} templates" if len(templates) > 1 else f"template '{templates[0]}'"
     return Prototypes(_unit(vectors, class_names, weights), False, f"{title} text, {said}")
 
@@ -117,25 +119,27 @@ def from_table(
     path: str = "",
     words: Mapping[str, str] | None = None,
 ) -> Prototypes:
-    """Vectors from a text file, say of word vectors: in each line a name, then `dim` numbers, with
-    spaces or tabs between.
+    """Vectors from a text file, say of word vectors: in each line a name, then numbers, as many as
+    in the first, with spaces or tabs between.
 
     A class is looked up under its own name, then as it is said ("table lamp", see `spoken`), then
-    so with underscores; a first line of two numbers (word2vec) is skipped. The seed is not used:
-    nothing is drawn.
+    so with underscores, and after that without regard to case, blanks, "_" and "-". A first line of
+    two numbers (word2vec: how many, how wide) is no vector. Neither dim nor seed is used: the table
+    has its own width, and nothing is drawn.
 
-    Raises: ConfigError: no path. DataError: the file cannot be read, its vectors have another
-        width, or classes are missing, have a vector of zeros, of what is no number, or the same
-        vector.
+    Raises: ConfigError: no path, words for no class. DataError: the file cannot be read, its lines
+        differ in width, or classes are missing, fit several names of the table, have a vector of
+        zeros, of what is no number, or the same vector.
     """
-    del seed
+    del dim, seed
     if not path:
-        raise ConfigError("prototypes.path: the file with a vector for each class is not given")
-    wanted = {key: None for name in class_names for key in _keys(name, words)}
-    found = _read_table(pathlib.Path(path), dim, wanted.keys())
-    places = [
-        next((key for key in _keys(name, words) if key in found), None) for name in class_names
-    ]
+        raise ConfigError(
+            "config.prototypes.path: the file with a vector for each class is not given"
+        )
+    _check_words(class_names, words)
+    wanted = {folded(key) for name in class_names for key in _keys(name, words)}
+    found = _read_table(pathlib.Path(path), wanted)
+    places = [_place(path, name, _keys(name, words), found) for name in class_names]
     if missing := [name for name, key in zip(class_names, places, strict=True) if key is None]:
         raise DataError(
             f"{path}: no vector for {len(missing)} of {len(class_names)} classes: "
@@ -189,7 +193,7 @@ def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"],
     largest = float((vectors @ vectors.T - np.eye(count)).max())
     if largest > LARGEST_COSINE:
         raise ConfigError(
-            f"prototypes.dim is {dim}, too few for {count} classes: two have a cosine of "
+            f"config.prototype_dim or the descriptor's width is {dim}, too few for {count} classes: two have a cosine of "
             f"{largest:.2f}; expected {count}"
         )
     return vectors.astype(np.float32), largest
@@ -226,10 +230,25 @@ def _check_names(class_names: Sequence[str], names: Sequence[str]) -> None:
         raise ConfigError("prototypes: no classes; expected at least one")
     seen: dict[str, str] = {}
     for class_name, name in zip(class_names, names, strict=True):
-        if seen.setdefault(name, class_name) != class_name:
+        if (other := seen.setdefault(name.casefold(), class_name)) != class_name:
             raise ConfigError(
-                f"prototypes: classes {seen[name]} and {class_name} both read '{name}'; set "
-                "prototypes.words to say one otherwise"
+                f"prototypes: classes {other} and {class_name} both read '{name}'; set "
+                "config.prototypes.words to say one otherwise"
+            )
+
+
+def _check_words(class_names: Sequence[str], words: Mapping[str, str] | None) -> None:
+    """Raises ConfigError for words of no class, which would be left unused, and of one class twice."""
+    known = {folded(name) for name in class_names}
+    seen: dict[str, str] = {}
+    for name in words or {}:
+        if folded(name) not in known:
+            raise ConfigError(
+                f"config.prototypes.words: there is no class '{name}'{nearest(name, class_names)}"
+            )
+        if (other := seen.setdefault(folded(name), name)) != name:
+            raise ConfigError(
+                f"config.prototypes.words: '{other}' and '{name}' are one class; give one of them"
             )
 
 
@@ -239,31 +258,61 @@ def _keys(class_name: str, words: Mapping[str, str] | None) -> tuple[str, ...]:
     return class_name, said, said.replace(" ", "_")
 
 
-def _read_table(
-    path: pathlib.Path, dim: int, wanted: Set[str]
-) -> dict[str, Float[np.ndarray, " dim"]]:
-    """Those lines of the file whose name is wanted, the first of equal names."""
+def _place(
+    path: str, class_name: str, keys: Sequence[str], found: Mapping[str, object]
+) -> str | None:
+    """The name in the table that a class stands under; None if there is none.
+
+    Raises DataError where several names of the table fit, and none of them exactly.
+    """
+    for key in keys:
+        if key in found:
+            return key
+    for key in keys:
+        alike = [name for name in found if folded(name) == folded(key)]
+        if len(alike) > 1:
+            raise DataError(
+                f"{path}: class {class_name} could be {' or '.join(map(repr, alike))}; set "
+                "config.prototypes.words to say which"
+            )
+        if alike:
+            return alike[0]
+    return None
+
+
+def _read_table(path: pathlib.Path, wanted: Set[str]) -> dict[str, Float[np.ndarray, " dim"]]:
+    """Those lines of the file whose folded name is wanted, the first of equal names."""
     found: dict[str, np.ndarray] = {}
+    width = 0
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 fields = line.split()
-                if not fields or (
-                    number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields)
-                ):
+                if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+                    width = int(fields[1])
+                if not fields or (number == 1 and width):
                     continue
+                width = width or _numbers(fields)
                 # A name may hold spaces; the numbers are the last fields.
-                name = " ".join(fields[:-dim])
-                if not name or (len(fields) > dim + 1 and _is_number(fields[-dim - 1])):
+                name = " ".join(fields[:-width]) if width else ""
+                if not name or (len(fields) > width + 1 and _is_number(fields[-width - 1])):
                     raise DataError(
-                        f"{path}: line {number} has {sum(map(_is_number, fields[1:]))} numbers; "
-                        f"expected a name and {dim}"
+                        f"{path}: line {number} has {_numbers(fields)} numbers; expected a name "
+                        f"and {width or 'its numbers'}, as the lines before"
                     )
-                if name in wanted and name not in found:
-                    found[name] = np.array([float(field) for field in fields[-dim:]])
+                if folded(name) in wanted and name not in found:
+                    found[name] = np.array([float(field) for field in fields[-width:]])
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a table of vectors ({error})") from error
     return found
+
+
+def _numbers(fields: Sequence[str]) -> int:
+    """How many of the last fields are numbers; the first is a name, whatever it is."""
+    texts = [place for place, field in enumerate(fields) if not _is_number(field)]
+    return len(fields) - 1 - max(texts, default=0)
 
 
 def _is_number(field: str) -> bool:

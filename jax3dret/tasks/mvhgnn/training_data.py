@@ -20,7 +20,8 @@ from jax3dret.data.points import Keep
 from jax3dret.data.quadruplets import LateRows, Quadruplets, Side, require_both
 from jax3dret.data.rows import open_rows
 from jax3dret.data.sketches import Drawing
-from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, Stage, sketch_shape
+from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, sketch_shape
+from jax3dret.tasks.mvhgnn.stages import Stage
 from jax3dret.tasks.view_cnn import view_file
 
 

@@ -2,6 +2,11 @@
 starts, what is refused.
 """
 
+import ast
+import inspect
+import pathlib
+import re
+
 import drawn
 import jax
 import jax.numpy as jnp
@@ -11,12 +16,25 @@ from fakes import FakeSource
 
 from jax3dret import run
 from jax3dret.core import config as configs
+from jax3dret.core import rng as streams
 from jax3dret.core import sharding, train
-from jax3dret.core.types import ConfigError, DataError
+from jax3dret.core.types import ConfigError, DataError, DataSpec
+from jax3dret.data.points import Keep
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
 from jax3dret.losses.quadruplet import quadruplet
-from jax3dret.tasks.mvhgnn import experiment, from_config, networks, training_data
+from jax3dret.losses.views import single_view
+from jax3dret.models.mvhgnn import MVHGNN
+from jax3dret.models.sketch_tower import PromptedVisionTower
+from jax3dret.tasks.mvhgnn import (
+    centring,
+    experiment,
+    from_config,
+    networks,
+    prototypes,
+    stages,
+    training_data,
+)
 from jax3dret.tasks.mvhgnn.prototypes import orthogonal
 from jax3dret.tasks.mvhgnn.training_data import PickCopy
 
@@ -160,7 +178,7 @@ def test_the_stages_of_zero_shot_that_train_one_side_have_the_classifiers_loss(s
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [v for v in networks.STRATEGIES.values() if len(v) == 2]
+    ("first", "second"), [v for v in stages.STRATEGIES.values() if len(v) == 2]
 )
 def test_a_shared_head_is_trained_by_the_first_stage_and_kept_by_the_second(first, second):
     for stage, trained in ((first, True), (second, False)):
@@ -174,7 +192,7 @@ def test_the_losses_of_a_stage_are_those_of_the_paper():
     batch = batch_of(recipe)
     key = jax.random.key(3)
     _, (_, metrics) = jax.jit(recipe.task.loss)(state.params, state.model_state, batch, key, 0)
-    made = from_config.networks_of(experiment._resolved(config(stage="joint")))
+    made = from_config.networks_of(experiment._resolved(config(stage="joint")), len(CLASSES))
     apply = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key, "selector": key}}
     of = lambda name: {"params": state.params[name], "batch_stats": state.model_state[name]}  # noqa: E731
     shapes = np.concatenate([batch["positive"], batch["negative"]])
@@ -217,7 +235,7 @@ def test_stored_features_stand_for_pictures():
     rng = np.random.default_rng(0)
     views = rng.integers(0, 256, (2, VIEWS, SIZE, SIZE, 3), np.uint8)
     drawings = rng.integers(0, 256, (2, SIZE, SIZE), np.uint8)
-    made = from_config.networks_of(experiment._resolved(config()))
+    made = from_config.networks_of(experiment._resolved(config()), len(CLASSES))
     embed = jax.jit(recipe.task.embed)
     out = embed(state.params, state.model_state, {"views": views, "sketch": drawings})
     assert out["shape"].shape == out["sketch"].shape == (2, WIDTH) and out["view_scores"].shape == (
@@ -395,7 +413,88 @@ def test_no_term_left(stage, terms):
     ):
         make(stage=stage, **off)
     for term in terms:
-        make(stage=stage, **{**off, f"loss__{term}": True})
+        if stage != "joint" or term == "quad":  # of one side alone: see below
+            make(stage=stage, **{**off, f"loss__{term}": True})
+
+
+FROZEN = ((".*", {"freeze": True}),)
+NO_PICTURES = {
+    "name": "jax3dret.models.sketch_tower:PromptedVisionTower",
+    "embedding_dim": WIDTH,
+    "image_size": SIZE,
+    "patch_size": 8,
+    "width": 16,
+    "depth": 1,
+    "num_heads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": "sketch", "tuning": "frozen"}, "this one has none: no loss would reach what"),
+        (
+            {"stage": "sketch", "optim__rules": FROZEN},
+            r"stage 'sketch' trains nothing of what retrieval reads: .*drawings \(config.tower\)",
+        ),
+        (
+            {
+                "stage": "joint",
+                "optim__rules": (("(graph|sketch)/.*", {"freeze": True}), (".*", {})),
+            },
+            "stage 'joint' trains nothing of what retrieval reads",
+        ),
+        (
+            {"stage": "shape", "optim__rules": (("graph/.*", {"freeze": True}), (".*", {}))},
+            r"stage 'shape' trains nothing of what retrieval reads: .*shapes \(config.model\)",
+        ),
+        (
+            {"stage": "joint", "loss__quad": False, "loss__cls_3d": False, "loss__sem_3d": False},
+            "encoder of the shapes .*no loss reaches it; leave on one of config.loss.cls_3d",
+        ),
+        (
+            {"stage": "joint", "loss__quad": False, "loss__cls_ske": False, "loss__sem_ske": False},
+            "encoder of the drawings .*no loss reaches it; .*config.loss.sem_ske, config.loss.quad",
+        ),
+        (
+            {"stage": "sketch", "retrieve_with": "p", "loss__sem_ske": False},
+            "reads a projection of the drawings .*leave on config.loss.sem_ske, or retrieve with f",
+        ),
+    ],
+)
+def test_a_run_whose_descriptor_no_loss_reaches_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**changes)
+    if changes.get("tuning") != "frozen":
+        make(**changes, train__steps=0)  # nothing is trained, and that is what was asked for
+
+
+def test_one_side_may_stay_as_it_is_where_the_other_learns():
+    rules = (("graph/.*", {"freeze": True}), (".*", {}))
+    assert make(stage="joint", optim__rules=rules).steps == 2
+    # The head of the first stage stands: the second retrieves by it without training it.
+    assert make(stage="sketch", retrieve_with="p", share_projection=True, loss__sem_ske=False)
+
+
+def test_a_frozen_tower_learns_a_linear_layer_that_retrieval_reads():
+    settings = {"tower": NO_PICTURES, "tower_cnn": {}, "stage": "sketch", "tuning": "frozen"}
+    recipe = make(**settings)
+    state, batch = drawn.state(recipe), batch_of(recipe)
+    after, metrics = jax.jit(train.make_step(recipe, 0))(state, batch)
+    same = jax.tree.map(
+        lambda a, b: bool((a == b).all()), state.params["sketch"], after.params["sketch"]
+    )
+    assert same["linear"] == {"kernel": False, "bias": False}
+    assert all(jax.tree.leaves(same["tower"])) and float(metrics["quad"]) > 0
+    embed = jax.jit(recipe.task.embed)
+    drawings = {"sketch": batch["sketch"]}
+    before, now = (
+        embed(params, state.model_state, drawings)["sketch"]
+        for params in (state.params, after.params)
+    )
+    assert np.abs(np.asarray(before - now)).max() > 1e-4
+    # Slots of the layer and of the projection, two each, and no others.
+    assert sum(leaf.ndim > 0 for leaf in jax.tree.leaves(state.opt_state)) == 2 * (2 + 2)
 
 
 def test_weights_that_no_part_of_the_model_would_take(tmp_path):
@@ -466,3 +565,165 @@ def test_stored_rows_of_another_shape_are_not_read(tmp_path):
         DataError, match=r"f.npy: rows of shape \[6, 4\]; expected \[12, 4\]; remove it"
     ):
         training_data._of_shape(tmp_path / "f.npy", (12, 4))
+
+
+def test_the_mean_of_each_side_is_taken_off():
+    """Of the training split, each side by its own; not of the queries, and not one for both."""
+    recipe = make(stage="joint", centred=True)
+    state = drawn.state(recipe)
+    identity = {
+        "matrix": np.eye(WIDTH, dtype=np.float32),
+        "offset": np.zeros(WIDTH, np.float32),
+    }
+    fresh = jax.eval_shape(recipe.task.init, jax.random.key(0), {})[1]
+    assert jax.tree.map(lambda leaf: leaf.shape, fresh["map"]) == {
+        side: {"matrix": (WIDTH, WIDTH), "offset": (WIDTH,)} for side in ("shape", "sketch")
+    }
+    state.model_state["map"] = {"shape": identity, "sketch": identity}
+    rng = np.random.default_rng(0)
+    sides = {
+        "shape": rng.normal(2.0, 1.0, (9, WIDTH)).astype(np.float32),
+        "sketch": rng.normal(-1.0, 1.0, (9, WIDTH)).astype(np.float32),
+    }
+    asked = []
+
+    def data(modality, split):
+        asked.append((modality, split))
+        return DataSpec(modality, split, 4, transforms=(Keep((modality,)),))
+
+    def opened(split, name=None, /):
+        rows = sides[name]
+        return FakeSource([0] * 9, lambda row: {name: rows[row]}, name=name, split=split)
+
+    fitted = centring.side_means(data, opened, "train", WIDTH, ("shape", "sketch"), dict)
+    assert asked == [("shape", "train"), ("sketch", "train")]
+    for side, rows in sides.items():
+        np.testing.assert_allclose(fitted[side]["offset"], -rows.mean(0), rtol=1e-6)
+        np.testing.assert_array_equal(fitted[side]["matrix"], np.eye(WIDTH))
+    alone = centring.side_means(data, opened, "train", WIDTH, ("shape",), dict)
+    assert not alone["sketch"]["offset"].any() and alone["shape"]["offset"].any()
+    # What it embeds passes the map of its own side, in a model that is opened to search too.
+    batch = {
+        "features": rng.normal(size=(2, VIEWS, 4)).astype(np.float32),
+        "sketch_features": rng.normal(size=(2, 4)).astype(np.float32),
+    }
+    embed = jax.jit(recipe.task.embed)
+    before = embed(state.params, state.model_state, batch)
+    state.model_state["map"] = fitted
+    after = embed(state.params, state.model_state, batch)
+    for side in sides:
+        np.testing.assert_allclose(
+            after[side], np.asarray(before[side]) + fitted[side]["offset"][None], rtol=1e-5
+        )
+    variables = jax.eval_shape(recipe.model.init, jax.random.key(0))
+    assert set(variables["model_state"]["map"]) == {"shape", "sketch"}
+    assert recipe.calibrate is not None and recipe.meta["centred"]
+    first = make(stage="shape", centred=True)
+    assert set(jax.eval_shape(first.model.init, jax.random.key(0))["model_state"]["map"]) == {
+        "shape"
+    }
+    plain = make(stage="joint")
+    assert plain.calibrate is None
+    assert "map" not in jax.eval_shape(plain.model.init, jax.random.key(0))["model_state"]
+
+
+def test_the_projections_are_as_wide_as_the_prototypes(tmp_path):
+    """A table of 12 numbers beside descriptors of 8."""
+    rng = np.random.default_rng(0)
+    table = tmp_path / "words.txt"
+    table.write_text("".join(f"{c} {' '.join(map(str, rng.normal(size=12)))}\n" for c in CLASSES))
+    words = {"name": "jax3dret.tasks.mvhgnn.prototypes:from_table", "path": str(table)}
+    recipe = make(stage="joint", prototypes=words)
+    state = drawn.state(recipe)
+    assert state.params["shape_head"]["kernel"].shape == (WIDTH, 12)
+    assert recipe.meta["embedding_dim"] == recipe.model.width == WIDTH
+    assert recipe.meta["prototype_dim"] == 12
+    _, metrics = jax.jit(train.make_step(recipe, 0))(state, batch_of(recipe))
+    assert np.isfinite(float(metrics["sem_3d"])) and float(metrics["sem_ske"]) > 0
+    # What is embedded may be the projections: a model is opened without the table.
+    with pytest.raises(ConfigError, match="in the 12 numbers .* set config.prototype_dim=12"):
+        make(stage="joint", prototypes=words, retrieve_with="p")
+    said = {"prototypes": words, "retrieve_with": "p", "prototype_dim": 12}
+    projected = make(stage="joint", **said)
+    assert projected.model.width == projected.meta["embedding_dim"] == 12
+    alone = experiment.model(config(**said), CLASSES)
+    assert jax.eval_shape(alone.init, jax.random.key(0))["params"]["shape_head"][
+        "kernel"
+    ].shape == (WIDTH, 12)
+    with pytest.raises(ConfigError, match="config.prototype_dim is 9, the prototypes .* have 12"):
+        make(prototypes=words, prototype_dim=9)
+    # Those that are made have as many as asked for.
+    wide = drawn.state(make(stage="joint", prototype_dim=20))
+    assert wide.params["sketch_head"]["kernel"].shape == (WIDTH, 20)
+
+
+def test_the_selector_of_viewgcn_learns_from_a_loss_of_its_own():
+    viewgcn = {"model__selector": "viewgcn"}
+    recipe = make(stage="joint", **viewgcn)
+    state, batch = drawn.state(recipe), batch_of(recipe)
+    after, metrics = jax.jit(train.make_step(recipe, 0))(state, batch)
+    for name in ("selector1", "selector2"):
+        same = jax.tree.map(
+            lambda a, b: bool((a == b).all()),
+            state.params["graph"][name],
+            after.params["graph"][name],
+        )
+        assert not any(jax.tree.leaves(same)), name
+    terms = {"cls_3d", "cls_ske", "sem_3d", "sem_ske", "quad", "selector"}
+    assert float(metrics["loss"]) == pytest.approx(sum(float(metrics[t]) for t in terms), rel=1e-6)
+    # The class of the shape itself, over all classes of the data set, and of both halves of a batch.
+    made = from_config.networks_of(experiment._resolved(config(**viewgcn)), len(CLASSES))
+    assert made.graph.selector_classes == len(CLASSES)
+    key = streams.stream(streams.stream(0, "train", 0), "graph/selector")
+    shapes = np.concatenate([batch["positive"], batch["negative"]])
+    out, _ = made.graph.apply(
+        {"params": state.params["graph"], "batch_stats": state.model_state["graph"]},
+        shapes,
+        made.positions,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"selector": key, "dropout": key},
+        method="outputs",
+    )
+    flat = np.concatenate(
+        [np.reshape(s, (len(s), -1, s.shape[-1])) for s in out.selector_scores], 1
+    )
+    labels = np.concatenate([batch["label"], batch["negative_label"]])
+    np.testing.assert_allclose(metrics["selector"], single_view(flat, labels), rtol=1e-5)
+    # The second stage keeps the shapes as they are: nothing of them learns.
+    assert "selector" not in one_step(make(stage="sketch", **viewgcn))[2]
+    with pytest.raises(ConfigError, match="selector_classes is 7, the data set has 5 classes"):
+        make(**viewgcn, model__selector_classes=7)
+    alone = experiment.model(config(**viewgcn), CLASSES)
+    assert jax.eval_shape(alone.init, jax.random.key(0))
+
+
+def test_every_key_that_a_message_names_is_there():
+    known = experiment.defaults().to_dict()
+    makers = (prototypes.from_clip_text, prototypes.from_table, prototypes.orthogonal)
+    takes = {name for make in makers for name in inspect.signature(make).parameters}
+    sections = {key: value for key, value in known.items() if isinstance(value, dict)}
+    said = 0
+    for path in sorted(pathlib.Path(experiment.__file__).parent.glob("*.py")):
+        texts = [
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        for key in re.findall(r"(?<!\w)config\.([a-z_0-9]+(?:\.[a-z_0-9]+)*)", " ".join(texts)):
+            first, *inner = key.split(".")
+            assert first in known, f"{path.name}: config.{key}"
+            fields = {
+                "model": MVHGNN.__dataclass_fields__,
+                "tower": PromptedVisionTower.__dataclass_fields__,
+                "prototypes": takes,
+            }
+            names = {*sections.get(first, ()), *fields.get(first, ())}
+            # A name that ends in "_" is the beginning of one.
+            there = not inner or any(
+                name == inner[0] or (inner[0].endswith("_") and name.startswith(inner[0]))
+                for name in names
+            )
+            assert there, f"{path.name}: config.{key}"
+            said += 1
+    assert said > 30

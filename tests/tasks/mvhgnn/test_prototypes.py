@@ -75,7 +75,8 @@ def text(imported):
             np.float64
         )
 
-    return prototypes.from_clip_text(NAMES, 6, 0, weights=weights, merges=merges), embed
+    # The tower is 6 wide, whatever the descriptor is.
+    return prototypes.from_clip_text(NAMES, 9, 0, weights=weights, merges=merges), embed
 
 
 def unit(x):
@@ -139,11 +140,17 @@ def test_text_refuses(imported):
     given = {"weights": weights, "merges": merges}
     for names, dim, settings, message in (
         (NAMES, 6, {}, "need imported CLIP weights"),
-        (NAMES, 6, {"weights": weights}, "towers.merges"),
-        (NAMES, 7, given, "prototypes.dim is 7, the text tower gives 6 numbers"),
+        (NAMES, 6, {"weights": weights}, r"config\.prototypes\.merges: "),
+        (
+            NAMES,
+            6,
+            {**given, "words": {"bar": "x"}},
+            r"config\.prototypes\.words: there is no class",
+        ),
         (NAMES, 6, {**given, "templates": ("a photo",)}, "one {} for the name"),
         (NAMES, 6, {**given, "templates": ()}, "one {} for the name"),
         (("bear", "bear_animal"), 6, given, "classes bear and bear_animal both read 'bear'"),
+        (("Bear", "bear animal"), 6, given, "classes Bear and bear animal both read 'bear'"),
         ((), 6, given, "no classes"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -167,6 +174,9 @@ def test_spoken():
     }
     assert {name: prototypes.spoken(name) for name in said} == said
     assert prototypes.spoken("wrist_watch", {"wrist_watch": "watch"}) == "watch"
+    for written in ("Wrist Watch", "wrist-watch", "WRIST_WATCH"):
+        assert prototypes.spoken(written) == "wrist watch"
+        assert prototypes.spoken(written, {"wrist watch": "watch"}) == "watch"
 
 
 def test_table(tmp_path):
@@ -175,7 +185,7 @@ def test_table(tmp_path):
         "3 2\nbear 3 4\nflying_bird\t0\t-2\ntable lamp 1e0 0\nother 5 5\nbear 9 9\n",
         encoding="utf-8",
     )
-    found = prototypes.from_table(NAMES, 2, 0, path=str(path))
+    found = prototypes.from_table(NAMES, 512, 0, path=str(path))
     np.testing.assert_allclose(found.vectors, [[0.6, 0.8], [0, -1], [1, 0]], rtol=1e-6)
     assert (
         found == (found.vectors, False, "table of vectors words.txt")
@@ -183,12 +193,58 @@ def test_table(tmp_path):
     )
 
 
+@pytest.mark.parametrize("width", [1, 300, 384])
+@pytest.mark.parametrize("header", [False, True])
+def test_a_table_has_a_width_of_its_own(tmp_path, width, header):
+    rows = np.random.default_rng(0).normal(size=(3, width)).round(4) + np.arange(3)[:, None] + 5
+    # The first name holds a blank, and the second is a number.
+    lines = [
+        f"{n} {' '.join(map(str, r))}" for n, r in zip(("table lamp", "747"), rows, strict=False)
+    ]
+    text = "\n".join([*([f"2 {width}"] if header else []), *lines])
+    (tmp_path / "words.txt").write_text(text + "\n")
+    names = ("tablelamp", "747")
+    if width == 1:
+        with pytest.raises(DataError, match="have the same vector"):
+            prototypes.from_table(names, 512, 0, path=str(tmp_path / "words.txt"))
+        return
+    found = prototypes.from_table(names, 512, 0, path=str(tmp_path / "words.txt")).vectors
+    np.testing.assert_allclose(found, unit(rows[:2]), rtol=1e-6)
+
+
+def test_a_table_is_looked_up_however_a_name_is_written(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("Flying-Bird 1 0\nBEAR 3 4\nTable_Lamp 0 1\nt-shirt 1 1\n", encoding="utf-8")
+    names = ("Bear Animal", "flying_bird", "TableLamp", "T shirt")
+    found = prototypes.from_table(names, 8, 0, path=str(path)).vectors
+    np.testing.assert_allclose(found[:3], [[0.6, 0.8], [1, 0], [0, 1]], rtol=1e-6)
+    # What stands there exactly goes before what is only alike.
+    path.write_text("Flying-Bird 1 0\nflying bird 0 1\n", encoding="utf-8")
+    found = prototypes.from_table(["flying_bird"], 8, 0, path=str(path)).vectors
+    np.testing.assert_array_equal(found, [[0, 1]])
+    path.write_text("Flying-Bird 1 0\nFLYING_BIRD 0 1\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match="flying_bird could be 'Flying-Bird' or 'FLYING_BIRD'; .*prototypes.words"
+    ):
+        prototypes.from_table(["flying_bird"], 8, 0, path=str(path))
+    words = {"Flying Bird": "FLYING_BIRD"}
+    found = prototypes.from_table(["flying_bird"], 8, 0, path=str(path), words=words).vectors
+    np.testing.assert_array_equal(found, [[0, 1]])
+    for given, message in (
+        ({"flying_brd": "bird"}, "there is no class 'flying_brd'; did you mean 'flying_bird'"),
+        ({"flying_bird": "a", "Flying Bird": "b"}, "'flying_bird' and 'Flying Bird' are one class"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prototypes.from_table(["flying_bird"], 8, 0, path=str(path), words=given)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("bear 3 4\ntablelamp 1 0\n", "no vector for 1 of 3 classes: flying_bird"),
-        ("bear 3 4 5\n", "line 1 has 3 numbers; expected a name and 2"),
-        ("bear 3\n", "line 1 has 1 numbers; expected a name and 2"),
+        ("bear 3 4\ntablelamp 3 4 5\n", "line 2 has 3 numbers; expected a name and 2"),
+        ("bear 3 4\ntablelamp 3\n", "line 2 has 1 numbers; expected a name and 2"),
+        ("9 3\nbear 3 4\n", "line 2 has 2 numbers; expected a name and 3"),
         (
             "bear 3 4\ntablelamp 1 0\nflying_bird 0 0\n",
             "the vector of flying_bird is zero or not finite",
@@ -201,7 +257,8 @@ def test_table(tmp_path):
             "bear 3 4\ntablelamp 6 8\nflying_bird 0 1\n",
             "bear_animal and tablelamp have the same vector",
         ),
-        ("bear 3 x\n", "cannot be read as a table"),
+        ("bear 3 x\n", "line 1 has 0 numbers; expected a name and its numbers"),
+        ("bear 3 4\ntablelamp 3 x\n", "cannot be read as a table"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
     ],
 )
@@ -242,7 +299,7 @@ def test_more_classes_than_dimensions():
     assert (
         found.name.startswith("nearly orthogonal vectors") and f"up to {largest:.2f}" in found.name
     )
-    with pytest.raises(ConfigError, match="prototypes.dim is 2, too few for 9 classes"):
+    with pytest.raises(ConfigError, match="width is 2, too few for 9 classes"):
         prototypes.orthogonal([str(i) for i in range(9)], 2, 0)
     with pytest.raises(ConfigError, match="0 classes"):
         prototypes.orthogonal([], 2, 0)

@@ -65,7 +65,7 @@ def stages_of(table, method, setting):
     for run in experiment.stages(config):
         losses = dataclasses.asdict(from_config.losses_of(run.config))
         found[run.config.stage] = (
-            from_config.networks_of(run.config),
+            from_config.networks_of(run.config, 90),
             {name for name in TERMS if losses[name]},
             run.config.tuning,
         )
@@ -96,8 +96,10 @@ def test_every_row_of_tables_3_to_7_is_one_key():
         len({(row[2], *found[row], summary(found[row])) for row in rows})
         == len(rows) - len(full) + 2
     )
-    prompts = {row[1]: found[row]["sketch"][0].tower.num_prompts for row in rows if row[0] == 5}
+    towers = {row[1]: found[row]["sketch"][0].tower for row in rows if row[0] == 5}
+    prompts = {name: tower.num_prompts for name, tower in towers.items()}
     assert prompts == {"frozen": 0, "all": 0, "layernorm": 0, "vpt": 3}
+    assert [name for name, tower in towers.items() if tower.linear] == ["frozen"]
     assert {len(found[row]["shape"][0].positions) for row in rows if row[0] == 6} == {1, 3, 6, 12}
     # Equations 13, 15 and 16, and the single stage at category level.
     for setting in ("category", "zeroshot"):
