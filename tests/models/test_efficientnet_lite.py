@@ -110,7 +110,7 @@ def test_against_the_layers_one_by_one(side):
     found, expected, logits = both(variables, image)
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
-    assert 0 < found.map.min() + found.map.max() and found.map.max() <= 6
+    assert found.map.min() + found.map.max() > 0 and found.map.max() <= 6
     np.testing.assert_array_equal(logits, found.logits)
     sizes = {
         name: variables["params"][name]["depthwise"]["kernel"].shape[0]
