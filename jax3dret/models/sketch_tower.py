@@ -386,7 +386,8 @@ class StoredFeatures(nn.Module):
 
 def _identity(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     del key
-    return jnp.eye(*shape, dtype=dtype)
+    rows, columns = shape
+    return jnp.eye(rows, columns, dtype=dtype)
 
 
 def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]:

@@ -74,8 +74,10 @@ def literal(variables, image, classes):
         )
         scale, bias, mean, var = (
             value[None, None, None]
-            for value in (*(p[f"{name}_norm"][k] for k in ("scale", "bias")),)
-            + (*(s[f"{name}_norm"][k] for k in ("mean", "var")),)
+            for value in (
+                *(p[f"{name}_norm"][k] for k in ("scale", "bias")),
+                *(s[f"{name}_norm"][k] for k in ("mean", "var")),
+            )
         )
         return (y - mean) / jnp.sqrt(var + 1e-3) * scale + bias
 
