@@ -30,6 +30,7 @@ EXTENSIONS = (".off", ".obj", ".stl", ".ply", ".glb", ".gltf", ".3mf")
 # Summed face area, with the mesh scaled to a largest coordinate of one, below which there is no
 # surface to sample.
 _MIN_AREA = 1e-14
+_AT_ONCE = 4096  # faces
 
 
 def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh:
@@ -136,14 +137,24 @@ def _checked(mesh: Mesh) -> Mesh:
     extent = np.abs(vertices - vertices[faces[0, 0]]).max() if len(vertices) else 0.0
     if not np.isfinite(extent):
         raise Unusable("coordinates are too large for float64; scale the mesh down")
-    area = 0.0
-    if extent > 0:
-        corners = ((vertices - vertices[faces[0, 0]]) / extent)[faces]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = 0.5 * float(np.linalg.norm(normals, axis=1).sum())
-    if not area > _MIN_AREA:
+    if not _has_area(vertices, faces, extent):
         raise Unusable(f"all {len(faces)} faces have zero area; a mesh with a surface is needed")
     return Mesh(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int32))
+
+
+def _has_area(vertices: np.ndarray, faces: np.ndarray, extent: float) -> bool:
+    """Whether the summed area of the faces, at an extent of one, is more than _MIN_AREA; it mostly
+    is after the first few.
+    """
+    area = 0.0
+    for begin in range(0, len(faces) if extent > 0 else 0, _AT_ONCE):
+        corners = vertices[faces[begin : begin + _AT_ONCE]]
+        corners = (corners - vertices[faces[0, 0]]) / extent
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        area += 0.5 * float(np.linalg.norm(normals, axis=1).sum())
+        if area > _MIN_AREA:
+            return True
+    return False
 
 
 @contextlib.contextmanager

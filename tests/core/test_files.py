@@ -142,3 +142,14 @@ def test_an_object_is_read_or_one_line_says_why_not(tmp_path):
         files.read_json_object(tmp_path)
     path.write_text('{"é": 1}', encoding="utf-8")
     assert files.read_json_object(path) == {"é": 1}
+
+
+def test_files_that_only_point_to_their_content():
+    lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 87\n"
+    said = ("a Git LFS pointer, not the file it stands for", "run `git lfs pull` in its repository")
+    assert files.pointer(lfs) == files.pointer(lfs[:32]) == said
+    assert files.pointer(b"version https://hawser.github.com/spec/v1\n") == said
+    what, right = files.pointer(b"/annex/objects/SHA256E-s9--00.ply\n") or ("", "")
+    assert what.startswith("a git-annex pointer") and "git annex get" in right
+    for other in (b"", b"version 1", b" " + lfs, b"# " + lfs, b"ply\n", b"\0" * 64):
+        assert files.pointer(other) is None

@@ -1,9 +1,10 @@
 """Polygons split into triangles: each keeps its orientation and its corners, none is added.
 
-Where the triangles that fan out from the first corner are the polygon (triangles, quads, whatever
-is convex or seen whole from that corner), they are taken; that is checked, not assumed. The others
-are cut by ear clipping, by Manifold's triangulator: it gives n - 2 triangles for n corners also
-where corners repeat, lie on one line, or where a slit leads to a hole.
+Where the triangles that fan out from the first corner are the polygon (whatever is convex, or seen
+whole from that corner), they are taken; that is checked, not assumed. For a polygon of few corners
+the other corners are tried too: one corner turned in sees all of most. The rest are cut by ear
+clipping, by Manifold's triangulator: it gives n - 2 triangles for n corners also where corners
+repeat, lie on one line, or where a slit leads to a hole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jax3dret.geometry.mesh_formats.unusable import Unusable
 # A triangle that is turned over counts from this share of its polygon's area on; below it, it is
 # the rounding of coordinates along a straight edge.
 _TURNED = 1e-9
+_SMALL = 8  # corners up to which fans of the other corners are tried, for all polygons at once
 
 
 def triangulate(
@@ -80,13 +82,14 @@ def _same_size(vertices: np.ndarray, polygons: np.ndarray) -> np.ndarray:
         has_plane = length > 1e-12  # else no area; NaN is none either
         unit = normal / np.where(has_plane, length, 1.0)[:, None]
         wrong = has_plane & ~_is_whole(points, doubled, unit, length)
-        if size == 4 and wrong.any():  # with one corner turned in, the other diagonal is inside
-            turned = np.roll(points[wrong], -1, axis=1)
+        for shift in range(1, size if size <= _SMALL else 1):
+            if not wrong.any():
+                break
+            turned = np.roll(points[wrong], -shift, axis=1)
             turned -= turned[:, :1].copy()
             doubled = np.cross(turned[:, 1:-1], turned[:, 2:])
-            whole = _is_whole(turned, doubled, unit[wrong], length[wrong])
-            chosen = np.flatnonzero(wrong)[whole]
-            triangles[chosen] = (fan + 1) % 4
+            chosen = np.flatnonzero(wrong)[_is_whole(turned, doubled, unit[wrong], length[wrong])]
+            triangles[chosen] = (fan + shift) % size
             wrong[chosen] = False
     for index in np.flatnonzero(wrong).tolist():
         triangles[index] = _cut(points[index], unit[index], polygons[index])

@@ -65,6 +65,7 @@ WRITTEN = {
     "colours and normals": "CNOFF 8 12 0\n" + behind(V, "0 0 1 255 0 0 255") + F,
     "texture": "STOFF 8 12 0\n" + behind(V, "0.5 0.5") + F,
     "all": "STCNOFF 8 12 0\n" + behind(V, "0 0 1 1 0 0 1 0.5 0.5").replace("\n", " ") + "\n" + F,
+    "colour of one vertex": "COFF\n8 12 0\n" + V.replace("0 0 3\n", "0 0 3 255 0 0 255\n") + F,
     "unannounced colours": "OFF 8 12 0\n" + behind(V, "255 0 0") + F,
 }
 

@@ -1,5 +1,6 @@
 """Polygons as triangles: the polygon's own area and orientation, n - 2 of them, its corners alone."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -113,6 +114,17 @@ def test_convex_polygons_are_fans_of_their_first_corner():
         [[0, 0, 0], [1, 0, 0.2], [1, 1, 0], [0, 1, 0.2]]
     )  # a saddle, as quads often are
     assert cut(bent)[2].tolist() == [[0, 1, 2], [0, 2, 3]]
+
+
+def test_ear_clipping_is_left_for_the_few(monkeypatch):
+    """One corner turned in, as most concave polygons have, is no matter for the triangulator."""
+    monkeypatch.setitem(sys.modules, "manifold3d", None)
+    for name in ("L", "dart", "square"):
+        for shift in range(len(SIMPLE[name])):
+            points = in_space(np.roll(np.array(SIMPLE[name], float), shift, axis=0))
+            assert cut(points)[0] == pytest.approx(np.linalg.norm(newell(points - points[0])))
+    with pytest.raises(ImportError):
+        cut(in_space(STAR))
 
 
 def test_many_polygons_keep_their_order():
