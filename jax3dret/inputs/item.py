@@ -17,7 +17,7 @@ from jax3dret.geometry.up_axis import up_axis_of
 
 UP_AXES = ("y", "z")
 # Counts up when the same bytes are read as another object: what was made of them is made anew.
-_READERS = 2
+READERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Item:
         Raises:
             DataError: a path that is no file. OSError: it cannot be read.
         """
-        total = hashlib.sha256(f"{self.suffix} {self.axis} {self.unit} {_READERS}\n".encode())
+        total = hashlib.sha256(f"{self.suffix} {self.axis} {self.unit} {READERS}\n".encode())
         if self.text is not None:
             total.update(b"text\n" + self.text.encode("utf-8", "surrogatepass"))
         elif self.array is not None:

@@ -29,6 +29,7 @@ from jax3dret.core.types import ConfigError, DataError, Row
 from jax3dret.geometry.mesh_formats import gltf_files, unread
 from jax3dret.index import storage
 from jax3dret.index.index import Index
+from jax3dret.inputs import item
 from jax3dret.inputs.item import Item
 from jax3dret.inputs.loading import extensions_of
 from jax3dret.search import encode
@@ -127,6 +128,10 @@ def build(
     if found.others:
         counts = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
         log.info("files of other kinds are not read: %s", counts)
+    suffixes = (pathlib.PurePath(entry["file"]).suffix.lower() for entry in found.skipped)
+    if foreign := collections.Counter(kind for kind in suffixes if kind in unread.REASONS):
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(foreign.items()))
+        log.info("3D formats that are not read, listed in skipped.json: %s", counts)
     if not found.files:
         first = next((f"{s['file']}: {s['reason']}" for s in found.skipped), "")
         raise DataError(
@@ -305,7 +310,8 @@ class _Hashes:
         self._stamps: dict[str, tuple[int, int]] = {}
         with contextlib.suppress(DataError, KeyError):
             value = files.read_json_object(path)
-            self._known = value["files"] if value.get("up_axis") == up_axis else {}
+            same = value.get("up_axis") == up_axis and value.get("readers") == item.READERS
+            self._known = value["files"] if same else {}
 
     def get(self, path: str) -> str | None:
         with contextlib.suppress(OSError):
@@ -321,7 +327,8 @@ class _Hashes:
         # A file written moments ago could change once more within the resolution of its time.
         latest = time.time_ns() - _RECENT_NS
         settled = {p: [*s, keys[p]] for p, s in self._stamps.items() if p in keys and s[1] < latest}
-        files.write_json(self._path, {"up_axis": self._up_axis, "files": settled})
+        made = {"up_axis": self._up_axis, "readers": item.READERS}
+        files.write_json(self._path, {**made, "files": settled})
 
 
 def _check_out(out: pathlib.Path) -> None:

@@ -18,6 +18,7 @@ from jax3dret.geometry import clouds
 from jax3dret.geometry.mesh_formats import unread
 from jax3dret.geometry.meshes import EXTENSIONS, load_mesh
 from jax3dret.inputs import choose, loading
+from jax3dret.inputs import item as item_module
 from jax3dret.inputs.item import Item
 from jax3dret.inputs.points import Points
 from jax3dret.search import encode, gallery
@@ -144,6 +145,7 @@ def test_an_index_of_a_mixed_folder(tmp_path, trained, caplog, monkeypatch):
         summary = gallery.build([parts], out, weights=trained.path)
     assert (summary.items, summary.skipped) == (2, 3)
     assert "files of other kinds are not read: 2 .txt without points" in caplog.text
+    assert "listed in skipped.json: 1 .dae, 1 .stp" in caplog.text
     skipped = {s["file"]: s["reason"] for s in json.loads((out / "skipped.json").read_text())}
     assert set(skipped) == {"broken.txt", "press.stp", "scene.dae"}
     assert "FreeCAD" in skipped["press.stp"] and "assimp export" in skipped["scene.dae"]
@@ -155,3 +157,10 @@ def test_an_index_of_a_mixed_folder(tmp_path, trained, caplog, monkeypatch):
     (tmp_path / "cad" / "a.iges").write_text("x")
     with pytest.raises(DataError, match=r"no files that the model reads.*first is a.iges: is an I"):
         gallery.build([tmp_path / "cad"], out)
+    # The files are the same, what reads them is not: nothing that was known of them counts.
+    for file in parts.iterdir():
+        os.utime(file, (0, 0))
+    assert gallery.build([parts], out).embedded == 0
+    assert len(json.loads((out / "hashes.json").read_text())["files"]) == 2
+    monkeypatch.setattr(item_module, "READERS", 99)
+    assert gallery.build([parts], out).embedded == 2

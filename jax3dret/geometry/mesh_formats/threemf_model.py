@@ -73,13 +73,8 @@ def read_model(name: str, data: bytes) -> Model:
         an index that is none.
     """
     reader = _Reader(name)
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.StartDoctypeDeclHandler = reader.doctype
-    parser.StartNamespaceDeclHandler = reader.namespace
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
     try:
-        parser.Parse(data, True)
+        reader.parser.Parse(data, True)
     except expat.ExpatError as error:
         raise Unusable(f"part '{name}' is not XML ({error}); export it again") from None
     return reader.model
@@ -115,23 +110,29 @@ class _Reader:
         self._object = Object("model")
         self._id, self._sliced = "", False
         self._coordinates, self._corners = array("d"), array("q")
+        self.parser = expat.ParserCreate(namespace_separator=" ")
+        self.parser.StartDoctypeDeclHandler = self._doctype
+        self.parser.StartNamespaceDeclHandler = self._namespace
+        self._everywhere()
 
-    def doctype(self, *_: Any) -> None:
+    def _everywhere(self) -> None:
+        self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
+
+    def _doctype(self, *_: Any) -> None:
         raise Unusable(f"part '{self._part}' has a document type, which 3MF forbids")
 
-    def namespace(self, prefix: str | None, uri: str) -> None:
+    def _namespace(self, prefix: str | None, uri: str) -> None:
         if not self._path:  # those of the model element are what requiredextensions names
             self._prefixes[prefix or ""] = uri
 
-    def start(self, name: str, attributes: dict[str, str]) -> None:
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         path = self._path
-        above = path[-1] if path else ""
-        if name == _VERTEX and above == _VERTICES:
-            self._number(attributes, ("x", "y", "z"), self._coordinates, float)
-        elif name == _TRIANGLE and above == _TRIANGLES:
-            self._number(attributes, ("v1", "v2", "v3"), self._corners, int)
-        elif not path:
+        if not path:
             self._check_model(name, attributes)
+        elif path == [*_OBJECT_PATH, _MESH] and name == _VERTICES:
+            self._rows(_VERTICES, _VERTEX, ("x", "y", "z"), self._coordinates, float)
+        elif path == [*_OBJECT_PATH, _MESH] and name == _TRIANGLES:
+            self._rows(_TRIANGLES, _TRIANGLE, ("v1", "v2", "v3"), self._corners, int)
         elif path == [_MODEL, _RESOURCES] and name == _OBJECT:
             self._begin(attributes)
         elif path == [*_OBJECT_PATH, _COMPONENTS] and name == _COMPONENT:
@@ -144,10 +145,38 @@ class _Reader:
             self._object.other = "a beam lattice"
         path.append(name)
 
-    def end(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         self._path.pop()
         if name == _OBJECT and self._path == [_MODEL, _RESOURCES]:
             self._finish()
+
+    def _rows(
+        self, around: str, row: str, keys: tuple[str, str, str], into: array[Any], kind: Any
+    ) -> None:
+        """Reads the rows of an element with handlers of their own, which are most of a file."""
+        a, b, c = keys
+        extend = into.extend
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            if name == row:
+                try:
+                    extend((kind(attributes[a]), kind(attributes[b]), kind(attributes[c])))
+                except (KeyError, ValueError, OverflowError):
+                    raise Unusable(self._no_numbers(keys, attributes)) from None
+
+        def end(name: str) -> None:
+            if name == around:
+                self._everywhere()
+                self._end(name)
+
+        self.parser.StartElementHandler, self.parser.EndElementHandler = start, end
+
+    def _no_numbers(self, keys: tuple[str, ...], attributes: dict[str, str]) -> str:
+        given = " ".join(f'{k}="{v}"' for k, v in list(attributes.items())[:4])[:80]
+        return (
+            f"object {self._id} of part '{self._part}': {', '.join(keys)} are no numbers in "
+            f"<{given}>; export it again"
+        )
 
     def _check_model(self, name: str, attributes: dict[str, str]) -> None:
         if name != _MODEL:
@@ -192,18 +221,6 @@ class _Reader:
                 f"object {self._id} of part '{self._part}' has a mesh and components, one is "
                 "allowed; export it again"
             )
-
-    def _number(
-        self, attributes: dict[str, str], keys: tuple[str, ...], into: array[Any], kind: Any
-    ) -> None:
-        try:
-            into.extend([kind(attributes[key]) for key in keys])
-        except (KeyError, ValueError, OverflowError):
-            given = " ".join(f'{k}="{v}"' for k, v in list(attributes.items())[:4])[:80]
-            raise Unusable(
-                f"object {self._id} of part '{self._part}': {', '.join(keys)} are no numbers in "
-                f"<{given}>; export it again"
-            ) from None
 
     def _reference(self, name: str, attributes: dict[str, str]) -> Reference:
         kind = name.split()[-1]
