@@ -46,11 +46,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], bytes | None]:
         document = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise Unusable("its JSON is broken (truncated?); copy or export it again") from None
-    version = document.get("asset", {}) if isinstance(document, dict) else None
-    version = str(version.get("version", "")) if isinstance(version, dict) else ""
+    asset = document.get("asset") if isinstance(document, dict) else None
+    asset = asset if isinstance(asset, dict) else {}
+    version = str(asset.get("minVersion") or asset.get("version") or "")
     if not version:
         raise Unusable('is JSON without "asset": {"version": "2.0"}, so no glTF; export it again')
-    if version.split(".")[0] != "2":
+    if version.split(".")[0] != "2" or asset.get("minVersion", "2.0") != "2.0":
         raise Unusable(f"is glTF {version}; convert it to glTF 2.0")
     return document, binary
 

@@ -2,9 +2,10 @@
 Production Extension 1.1).
 
 Object ids belong to their part; an item or a component of the production extension says by its
-path which part is meant. Objects that are not built are not read, nor are supports, which are
-printed and taken away. Extensions with shapes of their own (beam lattices, slices alone, booleans,
-implicit functions) are refused, what it is named.
+path which part is meant. What is not built is not read, nor are supports, which are printed and
+taken away, and components of the type "other", as which slicers write modifiers. Extensions with
+shapes of their own (beam lattices, slices alone, booleans, implicit functions) are refused, what it
+is named.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ _DEEPEST = 64
 
 
 class Reading(NamedTuple):
-    """What was built: items of the build section, meshes placed by them, and supports left out."""
+    """What was built: items of the build section, and how many meshes they place; aside: those of
+    them that are supports or modifiers, no part of the shape.
+    """
 
     mesh: Mesh
     items: int
     meshes: int
-    supports: int
+    aside: int
 
 
 def parse(data: bytes, max_bytes: int) -> Mesh:
@@ -58,10 +61,10 @@ def read(data: bytes, max_bytes: int) -> Reading:
     for item in items:
         build.place(item, build.start, np.eye(4), 0)
     if not build.faces:
-        said = f"{build.supports} supports alone" if build.supports else "no triangles"
+        said = f"{build.aside} supports or modifiers alone" if build.aside else "no triangles"
         raise Unusable(f"its build section places {said}; a triangle mesh is needed")
     mesh = Mesh(np.concatenate(build.vertices), np.concatenate(build.faces))
-    return Reading(mesh, len(items), build.meshes, build.supports)
+    return Reading(mesh, len(items), build.meshes, build.aside)
 
 
 class _Build:
@@ -72,7 +75,7 @@ class _Build:
         self.model = self._model(self.start)
         self.vertices: list[np.ndarray] = []
         self.faces: list[np.ndarray] = []
-        self.meshes = self.supports = self._placed = self._copied = 0
+        self.meshes = self.aside = self._placed = self._copied = 0
         self._seen: set[tuple[str, str]] = set()
 
     def place(self, reference: Reference, part: str, above: np.ndarray, depth: int) -> None:
@@ -96,11 +99,12 @@ class _Build:
         if found.components:  # what it is, its components say
             for component in found.components:
                 self.place(component, part, to_world, depth + 1)
-        elif found.kind in _SUPPORTS:
-            self.supports += 1
+        elif found.kind in _SUPPORTS or (found.kind == "other" and depth):
+            self.meshes += 1
+            self.aside += 1
         elif found.kind in _SHAPES:
             self._add(found, to_world)
-        elif depth == 0 or found.kind != "other":
+        else:
             raise Unusable(
                 f"builds object {reference.object_id} of the type '{found.kind}', which cannot be "
                 "built; export it again"

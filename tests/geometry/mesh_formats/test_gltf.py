@@ -572,6 +572,7 @@ def test_containers_that_are_broken(tmp_path):
         whole[:10]: "less than a glTF header",
         b"{}": "no glTF",
         b'{"asset": {"version": "1.0"}}': "is glTF 1.0",
+        b'{"asset": {"version": "2.1", "minVersion": "2.1"}}': "is glTF 2.1",
         b"[1]": "begins neither",
         b'{"asset": ': "JSON is broken",
         pack(box().text, None): "buffer 0 has",

@@ -93,7 +93,7 @@ def volume(found: Mesh) -> float:
 def test_lengths_are_those_of_the_file(unit):
     found = read(one(unit=unit))
     assert area(found.mesh) == pytest.approx(22) and volume(found.mesh) == pytest.approx(6)
-    assert (found.items, found.meshes, found.supports) == (1, 1, 0)
+    assert (found.items, found.meshes, found.aside) == (1, 1, 0)
 
 
 def test_only_what_is_built_is_placed_once_an_item():
@@ -222,10 +222,15 @@ def test_types_of_objects():
     )
     items = "".join(f'<item objectid="{i}"/>' for i in (1, 2, 3))
     found = read(part(resources, items))
-    assert area(found.mesh) == pytest.approx(22) and (found.meshes, found.supports) == (1, 2)
-    assert "places 2 supports alone" in refusal(
+    assert area(found.mesh) == pytest.approx(22) and (found.meshes, found.aside) == (3, 2)
+    assert "places 2 supports or modifiers alone" in refusal(
         part(resources, '<item objectid="2"/><item objectid="3"/>')
     )
+    group = '<object id="9"><components>{}</components></object>'.format(
+        "".join(f'<component objectid="{i}"/>' for i in (1, 2, 4))
+    )
+    found = read(part(resources + group, '<item objectid="9"/>'))
+    assert area(found.mesh) == pytest.approx(22) and (found.meshes, found.aside) == (3, 2)
     assert "the type 'other'" in refusal(part(resources, '<item objectid="4"/>'))
 
 
