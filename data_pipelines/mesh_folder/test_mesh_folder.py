@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pathlib
 
 import numpy as np
 import pytest
-import trimesh
+from geometry.mesh_formats import gltf_writer, threemf_writer
 
 from data_pipelines import build as driver
 from data_pipelines.mesh_folder import mesh_folder
@@ -131,12 +130,27 @@ def test_gltf_folders_are_y_up(tmp_path):
 
 def test_one_shape_stands_alike_in_records_and_in_an_index_whatever_its_format(tmp_path):
     """A tetrahedron of heights 1, 2 and 3 with its 3 upright: z in STL, OBJ and 3MF, y in glTF."""
-    upright = trimesh.load_mesh(io.StringIO(TETRAHEDRON), file_type="off", process=False)
-    y_up = upright.copy()
-    y_up.vertices = np.stack([upright.vertices[:, i] for i in (0, 2, 1)], 1) * [1, 1, -1]
+    upright = np.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
+    faces = [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]
+    rows = ["solid a"]
+    for face in faces:
+        corners = "".join("vertex {} {} {}\n".format(*upright[i]) for i in face)
+        rows.append(f"facet normal 0 0 0\nouter loop\n{corners}endloop\nendfacet")
+    lines = ["v {} {} {}".format(*v) for v in upright]
+    lines += ["f {} {} {}".format(*(i + 1 for i in f)) for f in faces]
+    asset = gltf_writer.Asset()
+    y_up = np.stack([upright[:, 0], upright[:, 2], -upright[:, 1]], 1)
+    asset.node(mesh=asset.mesh(asset.primitive(y_up, faces)))
+    written = threemf_writer.mesh(vertices=upright, faces=faces)
+    model = threemf_writer.part(f'<object id="1">{written}</object>', '<item objectid="1"/>')
     (tmp_path / "parts").mkdir()
-    for suffix in ("stl", "obj", "3mf", "glb"):
-        (y_up if suffix == "glb" else upright).export(tmp_path / "parts" / f"a.{suffix}")
+    for suffix, content in {
+        "stl": "\n".join([*rows, "endsolid a\n"]).encode(),
+        "obj": "\n".join(lines).encode(),
+        "3mf": threemf_writer.archive(model),
+        "glb": asset.glb(),
+    }.items():
+        (tmp_path / "parts" / f"a.{suffix}").write_bytes(content)
     path = driver.build("mesh_folder", manual_dir=tmp_path / "parts", data_dir=tmp_path / "out")
     manifest = manifest_of(path)
     assert manifest["up_axis"] == "z" and manifest["source"]["turned_to_up_axis"] == 1
