@@ -89,6 +89,7 @@ def with_maximum(data):
     config = mvtn.defaults()
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.published = dataset.measured_on()
     config.data.num_points = 2048
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.train.split = dataset.train

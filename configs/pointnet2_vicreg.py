@@ -66,6 +66,7 @@ def full_size(data):
     config = vicreg(width=1024, batch_size=128)
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.published = dataset.measured_on()
     config.data.num_points = 2048
     config.data.augment = {
         "name": "jax3dret.data.points:paper_augmentations",

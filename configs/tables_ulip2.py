@@ -9,8 +9,10 @@
 | modelnet40, shapenet_normal, ... | a data set of the paper | both tables at their published size |
 
 Raw data: --config.data.manual_dir=RAW. Each row is an ordinary run in WORKDIR/rows/ with a report
-of its own; WORKDIR/report/index.html shows them beside the published numbers. A row that lacks
-something says what. The same command again goes on.
+of its own; WORKDIR/report/index.html shows them beside the published numbers. One that was measured
+on other data or by another protocol is marked (⚠, in the terminal *) and says what differs; it is
+left out where more than 2 % of a split's records are lacking or a setting of all rows was changed.
+A row that lacks something says what. The same command again goes on.
 
     --config.rows=REGEX           only these rows; `.` for all, those that the demo leaves out too
     --config.seeds=(0,1,2)        several runs of each row: mean and standard deviation

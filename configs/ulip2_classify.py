@@ -179,6 +179,7 @@ def full_size(dataset):
     config = finetune.defaults()
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.published = dataset.measured_on()
     config.data.num_points = 8192
     config.train.split = dataset.train
     config.evals.retrieval.gallery_split = dataset.train

@@ -127,6 +127,7 @@ def full_size(dataset):
     config = mmcl.defaults()
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.published = dataset.measured_on()
     config.data.num_points = 8192
     config.data.augment = {
         "name": "jax3dret.data.points:paper_augmentations",

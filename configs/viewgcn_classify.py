@@ -106,6 +106,7 @@ def full_size(dataset):
     config = viewgcn.defaults()
     config.data.name = dataset.name
     config.data.num_classes = dataset.classes
+    config.data.published = dataset.measured_on()
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.train.split = dataset.train
     config.evals.retrieval.gallery_split = dataset.train

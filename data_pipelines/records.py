@@ -71,7 +71,7 @@ def write_splits(
     builder: Any, dl_manager: Any, *, name: str, shard_bytes: int = SHARD_BYTES
 ) -> dict[str, Any]:
     """Writes every split of `builder` into builder.data_dir and returns the manifest's "splits" as
-    read back from disk.
+    read back from disk, and of clouds the "points" of the smallest and of the largest.
 
     builder: a tfds GeneratorBasedBuilder whose examples hold "id" and "label". Splits that yield
     nothing are left out.
@@ -85,6 +85,7 @@ def write_splits(
     planned = getattr(builder, "planned", {})
     infos: list[tfds_splits.SplitInfo] = []
     written: dict[str, list[tuple[str, int]]] = {}
+    points: dict[str, list[int]] = {}
     for split, examples in builder._split_generators(dl_manager).items():
         split = str(split)
         template = naming.ShardedFileTemplate(
@@ -92,8 +93,14 @@ def write_splits(
         )
         with _progress(f"{name} {split}", planned.get(split)) as advance:
             seen: list[tuple[str, int]] = []
+            sizes: list[int] = []
             shards = _write_shards(
-                folder, examples, builder.info.features, seen, advance, shard_bytes
+                folder,
+                _measured(examples, sizes),
+                builder.info.features,
+                seen,
+                advance,
+                shard_bytes,
             )
         if not seen:
             logger.warning("%s: the split '%s' has no records and is left out", name, split)
@@ -107,12 +114,15 @@ def write_splits(
             )
         )
         written[split] = seen
+        if sizes:
+            points[split] = [min(sizes), max(sizes)]
     if not infos:
         raise DataError(f"{name}: not one usable record{_why(getattr(builder, 'skipped', []))}")
     _require_unique(written, name)
     builder.info.set_splits(tfds_splits.SplitDict(infos))
     builder.info.write_to_directory(folder)
-    return _read_back(folder, written, name)
+    found = _read_back(folder, written, name)
+    return {k: {**v, **({"points": points[k]} if k in points else {})} for k, v in found.items()}
 
 
 def write_manifest(folder: pathlib.Path, manifest: dict[str, Any]) -> None:
@@ -182,6 +192,16 @@ def _write_shards(
             with contextlib.suppress(Exception):
                 writer.close()
     return shards
+
+
+def _measured(
+    examples: Iterable[tuple[Any, dict[str, Any]]], sizes: list[int]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The examples; `sizes` gets the number of points of each that has some."""
+    for key, example in examples:
+        if "points" in example:
+            sizes.append(len(example["points"]))
+        yield key, example
 
 
 def _require_unique(written: dict[str, list[tuple[str, int]]], name: str) -> None:

@@ -312,8 +312,18 @@ def test_a_builder_that_needs_no_raw_files(tmp_path, monkeypatch, caplog):
         "kind": "shapes",
         "up_axis": "y",
         "splits": {
-            "test": {"items": 3, "ids": ["z", "a", "x"], "labels": [1, 1, 1]},
-            "train": {"items": 3, "ids": ["q", "m", "b"], "labels": [1, 1, 1]},
+            "test": {
+                "items": 3,
+                "ids": ["z", "a", "x"],
+                "labels": [1, 1, 1],
+                "points": [1, 1],
+            },
+            "train": {
+                "items": 3,
+                "ids": ["q", "m", "b"],
+                "labels": [1, 1, 1],
+                "points": [1, 1],
+            },
         },
         "class_names": ["a", "b"],
         "skipped": [],

@@ -64,7 +64,10 @@ def build(name: str, root: pathlib.Path, out: pathlib.Path):
 def test_modelnet(tmp_path, caplog, place):
     # All forty classes, as the file that was published numbers them.
     rows = [*ROWS, *((f"k{i}", i, FILLING[i - 2], "train") for i in range(2, 40))]
-    arrays = {f"k{i}": None for i in range(2, 40)} | {KEYS[1]: np.zeros((5, 2))}
+    arrays = {f"k{i}": None for i in range(2, 40)} | {
+        KEYS[1]: np.zeros((5, 2)),
+        KEYS[2]: cloud(1, 20),
+    }
     write(tmp_path / place, "m40", rows, arrays=arrays)
     manifest = build("modelnet/40", tmp_path / "raw", tmp_path / "out")
     ids = {split: part["ids"] for split, part in manifest["splits"].items()}
@@ -73,6 +76,8 @@ def test_modelnet(tmp_path, caplog, place):
         "test": ["stairs/stairs_0140", "bed/bed_0516"],
     }
     assert manifest["class_names"][:3] == ["stairs", "bed", "class_02"]
+    points = {split: part["points"] for split, part in manifest["splits"].items()}
+    assert points == {"train": [20, 30], "test": [30, 30]}  # of the smallest and the largest
     source = manifest["source"]
     assert source["kind"] == "cached_clouds" and source["split_file"] == "m40_v0.json"
     assert source["points"] == "as stored in the published cache" and not source["complete"]

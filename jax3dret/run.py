@@ -32,7 +32,7 @@ from jax3dret.core.config_version import require_current
 from jax3dret.core.logging import MetricWriter, log_parameters
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Recipe, Run
 from jax3dret.data import pipeline
-from jax3dret.report import page
+from jax3dret.report import page, published
 
 log = logging.getLogger("jax3dret")
 # Exit codes.
@@ -242,7 +242,7 @@ def _ready(run: Placed, mode: str) -> _Ready:
             tensorboard=config.log.tensorboard,
             active=jax.process_index() == 0,
         ),
-        published=config.published.to_dict(),
+        published=_published(config),
         done=_saved_step(run.folder),
     )
     if mode != "eval":  # what the step refuses is refused now, not after the stages before it
@@ -253,6 +253,13 @@ def _ready(run: Placed, mode: str) -> _Ready:
             "--workdir of a trained run"
         )
     return ready
+
+
+def _published(config: configs.Config) -> Mapping[str, Mapping[str, float]]:
+    """Read with what they were measured on, which the report reads of config.json."""
+    config.data.published.to_dict()
+    rows: Mapping[str, Mapping[str, float]] = config.published.to_dict()
+    return rows
 
 
 def _opener(config: configs.Config) -> Callable[..., pipeline.Source]:
@@ -329,7 +336,10 @@ def _describe(ready: _Ready) -> None:
     files.write_text(folder / "config.json", configs.dump(config))
     files.write_json(folder / "versions.json", _versions(ready.mesh), indent=2, sort_keys=True)
     manifest = ready.open_source(config.train.split).manifest
-    counts = {k: {"items": v["items"]} for k, v in manifest["splits"].items()}
+    counts = {
+        split: {key: info[key] for key in ("items", "points") if key in info}
+        for split, info in manifest["splits"].items()
+    }
     files.write_json(
         folder / "manifest.json", {**manifest, "splits": counts}, indent=2, sort_keys=True
     )
@@ -359,6 +369,7 @@ def _evaluate(ready: _Ready, command: Command, writer: MetricWriter) -> None:
             "train_s": meta["train_s"],
             "meta": meta,
             "published": ready.published,
+            "changed": published.settings(command.overrides, config.task),
             "evaluators": list(recipe.evaluators),
             "run": {
                 "command": command.text(),

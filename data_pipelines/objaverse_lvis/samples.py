@@ -91,6 +91,7 @@ def find_layout(manual_dir: pathlib.Path) -> Layout:
         if table
         else f"by SHA-256 of the uid, per class {FRACTIONS['test']:.0%} test and "
         f"{FRACTIONS['val']:.0%} val; not the published split",
+        "published_split": table is not None,
         "listed": listed,
         "without_published_cloud": without_cloud(table) if table else dict.fromkeys(SPLITS, 0),
         "uids_in_several_classes": twice,

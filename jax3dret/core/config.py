@@ -31,7 +31,7 @@ from jax3dret.core.types import ConfigError, UnknownKey, nearest
 # workdir is resumed. A task's module adds its own as PLACE_KEYS, beside its defaults().
 PLACE_KEYS = (
     *("data.data_dir", "data.manual_dir", "data.num_threads", "mesh.", "checkpoint.", "log."),
-    *("eval.every", "eval.batch_size"),
+    *("eval.every", "eval.batch_size", "published", "data.published"),
 )
 
 # Keys of the evaluation alone: a workdir may be evaluated again with others, without training.
@@ -65,6 +65,7 @@ def spine() -> ml_collections.ConfigDict:
                 "manual_dir": "",  # raw files, for builders that need them
                 "data_dir": "",  # prepared data; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
                 "num_threads": 2,
+                "published": {},  # what `published` was measured on, see report.published
             },
             "train": {
                 "split": "train",

@@ -4,6 +4,7 @@ status.
 
 from __future__ import annotations
 
+import json
 import math
 import pathlib
 import statistics
@@ -15,6 +16,7 @@ from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
 from jax3dret.experiments import every_row
 from jax3dret.experiments.rows import Row, TableRun, read_json
+from jax3dret.report.published import Comparison, compare
 from jax3dret.report.table import compared_metric, leading_metrics
 
 FILE = "table.json"
@@ -57,12 +59,12 @@ def row_result(
     runs: Sequence[TableRun],
     results: Sequence[dict[str, Any]],
     stages: Sequence[TableRun],
-    incomplete: str,
+    changed: Sequence[str],
 ) -> dict[str, Any]:
     """One line of the table from its runs, one for each seed, and the stages of the first of them.
 
-    incomplete: why no published number can stand beside it, other than what the row itself tells;
-    empty if it can.
+    changed: settings of all rows that change what they compute, "KEY=VALUE"; no published number
+    stands beside such a row.
     """
     done = [r for r in results if r["status"] == DONE]
     metrics = _over_seeds([r["metrics"] for r in done])
@@ -70,22 +72,25 @@ def row_result(
         for key, spread in done[0]["spread"].items():
             metrics[key] = {**metrics[key], "sd": spread}
     config = runs[0].config
-    published, difference, notes = {}, {}, [row.note] if row.note else []
+    notes = [row.note] if row.note else []
     notes += every_row.notes(run.every for run in (runs[0], *stages))
-    if config is not None and config.published:
-        if incomplete:
-            notes.append(f"The paper's number is left out: {incomplete}.")
-        else:
-            published = config.published.to_dict()
-            difference = _difference(metrics, published)
+    compared = _compared(runs[0], changed)
+    if compared.left_out:
+        notes.append(f"The paper's number is left out: {compared.left_out}.")
+    if compared.differs:
+        notes.append(
+            "The paper's number is of other data or another protocol: "
+            f"{'; '.join(compared.differs)}."
+        )
     return {
         "name": row.name,
         "status": _status(row, results),
         "metrics": metrics,
         "about": done[0]["about"] if done else {},
         "evaluator": done[0]["evaluator"] if done else "",
-        "published": published,
-        "difference": difference,
+        "published": compared.rows,
+        "difference": _difference(metrics, compared.rows),
+        "differs": compared.differs,
         "protocol": {**done[0]["protocol"], "seeds": [r["seed"] for r in done]} if done else {},
         "notes": notes,
         "chosen": row.chosen,
@@ -109,7 +114,8 @@ def text(table: Mapping[str, Any]) -> str:
         if compared:
             paper = next((v[compared] for v in r["published"].values() if compared in v), None)
             difference = r["difference"].get(compared)
-            cells += ["-" if paper is None else f"{100 * paper:.1f}"]
+            mark = "*" if r["differs"] else ""
+            cells += ["-" if paper is None else f"{100 * paper:.1f}{mark}"]
             cells += ["-" if difference is None else f"{100 * difference:+.1f}"]
         lines.append([*cells, textwrap.shorten(r["status"], _STATUS, placeholder=" ...")])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
@@ -129,6 +135,9 @@ def text(table: Mapping[str, Any]) -> str:
         notes.append(f"search: {', '.join(named)}")
     if compared:
         notes.append(f"paper: {compared} as published; diff: measured less published, in points")
+        for differs in dict.fromkeys("; ".join(r["differs"]) for r in rows if r["differs"]):
+            names = [r["name"] for r in rows if "; ".join(r["differs"]) == differs]
+            notes.append(f"* {', '.join(names)}: the published number is not of this: {differs}")
     if any(r["status"] == "left out" for r in rows):
         notes.append(
             "left out: --config.rows=REGEX runs such rows too, --config.rows=. all of them"
@@ -227,6 +236,22 @@ def _over_seeds(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, A
         }
         for k, v in values.items()
     }
+
+
+def _compared(run: TableRun, changed: Sequence[str]) -> Comparison:
+    """The paper's numbers that may stand beside what a run has measured, or will measure."""
+    if run.config is None:
+        return Comparison({}, [])
+    published = run.config.published.to_dict()
+    if published and changed:
+        why = f"config.every_row changes the settings ({', '.join(changed)})"
+        return Comparison({}, [], why)
+    return compare(
+        published,
+        config=json.loads(configs.dump(run.config)),
+        manifest=read_json(run.folder / "manifest.json"),
+        result=read_json(run.folder / "report" / "metrics.json"),
+    )
 
 
 def _difference(

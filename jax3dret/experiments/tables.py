@@ -22,7 +22,7 @@ import logging
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -40,8 +40,6 @@ from jax3dret.experiments.rows import Row, TableRun
 from jax3dret.report import table as report
 
 log = logging.getLogger("jax3dret")
-# Share of a data set that may be lacking before a published number no longer stands beside it.
-_LACKING = 0.02
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -172,12 +170,8 @@ class _Table:
             runs = self.of([row.name])
             found = [self.result(run) for run in runs]
             stages = [self.of([name])[0] for name in row.stages]
-            changes = every_row.changes(run.every for run in (runs[0], *stages))
-            if changes:
-                why = f"config.every_row changes the settings ({', '.join(changes)})"
-            else:
-                why = self._not_comparable(rows_of.read_json(runs[0].folder / "manifest.json"))
-            lines.append(results.row_result(row, runs, found, stages, why))
+            changed = every_row.changes(run.every for run in (runs[0], *stages))
+            lines.append(results.row_result(row, runs, found, stages, changed))
         before = dict.fromkeys(name for row in self.rows for name in row.stages)
         done = [run for line in lines for run in line["runs"] if run.get("system")]
         data = next(
@@ -196,18 +190,6 @@ class _Table:
         results.write(self.workdir, table)
         report.write_report(self.workdir)
         return table
-
-    def _not_comparable(self, manifest: Mapping[str, Any]) -> str:
-        source = manifest.get("source") or {}
-        if source.get("complete") is not False:
-            return ""
-        counts = source.get("counts") or {}
-        published = source.get("official_counts") or source.get("published_counts") or {}
-        if counts.keys() == published.keys() and all(
-            abs(counts[k] - published[k]) <= _LACKING * published[k] for k in published
-        ):
-            return ""
-        return f"the prepared data is not the published set ({counts} instead of {published})"
 
 
 def _work(

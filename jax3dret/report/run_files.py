@@ -16,6 +16,7 @@ from jax3dret.core.files import read_json_object
 from jax3dret.core.logging import read_metrics
 from jax3dret.core.types import DataError
 from jax3dret.report import metric_text
+from jax3dret.report.published import Comparison, compare
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -60,12 +61,15 @@ class RunFiles(NamedTuple):
         return self.evaluations[0]
 
     @property
-    def published(self) -> dict[str, dict[str, float]]:
-        """Row name -> metrics, as the paper prints them; a bare {metric: value} counts as one row."""
-        rows = self.summary.get("published") or {}
-        if rows and not any(isinstance(v, Mapping) for v in rows.values()):
-            rows = {"published": rows}
-        return {str(k): dict(v) for k, v in rows.items() if isinstance(v, Mapping) and v}
+    def published(self) -> Comparison:
+        """The paper's numbers that may stand beside those of the first evaluation."""
+        return compare(
+            self.summary.get("published") or {},
+            config=self.config,
+            manifest=self.manifest,
+            result=self.leading.result,
+            changed=self.summary.get("changed") or (),
+        )
 
 
 def read_run(workdir: pathlib.Path) -> RunFiles:
@@ -199,7 +203,7 @@ def strict(value: Any) -> Any:
 def metrics_json(run: RunFiles) -> dict[str, Any]:
     """report/metrics.json: the numbers for programs. "metrics" and "about" are those of the first
     evaluation, "evaluators" has the metrics of the others by name."""
-    result = run.leading.result
+    result, published = run.leading.result, run.published
     others = {e.name: e.result.get("metrics") or {} for e in run.evaluations[1:]}
     dataset, index, timing = (result.get(k) or {} for k in ("dataset", "index", "timing"))
     return strict(
@@ -216,7 +220,9 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
             **{k: result[k] for k in ("spread", "by_seed") if result.get(k)},
             "about": run.leading.about,
             "evaluators": others,
-            "published": run.published,
+            "published": published.rows,
+            **({"published_differs": published.differs} if published.differs else {}),
+            **({"published_left_out": published.left_out} if published.left_out else {}),
             "index": {k: index.get(k) for k in ("kind", "scoring", "items", "recall_at_10")},
             "timing": {
                 "train_s": run.summary.get("train_s"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from jax3dret.report import metric_text
 from jax3dret.report.charts import escape, short
+from jax3dret.report.published import Comparison
 from jax3dret.report.run_files import Evaluation, RunFiles
 
 _TILES = 4
@@ -139,7 +140,8 @@ def results(run: RunFiles) -> str:
     paper's number, and the whole table below.
     """
     metrics = run.leading.result.get("metrics") or {}
-    published, about = run.published, run.leading.about
+    compared, about = run.published, run.leading.about
+    published = compared.rows
     body = ""
     if not set(metrics) - {"index_recall_at_10"}:
         body = missing(
@@ -148,10 +150,18 @@ def results(run: RunFiles) -> str:
     shown = [k for k in metric_text.ordered(metrics, about) if isinstance(metrics[k], int | float)]
     spread = run.leading.result.get("spread") or {}
     tiles = "".join(
-        _tile(key, metrics[key], spread.get(key), published, about) for key in shown[:_TILES]
+        _tile(key, metrics[key], spread.get(key), compared, about) for key in shown[:_TILES]
     )
     body += f'<div class="tiles">{tiles}</div>' if tiles else ""
-    if published:
+    if compared.differs:
+        items = "".join(f"<li>{escape(each)}</li>" for each in compared.differs)
+        body += (
+            '<div class="missing"><p>The published numbers are of other data or another protocol '
+            f"than this run’s:</p><ul>{items}</ul></div>"
+        )
+    if compared.left_out:
+        body += missing(f"The published numbers are left out: {compared.left_out}.")
+    elif published:
         body += (
             '<p class="note">Published numbers were measured by their authors, on the paper’s data '
             "and weights. They "
@@ -167,7 +177,9 @@ def results(run: RunFiles) -> str:
         )
     listed = list(dict.fromkeys([*shown, *(k for row in published.values() for k in row)]))
     if listed and (published or len(shown) > _TILES):
-        body += _metric_table(listed, {"this run": metrics, **published}, about)
+        mark = " ⚠" if compared.differs else ""
+        columns = {f"{name}{mark}": row for name, row in published.items()}
+        body += _metric_table(listed, {"this run": metrics, **columns}, about)
     for other in run.evaluations[1:]:
         further = other.result.get("metrics") or {}
         values = definitions(
@@ -182,12 +194,16 @@ def _tile(
     key: str,
     value: float,
     spread: float | None,
-    published: Mapping[str, Mapping[str, Any]],
+    compared: Comparison,
     about: metric_text.About,
 ) -> str:
+    warning = ""
+    if compared.differs:
+        said = escape("; ".join(compared.differs))
+        warning = f' <strong title="{said}">⚠ not like for like</strong>'
     papers = "".join(
-        f'<p class="paper"><b>{escape(metric_text.value(row[key]))}</b> {escape(name)}</p>'
-        for name, row in published.items()
+        f'<p class="paper"><b>{escape(metric_text.value(row[key]))}</b> {escape(name)}{warning}</p>'
+        for name, row in compared.rows.items()
         if row.get(key) is not None
     )
     undefined = (

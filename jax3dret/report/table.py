@@ -182,12 +182,14 @@ def _results(table: Mapping[str, Any]) -> str:
         for note in row["notes"]:
             notes += [note] if note not in notes else []
             marks.append(f"<sup>{notes.index(note) + 1}</sup>")
+        # The last note says what differs; its number stands beside the published one too.
+        warning = f" ⚠{marks[-1]}" if row.get("differs") and marks else ""
         cells = [f'<th scope="row">{_link(row)}{"".join(marks)}</th>']
         cells += [_value(row, key, bar=True) for key in keys[:1]]
         if compared:
             paper = next((v[compared] for v in row["published"].values() if compared in v), None)
             difference = row["difference"].get(compared)
-            cells.append(_number("–" if paper is None else f"{100 * paper:.1f}"))
+            cells.append(_number("–" if paper is None else f"{100 * paper:.1f}{warning}"))
             cells.append(_number("–" if difference is None else f"{100 * difference:+.1f}"))
         cells += [_value(row, key) for key in keys[1:]]
         cells += [_number(duration(_seconds(row)) if _seconds(row) else "–"), _state(row)]

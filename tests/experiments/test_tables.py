@@ -26,7 +26,13 @@ from jax3dret.report import table
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 TABLES = f"{CONFIGS}/tables_ulip2.py"
-COMPLETE = {"complete": True}
+# What a manifest says of ModelNet40: `source`, and the records and points of the splits.
+COMPLETE = {
+    "complete": True,
+    "kind": "off",
+    "items": {"train": 9843, "test": 2468},
+    "points": 16_000,
+}
 
 
 class Fake(Children):
@@ -80,7 +86,11 @@ class Fake(Children):
 
 
 def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
-    write(folder / "manifest.json", {"name": config.data.name, "source": source})
+    source = dict(source)
+    items, points = source.pop("items"), source.pop("points")
+    splits = {split: {"items": n, "points": [points, points]} for split, n in items.items()}
+    manifest = {"name": config.data.name, "source": source, "splits": splits}
+    write(folder / "manifest.json", manifest)
     summary = {"config": name, "steps": steps, "planned_steps": steps}
     write(folder / "summary.json", {**summary, "evaluators": ["retrieval", "own_picture"]})
     write(
@@ -421,20 +431,15 @@ def test_published_numbers_stand_beside_the_paper_s_rows_alone(tmp_path):
 @pytest.mark.parametrize(
     ("source", "every", "stands"),
     [
-        ({"complete": True}, (), True),
-        ({}, (), True),
-        (
-            {"complete": False, "counts": {"test": 2460}, "official_counts": {"test": 2468}},
-            (),
-            True,
-        ),
-        ({"complete": False, "counts": {"test": 40}, "official_counts": {"test": 2468}}, (), False),
-        ({"complete": False, "counts": {"test": 40}}, (), False),
-        ({"complete": True}, ("eval.batch_size=8",), True),
-        ({"complete": True}, ("model.remat=True",), True),
-        ({"complete": True}, (("PointBERT", "train.batch_size=8"),), True),
-        ({"complete": True}, (("random", "train.batch_size=8"),), False),
-        ({"complete": True}, ("eval.batch_size=8", "train.batch_size=8"), False),
+        (COMPLETE, (), True),
+        ({**COMPLETE, "items": {"train": 9843, "test": 2460}}, (), True),
+        # All the files that a list names were there; that is not asked.
+        ({**COMPLETE, "items": {"train": 9843, "test": 40}}, (), False),
+        (COMPLETE, ("eval.batch_size=8", "eval.seeds=(1, 2)"), True),
+        (COMPLETE, ("model.remat=True",), True),
+        (COMPLETE, (("PointBERT", "train.batch_size=8"),), True),
+        (COMPLETE, (("random", "train.batch_size=8"),), False),
+        (COMPLETE, ("eval.batch_size=8", "train.batch_size=8"), False),
     ],
 )
 def test_a_published_number_needs_the_published_data_and_settings(tmp_path, source, every, stands):
@@ -452,6 +457,27 @@ def test_a_published_number_needs_the_published_data_and_settings(tmp_path, sour
     row = row["PointNet++/random"]
     assert bool(row["published"]) is stands is bool(row["difference"])
     assert stands or "The paper's number is left out" in row["notes"][-1]
+    assert bool(row["differs"]) is (stands and source is not COMPLETE)
+
+
+def test_what_differs_stands_beside_the_published_number(tmp_path, capsys):
+    hdf5 = {**COMPLETE, "kind": "pointnet_hdf5", "points": 2048}
+    given = {"rows": "PointBERT/random|PointNet\\+\\+/random"}
+    rows = Table(tmp_path, "modelnet40", Fake(source=hdf5), **given).run().rows
+    row = rows["PointBERT/random"]
+    assert row["difference"] and row["differs"] == [
+        "clouds of 2,048 points, of which 8,192 are drawn with replacement, instead of 16,000",
+        "made from pointnet_hdf5, instead of off or cached_clouds",
+    ]
+    said = capsys.readouterr().out
+    assert "78.0*" in said and "* PointBERT/random: the published number is not of this" in said
+    page = (tmp_path / "report" / "index.html").read_text()
+    note = "The paper’s number is of other data".replace("’", "&#x27;")
+    assert re.search(r"78\.0 ⚠<sup>\d</sup>", page) and note in page
+    # 2,048 points are what this network is given: nothing is drawn twice.
+    assert rows["PointNet++/random"]["differs"][0] == "clouds of 2,048 points, instead of 16,000"
+    report = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert next(r for r in report["rows"] if r["name"] == "PointBERT/random")["differs"]
 
 
 def test_settings_go_to_the_rows_that_a_pattern_finds_and_have_the_key(tmp_path, caplog):

@@ -228,6 +228,34 @@ def read(workdir: pathlib.Path) -> tuple[Page, dict[str, Any], str]:
     )
 
 
+def test_what_a_published_number_was_measured_on_stands_beside_it(tmp_path):
+    make(tmp_path)
+    facts = {"points": 16000, "kinds": ["off"], "items": {"test": 61}}
+    config = {**CONFIG, "data": {**CONFIG["data"], "num_points": 8192, "published": facts}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["splits"]["test"]["points"] = [2048, 2048]
+    path.write_text(json.dumps(manifest))
+    page, numbers, text = read(tmp_path)
+    differs = [
+        "60 records in test instead of 61",
+        "clouds of 2,048 points, of which 8,192 are drawn with replacement, instead of 16,000",
+        "made from programs, instead of off",
+    ]
+    assert numbers["published_differs"] == differs
+    assert numbers["published"] == {"ULIP2/vicreg (paper, table 1)": {"nn_acc": 0.907}}
+    assert "90.7 % ULIP2/vicreg (paper, table 1) ⚠ not like for like" in page.text
+    assert all(each in page.text for each in differs) and f'title="{"; ".join(differs)}"' in text
+    manifest["splits"]["test"]["items"] = 6
+    path.write_text(json.dumps(manifest))
+    page, numbers, _ = read(tmp_path)
+    assert numbers["published"] == {} and "90.7 %" not in page.text
+    assert "left out: the prepared data is not the published set (test 6 instead" in page.text
+    assert numbers["published_left_out"].startswith("the prepared data is not")
+    assert "No published number exists" not in page.text
+
+
 def test_page_shows_every_part(tmp_path):
     page, _, _ = read(make(tmp_path))
     for part in (
