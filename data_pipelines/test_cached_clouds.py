@@ -118,6 +118,37 @@ def test_shapenet(tmp_path, config):
     assert row["points"].shape == (30, 3) and "normals" not in row and "faces" not in row
 
 
+@pytest.mark.parametrize(
+    ("name", "stem", "rows"),
+    [
+        (
+            "mcb",
+            "mcb",
+            [("a", 1, "nut", "val"), ("b", 0, "bolt", "train"), ("c", 1, "nut", "test")],
+        ),
+        (
+            "scanobjectnn/obj_only",
+            "scanobjectnn",
+            [("test_0", 0, "bag", "test"), ("train_3", 0, "bag", "train"), ("x", 1, "bin", "val")],
+        ),
+    ],
+)
+def test_the_others_of_the_paper(tmp_path, caplog, name, stem, rows):
+    root = tmp_path / "raw" / "cache"
+    write(root, stem, [*rows, ("gone", 0, rows[1][2], "train")], arrays={"gone": None})
+    manifest = build(name, tmp_path / "raw", tmp_path / "out")
+    assert {split: part["ids"] for split, part in manifest["splits"].items()} == {
+        split: [key] for key, _, _, split in rows
+    }
+    source = manifest["source"]
+    assert source["kind"] == "npy" and source["split_file"] == f"{stem}_v0.json"
+    assert source["points"] == "as stored in the published cache"
+    assert "1 of 4 files of the split are missing (first: gone.npy)" in caplog.text
+    assert manifest["class_names"] == sorted({row[2] for row in rows})
+    row = open_source(name, "train", tmp_path / "out")[0]
+    assert set(row) == {"id", "label", "points", "centroid", "scale"}
+
+
 def test_the_file_that_the_table_names_counts(tmp_path):
     write(tmp_path, "x", [("a", 0, "bed", "train"), ("b", 0, "bed", "test")])
     table = json.loads((tmp_path / "x_v0.json").read_text())

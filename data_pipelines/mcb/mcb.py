@@ -17,6 +17,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.cached_clouds import POINTS, cloud_examples
 from data_pipelines.mcb.scan import Scan, scan
 from data_pipelines.mesh_records import NUM_POINTS, mesh_examples
 from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
@@ -35,7 +36,8 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir is the unpacked part A (or B) of the Mechanical Components Benchmark, with "
         "train/<class>/<id>.obj and "
-        "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com."
+        "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com. Or the ULIP-2 "
+        "paper's cached clouds with mcb_v0.json."
     )
     # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly
     # written with y up.
@@ -53,7 +55,9 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
         self.planned = {split: len(items) for split, items in self._scan.items.items()}
         self.source = {
             **self._scan.notes,
-            "points": f"{NUM_POINTS} drawn from each surface, uniform by area",
+            "points": f"{NUM_POINTS} drawn from each surface, uniform by area"
+            if self._meshes
+            else POINTS,
             "up_axis_from": "assumed",
         }
 
@@ -61,8 +65,13 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
     def _scan(self) -> Scan:
         return scan(raw_folder(self, self._manual_dir))
 
+    @property
+    def _meshes(self) -> bool:
+        return bool(self._scan.notes["kind"] != "npy")
+
     def _info(self) -> tfds.core.DatasetInfo:
-        features = shape_features(self._scan.class_names, normals=True, mesh=True)
+        meshes = self._meshes
+        features = shape_features(self._scan.class_names, normals=meshes, mesh=meshes)
         return record_info(self, features, homepage="https://mechanical-components.herokuapp.com")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
@@ -73,4 +82,7 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
         return planned_splits(self, found.root, missing=found.missing, listed=found.listed)
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        return mesh_examples(self._scan.items[split], skipped=self.skipped, jobs=self._jobs)
+        items = self._scan.items[split]
+        if not self._meshes:
+            return cloud_examples(items, skipped=self.skipped)
+        return mesh_examples(items, skipped=self.skipped, jobs=self._jobs)

@@ -1,7 +1,8 @@
 """The tree of the Mechanical Components Benchmark: train/<class>/<id>.obj, test/<class>/<id>.obj.
 
 With a published split file (mcb_v<number>.json or .tsv) beside it, samples, classes and splits are
-those of the file, val included.
+those of the file, val included. The paper's cached clouds (<key>.npy) are read with that file where
+there is no tree.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from data_pipelines.cached_clouds import find_cache, has_cache
 from data_pipelines.mesh_records import MeshItem
 from data_pipelines.raw_files import (
     SPLITS,
@@ -25,7 +27,10 @@ from jax3dret.core.types import DataError
 
 # Number of classes -> (name, objects), as the benchmark's paper states them.
 PARTS = {68: ("A", 58_696), 25: ("B", 18_038)}
-WANTED = "train/<class>/<id>.obj and test/<class>/<id>.obj are needed, in it or one level below"
+WANTED = (
+    "train/<class>/<id>.obj and test/<class>/<id>.obj are needed, in it or one level below, or the "
+    "cached clouds (<key>.npy) with mcb_v0.json"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,8 @@ def scan(manual_dir: pathlib.Path) -> Scan:
         DataError: there is none, there are several, or a split file fits nothing.
     """
     found = [place for place in places(manual_dir) if _is_tree(place)]
+    if not found and (cached := _cached(manual_dir)):
+        return cached
     if not found:
         raise DataError(
             f"{manual_dir}: no Mechanical Components Benchmark there; {WANTED}{packed(manual_dir)}"
@@ -88,10 +95,21 @@ def scan(manual_dir: pathlib.Path) -> Scan:
     else:
         items, missing = _by_table(root, [path for part in paths.values() for path in part], table)
         names = table.class_names
+    return _scan(root, "mcb", names, items, table, missing)
+
+
+def _scan(
+    root: pathlib.Path,
+    kind: str,
+    names: tuple[str, ...],
+    items: dict[str, list[MeshItem]],
+    table: SplitTable | None,
+    missing: list[str],
+) -> Scan:
     total = sum(len(part) for part in items.values())
     part = PARTS.get(len(names))
     notes = {
-        "kind": "mcb",
+        "kind": kind,
         "part": part[0] if part else "other",
         "manual_dir": root.name,
         "counts": {split: len(part) for split, part in items.items()},
@@ -112,6 +130,15 @@ def scan(manual_dir: pathlib.Path) -> Scan:
         missing=missing,
         listed=len(table.rows) if table else total,
     )
+
+
+def _cached(manual_dir: pathlib.Path) -> Scan | None:
+    here = places(manual_dir)
+    cache = next((find_cache(place, "mcb") for place in here if has_cache(place, "mcb")), None)
+    if cache is None:
+        return None
+    table = cache.table
+    return _scan(cache.root, "npy", table.class_names, cache.items, table, cache.missing)
 
 
 def _is_tree(place: pathlib.Path) -> bool:

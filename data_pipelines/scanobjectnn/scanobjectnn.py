@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipelines.cached_clouds import POINTS, Cache, cloud_examples, find_cache, has_cache
 from data_pipelines.mesh_records import cloud_record
 from data_pipelines.raw_builder import planned_splits, raw_folder, record_info
 from data_pipelines.raw_files import count_notes, open_hdf5, packed, places, sizes
@@ -47,6 +48,7 @@ CLASS_NAMES = (
     "sofa",
     "toilet",
 )
+_STEM, _FOLDER = "scanobjectnn", "main_split_nobg"
 _PREFIX = {"train": "training", "test": "test"}
 
 
@@ -77,7 +79,7 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         ScanobjectnnConfig(
             name="obj_only",
             description="ScanObjectNN, objects alone: 2,890 clouds of 15 classes",
-            folder="main_split_nobg",
+            folder=_FOLDER,
         ),
         ScanobjectnnConfig(
             name="obj_bg",
@@ -95,7 +97,8 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir is the unpacked h5_files.zip, with main_split_nobg/training_objectdataset.h5 "
         "and main_split/; it is to be had "
-        "at hkust-vgd.github.io/scanobjectnn."
+        "at hkust-vgd.github.io/scanobjectnn. For obj_only also the ULIP-2 paper's cached clouds with "
+        "scanobjectnn_v0.json."
     )
     UP_AXIS = "y"
 
@@ -103,6 +106,12 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         self._manual_dir = manual_dir
         self.skipped: list[dict[str, str]] = []
         super().__init__(**kwargs)
+        if self._cache:
+            items = self._cache.items
+            self.planned = {split: len(part) for split, part in items.items()}
+            paths = [item.path for part in items.values() for item in part]
+            self.files = sizes(self._cache.root, [self._cache.table.file, *paths])
+            return
         splits = self._splits
         self.planned = {split: len(part.rows) for split, part in splits.items()}
         paths = [part.file for part in splits.values()] + (
@@ -120,10 +129,19 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         has others.
         """
         return (
-            None
-            if self.builder_config.name == "hardest"
-            else find_split_table(self._root, "scanobjectnn")
+            None if self.builder_config.name == "hardest" else find_split_table(self._root, _STEM)
         )
+
+    @functools.cached_property
+    def _cache(self) -> Cache | None:
+        """The paper's cached clouds of the objects without background, where the h5 files are not
+        there.
+        """
+        here = places(self._root, depth=2)
+        if self.builder_config.name != "obj_only" or any(p.name == _FOLDER for p in here):
+            return None
+        found = (find_cache(p, _STEM) for p in places(self._root) if has_cache(p, _STEM))
+        return next(found, None)
 
     @functools.cached_property
     def _splits(self) -> dict[str, _Rows]:
@@ -140,6 +158,15 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
     def source(self) -> dict[str, Any]:
         """Where the clouds come from, for the manifest."""
         published = dict(zip(_PREFIX, self.builder_config.counts, strict=True))
+        if self._cache:
+            counts = count_notes(self.planned, published)
+            return {
+                "kind": "npy",
+                "manual_dir": self._cache.root.name,
+                **counts,
+                "points": POINTS,
+                **self._cache.notes,
+            }
         return {
             "kind": "scanobjectnn_h5",
             "manual_dir": self._root.name,
@@ -149,16 +176,27 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        names = self._table.class_names if self._table else CLASS_NAMES
+        table = self._cache.table if self._cache else self._table
+        names = table.class_names if table else CLASS_NAMES
         features = shape_features(names, normals=False, mesh=False)
         return record_info(self, features, homepage="https://hkust-vgd.github.io/scanobjectnn")
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
         published = dict(zip(_PREFIX, self.builder_config.counts, strict=True))
-        return planned_splits(self, self._root, published=published)
+        cache = self._cache
+        return planned_splits(
+            self,
+            self._root,
+            published=published,
+            missing=cache.missing if cache else (),
+            listed=len(cache.table.rows) if cache else 0,
+        )
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        if self._cache:
+            yield from cloud_examples(self._cache.items[split], skipped=self.skipped)
+            return
         path, rows = self._splits[split]
         with open_hdf5(path) as file:
             clouds = np.asarray(file["data"])

@@ -54,9 +54,9 @@ MEASURED_ON: dict[str, tuple[Mapping[str, int], int, tuple[str, ...]]] = {
     "modelnet/40": ({"train": 9843, "test": 2468}, 16_000, ("off", "cached_clouds")),
     "shapenet/normal": (_TRACK, 16_000, ("shrec", "npy")),
     "shapenet/perturbed": (_TRACK, 16_000, ("shrec", "npy")),
-    "mcb": ({"all": 58_696}, 16_000, ("mcb",)),
+    "mcb": ({"all": 58_696}, 16_000, ("mcb", "npy")),
     "objaverse_lvis/easy": ({"train": 6108, "val": 828, "test": 1010}, 16_000, ("glb", "npy")),
-    "scanobjectnn/obj_only": ({"train": 2309, "test": 581}, 2048, ("scanobjectnn_h5",)),
+    "scanobjectnn/obj_only": ({"train": 2309, "test": 581}, 2048, ("scanobjectnn_h5", "npy")),
 }
 
 
