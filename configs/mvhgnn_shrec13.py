@@ -46,6 +46,7 @@ def paper(setting):
     config = experiment.defaults()
     config.data.name = "shrec13/shapes"
     config.sketches.name = "shrec13/sketches"
+    config.sketches.prepare = "plain"
     config.prototypes = {"name": "jax3dret.tasks.mvhgnn.prototypes:from_clip_text"}
     config.tuning = "vpt"
     train(config, setting, batch_size=32, lr=1e-4)

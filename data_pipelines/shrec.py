@@ -4,7 +4,8 @@ list of classes.
 Shapes have the splits `train` and `test` (seen classes, 80 and 20 %) and `unseen`; sketches `train`
 and `test` (seen classes, the halves of the track) and `unseen_train` and `unseen_test`. Labels of
 both count in the classes of the model list, sorted, so that they compare. What the track published
-is asserted: with other totals no number measured would be a number of that benchmark.
+is asserted: with other totals no number measured would be a number of that benchmark. How many
+classes are unseen is a paper's count and not the track's; another number is a warning.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from jax3dret.core.files import write_text
 from jax3dret.core.types import DataError
 from jax3dret.core.workers import ordered_map
 from jax3dret.data.matching import folded
-from jax3dret.data.sketches import read_drawing
+from jax3dret.data.pictures import load_picture
+from jax3dret.data.sketches import drawing_of, grey_drawing
 
 logger = logging.getLogger("jax3dret")
 
@@ -54,7 +56,6 @@ class Totals(NamedTuple):
     models: int
     train: int
     test: int
-    unseen: int
 
 
 @dataclasses.dataclass(eq=False)
@@ -63,7 +64,8 @@ class ShrecConfig(tfds.core.BuilderConfig):
     {half} is train or test.
 
     kind: "shapes" or "sketches". digits: of the numbers in model file names, 0: as many as there
-    are. totals: None where nothing was published.
+    are. totals: None where nothing was published. unseen: how many classes the paper counts as
+    unseen, by its rule; lists of the track in circulation give another number, which is a warning.
     """
 
     kind: str = "shapes"
@@ -74,6 +76,7 @@ class ShrecConfig(tfds.core.BuilderConfig):
     sketch_folders: tuple[str, str] = ("", "")
     digits: int = 0
     totals: Totals | None = None
+    unseen: int | None = None
 
     @property
     def form(self) -> str:
@@ -103,8 +106,11 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
     this with their configurations.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First version.",
+        "1.1.0": "Sketches hold the picture that they were made from too.",
+    }
     HOMEPAGE = ""
 
     def __init__(
@@ -134,6 +140,7 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
             "classes": {
                 "seen": len(layout.class_names) - len(layout.unseen),
                 "unseen": len(layout.unseen),
+                "unseen_published": self.builder_config.unseen,
             },
             "unseen_rule": f"at most {UNSEEN_MODELS} models in the list",
             "unseen_classes": list(layout.unseen),
@@ -152,7 +159,9 @@ class Shrec(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
         names = self._layout.class_names
         shapes = self.builder_config.kind == "shapes"
         features = (
-            shape_features(names, normals=True, mesh=True) if shapes else sketch_features(names)
+            shape_features(names, normals=True, mesh=True)
+            if shapes
+            else sketch_features(names, picture=True)
         )
         return record_info(self, features, homepage=self.HOMEPAGE)
 
@@ -179,22 +188,19 @@ def _find(root: pathlib.Path, config: ShrecConfig) -> _Layout:
     models = read_models(path)
     unseen = unseen_classes(models)
     if config.totals is not None:
-        numbers = {
-            "classes": len(models),
-            "models": sum(map(len, models.values())),
-            "unseen classes": len(unseen),
-        }
-        published = dict(
-            zip(
-                numbers,
-                (config.totals.classes, config.totals.models, config.totals.unseen),
-                strict=True,
-            )
-        )
+        numbers = {"classes": len(models), "models": sum(map(len, models.values()))}
+        published = {"classes": config.totals.classes, "models": config.totals.models}
         _require_published(path, config.title, published, numbers)
     part = _models if config.kind == "shapes" else _sketches
     layout = part(root, config, found, models, unseen)
+    warnings = list(layout.warnings)
+    if config.unseen not in (None, len(unseen)):
+        warnings.append(
+            f"{len(unseen)} classes have at most {UNSEEN_MODELS} models and are unseen; the paper "
+            f"counts {config.unseen}: its numbers are of other galleries"
+        )
     return layout._replace(
+        warnings=warnings,
         lists=[path, *layout.lists],
         notes={"model_list": path.relative_to(root).as_posix(), **layout.notes},
     )
@@ -394,17 +400,18 @@ def _require_published(
 def _sketch_examples(
     items: Iterable[_Sketch], skipped: list[dict[str, str]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for item, drawing in ordered_map(_read, items, jobs=jobs, threads=True):
-        if isinstance(drawing, str):
-            skipped.append({"file": item.name, "reason": drawing})
+    for item, read in ordered_map(_read, items, jobs=jobs, threads=True):
+        if isinstance(read, str):
+            skipped.append({"file": item.name, "reason": read})
         else:
-            yield item.identity, sketch_example(item.identity, item.label, drawing)
+            yield item.identity, sketch_example(item.identity, item.label, *read)
 
 
-def _read(item: _Sketch) -> tuple[_Sketch, np.ndarray | str]:
-    """The drawing, or why there is none."""
+def _read(item: _Sketch) -> tuple[_Sketch, tuple[np.ndarray, np.ndarray] | str]:
+    """The drawing and the picture that it was made from, or why there is none."""
     try:
-        return item, read_drawing(item.path)
+        picture = load_picture(item.path)
+        return item, (drawing_of(picture), grey_drawing(picture))
     except DataError as error:
         return item, not_the_file(item.path) or str(error).removeprefix(f"{item.path}: ")
 

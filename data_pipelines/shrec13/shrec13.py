@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from data_pipelines.shrec import Shrec, ShrecConfig, Totals
 
-TOTALS = Totals(classes=90, models=1258, train=50, test=30, unseen=23)
+TOTALS = Totals(classes=90, models=1258, train=50, test=30)
+UNSEEN = 23
 
 _FOLDERS = ("shrec(20)?13_sbr_training_sketches", "shrec(20)?13_sbr_testing_sketches")
 
@@ -25,6 +26,7 @@ def _track(name: str, kind: str, description: str) -> ShrecConfig:
         sketch_list=r"shrec(20)?13_(sbr_)?sketch_{half}\.cla",
         sketch_folders=_FOLDERS,
         totals=TOTALS,
+        unseen=UNSEEN,
     )
 
 
@@ -42,15 +44,15 @@ def _quickdraw(name: str, kind: str, description: str) -> ShrecConfig:
 
 
 class Shrec13(Shrec):
-    """SHREC'13 SBR: 90 classes, 1,258 models of the Princeton Shape Benchmark, 7,200 sketches; 23
-    classes are unseen.
+    """SHREC'13 SBR: 90 classes, 1,258 models of the Princeton Shape Benchmark, 7,200 sketches; the
+    paper counts 23 unseen classes.
     """
 
     BUILDER_CONFIGS = [  # noqa: RUF012
         _track(
             "shapes",
             "shapes",
-            "SHREC'13 SBR, 1,258 models: train and test of 67 seen classes, 23 unseen ones",
+            "SHREC'13 SBR, 1,258 models: train and test of the seen classes, and the unseen ones",
         ),
         _track(
             "sketches",

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from data_pipelines import build as driver
 from data_pipelines import mesh_records
 from data_pipelines.shrec import Totals
-from data_pipelines.shrec14.shrec14 import TOTALS, Shrec14
+from data_pipelines.shrec14.shrec14 import TOTALS, UNSEEN, Shrec14
 from jax3dret.core.types import DataError
 
 TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
@@ -22,9 +22,7 @@ TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 2 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2
 def raw(tmp_path, monkeypatch):
     monkeypatch.setattr(mesh_records, "NUM_POINTS", 40)
     for config in Shrec14.BUILDER_CONFIGS:
-        monkeypatch.setattr(
-            config, "totals", Totals(classes=2, models=8, train=1, test=1, unseen=1)
-        )
+        monkeypatch.setattr(config, "totals", Totals(classes=2, models=8, train=1, test=1))
     root = tmp_path / "raw"
     models, other = (
         root / "SHREC14LSSTB_TARGET_MODELS",
@@ -90,8 +88,5 @@ def test_missing_models_are_named_as_their_files(raw, tmp_path):
 
 
 def test_published_totals():
-    assert (
-        TOTALS == (171, 8987, 50, 30, 38)
-        and TOTALS.classes * (TOTALS.train + TOTALS.test) == 13_680
-    )
-    assert TOTALS.classes - TOTALS.unseen == 133
+    assert TOTALS == (171, 8987, 50, 30) and TOTALS.classes * (TOTALS.train + TOTALS.test) == 13_680
+    assert TOTALS.classes - UNSEEN == 133

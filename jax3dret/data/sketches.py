@@ -4,9 +4,11 @@
     prepare_drawing   grey pixels as a square drawing, dark strokes on white, in the middle, strokes thick enough to be shrunk
     read_drawing      both, for one file
     encode, decode    the form in the records: PNG
-    Drawing           the transform: record["png"] -> record["sketch"]
+    plain_drawing     grey pixels as they are, resized alone
+    Drawing           the transform: a record's drawing -> record["sketch"]
 
-What counts as ink is what stands apart from the paper (`data.ink`); lines printed on the paper are
+A drawing is prepared in one of two ways: "strokes", as `prepare_drawing` does, or "plain", as
+CLIP's own pictures are and as papers describe it. What counts as ink is what stands apart from the paper (`data.ink`); lines printed on the paper are
 ink. A photo is treated as a drawing too, with a warning that says how much of its ink is in areas
 wider than a stroke.
 """
@@ -35,11 +37,15 @@ _FILL = 0.84  # of the side is the ink's longer side
 # Strokes come out at least about this wide, in pixels of the drawing: a shrink to 64 pixels leaves
 # them 40 % of ink.
 _STROKE = 3.0
+_BICUBIC = Image.Resampling.BICUBIC
 _WIDE = 20  # pixels of the drawing: what is wider is an area, not a stroke
 # Of the ink in such areas: more is hardly a drawing (strokes: 0; photos and filled shapes: 0.2 to
 # 1).
 _FILLED = 0.1
 _TURN = 15.0  # degrees
+# How a drawing is prepared -> where a record has what that starts from: "png" after
+# `prepare_drawing`, "picture" the pixels of the file.
+PREPARE = {"strokes": "png", "plain": "picture"}
 
 
 def load_drawing(
@@ -111,6 +117,29 @@ def drawing_of(picture: Picture) -> UInt8[np.ndarray, "S S"]:
     return drawing
 
 
+def plain_drawing(grey: UInt8[np.ndarray, "H W"], size: int) -> UInt8[np.ndarray, "S S"]:
+    """All of the picture at `size` pixels, resampled by Pillow's bicubic filter, as CLIP reads its
+    pictures; nothing is moved, thickened or inverted.
+
+    CLIP cuts what is not square to its middle. No part of a drawing may be lost, so it is set in
+    the middle of a square of the paper's tone instead, the median of the picture's edge.
+    """
+    return np.array(_squared(Image.fromarray(np.asarray(grey))).resize((size, size), _BICUBIC))
+
+
+def encode_picture(grey: UInt8[np.ndarray, "H W"]) -> bytes:
+    """The pixels of a picture as the bytes of a PNG file, whatever its size."""
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(grey)).save(out, "PNG")
+    return out.getvalue()
+
+
+def check_prepare(prepare: str, where: str) -> None:
+    """Raises ConfigError for a way of preparing drawings that there is none."""
+    if prepare not in PREPARE:
+        raise ConfigError(f"{where} '{prepare}' is unknown; it is one of: {', '.join(PREPARE)}")
+
+
 def encode(drawing: UInt8[np.ndarray, "S S"]) -> bytes:
     """A drawing as the bytes of a PNG file.
 
@@ -135,39 +164,44 @@ def decode(png: UInt8[np.ndarray, " n"]) -> UInt8[np.ndarray, "S S"]:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """record["png"], bytes of a PNG file, becomes record["sketch"], uint8[size, size], resampled by
-    area.
+    """A record's drawing, bytes of a PNG file, becomes record["sketch"], uint8[size, size].
 
+    prepare: "strokes": record["png"], as `prepare_drawing` made it, resampled by area; "plain":
+    record["picture"], see `plain_drawing`.
     augment: mirrored left to right with chance 1/2, then turned by U(-15, 15) degrees about the
-    middle.
+    middle; made smaller where a corner would be cut off.
     """
 
     size: int
     augment: bool = False
+    prepare: str = "strokes"
 
     def __post_init__(self) -> None:
+        check_prepare(self.prepare, "Drawing: prepare")
         if not 8 <= self.size <= 4096:
             raise ConfigError(
                 f"Drawing(size={self.size}): the side of a drawing is 8 to 4096 pixels"
             )
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
-        if "png" not in record:
+        key, plain = PREPARE[self.prepare], self.prepare == "plain"
+        if key not in record:
             raise DataError(
-                f"record '{record.get('id')}' has no 'png'; it holds {', '.join(sorted(record))}, "
-                "no drawing"
+                f"record '{record.get('id')}' has no '{key}'; it holds "
+                f"{', '.join(sorted(record))}, no drawing to prepare as '{self.prepare}'"
             )
         try:
-            image = _opened(record["png"])
+            image = _squared(_png(record[key])) if plain else _opened(record[key])
         except DataError as error:
             raise DataError(f"record '{record.get('id')}': {error}") from None
         if self.augment:
             mirrored, angle = rng.random() < 0.5, rng.uniform(-_TURN, _TURN)
-            image = _shown_turned(image, mirrored, angle)
+            image = _shown_turned(image, mirrored, angle, 1.0 if plain else _FILL)
         if self.size != image.size[0]:
-            kind = Image.Resampling.BOX if self.size < image.size[0] else Image.Resampling.BICUBIC
+            by_area = not plain and self.size < image.size[0]
+            kind = Image.Resampling.BOX if by_area else _BICUBIC
             image = image.resize((self.size, self.size), kind)
-        rest = {key: value for key, value in record.items() if key != "png"}
+        rest = {name: value for name, value in record.items() if name not in PREPARE.values()}
         return {**rest, "sketch": np.array(image)}
 
 
@@ -273,7 +307,34 @@ def _require_form(drawing: np.ndarray) -> None:
         )
 
 
+def _squared(image: Image.Image) -> Image.Image:
+    """In the middle of a square of the tone of its edge."""
+    side = max(image.size)
+    if image.size == (side, side):
+        return image
+    out = Image.new("L", (side, side), _paper(image))
+    out.paste(image, tuple((side - extent) // 2 for extent in image.size))  # type: ignore[arg-type]
+    return out
+
+
+def _paper(image: Image.Image) -> int:
+    pixels = np.asarray(image)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return int(np.median(edge))
+
+
 def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
+    image = _png(png)
+    if image.size != (SKETCH_SIZE, SKETCH_SIZE):
+        raise DataError(
+            f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels; expected grey "
+            f"of {SKETCH_SIZE} x {SKETCH_SIZE}"
+        )
+    return image
+
+
+def _png(png: UInt8[np.ndarray, " n"]) -> Image.Image:
+    """A grey picture of any size."""
     try:
         image = Image.open(io.BytesIO(np.ascontiguousarray(png).tobytes()), formats=("PNG",))
         image.load()
@@ -281,22 +342,23 @@ def _opened(png: UInt8[np.ndarray, " n"]) -> Image.Image:
         raise DataError(
             f"its drawing of {np.size(png)} bytes is no PNG picture; prepare the data set again"
         ) from error
-    if image.mode != "L" or image.size != (SKETCH_SIZE, SKETCH_SIZE):
+    if image.mode != "L":
         raise DataError(
             f"its drawing is a picture of {image.size[0]} x {image.size[1]} pixels, mode "
-            f"{image.mode}; "
-            f"expected grey of {SKETCH_SIZE} x {SKETCH_SIZE}"
+            f"{image.mode}; expected grey"
         )
     return image
 
 
-def _shown_turned(image: Image.Image, mirrored: bool, angle: float) -> Image.Image:
+def _shown_turned(
+    image: Image.Image, mirrored: bool, angle: float, share: float = _FILL
+) -> Image.Image:
     """Mirrored, then turned counter-clockwise by `angle` degrees; made a little smaller where a
-    corner of the box would be cut off.
+    corner of the box would be cut off, which takes `share` of the side.
     """
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     scale = max(
-        1.0, _FILL * (cosine + abs(sine)) / 0.99
+        1.0, share * (cosine + abs(sine)) / 0.99
     )  # pixels of the source for one of the result
     middle, sign = image.size[0] / 2, -1.0 if mirrored else 1.0
     # Pillow asks for the map from the result to the source: turned back, then mirrored; rows run
@@ -305,6 +367,7 @@ def _shown_turned(image: Image.Image, mirrored: bool, angle: float) -> Image.Ima
     down = scale * np.array([sine, cosine])
     rows = [(*row, middle - row.sum() * middle) for row in (across, down)]
     data = tuple(float(value) for row in rows for value in row)
+    paper = 255 if share == _FILL else _paper(image)
     return image.transform(
-        image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=255
+        image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=paper
     )

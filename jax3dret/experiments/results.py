@@ -63,8 +63,8 @@ def row_result(
 ) -> dict[str, Any]:
     """One line of the table from its runs, one for each seed, and the stages of the first of them.
 
-    changed: settings of all rows that change what they compute, "KEY=VALUE"; no published number
-    stands beside such a row.
+    changed: settings from config.every_row that may change its results, "KEY=VALUE"; no published
+    number stands beside such a row.
     """
     done = [r for r in results if r["status"] == DONE]
     metrics = _over_seeds([r["metrics"] for r in done])

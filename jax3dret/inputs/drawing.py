@@ -17,18 +17,25 @@ from jax3dret.inputs.batching import stack
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """ "sketch" uint8[size, size]: dark strokes on white, centred."""
+    """ "sketch" uint8[size, size]: prepared as "strokes", dark on white and centred, or "plain", see
+    `data.sketches`.
+    """
 
     size: int
+    prepare: str = "strokes"
     accepts: ClassVar[tuple[str, ...]] = ("image",)
     version: ClassVar[int] = 1
 
     def row(self, loaded: Loaded, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What is dark over most of its area is a photo rather than a drawing; that is logged as a
-        warning.
+        warning where the strokes are prepared.
 
         Raises DataError for a picture that is damaged or shows nothing.
         """
+        if self.prepare == "plain":
+            return {
+                "sketch": sketches.plain_drawing(sketches.grey_drawing(loaded.value), self.size)
+            }
         png = np.frombuffer(sketches.encode(sketches.drawing_of(loaded.value)), np.uint8)
         record = sketches.Drawing(self.size)({"id": loaded.name, "png": png}, rng)
         return {"sketch": record["sketch"]}

@@ -386,8 +386,7 @@ class StoredFeatures(nn.Module):
 
 def _identity(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     del key
-    rows, columns = shape
-    return jnp.eye(rows, columns, dtype=dtype)
+    return jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
 def _prompt_init(name: str, patch_size: int, width: int) -> Callable[..., Array]:

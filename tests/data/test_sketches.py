@@ -21,7 +21,9 @@ from jax3dret.data.sketches import (
     Drawing,
     decode,
     encode,
+    encode_picture,
     load_drawing,
+    plain_drawing,
     prepare_drawing,
     read_drawing,
 )
@@ -421,6 +423,70 @@ def test_transform():
         Drawing(64)({"id": "x", "points": 0}, rng)
     with pytest.raises(ConfigError, match="size=4"):
         Drawing(4)
+
+
+def plain_record(grey: np.ndarray) -> dict:
+    """As the builders of picture files make it."""
+    features = sketch_features(["mug", "pot"], picture=True)
+    example = sketch_example("x", "pot", prepare_drawing(grey), grey)
+    back = features.deserialize_example_np(features.serialize_example(example))
+    return {"id": "x", "label": 1, "png": back["png"], "picture": back["picture"]}
+
+
+def test_plain_is_the_whole_picture_resized_as_clip_does():
+    grey = np.full((500, 500), 250, np.uint8)
+    grey[40:200, 30:230] = pot()  # in a corner, and on paper that is not white
+    found = Drawing(224, prepare="plain")(plain_record(grey), np.random.default_rng(0))
+    assert set(found) == {"id", "label", "sketch"}
+    image = Image.fromarray(grey)
+    np.testing.assert_array_equal(
+        found["sketch"], image.resize((224, 224), Image.Resampling.BICUBIC)
+    )
+    for other in ("BOX", "BILINEAR", "LANCZOS", "NEAREST"):
+        wrong = image.resize((224, 224), Image.Resampling[other])
+        assert (np.asarray(wrong) != found["sketch"]).any(), other
+    assert found["sketch"][120:].min() == 250, "nothing is centred, enlarged or whitened"
+    strokes = Drawing(224)(plain_record(grey), np.random.default_rng(0))["sketch"]
+    assert strokes[120:].min() < 128
+    # Light strokes on dark stay so.
+    dark = Drawing(64, prepare="plain")(plain_record(255 - grey), np.random.default_rng(0))
+    assert np.median(dark["sketch"]) == 5
+
+
+@pytest.mark.parametrize("shape", [(120, 400), (400, 120), (401, 120), (1, 50)])
+def test_plain_loses_nothing_of_a_picture_that_is_not_square(shape):
+    grey = np.full(shape, 200, np.uint8)
+    grey[0, :9] = grey[:9, 0] = grey[-1, -1] = 0
+    side = max(shape)
+    found = plain_drawing(grey, side)
+    assert found.shape == (side, side)
+    top, left = ((side - extent) // 2 for extent in shape)
+    np.testing.assert_array_equal(found[top : top + shape[0], left : left + shape[1]], grey)
+    assert min(shape) == 1 or found[0, -1] == found[-1, 0] == 200
+    record = {"id": "x", "picture": np.frombuffer(encode_picture(grey), np.uint8)}
+    again = Drawing(64, prepare="plain")(record, np.random.default_rng(0))["sketch"]
+    np.testing.assert_array_equal(again, plain_drawing(grey, 64))
+
+
+def test_plain_needs_the_picture_itself():
+    record = {"id": "x", "png": np.frombuffer(encode(WANTED), np.uint8)}
+    with pytest.raises(DataError, match="'x' has no 'picture'; .*no drawing to prepare as 'plain'"):
+        Drawing(64, prepare="plain")(record, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="'plan' is unknown; it is one of: strokes, plain"):
+        Drawing(64, prepare="plan")
+
+
+def test_augmentation_of_plain_pictures_cuts_nothing_off():
+    grey = np.full((100, 100), 180, np.uint8)
+    grey[[0, -1]] = grey[:, [0, -1]] = 0
+    grey[20:80, 20:80] = 180
+    edge = np.full((140, 140), 180, np.uint8)
+    edge[20:120, 20:120] = grey
+    change = Drawing(140, augment=True, prepare="plain")
+    for angle in (-15.0, 15.0):
+        found = change(plain_record(edge), _Fixed(0.7, angle))["sketch"]
+        assert found[0].min() == found[-1].min() == found[:, 0].min() == found[:, -1].min() == 180
+        assert found.min() < 100
 
 
 class _Fixed(np.random.Generator):

@@ -113,6 +113,14 @@ def test_a_file_gives_the_very_drawing_of_an_evaluation(made):
     row = row_of(folder / "two.jpg")
     np.testing.assert_array_equal(row, record["sketch"])
     assert row.shape == (32, 32) and row.dtype == np.uint8 and row.max() == 255 and row.min() < 128
+    grey = sketches.load_drawing(folder / "two.jpg")
+    record = {"id": "two", "picture": np.frombuffer(sketches.encode_picture(grey), np.uint8)}
+    reads = Drawing(32, "plain")
+    plain = reads.row(load(Item.of(folder / "two.jpg")), describe.constant_stream(reads))["sketch"]
+    np.testing.assert_array_equal(
+        plain, sketches.Drawing(32, prepare="plain")(record, np.random.default_rng(1))["sketch"]
+    )
+    assert (plain != row).any()
     assert [kind_of(Item.of(p)) for p in ("a/B.PNG", "a.png/b.obj", "png")] == ["image", "mesh", ""]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ from jax3dret.core.types import (
     Run,
     Source,
 )
-from jax3dret.data.matching import matched
+from jax3dret.data.matching import Matched, matched
+from jax3dret.data.sketches import check_prepare
 from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.views import Views
 from jax3dret.models.sketch_tower import BARE
@@ -56,6 +58,7 @@ from jax3dret.tasks.view_cnn import views_at_a_time
 # classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
+log = logging.getLogger("jax3dret")
 
 # Beside those of every task: the number of processes that render views.
 PLACE_KEYS = ("views.jobs",)
@@ -66,6 +69,8 @@ def defaults() -> ml_collections.ConfigDict:
     config = configs.spine()
     config.task = "jax3dret.tasks.mvhgnn.experiment"
     config.setting = "category"
+    # How many unseen classes the data must have; 0: any. Other than the paper's is a warning.
+    config.unseen_classes = 0
     config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
     # One of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order.
     config.stage = ""
@@ -73,6 +78,9 @@ def defaults() -> ml_collections.ConfigDict:
     config.sketches = {
         "name": "",  # prepared data set of drawings, with the class names of config.data.name
         "size": 224,
+        # "strokes": cropped to their ink, centred, thickened where thin, resampled by area;
+        # "plain": resized as CLIP does it, bicubic, and nothing else (the paper's).
+        "prepare": "strokes",
         "copies": 0,  # distorted copies of each that a frozen CNN reads beside the drawing itself
         # Of the copies, which are kept beside the data: runs of other seeds find them there.
         "seed": 0,
@@ -171,7 +179,7 @@ def _model(config: configs.Config, networks: Networks) -> Model:
 
     reads: dict[str, Input] = {
         "shape": Views(config.views.cameras, config.views.size),
-        "sketch": Drawing(config.sketches.size),
+        "sketch": Drawing(config.sketches.size, config.sketches.prepare),
     }
     return Model(
         init=init,
@@ -196,16 +204,20 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     configs.check_least(
         config, {"views.size": 8, "views.jobs": 1, "sketches.size": 8, "sketches.copies": 0}
     )
+    check_prepare(config.sketches.prepare, "config.sketches.prepare")
     stage, losses = STAGES[config.stage], losses_of(config)
     losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
+    note = _unseen_note(config, shapes)
     sketches = _open_sketches(config, open_source, class_names)
     _check_batch(config, shapes if stage.anchors == "shape" else sketches)
     networks = networks_of(config, len(class_names))
     prototypes = prototypes_of(config, class_names, networks.width, known=bool(len(shapes.labels)))
     networks = _as_wide(networks, prototypes)
     reader = Inputs(networks, config.views.to_dict(), config.sketches.to_dict())
+    if len(sketches.labels):
+        reader.check(sketches)
     task = mvhgnn_task(
         networks,
         losses,
@@ -251,6 +263,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "up_axis": "z",
             "sketches": config.sketches.name,
             "sketch_size": config.sketches.size,
+            "sketch_prepare": config.sketches.prepare,
             "embedding_dim": networks.embedding_dim,
             "retrieve_with": config.retrieve_with,
             "setting": config.setting,
@@ -260,7 +273,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "prototypes": prototypes.name,
             "prototype_dim": networks.projection_width,
             "centred": config.centred,
-            "published_note": published.NOTE,
+            "published_note": " ".join(filter(None, (published.NOTE, note))),
         },
     )
     if not config.centred:
@@ -287,6 +300,29 @@ def _as_wide(networks: Networks, prototypes: Prototypes) -> Networks:
     return dataclasses.replace(networks, projection_width=width)
 
 
+def _unseen_note(config: configs.Config, shapes: Source) -> str:
+    """What is to be said where the data has another number of unseen classes than the paper; empty
+    where nothing is.
+
+    Raises ConfigError for another number than config.unseen_classes asks for.
+    """
+    classes = (shapes.manifest.get("source") or {}).get("classes") or {}
+    found, paper = classes.get("unseen"), classes.get("unseen_published")
+    if config.unseen_classes and found != config.unseen_classes:
+        raise ConfigError(
+            f"config.unseen_classes is {config.unseen_classes}, but {shapes.name} has "
+            f"{'no count of them' if found is None else found}; leave it out, or give other data"
+        )
+    if config.unseen_classes or paper is None or found == paper:
+        return ""
+    line = (
+        f"The data has {found} unseen classes, the paper {paper}: its numbers are of another "
+        "gallery."
+    )
+    log.warning("%s: %s", shapes.name, line)
+    return line
+
+
 def _open_sketches(
     config: configs.Config, open_source: OpenSource, class_names: tuple[str, ...]
 ) -> Source:
@@ -297,7 +333,12 @@ def _open_sketches(
             f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is "
             "needed"
         )
-    return source if tuple(source.class_names) == class_names else matched(source, class_names)
+    if tuple(source.class_names) == class_names:
+        return source
+    found: Matched = matched(source, class_names)
+    if found.dropped_items:
+        log.warning("%s", found.summary())
+    return found
 
 
 def _stage_names(config: configs.Config) -> tuple[str, ...]:

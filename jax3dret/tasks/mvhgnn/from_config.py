@@ -134,9 +134,9 @@ def prototypes_of(
     return made
 
 
-def networks_of(config: configs.Config, classes: int, prototype_dim: int = 0) -> Networks:
-    """classes: of the data set, which View-GCN's selector scores. prototype_dim: width of the
-    prototypes; 0: as config.prototype_dim says, else that of the descriptor.
+def networks_of(config: configs.Config, classes: int) -> Networks:
+    """classes: of the data set, which View-GCN's selector scores. The projections are as wide as
+    config.prototype_dim says, else as the descriptor.
 
     Raises ConfigError for components that do not fit together.
     """
@@ -181,7 +181,7 @@ def networks_of(config: configs.Config, classes: int, prototype_dim: int = 0) ->
         normalisation=NORMALISATIONS[config.tower_normalisation],
         size=size,
         width=graph.embedding_dim,
-        projection_width=prototype_dim or config.prototype_dim or graph.embedding_dim,
+        projection_width=config.prototype_dim or graph.embedding_dim,
         share_projection=config.share_projection,
         project=config.retrieve_with == "p",
         centred=config.centred,

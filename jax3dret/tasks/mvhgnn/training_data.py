@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dret.core import rng
-from jax3dret.core.types import Arrays, DataError, Record, Transform
+from jax3dret.core.types import Arrays, DataError, Record, Source, Transform
 from jax3dret.data.points import Keep
 from jax3dret.data.quadruplets import LateRows, Quadruplets, Side, require_both
 from jax3dret.data.rows import open_rows
-from jax3dret.data.sketches import Drawing
+from jax3dret.data.sketches import PREPARE, Drawing
 from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, sketch_shape
 from jax3dret.tasks.mvhgnn.stages import Stage
 from jax3dret.tasks.view_cnn import view_file
@@ -37,16 +37,27 @@ class Inputs:
     ) -> None:
         self._networks, self._views, self._sketches = networks, views, sketches
         self._stored = networks.tower_cnn is not None
+        self._drawn = PREPARE[sketches["prepare"]]
         self._keys = {
             "shape": STORED["shape"],
             "sketch": (STORED if self._stored else PICTURES)["sketch"],
         }
 
+    def check(self, sketches: Source) -> None:
+        """Raises DataError for drawings that do not hold what is to be prepared."""
+        if self._drawn not in sketches.features:
+            raise DataError(
+                f"{sketches.name}: its drawings hold {', '.join(sketches.features)} and no "
+                f"'{self._drawn}', which config.sketches.prepare={self._sketches['prepare']} needs: "
+                "pictures of a folder have it when they are prepared anew, drawings that are made "
+                "here do not; set config.sketches.prepare=strokes"
+            )
+
     def features(self, side: str) -> tuple[str, ...]:
         """Features of the side's records that are decoded; of most nothing is used, and a label is
         the least there is to read.
         """
-        return ("png",) if side == "sketch" and not self._stored else ("label",)
+        return (self._drawn,) if side == "sketch" and not self._stored else ("label",)
 
     def arrays(self, side: str, *, copies: int | None = None) -> Arrays:
         """Files that join the records of a side; copies: of each drawing, instead of the configured
@@ -131,10 +142,13 @@ class Inputs:
         """
         cnn = self._networks.tower_cnn
         assert cnn is not None
+        self.check(source)
         pictures = _Copies(
-            source.select("png"), self._networks.size, copies, self._sketches["seed"]
+            source.select(self._drawn), self._drawing(False), copies, self._sketches["seed"]
         )
         shown: dict[str, Any] = {"drawing": self._networks.size, "copies": copies}
+        if self._drawn != "png":
+            shown["prepare"] = self._sketches["prepare"]
         if copies:
             shown["seed"] = self._sketches["seed"]
         return _of_shape(
@@ -142,7 +156,7 @@ class Inputs:
         )
 
     def _drawing(self, augment: bool) -> Drawing:
-        return Drawing(self._networks.size, augment=augment)
+        return Drawing(self._networks.size, augment=augment, prepare=self._sketches["prepare"])
 
     def _side(self, side: str, source: Any) -> Side:
         if side == "shape":
@@ -153,7 +167,7 @@ class Inputs:
                 lambda: open_rows(self._sketch_file(self._sketches["copies"], source))
             )
             return Side("sketches", source.labels, lambda item, rng: _any(copies[item], rng))
-        drawing, records = self._drawing(self._sketches["augment"]), source.select("png")
+        drawing, records = self._drawing(self._sketches["augment"]), source.select(self._drawn)
         return Side(
             "sketches", source.labels, lambda item, rng: drawing(records[item], rng)["sketch"]
         )
@@ -176,9 +190,9 @@ class _Copies:
     generator of its own.
     """
 
-    def __init__(self, source: Any, size: int, copies: int, seed: int) -> None:
+    def __init__(self, source: Any, drawing: Drawing, copies: int, seed: int) -> None:
         self._source, self._copies, self._seed = source, copies, seed
-        self._plain, self._distorted = Drawing(size), Drawing(size, augment=True)
+        self._as_drawn, self._distorted = drawing, dataclasses.replace(drawing, augment=True)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -190,7 +204,7 @@ class _Copies:
             for n in range(1 + self._copies)
         ]
         drawn = [
-            (self._distorted if n else self._plain)(record, each)["sketch"]
+            (self._distorted if n else self._as_drawn)(record, each)["sketch"]
             for n, each in enumerate(generators)
         ]
         return np.repeat(np.stack(drawn)[..., None], 3, -1)

@@ -20,6 +20,8 @@ from jax3dret.core import rng as streams
 from jax3dret.core import sharding, train
 from jax3dret.core.types import ConfigError, DataError, DataSpec
 from jax3dret.data.points import Keep
+from jax3dret.inputs import describe
+from jax3dret.inputs.drawing import Drawing
 from jax3dret.losses.alignment import semantic_alignment
 from jax3dret.losses.am_softmax import am_softmax, cosines
 from jax3dret.losses.quadruplet import quadruplet
@@ -551,6 +553,65 @@ def test_copies_are_drawn_in_training_and_the_first_is_the_drawing_itself():
         1,
         2,
     ]
+
+
+def test_drawings_are_prepared_alike_in_training_evaluation_and_queries():
+    tower = {"tower": NO_PICTURES, "tower_cnn": {}, "stage": "sketch", "tuning": "vpt"}
+
+    def opened(split, name=None):
+        source = open_source(split, name)
+        if name == "sketches":
+            source.record = lambda row: {"png": None, "picture": None}
+        return source
+
+    for prepare, key in (("strokes", "png"), ("plain", "picture")):
+        recipe = experiment.make(config(**tower, sketches__prepare=prepare), opened)
+        assert recipe.train.features == (key,)
+        assert recipe.train.transforms[0].prepare == prepare
+        assert recipe.model.inputs["sketch"] == Drawing(SIZE, prepare)
+        assert describe.restore(recipe.meta["inputs"]["sketch"], where="meta") == Drawing(
+            SIZE, prepare
+        )
+        reader = training_data.Inputs(
+            from_config.networks_of(experiment._resolved(config(**tower)), len(CLASSES)),
+            {},
+            {"prepare": prepare, "augment": True, "copies": 0, "seed": 0},
+        )
+        read = reader.evaluation("sketch")
+        assert read["features"] == (key,) and read["transforms"][0].prepare == prepare
+    with pytest.raises(DataError, match="sketches: its drawings hold .*png and no 'picture'"):
+        make(**tower, sketches__prepare="plain")
+    with pytest.raises(ConfigError, match="config.sketches.prepare 'clip' is unknown"):
+        make(sketches__prepare="clip")
+
+
+def test_drawings_of_other_classes_are_counted(caplog):
+    def opened(split, name=None):
+        source = open_source(split, name)
+        if name == "sketches":
+            source.class_names = ("A", "b", "C", "D", "other")
+            source.labels = source.labels + (source.labels == 3)
+        return source
+
+    assert experiment.make(config(stage="joint"), opened).steps == 2
+    assert "6 of 9 records are of the 5 wanted classes, 3 of 1 other classes" in caplog.text
+
+
+def test_the_number_of_unseen_classes_is_told_and_may_be_asked_for(caplog):
+    def counted(split, name=None):
+        source = open_source(split, name)
+        source.manifest["source"] = {"classes": {"seen": 3, "unseen": 2, "unseen_published": 1}}
+        return source
+
+    said = "The data has 2 unseen classes, the paper 1: its numbers are of another gallery."
+    assert experiment.make(config(), counted).meta["published_note"].endswith(said)
+    assert said in caplog.text
+    caplog.clear()
+    asked = experiment.make(config(unseen_classes=2), counted)
+    assert said not in asked.meta["published_note"] + caplog.text
+    with pytest.raises(ConfigError, match="config.unseen_classes is 1, but shapes has 2; leave"):
+        experiment.make(config(unseen_classes=1), counted)
+    assert said not in make().meta["published_note"] and not caplog.text
 
 
 def test_labels_are_places_among_the_seen():
