@@ -21,6 +21,7 @@ from jax3dret.report.table import compared_metric, leading_metrics
 
 FILE = "table.json"
 DONE = "done"
+PUBLISHED = "published"  # of a row that nothing is run for
 # Characters of a status; the list of what is missing was logged, and the page has it.
 _STATUS = 60
 _OF_A_ROW = ("protocol", "about", "evaluator", "spread")
@@ -99,6 +100,26 @@ def row_result(
         else "",
         "stages": list(row.stages),
         "runs": [{k: v for k, v in r.items() if k not in _OF_A_ROW} for r in results],
+    }
+
+
+def published_result(row: Row) -> dict[str, Any]:
+    """One line of the table that has published numbers alone."""
+    return {
+        "name": row.name,
+        "status": PUBLISHED,
+        "metrics": {},
+        "about": {},
+        "evaluator": "",
+        "published": dict(row.published),
+        "difference": {},
+        "differs": [],
+        "protocol": {},
+        "notes": [],
+        "chosen": False,
+        "command": "",
+        "stages": [],
+        "runs": [],
     }
 
 

@@ -87,11 +87,22 @@ def row(
     return {**own, "note": note, "extra": extra}
 
 
+def published_row(name: str, published: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """A row of numbers that others have published, such as those of a compared method: nothing is
+    run for it.
+
+    published: as a run's config.published.
+    """
+    numbers = {key: dict(values) for key, values in published.items()}
+    return {"name": name, "note": "", "extra": False, "published": numbers}
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One line of the table.
 
-    stages: the names of the runs before its own; chosen: whether this command runs it.
+    stages: the names of the runs before its own; chosen: whether this command runs it. published:
+    the numbers of a row that nothing is run for.
     """
 
     name: str
@@ -99,6 +110,7 @@ class Row:
     note: str = ""
     extra: bool = False
     chosen: bool = True
+    published: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,17 +159,19 @@ def read_rows(config: configs.Config) -> list[Row]:
     Raises ConfigError for an expression that is none or finds nothing.
     """
     rows = [
-        Row(r["name"], tuple(s["name"] for s in _chain(r)[:-1]), r["note"], r["extra"])
+        Row(r["name"], chosen=False, published=r["published"])
+        if "published" in r
+        else Row(r["name"], tuple(s["name"] for s in _chain(r)[:-1]), r["note"], r["extra"])
         for r in config.table
     ]
-    pattern = config.rows
+    pattern, runs = config.rows, [r for r in rows if not r.published]
     try:
-        chosen = {r.name for r in rows if (re.search(pattern, r.name) if pattern else not r.extra)}
+        chosen = {r.name for r in runs if (re.search(pattern, r.name) if pattern else not r.extra)}
     except re.error as error:
         raise ConfigError(f"--config.rows={pattern}: not a regular expression: {error}") from error
     if not chosen:
         raise ConfigError(
-            f"--config.rows={pattern}: finds none of the rows: {', '.join(r.name for r in rows)}"
+            f"--config.rows={pattern}: finds none of the rows: {', '.join(r.name for r in runs)}"
         )
     return [dataclasses.replace(r, chosen=r.name in chosen) for r in rows]
 
@@ -181,7 +195,7 @@ def plan_runs(
     """
     entries: dict[str, Mapping[str, Any]] = {}
     for r in config.table:
-        for entry in _chain(r):
+        for entry in _chain(r) if "published" not in r else ():
             if entries.setdefault(entry["name"], entry) != entry:
                 raise ConfigError(f"config.table: two runs are called '{entry['name']}'")
     given = _given(config, list(entries.values()))
@@ -291,7 +305,7 @@ def _with_seed(
             config=resolved,
             given=tuple((n["key"], given[n["name"]]) for n in brought),
             every=applied,
-            problem="; ".join(p for p in problems if p),
+            problem="; ".join(dict.fromkeys(p for p in problems if p)),
         )
     placed = runs_of.place(loaded, {name: run.folder for name, run in found.items()})
     for folder, name, whole in placed:

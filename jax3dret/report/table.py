@@ -28,6 +28,7 @@ from jax3dret.report.run_files import read_config, strict
 from jax3dret.report.sections import definitions, duration, plain, section
 
 FILE = "table.json"
+_PUBLISHED = "published"  # the status of a row that nothing is run for
 _COLUMNS = 4  # metrics in the first table; the last table has all
 # How queries and gallery are compared: of the whole table where its rows agree, else of each row.
 _COMPARED = ("distance", "self_match", "ties", "search")
@@ -154,9 +155,10 @@ def page(table: Mapping[str, Any], curves: Mapping[str, Mapping[str, Series]]) -
 def _header(table: Mapping[str, Any]) -> str:
     rows, data = table["rows"], table.get("data") or {}
     done = sum(row["status"] == "done" for row in rows)
+    run = sum(row["status"] != _PUBLISHED for row in rows)
     facts = [
         f"data <b>{escape(data.get('name'))}</b>",
-        f"<b>{done}</b> of <b>{len(rows)}</b> rows done",
+        f"<b>{done}</b> of <b>{run}</b> rows done",
     ]
     seeds = table.get("seeds") or []
     facts.append(f"seed{'s' * (len(seeds) > 1)} <b>{escape(plain(seeds))}</b>")
@@ -253,7 +255,7 @@ def _open(table: Mapping[str, Any]) -> str:
     """Rows without a number: why, and the command that runs each alone."""
     lines = []
     for row in table["rows"]:
-        if row["status"] == "done":
+        if row["status"] in ("done", _PUBLISHED):
             continue
         command = f"<code>{escape(row['command'])}</code>" if row["command"] else "–"
         css = "" if ":" in row["status"] else "state"
@@ -409,7 +411,7 @@ def _link(row: Mapping[str, Any]) -> str:
 def _state(row: Mapping[str, Any]) -> str:
     kind = row["status"].partition(":")[0]
     css = kind if kind in ("done", "failed") else "open"
-    link = kind if kind == "done" else f'<a href="#open">{escape(kind)}</a>'
+    link = kind if kind in ("done", _PUBLISHED) else f'<a href="#open">{escape(kind)}</a>'
     return f'<td class="state {css}">{link}</td>'
 
 

@@ -41,6 +41,7 @@ from jax3dret.tasks.mvhgnn import published
 from jax3dret.tasks.mvhgnn.centring import side_means
 from jax3dret.tasks.mvhgnn.from_config import (
     SIDES,
+    changes_of,
     checked_init,
     frozen_tree,
     losses_of,
@@ -58,6 +59,9 @@ from jax3dret.tasks.view_cnn import views_at_a_time
 # classes that training never saw.
 SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
+# The table that has the full model on a data set.
+PAPERS = {"shrec13": 1, "shrec14": 2}
+
 log = logging.getLogger("jax3dret")
 
 # Beside those of every task: the number of processes that render views.
@@ -71,6 +75,8 @@ def defaults() -> ml_collections.ConfigDict:
     config.setting = "category"
     # How many unseen classes the data must have; 0: any. Other than the paper's is a warning.
     config.unseen_classes = 0
+    # "shrec13" or "shrec14": the paper's numbers of the very run that the config is stand beside it.
+    config.paper = ""
     config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
     # One of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order.
     config.stage = ""
@@ -369,6 +375,8 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
     if config.tuning == "frozen" and hasattr(network, "linear"):
         tower = {"linear": True, **tower}
     changes["tower"] = tower
+    if config.paper:
+        changes["published"] = _published(config)
     rules = (
         *optimizer_rules(config, STAGES[name], is_second=name in ("sketch", "shape_to_sketch")),
         (".*", {}),
@@ -387,6 +395,14 @@ def _resolved(config: configs.Config, *, begins: bool = True) -> configs.Config:
             ),
         }
     return config.with_values(changes)
+
+
+def _published(config: configs.Config) -> dict[str, dict[str, float]]:
+    if config.paper not in PAPERS:
+        raise ConfigError(
+            f"config.paper '{config.paper}' is unknown; it is one of: {', '.join(PAPERS)}, or empty"
+        )
+    return published.of_run(PAPERS[config.paper], config.setting, changes_of(config))
 
 
 def _check_batch(config: configs.Config, anchors: Any) -> None:

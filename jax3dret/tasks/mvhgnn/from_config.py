@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -13,11 +14,9 @@ from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import Batch, ConfigError, PyTree, Task
-from jax3dret.models.sketch_tower import (
-    Rules,
-    check_tuning,
-    tuning_rules,
-)
+from jax3dret.models.mvhgnn import MVHGNN
+from jax3dret.models.sketch_tower import BARE, Rules, check_tuning, tuning_rules
+from jax3dret.tasks.mvhgnn import published
 from jax3dret.tasks.mvhgnn.networks import Networks, head_of
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes, learned
 from jax3dret.tasks.mvhgnn.stages import Losses, Stage, check_reach
@@ -186,6 +185,31 @@ def networks_of(config: configs.Config, classes: int) -> Networks:
         project=config.retrieve_with == "p",
         centred=config.centred,
     )
+
+
+def changes_of(config: configs.Config) -> dict[str, Any]:
+    """What makes a run another than the paper's full model of its setting: key -> what it says."""
+    graph, full = config.model.build(), MVHGNN()
+    if type(graph) is not MVHGNN:
+        return {"model.name": config.model.name}
+    changes = {
+        f"model.{field.name}": getattr(graph, field.name)
+        for field in dataclasses.fields(graph)
+        if field.name not in ("parent", "name")
+        and getattr(graph, field.name) != getattr(full, field.name)
+    }
+    losses = {**dataclasses.asdict(Losses()), "cls_joint": config.setting == "category"}
+    changes |= {f"loss.{k}": v for k, v in config.loss.to_dict().items() if v != losses[k]}
+    bare = config.tuning in BARE
+    tower = {"num_prompts": 0 if bare else 3, "linear": config.tuning == "frozen"}
+    wanted = {
+        **published.FULL_MODEL,
+        "strategy": published.FULL_STRATEGY[config.setting],
+        "tower": {"name": config.tower.name, **tower},
+    }
+    found = {key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in wanted}
+    found["tower"] = {**tower, **config.tower.to_dict()}
+    return changes | {key: found[key] for key in wanted if found[key] != wanted[key]}
 
 
 def _with_classes(graph: Any, classes: int) -> Any:
