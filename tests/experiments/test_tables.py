@@ -806,7 +806,7 @@ def test_slugs_are_folder_names():
 
 SKETCHES = """
 from jax3dret.experiments import tables
-from jax3dret.experiments.rows import row, stage
+from jax3dret.experiments.rows import published_row, row, stage
 VARIANTS = ("demo",)
 def get_config(variant):
     config = tables.defaults()
@@ -818,6 +818,7 @@ def get_config(variant):
         row("mean of the views", both, settings=("model.aggregator=mean",)),
         row("from the whole", one, starts_from=stage("whole once", both)),
         row("published", one, settings=("published.paper={'mAP': 0.4, 'nn_acc': 0.2}",)),
+        published_row("Another method", {"Another (paper)": {"mAP": 0.7}}),
     )
     return config
 """
@@ -848,7 +849,9 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
             return ended
 
     table = Table(tmp_path / "t", spec=spec, children=Stages()).run()
-    assert table.code == 0 and {row["status"] for row in table.rows.values()} == {"done"}
+    assert table.code == 0
+    states = {name: row["status"] for name, row in table.rows.items()}
+    assert states.pop("Another method") == "published" and set(states.values()) == {"done"}
     assert table.children.started == [
         "whole",
         "mean_of_the_views",
@@ -865,8 +868,16 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "paper: mAP as published" in said and "40.0  -10.0" in said
     assert said.splitlines()[2].split()[:2] == ["row", "mAP"]
+    # A compared method is shown with its number, and is neither run, nor missing, nor left out.
+    (line,) = (line for line in said.splitlines() if line.startswith("Another method"))
+    assert line.split()[2:] == ["-", "-", "-", "70.0", "-", "published"]
+    assert "left out" not in said
     report = json.loads((tmp_path / "t" / "report" / "metrics.json").read_text())
-    assert report["system"] == "mvhgnn"
+    assert report["system"] == "mvhgnn" and report["published"]["Another (paper)"] == {"mAP": 0.7}
+    page = (tmp_path / "t" / "report" / "index.html").read_text()
+    assert page.count("Another method") == 1 and "<b>4</b> of <b>4</b> rows done" in page
+    with pytest.raises(ConfigError, match="finds none of the rows: whole, .*, published$"):
+        Table(tmp_path / "none", spec=spec, rows="Another").run()
     (tmp_path / "t").rename(tmp_path / "moved")
     moved = Table(tmp_path / "moved", spec=spec).run()
     assert moved.code == 0 and moved.children.started == []
