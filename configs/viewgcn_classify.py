@@ -6,6 +6,7 @@
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | 6 of 64 pixels, ResNet-18 |
 | ldraw, psb, modelnet10 | mcb (the LDraw parts), psb/base, modelnet/10 | as demo |
+| ldraw_lite0, psb_lite0 | the same | 12 of 224 pixels, frozen EfficientNet-Lite0, installed by name |
 | ldraw_mobilenet, psb_mobilenet | the same | 12 of 224 pixels, frozen MobileNetV2 |
 | paper_single_view | modelnet/40, the first stage: single views | 20 of 224 pixels, ResNet-18 |
 | paper | modelnet/40, the second stage | the same |
@@ -25,6 +26,9 @@ from jax3dret.tasks.ulip2.published import published
 
 # ModelNet10's 10 epochs, and as many steps on the two smaller data sets.
 SMALL_EPOCHS = {"demo": 10.0, "modelnet10": 10.0, "ldraw": 20.0, "psb": 40.0}
+
+LITE0 = "jax3dret.models.efficientnet_lite:lite0"
+MOBILENET = "jax3dret.models.mobilenet:MobileNetV2"
 
 
 def small(data):
@@ -54,13 +58,12 @@ def small(data):
     return config
 
 
-def mobilenet(data):
-    """12 views that an imported, frozen MobileNetV2 sees; only the graph trains."""
+def frozen(data, cnn):
+    """12 views that a frozen network sees; only the graph trains."""
     config = small(data)
     config.model.width = 256
     config.views = {"cameras": "ring12", "size": 224, "jobs": 2}
-    config.cnn = {"name": "jax3dret.models.mobilenet:MobileNetV2"}
-    config.cnn_normalisation = "mobilenet"
+    config.cnn = {"name": cnn}
     config.cnn_frozen = True
     config.train.batch_size = 32
     config.train.epochs = 30.0
@@ -123,8 +126,10 @@ VARIANTS = {
     "ldraw": (small, "ldraw"),
     "psb": (small, "psb"),
     "modelnet10": (small, "modelnet10"),
-    "ldraw_mobilenet": (mobilenet, "ldraw"),
-    "psb_mobilenet": (mobilenet, "psb"),
+    "ldraw_lite0": (frozen, "ldraw", LITE0),
+    "psb_lite0": (frozen, "psb", LITE0),
+    "ldraw_mobilenet": (frozen, "ldraw", MOBILENET),
+    "psb_mobilenet": (frozen, "psb", MOBILENET),
     "paper_single_view": (single_view, "modelnet40"),
     "paper": (graph, "modelnet40", "paper_single_view"),
     "shapenet_normal_single_view": (single_view, "shapenet_normal"),

@@ -6,6 +6,7 @@ length is decided here.
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -54,6 +55,7 @@ class WordPiece:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # what the package raises has no type of its own
             raise DataError(f"{path}: is no tokenizer.json ({str(error)[:100]})") from None
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         # The file's own settings are those of its last use.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

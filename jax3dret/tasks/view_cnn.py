@@ -23,9 +23,11 @@ from jax3dret.data.rows import Rows, open_rows
 from jax3dret.data.views import build_views
 from jax3dret.geometry import cameras
 from jax3dret.models.frozen import frozen
-from jax3dret.tasks.towers import NORMALISATIONS
-from jax3dret.weights.importing import MARK, load_imported
+from jax3dret.tasks.towers import NORMALISATIONS, normalisation_of
+from jax3dret.weights import packages
+from jax3dret.weights.importing import MARK, open_weights
 
+RANDOM = "random"
 # Pictures that a view network reads at a time.
 PICTURES = 48
 
@@ -61,8 +63,10 @@ class ViewCnn:
     """The network that reads one view: uint8 pictures in, features out; with what a frozen one
     needs to be kept on disk.
 
-    weights: imported weights or a workdir, read here; empty: random, from the seed. key: as the
-    config's settings of it begin.
+    weights: imported weights, a package that holds some, or a workdir, read here; "random": from the
+    seed; empty: those of the network's own package, random where it has none. normalisation: of
+    the pictures; empty: the network's own, else ImageNet's. key: as the config's settings of it
+    begin.
     """
 
     def __init__(
@@ -77,14 +81,11 @@ class ViewCnn:
         seed: int,
         key: str = "cnn",
     ) -> None:
-        if normalisation not in NORMALISATIONS:
-            raise ConfigError(
-                f"config.{key}_normalisation '{normalisation}' is unknown; it is one of "
-                f"{', '.join(NORMALISATIONS)}"
-            )
+        self._normalisation = normalisation_of(module, normalisation, f"{key}_normalisation")
         self.module, self.section, self.frozen = module, section, is_frozen
-        self._weights, self._loaded = weights, _load_cnn(weights, key) if weights else None
-        self._normalisation, self._size, self._seed, self._key = normalisation, size, seed, key
+        self.weights = weights or getattr(module, "package", "") or RANDOM
+        self._loaded = None if self.weights == RANDOM else _load_cnn(self.weights, key)
+        self._size, self._seed, self._key = size, seed, key
         # Networks that are only ever frozen here, such as MobileNetV2, know no training.
         self._trains = "train" in inspect.signature(type(module).__call__).parameters
 
@@ -104,7 +105,7 @@ class ViewCnn:
         if self._loaded is None:
             variables = init()
         else:
-            source, fresh = f"config.{self._key}_weights={self._weights}", jax.eval_shape(init)
+            source, fresh = f"config.{self._key}_weights={self.weights}", jax.eval_shape(init)
             variables = {
                 key: checkpoint.match_params(wanted, self._loaded.get(key, {}), source=source)[0]
                 for key, wanted in fresh.items()
@@ -162,10 +163,12 @@ class ViewCnn:
 
 
 def _load_cnn(weights: str, key: str) -> dict[str, PyTree]:
-    """{"params", "batch_stats"} of imported weights, or of the CNN that a run trained."""
+    """{"params", "batch_stats"} of imported weights, of an installed package, or of the CNN that a
+    run trained.
+    """
     folder = pathlib.Path(weights)
-    if (folder / MARK).is_file():
-        return load_imported(folder)[1]
+    if (folder / MARK).is_file() or packages.find(weights) is not None:
+        return open_weights(weights).variables
     if not (folder / checkpoint.FOLDER).is_dir():
         raise ConfigError(
             f"config.{key}_weights={folder}: neither imported weights (jax3dret weights import "

@@ -53,6 +53,7 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     EfficientNet-Lite below `prefix`, or one with squeeze-and-excitation.
     """
     shapes = Shapes(state_dict, prefix, NETWORK)
+    stem, last = (shapes(f"{name}.weight", 4)[0] for name in ("_conv_stem", "_conv_head"))
     if "_blocks.0._se_reduce.weight" in shapes:
         raise DataError(
             f"{NETWORK} weights do not fit: {prefix}_blocks.0._se_reduce.weight belongs to "
@@ -68,7 +69,6 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
             f"{NETWORK} weights do not fit: its blocks are {len(stages)} stages of one width each; "
             f"expected {len(STAGES)}"
         )
-    stem, last = (shapes(f"{name}.weight", 4)[0] for name in ("_conv_stem", "_conv_head"))
     return {
         "widths": (stem, *(width for width, _ in stages), last),
         "repeats": tuple(count for _, count in stages),

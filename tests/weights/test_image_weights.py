@@ -1,4 +1,4 @@
-"""Tables of CLIP, SLIP, ResNet, VGG and MobileNetV2: they fill the networks exactly, and go back."""
+"""Tables of CLIP, SLIP, ResNet, VGG, MobileNetV2 and EfficientNet-Lite: they fill the networks exactly, and go back."""
 
 import math
 
@@ -9,10 +9,11 @@ import pytest
 
 from jax3dret.core.types import DataError
 from jax3dret.models.clip import TextTower, VisionTower
+from jax3dret.models.efficientnet_lite import EfficientNetLite
 from jax3dret.models.mobilenet import MobileNetV2
 from jax3dret.models.resnet import ResNet
 from jax3dret.models.vgg import Vgg
-from jax3dret.weights import clip, mobilenet, resnet, slip, vgg
+from jax3dret.weights import clip, efficientnet_lite, mobilenet, resnet, slip, vgg
 
 TOWERS = {
     "vision": {"image_size": 12, "patch_size": 4, "width": 6, "depth": 2, "embedding_dim": 5},
@@ -45,6 +46,16 @@ CASES = {
         None,
     ),
     "mobilenet": (mobilenet, {"widths": WIDTHS}, None),
+    "lite": (
+        efficientnet_lite,
+        {"widths": WIDTHS, "repeats": (1, 2, 1, 3, 1, 1, 1), "num_classes": 4},
+        None,
+    ),
+    "lite without classifier": (
+        efficientnet_lite,
+        {"widths": WIDTHS, "repeats": (2, 1, 1, 1, 1, 1, 2), "num_classes": 0},
+        None,
+    ),
 }
 
 
@@ -67,7 +78,13 @@ def shapes_of(name, fields, modules):
     if modules:
         params = {part: init(*both)["params"] for part, both in modules.items()}
         return {"params": {**params, "logit_scale": ()}}
-    model = {"resnet": ResNet, "vgg": Vgg, "mobilenet": MobileNetV2}[name.split()[0]](**fields)
+    networks = {
+        "resnet": ResNet,
+        "vgg": Vgg,
+        "mobilenet": MobileNetV2,
+        "lite": EfficientNetLite,
+    }
+    model = networks[name.split()[0]](**fields)
     return init(model, jnp.zeros((1, 32, 32, 3)))
 
 

@@ -95,8 +95,9 @@ def defaults() -> ml_collections.ConfigDict:
     }
     config.views = {"cameras": "ring12", "size": 224, "jobs": 1}
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
-    config.cnn_weights = ""  # imported weights; empty: random
-    config.cnn_normalisation = "imagenet"
+    # Imported weights; empty: of the network's own package, where it has one, else random.
+    config.cnn_weights = ""
+    config.cnn_normalisation = ""  # empty: the network's own, else ImageNet's
     config.model = {"name": "jax3dret.models.mvhgnn:MVHGNN"}
     config.tower = {"name": "jax3dret.models.sketch_tower:PromptedVisionTower"}
     config.tower_weights = ""  # imported CLIP, for PromptedVisionTower
@@ -104,7 +105,7 @@ def defaults() -> ml_collections.ConfigDict:
     # A frozen CNN before the tower, which then reads its features; empty: none.
     config.tower_cnn = {}
     config.tower_cnn_weights = ""
-    config.tower_cnn_normalisation = "imagenet"
+    config.tower_cnn_normalisation = ""
     # Of PromptedVisionTower: "vpt", "layernorm", "prompt_only", "frozen" (table 5). It has prompts
     # where they are trained, unless config.tower.num_prompts says otherwise; behind a frozen one
     # stands a linear layer, which is trained.

@@ -6,7 +6,7 @@ reads what it says, and its pooled features, 1536 numbers, are the descriptor th
 compares. What makes it up:
 
     geometry/cameras.py, geometry/views.py, data/views.py    the views, rendered once and kept beside the prepared data
-    models/resnet.py, models/mobilenet.py                    the CNN
+    models/resnet.py, mobilenet.py, efficientnet_lite.py     the CNN
     tasks/view_cnn.py, data/features.py                      what a frozen CNN says of every view, computed once
     models/viewgcn.py                                        the graph network, with the published code's errors as options
     losses/views.py                                          its loss, and that of the single views
@@ -53,7 +53,7 @@ from jax3dret.models.pool import max_pool
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import STREAMS, from_variables, train_pass
 from jax3dret.tasks.ulip2 import finetune
-from jax3dret.tasks.view_cnn import ViewCnn, graph_vertices, view_file, views_at_a_time
+from jax3dret.tasks.view_cnn import RANDOM, ViewCnn, graph_vertices, view_file, views_at_a_time
 
 log = logging.getLogger("jax3dret")
 OBJECTIVES = ("view_gcn", "single_view")
@@ -76,8 +76,10 @@ def defaults() -> ml_collections.ConfigDict:
         "jobs": 1,
     }  # the cameras by name, see geometry.cameras
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
-    config.cnn_weights = ""  # imported weights, or the workdir of a single_view run; empty: random
-    config.cnn_normalisation = "imagenet"  # or "mobilenet", "clip": of the pictures that go into it
+    # Imported weights, or the workdir of a single_view run; empty: of the network's own package,
+    # where it has one, else random; "random".
+    config.cnn_weights = ""
+    config.cnn_normalisation = ""  # of the pictures: "imagenet", "clip"; empty: the network's own
     config.cnn_frozen = False
     config.flip = 0.0  # share of the views that are mirrored in training; single_view alone
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}
@@ -324,11 +326,6 @@ def _network(config: configs.Config, classes: int) -> Network:
             f"{config.objective}, which gives {', '.join(inputs)}; "
             f"jax3dret.losses.views:{config.objective} is one"
         ) from error
-    if config.cnn_frozen and not config.cnn_weights:
-        log.warning(
-            "the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported "
-            "ones"
-        )
     cnn = ViewCnn(
         config.cnn.build(),
         config.cnn.to_dict(),
@@ -338,6 +335,11 @@ def _network(config: configs.Config, classes: int) -> Network:
         size=config.views.size,
         seed=config.seed,
     )
+    if cnn.frozen and cnn.weights == RANDOM:
+        log.warning(
+            "the view CNN is frozen at random weights; --config.cnn_weights=DIR gives it imported "
+            "ones"
+        )
     section = config.model if graph else config.head
     return Network(
         cnn,
