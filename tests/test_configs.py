@@ -25,7 +25,7 @@ FILES = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 ALL = [f"{path}:{variant}" for path in FILES for variant in config_file.variants(path)]
 TABLES = [spec for spec in ALL if configs.load(spec)[0].task == "jax3dret.experiments.tables"]
 CASES = [spec for spec in ALL if spec not in TABLES]
-UNTRAINED = ("_random", "_pretrained", "_frozen")
+UNTRAINED = ("_random", "_pretrained", "_frozen", "_evaluation")
 # What variants with one network may differ in: their data, time, rates, and the sizes of arrays.
 BESIDE_THE_NETWORK = (
     "checkpoint.",

@@ -36,9 +36,12 @@ def make(
     evaluators = {seed: build(_seeded(data, seed)) for seed in seeds}
 
     def evaluate(embed_fn: EmbedFn, folder: Any) -> Mapping[str, float]:
-        found = [
-            run(embed_fn, folder if seed == seeds[0] else None) for seed, run in evaluators.items()
-        ]
+        # The one that writes comes last: what it leaves is not taken for the whole if this is cut.
+        by_seed = {
+            seed: evaluators[seed](embed_fn, folder if seed == seeds[0] else None)
+            for seed in reversed(seeds)
+        }
+        found = [by_seed[seed] for seed in seeds]
         shared = [key for key in found[0] if all(key in metrics for metrics in found)]
         values = {key: [metrics[key] for metrics in found] for key in shared}
         means = {key: statistics.fmean(each) for key, each in values.items()}
@@ -51,7 +54,7 @@ def make(
                 "spread": {k: statistics.stdev(v) for k, v in values.items()} if several else {},
                 "by_seed": [
                     {"seed": seed, "metrics": dict(metrics)}
-                    for seed, metrics in zip(evaluators, found, strict=True)
+                    for seed, metrics in zip(seeds, found, strict=True)
                 ],
             }
             result["protocol"] = {**result.get("protocol", {}), **_said(seeds)}
