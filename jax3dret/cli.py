@@ -349,7 +349,6 @@ def _info(args: argparse.Namespace) -> int:
         "tensorflow-datasets",
         "scann",
         "numpy",
-        "trimesh",
         "embreex",
         "pillow",
     ):

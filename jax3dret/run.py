@@ -37,9 +37,7 @@ from jax3dret.report import page, published
 log = logging.getLogger("jax3dret")
 # Exit codes.
 DONE, FAILED = 0, 1
-PACKAGES = (
-    "jax3dret jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets numpy scann trimesh"
-)
+PACKAGES = "jax3dret jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets numpy scann"
 
 
 class Placed(NamedTuple):

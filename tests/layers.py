@@ -29,7 +29,7 @@ SEEN = ("core/types.py", "core/files.py")
 # Packages that one place wraps, by where they may be imported.
 WRAPPED = {
     "scann": "index/",
-    "trimesh": ("bench/", "geometry/"),
+    "trimesh": "bench/",
     "manifold3d": "geometry/",
     "torch": ("bench/", "data/captioning.py"),
     "transformers": "data/captioning.py",

@@ -10,13 +10,9 @@ Nothing is repaired: no vertex is dropped, no face is turned.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import pathlib
 import stat
-import warnings
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -49,7 +45,7 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
     path = pathlib.Path(path)
     try:
         data = _read(path, max_bytes)
-        with _quiet():
+        with np.errstate(all="ignore"):  # what is not finite is said below
             mesh = _parse(path, data, max_bytes)
         return _checked(mesh)
     except Unusable as reason:
@@ -155,19 +151,3 @@ def _has_area(vertices: np.ndarray, faces: np.ndarray, extent: float) -> bool:
         if area > _MIN_AREA:
             return True
     return False
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The parser's own log lines and warnings stay inside: the one line of MeshError is what a user
-    reads.
-    """
-    logger = logging.getLogger("trimesh")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

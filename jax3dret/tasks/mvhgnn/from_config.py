@@ -202,12 +202,14 @@ def changes_of(config: configs.Config) -> dict[str, Any]:
     changes |= {f"loss.{k}": v for k, v in config.loss.to_dict().items() if v != losses[k]}
     bare = config.tuning in BARE
     tower = {"num_prompts": 0 if bare else 3, "linear": config.tuning == "frozen"}
-    wanted = {
+    wanted: dict[str, Any] = {
         **published.FULL_MODEL,
         "strategy": published.FULL_STRATEGY[config.setting],
         "tower": {"name": config.tower.name, **tower},
     }
-    found = {key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in wanted}
+    found: dict[str, Any] = {
+        key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in wanted
+    }
     found["tower"] = {**tower, **config.tower.to_dict()}
     return changes | {key: found[key] for key in wanted if found[key] != wanted[key]}
 
