@@ -28,7 +28,7 @@ _STATEMENTS = (
 )
 _TRIANGLE = np.array([0, 1, 2, 2, 2, 3, 4], np.int8)
 _SOLID, _END, _UNKNOWN = 5, 6, -1
-_CUT = 'does not end with "endsolid" (truncated?); copy or export it again'
+_CUT = 'is ASCII STL but does not end with "endsolid" (truncated?); copy or export it again'
 
 
 def parse(data: bytes) -> tuple[np.ndarray, np.ndarray]:
