@@ -2,13 +2,17 @@
 
 Source: Geomview manual, "OFF Files". Counts and coordinates may be broken into lines anywhere. What
 stands behind the vertex numbers of a face up to the end of its line is its colour: nothing else
-tells how many numbers that is, so there the line ends count. Only where a file makes no sense so
-is it read without colours, as several faces a line.
+tells how many numbers that is, so there the line ends count. A file that is not a vertex and a face
+a line is read both ways, as a stream without colours and with colours up to the ends of lines; what
+takes up all numbers, and makes faces of vertices that there are, holds.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +46,32 @@ class _Body:
         return lines_of_text.line_of(self.text, int(self.places[row]))
 
 
+class _Reading(NamedTuple):
+    """What the numbers may mean."""
+
+    body: _Body
+    vertices: np.ndarray  # float64[V, 3]
+    sizes: np.ndarray  # int64[F]; corners of each face
+    places: np.ndarray  # int64[C]; which of the body's values is each corner
+
+    def is_likely(self) -> bool:
+        """Whether faces are polygons of vertices that there are."""
+        corners = self.body.values[self.places]
+        within = (corners >= 0) & (corners < len(self.vertices)) & (corners == np.floor(corners))
+        return bool((self.sizes > 2).all() and within.all())
+
+    def whole_corners(self) -> np.ndarray:
+        corners = self.body.values[self.places]
+        whole = corners == np.floor(corners)
+        if not whole.all():
+            at = int(whole.argmin())
+            raise Unusable(
+                f"line {self.body.line(int(self.places[at]))}: a face refers to vertex "
+                f"{corners[at]}; it must be a whole number"
+            )
+        return np.clip(corners, -(2.0**62), 2.0**62).astype(np.int64)
+
+
 def parse(data: bytes) -> Mesh:
     """The polygons of OFF, COFF, NOFF, STOFF and their mixtures as triangles, in file order.
 
@@ -69,18 +99,16 @@ def parse(data: bytes) -> Mesh:
     numbers = lines_of_text.numbers(text, magic.end(), _PURPOSE)
     wanted = 3 + 3 * bool(normals) + 2 * bool(textured)
     widths = (wanted + 4, wanted + 3) if coloured else (wanted,)
-    reason: Unusable | None = None
-    for used in _ends_of_counts(numbers):
-        num_vertices, num_faces = _announced(numbers)
-        body = _Body(text, numbers, used)
-        try:
-            vertices, corners, sizes = _read(body, num_vertices, num_faces, widths)
-        except Unusable as error:
-            reason = reason or error
-            continue
-        return Mesh(vertices, triangulate(vertices, corners, sizes))
-    assert reason is not None
-    raise reason
+    num_vertices, num_faces = _announced(numbers)
+    bodies = [_Body(text, numbers, used) for used in _ends_of_counts(numbers)]
+    found: _Reading | None = None
+    for reading in _readings(bodies, num_vertices, num_faces, widths):
+        found = reading if found is None or reading.is_likely() else found
+        if reading.is_likely():
+            break
+    if found is None:
+        raise Unusable(_why_not(bodies[0], num_vertices, num_faces, widths[0]))
+    return Mesh(found.vertices, triangulate(found.vertices, found.whole_corners(), found.sizes))
 
 
 def _announced(numbers: lines_of_text.Numbers) -> tuple[int, int]:
@@ -105,16 +133,17 @@ def _ends_of_counts(numbers: lines_of_text.Numbers) -> tuple[int, ...]:
     return (3, 2) if len(following) and following[0] == 1 else (2, 3)
 
 
-def _read(
-    body: _Body, num_vertices: int, num_faces: int, widths: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """vertices float64[V, 3], corners int64[C], sizes int64[F]."""
-    counts = body.counts
-    by_line = counts[:num_vertices]
-    regular = len(by_line) == num_vertices and bool(
-        ((by_line >= 3) & (by_line <= 3 + _MOST_BEHIND_VERTEX)).all()
-    )
-    if regular and len(counts) == num_vertices + num_faces:
+def _readings(
+    bodies: list[_Body], num_vertices: int, num_faces: int, widths: tuple[int, ...]
+) -> Iterator[_Reading]:
+    """What the numbers may mean, likeliest first; each takes up all of them."""
+    for body in bodies:
+        counts, by_line = body.counts, body.counts[:num_vertices]
+        if (
+            len(counts) != num_vertices + num_faces
+            or not ((by_line >= 3) & (by_line <= 3 + _MOST_BEHIND_VERTEX)).all()
+        ):
+            continue
         if num_vertices and (by_line == by_line[0]).all():
             table = body.values[: num_vertices * by_line[0]].reshape(num_vertices, by_line[0])
             vertices = table[:, :3]
@@ -122,21 +151,23 @@ def _read(
             vertices = body.values[(body.ends - counts)[:num_vertices, None] + np.arange(3)]
         faces = _a_face_a_line(body, num_vertices, num_faces)
         if faces is not None:
-            return vertices, *faces
-    for width in widths:
-        if len(body.values) >= num_vertices * width:
-            vertices = body.values[: num_vertices * width].reshape(num_vertices, width)[:, :3]
-            for to_line_end in (True, False):
-                faces = _faces_of_stream(body, num_vertices * width, num_faces, to_line_end)
-                if faces is not None:
-                    return vertices, *faces
-    raise Unusable(_why_not(body, num_vertices, num_faces, widths[0]))
+            yield _Reading(body, vertices, *faces)
+    # Without colours first: faces broken at odd places can look like colours, hardly the reverse.
+    # With a count of edges first, as the format has it: who leaves it out writes a row a line.
+    bodies = sorted(bodies, key=lambda body: len(body.values))
+    for to_line_end, body, width in itertools.product((False, True), bodies, widths):
+        begin = num_vertices * width
+        if len(body.values) >= begin:
+            vertices = body.values[:begin].reshape(num_vertices, width)[:, :3]
+            faces = _faces_of_stream(body, begin, num_faces, to_line_end)
+            if faces is not None:
+                yield _Reading(body, vertices, *faces)
 
 
 def _a_face_a_line(
     body: _Body, num_vertices: int, num_faces: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """corners, sizes; None where some line is not one face and its colour."""
+    """sizes, places of corners; None where some line is not one face and its colour."""
     counts = body.counts[num_vertices:]
     first = (body.ends - body.counts)[num_vertices:]
     given = body.values[first]
@@ -145,19 +176,15 @@ def _a_face_a_line(
     sizes = given.astype(np.int64)
     if (counts - sizes - 1 > _MOST_COLOURS).any():
         return None
-    if num_faces and (counts == counts[0]).all() and (sizes == sizes[0]).all():
-        table = body.values[first[0] :].reshape(num_faces, counts[0])
-        corners = table[:, 1 : sizes[0] + 1].reshape(-1)
-    else:
-        begins = np.cumsum(sizes) - sizes
-        corners = body.values[np.arange(sizes.sum()) + np.repeat(first + 1 - begins, sizes)]
-    return _whole(body, corners, first), sizes
+    begins = np.cumsum(sizes) - sizes
+    return sizes, np.arange(sizes.sum()) + np.repeat(first + 1 - begins, sizes)
 
 
 def _faces_of_stream(
     body: _Body, begin: int, num_faces: int, to_line_end: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """corners, sizes of faces that are not one a line; None unless they take up all numbers.
+    """sizes, places of corners of faces that are not one a line; None unless they take up all
+    numbers.
 
     to_line_end: what stands behind a face on its line is its colour.
     """
@@ -176,17 +203,7 @@ def _faces_of_stream(
         sizes.append(size)
     if at != len(values):
         return None
-    corners = body.values[wanted]
-    return _whole(body, corners, np.flatnonzero(wanted)), np.array(sizes, np.int64)
-
-
-def _whole(body: _Body, corners: np.ndarray, places: np.ndarray) -> np.ndarray:
-    whole = corners == np.floor(corners)
-    if not whole.all():
-        at = int(whole.argmin())
-        line = f"line {body.line(int(places[at]))}: " if len(places) == len(corners) else ""
-        raise Unusable(f"{line}a face refers to vertex {corners[at]}; it must be a whole number")
-    return corners.astype(np.int64)
+    return np.array(sizes, np.int64), np.flatnonzero(wanted)
 
 
 def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int) -> str:

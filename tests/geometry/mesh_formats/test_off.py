@@ -164,3 +164,25 @@ REFUSED = {
 def test_refused_by_name(tmp_path, name):
     content, says = REFUSED[name]
     assert says in refusal(tmp_path, "a.off", content)
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_line_ends_anywhere(tmp_path, coloured):
+    """Between any two numbers; where faces have colours, between any but the last and the colour."""
+    rng = np.random.default_rng(0)
+    polygons = [*FACES.tolist()[:6], *QUADS.tolist()[3:]]
+    for trial in range(120):
+        ends = rng.choice([0.05, 0.2, 0.5, 0.8])
+
+        def broken(words, ends=ends):
+            parts = (f"{word}{chr(10) if rng.random() < ends else ' '}" for word in words)
+            return "".join(parts).rstrip()
+
+        text = broken([8, len(polygons), 0, *VERTICES.astype(int).reshape(-1)]) + "\n"
+        for polygon in polygons:
+            text += broken([len(polygon), *polygon])
+            colour = ["", "3", "255 0 0", "0.5 0.5 0 1", "3 1 2 3"][rng.integers(5)]
+            text += f" {colour}\n" if coloured else rng.choice([" ", "\n"])
+        mesh = load(tmp_path, "a.off", f"OFF\n{text}")
+        assert mesh.faces.tolist() == FACES.tolist(), (trial, text)
+        assert mesh.vertices.tolist() == VERTICES.tolist()
