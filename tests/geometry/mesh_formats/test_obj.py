@@ -181,3 +181,51 @@ def test_lines_of_reasons_are_those_of_the_file(monkeypatch):
         line = before.count("\n") * 5 + 8 + 1
         with pytest.raises(Unusable, match=f"^line {line}: a face has index 0"):
             obj.parse(content.encode())
+
+
+def test_lines_written_at_random(tmp_path, monkeypatch):
+    """Every line in a form of its own, vertices and faces mixed, read in pieces."""
+    rng = np.random.default_rng(3)
+
+    def pick(*forms):
+        return forms[rng.integers(len(forms))]
+
+    def line(keyword, *words):
+        parted = "".join(pick(" ", "  ", "\t", " \\\n", "\t\\\n ") + str(word) for word in words)
+        comment = pick("", "", " # 1 2", "# f 1 2 3 \\", "\t")
+        return pick("", "", " ", "\t") + keyword + parted + comment + pick("\n", "\r\n", "\n\n")
+
+    for trial in range(40):
+        polygons = [*FACES.tolist()[:6], *QUADS.tolist()[3:]]
+        number, written, texts, content = {}, 0, 0, []
+        for polygon in polygons:
+            for i in polygon:
+                if i not in number or rng.random() < 0.2:  # some vertices are written again
+                    extra = pick((), (), (0.5,), (1, 0, 0), (1, 0, 0, 1))
+                    content.append(line("v", *(f"{c:g}" for c in VERTICES[i]), *extra))
+                    written += 1
+                    number[i] = written
+                if rng.random() < 0.3:
+                    content.append(
+                        line(
+                            *pick(
+                                ("vt", 0, 1),
+                                ("vn", 0, 0, 1),
+                                ("usemtl", "a#b"),
+                                ("g",),
+                                ("s", "off"),
+                            )
+                        )
+                    )
+                    texts += 1
+            corners = []
+            for i in polygon:
+                index = pick(number[i], number[i] - written - 1)
+                corners.append(
+                    pick(f"{index}", f"{index}/1", f"{index}/-1/1", f"{index}//7", f"{index}/")
+                )
+            content.append(line(pick("f", "f", "fo"), *corners))
+            if rng.random() < 0.3:
+                content.append(line("f", *pick((1,), (1, -1))) + line("l", 1, -1))
+        monkeypatch.setattr(text, "_CHUNK", int(pick(5, 90, 1 << 22)))
+        assert_box(load(tmp_path, "a.obj", "".join(content)), f"{trial}: {''.join(content)}")

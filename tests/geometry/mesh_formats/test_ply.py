@@ -366,3 +366,45 @@ REFUSED = {
 def test_refused_by_name(tmp_path, name):
     content, says = REFUSED[name]
     assert says in refusal(tmp_path, "a.ply", content)
+
+
+@pytest.mark.parametrize("form", ORDERS)
+def test_properties_at_random(tmp_path, form):
+    """Further properties of any type and place, elements in any order, polygons of any size."""
+    rng = np.random.default_rng(4)
+    kinds = [kind for kind in _TYPES if not kind.endswith("64")]
+
+    def among(properties, row):
+        """The properties and their values, with others before, between and behind."""
+        rows = [list(values) for values in row]
+        named = list(properties)
+        for extra in range(int(rng.integers(0, 4))):
+            place = int(rng.integers(len(named) + 1))
+            is_list = rng.random() < 0.5
+            kind = kinds[rng.integers(len(kinds))]
+            named.insert(place, (f"extra{extra}", *(("uchar", kind) if is_list else (kind,))))
+            same = int(rng.integers(0, 4)) if rng.random() < 0.5 else None
+            for values in rows:
+                size = int(rng.integers(0, 4)) if same is None else same
+                values.insert(
+                    place,
+                    rng.integers(0, 100, size).tolist() if is_list else int(rng.integers(100)),
+                )
+        return named, rows
+
+    for trial in range(25):
+        kind = ["float", "double", "int8", "uint16", "int"][rng.integers(5)]
+        length, index = (
+            ["uchar", "int", "ushort", "int8"][rng.integers(4)],
+            ["int", "uint8", "short"][rng.integers(3)],
+        )
+        name = ["vertex_indices", "vertex_index"][rng.integers(2)]
+        polygons = [MIXED, FACES.tolist(), QUADS.tolist()][rng.integers(3)]
+        elements = [
+            ("vertex", *among(xyz(kind), VERTICES.tolist())),
+            ("face", *among([(name, length, index)], [[list(p)] for p in polygons])),
+            ("other", *among([("a", "int")], [[i] for i in range(rng.integers(0, 4))])),
+        ]
+        order = rng.permutation(3)
+        content = ply(form, [elements[i] for i in order], end=["\n", "\r\n", "\r"][rng.integers(3)])
+        assert_box(load(tmp_path, "a.ply", content), f"{trial}: {content!r}")
