@@ -12,8 +12,8 @@ class FakeSource:
     """Records in memory, or a split that is only described.
 
     labels: a class number for each record; without them there are `items` records that nobody may
-    read. record: row -> what it holds beside "id" and "label". Any attribute may be changed
-    afterwards.
+    read. record: row -> what it holds beside "id" and "label". features: what records hold that
+    nobody may read. Any attribute may be changed afterwards.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class FakeSource:
         class_names=("a", "b", "c", "d"),
         ids=None,
         items=None,
+        features=(),
         path=None,
         **manifest,
     ):
@@ -35,6 +36,7 @@ class FakeSource:
         self.class_names, self.path = tuple(class_names), path and pathlib.Path(path)
         self.manifest = {"up_axis": "z", **manifest}
         self.record, self._items = record, items
+        self._features = ("id", "label", *features)
 
     def __len__(self):
         return len(self.ids) if self._items is None else self._items
@@ -45,7 +47,7 @@ class FakeSource:
 
     @property
     def features(self):
-        return tuple(sorted(self[0] if len(self.ids) else ("id", "label")))
+        return tuple(sorted(self[0] if len(self.ids) else self._features))
 
     def select(self, *features):
         assert set(features) <= set(self.features), f"{self.name} has {', '.join(self.features)}"

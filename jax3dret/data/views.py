@@ -46,16 +46,17 @@ What = Literal["shaded", "mask"]
 
 
 class ViewStore:
-    """The pictures of a split: `store[i]` is uint8[V, S, S, 3] of record i, grey repeated over the
-    channels.
+    """The pictures of a split: `store[i]` is uint8[V, S, S, 3] of record i; of grey ones, such as
+    rendered ones are, the channel is repeated.
 
-    `grey(i)` is uint8[V, S, S]; `meta` says what they show. Thread-safe, and picklable: a copy
-    opens the file anew.
+    `grey(i)` is uint8[V, S, S] of a grey store; `meta` says what they show. Thread-safe, and
+    picklable: a copy opens the file anew.
     """
 
     def __init__(self, path: pathlib.Path, meta: dict[str, Any]) -> None:
         self.path, self.meta = path, meta
-        self._shape = (len(meta["cameras"]["positions"]), int(meta["size"]), int(meta["size"]))
+        size, channels = int(meta["size"]), int(meta.get("channels", 1))
+        self._shape = (len(meta["cameras"]["positions"]), size, size, channels)
         self._reader = array_record_data_source.ArrayRecordDataSource(os.fspath(path))
 
     def __len__(self) -> int:
@@ -68,14 +69,21 @@ class ViewStore:
         return open_views, (self.path,)
 
     def __getitem__(self, index: int) -> UInt8[np.ndarray, "V S S 3"]:
-        return np.repeat(self.grey(index)[..., None], 3, axis=-1)
+        pixels = self._pixels(index)
+        return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
     def grey(self, index: int) -> UInt8[np.ndarray, "V S S"]:
         """The pictures of record `index` with one channel, not to be written to.
 
         Raises:
-            DataError: the record cannot be read.
+            DataError: the record cannot be read, or has colours.
         """
+        pixels = self._pixels(index)
+        if pixels.shape[-1] != 1:
+            raise DataError(f"{self.path}: its pictures have colours")
+        return pixels[..., 0]
+
+    def _pixels(self, index: int) -> UInt8[np.ndarray, "V S S C"]:
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self!r} has no item {index}")
@@ -143,7 +151,7 @@ def build_views(
         source, cameras, size, what=what, background=background, supersample=supersample
     )
     path = path if out is None else pathlib.Path(out)
-    is_mesh = {"vertices", "faces"} <= set(source.features)
+    is_mesh = has_meshes(source)
     settings: dict[str, Any] = {"size": size, "background": background, "supersample": supersample}
     settings |= {"what": (what,), "up_axis": source.manifest.get("up_axis", "z")}
     meta = {
@@ -154,7 +162,7 @@ def build_views(
     name = f"views of {source.name}, split '{source.split}'"
     try:
         with exclusive(path.with_name(path.name + ".lock"), name):
-            if path.is_file() and _same(_meta_of(path), meta):
+            if is_stored(path, meta):
                 return path
             if is_mesh:
                 work = _Render(
@@ -175,7 +183,7 @@ def build_views(
             )
             jobs = max(1, min(jobs, len(source) // _PER_JOB))  # one takes some seconds to start
             rows = ordered_map(work, range(len(source)), jobs=jobs, name=source.ids.__getitem__)
-            _write(path, meta, rows, name)
+            write_store(path, meta, rows, name)
     except OSError as error:
         raise DataError(
             f"{error.filename or path}: {error.strerror or error} while rendering {name}"
@@ -249,23 +257,41 @@ def _identity(
     """Everything that the pictures depend on."""
     return {
         "version": rendering.VERSION,
-        "cameras": {
-            **cameras._asdict(),
-            "positions": np.asarray(cameras.positions).round(12).tolist(),
-        },
+        "cameras": describe_cameras(cameras),
         "size": size,
         "what": what,
         "background": background if what == "shaded" else None,
         "supersample": supersample if what == "shaded" else None,
         "up_axis": source.manifest.get("up_axis", "z"),
-        "source": {
-            "name": source.name,
-            "version": source.version,
-            "split": source.split,
-            "items": len(source),
-            "ids_sha256": hashlib.sha256("\n".join(source.ids).encode()).hexdigest(),
-        },
+        "source": describe_source(source),
     }
+
+
+def describe_cameras(cameras: Cameras) -> dict[str, Any]:
+    """Of the .json of a store."""
+    positions = np.asarray(cameras.positions).round(12).tolist()
+    return {**cameras._asdict(), "positions": positions}
+
+
+def describe_source(source: Source) -> dict[str, Any]:
+    """Of the .json of a store: whose pictures they are."""
+    return {
+        "name": source.name,
+        "version": source.version,
+        "split": source.split,
+        "items": len(source),
+        "ids_sha256": hashlib.sha256("\n".join(source.ids).encode()).hexdigest(),
+    }
+
+
+def has_meshes(source: Source) -> bool:
+    """Whether views are rendered from meshes; otherwise from points."""
+    return {"vertices", "faces"} <= set(source.features)
+
+
+def is_stored(path: pathlib.Path, meta: dict[str, Any]) -> bool:
+    """Whether a store is there and is what its .json should say."""
+    return path.is_file() and _same(_meta_of(path), meta)
 
 
 def _meta_of(path: pathlib.Path) -> dict[str, Any] | None:
@@ -286,10 +312,12 @@ def _same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
     return found is not None and {**found, "renderer": ""} == {**wanted, "renderer": ""}
 
 
-def _write(
+def write_store(
     path: pathlib.Path, meta: dict[str, Any], rows: Generator[bytes, None, None], name: str
 ) -> None:
-    """Both files: the .json takes its place first, for the other one makes the store."""
+    """A store of these rows of pixels. meta: its .json, which takes its place first, for the other
+    file makes the store. name: for progress.
+    """
     path.unlink(missing_ok=True)
     try:
         with files.replacing(path) as partial:

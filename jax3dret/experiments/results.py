@@ -304,6 +304,7 @@ def _protocol(
         "ties": stated.get("ties"),
         "search": stated.get("search"),
         "evaluation_seeds": stated.get("evaluation_seeds"),
+        "pictures": stated.get("pictures"),
         "data": {k: dataset.get(k) for k in ("name", "version", "splits", "items")},
         "points": encoder.get("num_points"),
         "parameters": encoder.get("parameters"),

@@ -29,12 +29,15 @@ def need(
     how: str = "import it with `jax3dret weights import FILE --out DIR`",
     *,
     is_folder: bool = True,
+    is_weights: bool = True,
+    optional: bool = False,
     settings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Something that the user has to bring, as config.needs.NAME.
 
     key: where a row's own config takes it. what, how: for the message. is_folder: a workdir or
-    imported weights, else a file. settings: "KEY=VALUE", what the row's config takes beside.
+    imported weights, or with is_weights=False any folder; else a file. optional: a row runs without
+    it too, otherwise. settings: "KEY=VALUE", what the row's config takes beside.
     """
     return {
         "name": name,
@@ -42,6 +45,8 @@ def need(
         "what": what,
         "how": how,
         "is_folder": is_folder,
+        "is_weights": is_weights,
+        "optional": optional,
         "settings": tuple(settings),
     }
 
@@ -316,10 +321,15 @@ def _with_seed(
 
 
 def _lacking(need: Mapping[str, Any], given: str) -> str:
+    if need["optional"] and not given:
+        return ""
     wanted = "DIR" if need["is_folder"] else "FILE"
     said = f"{need['name']}: {need['what']} ({need['how']}): --config.needs.{need['name']}={wanted}"
     path = pathlib.Path(given)
-    found = (path / checkpoint.FOLDER).is_dir() if need["is_folder"] else path.is_file()
+    if need["is_folder"]:
+        found = (path / checkpoint.FOLDER if need["is_weights"] else path).is_dir()
+    else:
+        found = path.is_file()
     if given and found:
         return ""
     return f"{said}; not found in {given}" if given else said

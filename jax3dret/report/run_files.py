@@ -200,6 +200,13 @@ def strict(value: Any) -> Any:
     return value
 
 
+def protocol_of(run: RunFiles, evaluation: Evaluation) -> dict[str, Any]:
+    """The conventions behind an evaluation's numbers, and what pictures the run looked at."""
+    pictures = (run.summary.get("meta") or {}).get("pictures")
+    stated = evaluation.result.get("protocol") or {}
+    return {**stated, **({"pictures": pictures} if pictures else {})}
+
+
 def metrics_json(run: RunFiles) -> dict[str, Any]:
     """report/metrics.json: the numbers for programs. "metrics" and "about" are those of the first
     evaluation, "evaluators" has the metrics of the others by name."""
@@ -215,7 +222,7 @@ def metrics_json(run: RunFiles) -> dict[str, Any]:
                 **({"queries": result["queries"]} if result.get("queries") else {}),
             },
             "encoder": run.summary.get("meta") or {},
-            "protocol": result.get("protocol") or {},
+            "protocol": protocol_of(run, run.leading),
             "metrics": result.get("metrics") or {},
             **{k: result[k] for k in ("spread", "by_seed") if result.get(k)},
             "about": run.leading.about,

@@ -12,7 +12,7 @@ import numpy as np
 from jax3dret.report import metric_text
 from jax3dret.report.charts import escape, short
 from jax3dret.report.published import Comparison
-from jax3dret.report.run_files import Evaluation, RunFiles
+from jax3dret.report.run_files import Evaluation, RunFiles, protocol_of
 
 _TILES = 4
 _MAX_SKIPPED = 500
@@ -240,22 +240,22 @@ def _metric_table(
 
 def protocol(run: RunFiles) -> str:
     """How the numbers came about, in sentences; what has no sentence is listed with its value."""
-    body = _protocol_of(run.leading)
+    body = _protocol_of(run, run.leading)
     if prototypes := prototypes_of(run):
         body = f"<p>Training drew both modalities towards prototypes of the classes: <b>{escape(prototypes)}</b>.</p>{body}"
     notes = run.summary.get("protocol_notes") or []
     if notes:
         body += "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
     for other in run.evaluations[1:]:
-        body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{_protocol_of(other)}</details>"
+        body += f"<details><summary>Evaluation “{escape(other.name)}”</summary>{_protocol_of(run, other)}</details>"
     return section(
         "protocol", "Protocol", body, "What was compared with what, and how the scores are defined."
     )
 
 
-def _protocol_of(evaluation: Evaluation) -> str:
+def _protocol_of(run: RunFiles, evaluation: Evaluation) -> str:
     result = evaluation.result
-    settings = dict(result.get("protocol") or {})
+    settings = protocol_of(run, evaluation)
     sentences = []
     dataset = result.get("dataset") or {}
     splits, items = dataset.get("splits"), dataset.get("items")

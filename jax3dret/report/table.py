@@ -301,12 +301,17 @@ def _protocol(table: Mapping[str, Any]) -> str:
         "learning rate": lambda f: "–" if f["learning_rate"] is None else short(f["learning_rate"]),
         "schedule": lambda f: "–" if f["schedule"] is None else _schedule(f["schedule"]),
         **({} if one_size else {"points": lambda f: plain(f["points"])}),
+        **(
+            {"pictures": lambda f: plain(f.get("pictures") or "–")}
+            if any(f.get("pictures") for f in facts)
+            else {}
+        ),
         "parameters": lambda f: plain(f["parameters"]),
         "seeds": lambda f: plain(f["seeds"]),
         "evaluation seeds": lambda f: plain(f.get("evaluation_seeds") or f["seeds"]),
         "training": lambda f: duration(f["train_s"]) if f["steps"] else "–",
     }
-    words = ("weights", "schedule", *(key.replace("_", " ") for key in apart))
+    words = ("weights", "schedule", "pictures", *(key.replace("_", " ") for key in apart))
     lines = [
         f'<tr><th scope="row">{_link(row)}<code>{escape(row["protocol"]["config"])}</code></th>'
         + "".join(

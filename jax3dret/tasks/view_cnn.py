@@ -20,9 +20,9 @@ from jax3dret.core.types import ConfigError, PyTree
 from jax3dret.data.features import digest, frozen_features
 from jax3dret.data.images import normalise
 from jax3dret.data.rows import Rows, open_rows
-from jax3dret.data.views import build_views
 from jax3dret.geometry import cameras
 from jax3dret.models.frozen import frozen
+from jax3dret.tasks.pictures import view_file
 from jax3dret.tasks.towers import NORMALISATIONS, normalisation_of
 from jax3dret.weights import packages
 from jax3dret.weights.importing import MARK, open_weights
@@ -45,13 +45,6 @@ def graph_vertices(name: str) -> np.ndarray:
         return cameras.viewgcn_vertices(12 if published == "viewgcn12" else 20)
     positions = np.asarray(cameras.by_name(name).positions, np.float64)
     return (positions / np.linalg.norm(positions, axis=1, keepdims=True)).astype(np.float32)
-
-
-def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
-    """The store of the configured views of a split, rendered now if it is not there."""
-    return build_views(
-        source, cameras.by_name(views["cameras"]), size=views["size"], jobs=views["jobs"]
-    )
 
 
 def views_at_a_time(views: int) -> int:

@@ -130,6 +130,7 @@ def finish(folder, config, name, accuracy, steps=100, source=COMPLETE):
                 "search": "tree_ah"
                 if config.evals.retrieval.index.scoring == "tree_ah"
                 else "exact",
+                **({"pictures": "meshes"} if "mmcl" in name else {}),
             },
             "encoder": {"num_points": 512, "parameters": 1000, "weights": f"as made for {name}"},
             "timing": {"train_s": 2.0},
@@ -337,6 +338,15 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
     table = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **given)
     runs = rows.plan_runs(table.config, tmp_path, CONFIGS)
     mmcl = next(run for run in runs if run.name == "ULIP2/mmcl")
+    assert mmcl.config.views.folder == "" and not mmcl.problem
+    own = {**given, "needs.renders": tmp_path}
+    asked = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **own).config
+    runs_of_own = rows.plan_runs(asked, tmp_path, CONFIGS)
+    assert next(r for r in runs_of_own if r.name == mmcl.name).config.views.folder == str(tmp_path)
+    gone = {**given, "needs.renders": tmp_path / "gone"}
+    asked = Table(tmp_path / "t", "modelnet40", rows="ULIP2/", **gone).config
+    lacking = next(r for r in rows.plan_runs(asked, tmp_path, CONFIGS) if r.name == mmcl.name)
+    assert "renders: textured renders" in lacking.problem and "gone" in lacking.problem
     assert mmcl.config.checkpoint.init_from == str(tmp_path / "w") == mmcl.config.towers.weights
     assert mmcl.config.captions.to_dict() == {
         "name": "jax3dret.data.captions:from_jsonl",
@@ -349,7 +359,10 @@ def test_given_weights_go_where_each_row_takes_them(tmp_path):
         f"towers.merges {tmp_path / 'c.jsonl'}; captions.path {tmp_path / 'c.jsonl'}"
     )
     protocol = table.rows["ULIP2/classification"]["protocol"]
-    assert protocol["schedule"]["name"] == "one_cycle"
+    assert protocol["schedule"]["name"] == "one_cycle" and protocol["pictures"] is None
+    assert table.rows["ULIP2/mmcl"]["protocol"]["pictures"] == "meshes"
+    page = (tmp_path / "t" / "report" / "index.html").read_text()
+    assert ">pictures</th>" in page and "<td>meshes</td>" in page
     moved = Table(
         tmp_path / "t",
         "modelnet40",

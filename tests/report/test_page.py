@@ -418,6 +418,20 @@ def lead(workdir, names):
     path.write_text(json.dumps({**json.loads(path.read_text()), "evaluators": names}))
 
 
+def test_the_pictures_of_a_run_stand_in_its_protocol(tmp_path):
+    workdir = make(tmp_path)
+    assert "pictures" not in read(workdir)[1]["protocol"]
+    path = workdir / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["meta"]["pictures"] = "meshes, rendered in grey: 4 views"
+    path.write_text(json.dumps(summary))
+    page, numbers, _ = read(workdir)
+    assert numbers["protocol"]["pictures"] == "meshes, rendered in grey: 4 views"
+    assert numbers["protocol"]["distance"] == "cosine"
+    protocol = page.text[page.text.index("What was compared with what") :]
+    assert "pictures" in protocol and "meshes, rendered in grey: 4 views" in protocol
+
+
 def test_metrics_are_called_and_ordered_as_the_evaluation_says(tmp_path):
     page, numbers, _ = read(make(tmp_path))
     tiles = page.text[page.text.index("NDCG@100") :]

@@ -22,7 +22,7 @@ from jax3dret.data.rows import open_rows
 from jax3dret.data.sketches import PREPARE, Drawing
 from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, sketch_shape
 from jax3dret.tasks.mvhgnn.stages import Stage
-from jax3dret.tasks.view_cnn import view_file
+from jax3dret.tasks.pictures import view_file
 
 
 class Inputs:

@@ -6,6 +6,7 @@ reads what it says, and its pooled features, 1536 numbers, are the descriptor th
 compares. What makes it up:
 
     geometry/cameras.py, geometry/views.py, data/views.py    the views, rendered once and kept beside the prepared data
+    tasks/pictures.py, data/own_views.py                     or those that the user rendered
     models/resnet.py, mobilenet.py, efficientnet_lite.py     the CNN
     tasks/view_cnn.py, data/features.py                      what a frozen CNN says of every view, computed once
     models/viewgcn.py                                        the graph network, with the published code's errors as options
@@ -50,10 +51,10 @@ from jax3dret.core.types import (
 from jax3dret.data.points import Keep
 from jax3dret.inputs.views import Views
 from jax3dret.models.pool import max_pool
-from jax3dret.tasks import recipe
+from jax3dret.tasks import pictures, recipe
 from jax3dret.tasks.encoder import STREAMS, from_variables, train_pass
 from jax3dret.tasks.ulip2 import finetune
-from jax3dret.tasks.view_cnn import RANDOM, ViewCnn, graph_vertices, view_file, views_at_a_time
+from jax3dret.tasks.view_cnn import RANDOM, ViewCnn, graph_vertices, views_at_a_time
 
 log = logging.getLogger("jax3dret")
 OBJECTIVES = ("view_gcn", "single_view")
@@ -70,11 +71,7 @@ def defaults() -> ml_collections.ConfigDict:
     config.objective = (
         "view_gcn"  # or "single_view": the CNN alone, every view with its shape's label
     )
-    config.views = {
-        "cameras": "dodecahedron20",
-        "size": 224,
-        "jobs": 1,
-    }  # the cameras by name, see geometry.cameras
+    config.views = pictures.defaults("dodecahedron20")
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
     # Imported weights, or the workdir of a single_view run; empty: of the network's own package,
     # where it has one, else random; "random".
@@ -135,7 +132,13 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         )
     configs.check_least(config, {"views.size": 8, "views.jobs": 1, "flip": 0})
     graph = config.objective == "view_gcn"
-    classes = recipe.check_classes(config, open_source(config.train.split), needed=True)
+    source = open_source(config.train.split)
+    classes = recipe.check_classes(config, source, needed=True)
+    if pictures.own_views(config.views.to_dict()):
+        log.warning(
+            "config.views.folder: this model trains on your own pictures, and an index made with "
+            "it draws its own; the two look alike only where yours are grey and lit as its are"
+        )
     network = _network(config, classes)
     views, size = len(network.vertices), config.views.size
     key = "features" if network.cnn.frozen else "views"
@@ -144,7 +147,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         (
             key,
             functools.partial(
-                network.cnn.view_features if network.cnn.frozen else view_file,
+                network.cnn.view_features if network.cnn.frozen else pictures.view_file,
                 config.views.to_dict(),
             ),
         ),
@@ -166,6 +169,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "system": "ulip2",
             "model": {**network.description, "objective": config.objective},
             "views": config.views.to_dict(),
+            "pictures": pictures.said(config.views.to_dict(), source),
             "embedding_dim": network.embedding_dim,
             "objective": config.objective,
             "up_axis": "z",

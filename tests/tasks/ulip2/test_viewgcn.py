@@ -137,6 +137,22 @@ def test_a_frozen_cnn_is_state_and_its_stored_features_stand_for_the_views(
         made.task.embed(params, state, {"points": features})
 
 
+def test_pictures_are_told_and_may_be_the_user_s_own(tmp_path, caplog):
+    assert recipe().meta["pictures"].startswith("discs at the points, for the records hold no mesh")
+    views = {"cameras": f"ring{VIEWS}", "size": SIZE, "jobs": 1, "folder": str(tmp_path)}
+    made = recipe(views=views)
+    assert made.meta["pictures"].startswith(f"the user's own, {tmp_path}/{{id}}/{{view}}.png: ")
+    assert "an index made with it draws its own" in caplog.text
+    ((_, make_file),) = made.train.arrays
+    split = open_source("train")
+    with pytest.raises(
+        DataError, match=rf"{tmp_path}/train/0/0\.png: no such picture; {6 * VIEWS}"
+    ):
+        make_file(split)
+    with pytest.raises(ConfigError, match=r"config\.views\.folder=/gone: no such folder"):
+        recipe(views={**views, "folder": "/gone"})
+
+
 def test_single_views():
     made = recipe(objective="single_view", flip=0.5)
     params, state = start(made)
