@@ -17,7 +17,9 @@ imported with `jax3dret weights import FILE --out DIR`: --config.cnn_weights=DIR
 the mobilenet variants, ImageNet's ResNet-18 for the first stage. The second stage starts from
 runs/viewgcn_classify_VARIANT_single_view; elsewhere: --config.checkpoint.init_from=WORKDIR.
 
-The published code means to lower the learning rate of the second stage by a cosine, and halves it
+Both stages are as published: the selectors compare the sampled views (softmax) and begin at a
+camera that is drawn, in evaluation as well. --config.model.softmax=classes
+--config.model.fps_start_eval=zero puts that right. The published code means to lower the learning rate of the second stage by a cosine, and halves it
 once: --config.optim.schedule.decay=cosine does what it means.
 """
 
@@ -113,6 +115,11 @@ def full_size(dataset):
     config.data.augment = {"name": "jax3dret.data.points:no_augmentations"}
     config.train.split = dataset.train
     config.evals.retrieval.gallery_split = dataset.train
+    config.model = {
+        "name": "jax3dret.models.viewgcn:ViewGCN",
+        "softmax": "views",
+        "fps_start_eval": "random",
+    }
     config.views = {"cameras": "dodecahedron20", "size": 224, "jobs": 1}
     config.train.batch_size = 20
     config.optim.update({"name": "sgd", "momentum": 0.9, "weight_decay": 1e-3})

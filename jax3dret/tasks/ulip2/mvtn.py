@@ -16,6 +16,11 @@ cameras. What makes it up:
     models/viewgcn.py, losses/views.py      View-GCN and its loss
     configs/mvtn_classify.py                the experiments
 
+Training with View-GCN has two stages as published: the CNN on single views from cameras that stay
+where they are (network "single_view"), then all together (network "view_gcn", with
+config.checkpoint.init_from naming the first run). The published PointNet is trained on ModelNet40
+beforehand: config.pointnet_weights.
+
 The published code differs in three places: it clips gradients after the step, where that has no
 effect; it never optimises "learned_circular", which the rule ("mvtn/.*", {"freeze": True}) in
 config.optim.rules brings back; and its MVCNN gives pictures from 0 to 1 to a CNN that was trained
@@ -46,9 +51,10 @@ from jax3dret.core.types import (
 from jax3dret.data import points
 from jax3dret.data.images import IMAGENET, Normalisation
 from jax3dret.data.mesh_arrays import FixedMesh
+from jax3dret.data.views import has_meshes
 from jax3dret.inputs.mesh import SampledMesh
 from jax3dret.inputs.points import Points
-from jax3dret.models.mvtn import Views, base_views
+from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.ops import soft_meshes, soft_points
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import from_variables
@@ -56,7 +62,13 @@ from jax3dret.tasks.ulip2 import finetune
 from jax3dret.tasks.ulip2.mvtn_network import QUARTER, Network, mvtn_task
 from jax3dret.tasks.view_cnn import views_at_a_time
 
-NETWORKS = ("mvcnn", "view_gcn")
+NETWORKS = ("mvcnn", "view_gcn", "single_view")
+# The loss of each, below jax3dret.
+LOSSES = (
+    "losses.classification:cross_entropy",
+    "losses.views:view_gcn",
+    "losses.views:single_view",
+)
 ARRAYS = {"points": ("points",), "meshes": ("points", "vertices", "faces", "face_mask")}
 NORMALISATIONS = {"imagenet": IMAGENET, "none": Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
 
@@ -66,14 +78,18 @@ def defaults() -> ml_collections.ConfigDict:
     config = finetune.defaults()
     del config.objective
     config.task = "jax3dret.tasks.ulip2.mvtn"
-    config.network = "mvcnn"  # or "view_gcn"
+    # Or "view_gcn"; or "single_view", the CNN with a classifier of every view for itself, with
+    # which the published training of View-GCN begins.
+    config.network = "mvcnn"
     config.mvtn = {"name": "jax3dret.models.mvtn:Mvtn"}
+    # What the cameras' PointNet begins with: imported MVTN, or the workdir of a run; empty: random.
+    config.pointnet_weights = ""
     config.cnn = {"name": "jax3dret.models.resnet:ResNet"}
     config.cnn_weights = ""  # imported weights; empty: random
     config.cnn_normalisation = (
         "imagenet"  # or "none": pictures from 0 to 1, as the published MVCNN reads them
     )
-    config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn alone
+    config.head = {"name": "jax3dret.models.mvtn:LinearHead"}  # mvcnn and single_view
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN"}  # view_gcn alone
     config.render = {
         # Every data set has them; or "meshes", for those that have vertices and faces.
@@ -142,6 +158,11 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """
     _check(config)
     source = open_source(config.train.split)
+    if config.render.kind == "meshes" and not has_meshes(source):
+        raise ConfigError(
+            f"config.render.kind=meshes: the records of {source.name} hold no meshes; "
+            "--config.render.kind=points --config.mvtn.distance=1.0 draws their points"
+        )
     network = _network(config, recipe.check_classes(config, source, needed=True))
     kind, num_points = config.render.kind, config.data.num_points
     num_faces = config.render.num_faces if kind == "meshes" else 0
@@ -169,6 +190,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         meta={
             "system": "ulip2",
             "model": network.description,
+            "pictures": _pictures(config, network.mvtn),
             "embedding_dim": network.embedding_dim,
             "objective": "classification",
             "num_points": num_points,
@@ -176,6 +198,17 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "normalization": "centroid at the origin, farthest point at distance 1",
         },
     )
+
+
+def _pictures(config: configs.Config, mvtn: Mvtn) -> str:
+    """What the pictures are, for the protocol."""
+    drawn = (
+        f"meshes of at most {config.render.num_faces:,} faces"
+        if config.render.kind == "meshes"
+        else f"discs at {config.data.num_points:,} points"
+    )
+    views = f"{mvtn.num_views} views ({mvtn.views}) of {config.render.size} pixels"
+    return f"{drawn}, drawn in every step: {views}"
 
 
 def transforms(
@@ -207,7 +240,7 @@ def _network(config: configs.Config, classes: int) -> Network:
     try:
         inspect.signature(loss_fn).bind(**dict.fromkeys(inputs), **loss_kwargs)
     except TypeError as error:
-        right = "losses.views:view_gcn" if graph else "losses.classification:cross_entropy"
+        right = LOSSES[NETWORKS.index(config.network)]
         raise ConfigError(
             f"config.loss.name '{config.loss.name}' is no loss of {config.network}, which gives "
             f"{', '.join(inputs)}; "
@@ -229,6 +262,8 @@ def _network(config: configs.Config, classes: int) -> Network:
             "cnn_normalisation": config.cnn_normalisation,
             **{part: config[part].to_dict() for part in parts},
         },
+        single=config.network == "single_view",
+        pointnet=config.pointnet_weights,
     )
 
 
@@ -294,6 +329,10 @@ def _check(config: configs.Config) -> None:
             f"{config.render.size}; expected {1 / config.render.size:.4f} or more"
         )
     mvtn = config.mvtn.build()
+    if config.pointnet_weights and not mvtn.learned:
+        raise ConfigError(
+            f"config.pointnet_weights: views that are fixed ({mvtn.views}) ask no PointNet"
+        )
     base_views(mvtn.views, mvtn.num_views, mvtn.elevation)  # refuses what does not exist
     if not mvtn.learned and any(str(rule[0]).startswith("mvtn") for rule in config.optim.rules):
         raise ConfigError(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax3dret.core import checkpoint, rng
 from jax3dret.core.types import (
     Batch,
+    ConfigError,
     Metrics,
     PyTree,
     Task,
@@ -25,7 +26,7 @@ from jax3dret.models.mvtn import Mvtn, Views, base_views
 from jax3dret.models.pool import max_pool
 from jax3dret.ops.soft_render import camera_axes
 from jax3dret.tasks.encoder import STREAMS
-from jax3dret.weights.importing import load_imported
+from jax3dret.weights.importing import MARK, load_imported
 
 # Azimuth 0 of the published frame, +z, is a quarter turn before +x, the renderer's.
 QUARTER = 90.0
@@ -35,11 +36,12 @@ QUARTER = 90.0
 class Network:
     """The parts, and how they follow each other; holds no arrays.
 
-    top: the graph network (graph True) or the head. render: (batch, views, light or None) ->
+    top: the graph network (graph True) or the head; single: of every view for itself. render: (batch, views, light or None) ->
     pictures [B, V, S, S, 3].
     random_light: whether training draws the light. loss: (logits=..., scores=..., labels=...,
     mask=...), scores of a graph.
     weights: imported ones of the CNN, or empty. normalisation: of the pictures that go into it.
+    pointnet: a folder of weights that the cameras' PointNet begins with, or empty.
     """
 
     mvtn: Mvtn
@@ -52,6 +54,8 @@ class Network:
     weights: str
     normalisation: Normalisation
     description: Mapping[str, Any]
+    single: bool = False
+    pointnet: str = ""
 
     @property
     def embedding_dim(self) -> int:
@@ -62,7 +66,9 @@ class Network:
         """Parameters and statistics by part; fixed views have none."""
         keys = jax.random.split(key, 3)
         two = {name: value[:2] for name, value in batch.items()}
-        made = {"mvtn": self.mvtn.init(keys[0], two["points"])} if self.mvtn.learned else {}
+        made: dict[str, Any] = {}
+        if self.mvtn.learned:
+            made["mvtn"] = self._start_pointnet(dict(self.mvtn.init(keys[0], two["points"])))
         views = self.mvtn.num_views
         # The size of a picture changes no parameter.
         made["cnn"] = self._start(
@@ -97,6 +103,21 @@ class Network:
             for key, wanted in fresh.items()
         }
 
+    def _start_pointnet(self, fresh: dict[str, PyTree]) -> dict[str, PyTree]:
+        """The cameras' variables with the PointNet that was given, if any is named."""
+        if not self.pointnet:
+            return fresh
+        loaded, source = load_pointnet(self.pointnet), f"config.pointnet_weights={self.pointnet}"
+        return {
+            key: {
+                **wanted,
+                "pointnet": checkpoint.match_params(
+                    wanted["pointnet"], loaded.get(key, {}), source=source
+                )[0],
+            }
+            for key, wanted in fresh.items()
+        }
+
     def run(
         self,
         params: PyTree,
@@ -109,8 +130,8 @@ class Network:
         """What the last part says, the views, and the new statistics. key: of a training pass; None
         in evaluation.
 
-        What the last part says is ViewGCN's output, or (descriptor, logits). frozen: no gradient to
-        the views.
+        What the last part says is ViewGCN's output, or (descriptor, logits), logits [B, V, C] of
+        single views. frozen: no gradient to the views.
         """
         train, updated = key is not None, dict(state)
 
@@ -148,8 +169,40 @@ class Network:
             )
         pooled = max_pool(features)
         # An embedding needs no head, and a model that only embeds has none.
-        logits = apply("head", self.top, pooled) if "head" in params else None
+        logits = None
+        if "head" in params:
+            seen = features.reshape(-1, features.shape[-1]) if self.single else pooled
+            logits = apply("head", self.top, seen)
+            logits = logits.reshape(*features.shape[:2], -1) if self.single else logits
         return (pooled, logits), views, updated
+
+
+def load_pointnet(folder: str) -> dict[str, PyTree]:
+    """{"params", "batch_stats"} of the PointNet of imported MVTN, or of a run that trained one.
+
+    Raises ConfigError where there is none.
+    """
+    path = pathlib.Path(folder)
+    if (path / MARK).is_file():
+        found = load_imported(path)[1]
+    elif (path / checkpoint.FOLDER).is_dir():
+        checkpoints = checkpoint.Checkpoints(path)
+        try:
+            model = checkpoints.raw_model()
+        finally:
+            checkpoints.close()
+        found = {"params": model["params"], "batch_stats": model["model_state"]}
+    else:
+        raise ConfigError(
+            f"config.pointnet_weights={folder}: neither imported weights (jax3dret weights import "
+            "FILE --out DIR) nor the workdir of a run"
+        )
+    pointnet = {key: tree.get("mvtn", {}).get("pointnet") for key, tree in found.items()}
+    if not pointnet.get("params"):
+        raise ConfigError(
+            f"config.pointnet_weights={folder}: holds no PointNet of learned MVTN cameras"
+        )
+    return pointnet
 
 
 def camera_positions(views: Views) -> jax.Array:
@@ -177,11 +230,10 @@ def mvtn_task(network: Network, *, frozen: bool = False) -> Task:
         else:
             logits = out[1]
             value, metrics = network.loss(logits=logits, labels=labels, mask=mask), {}
-        right = (jnp.argmax(logits, -1) == labels) & mask
-        metrics = {
-            **metrics,
-            "accuracy": (right.sum() / jnp.maximum(mask.sum(), 1)).astype(jnp.float32),
-        }
+        right = jnp.argmax(logits, -1) == (labels[:, None] if network.single else labels)
+        share = right.mean(1) if network.single else right
+        accuracy = jnp.where(mask, share, 0).sum() / jnp.maximum(mask.sum(), 1)
+        metrics = {**metrics, "accuracy": accuracy.astype(jnp.float32)}
         if network.mvtn.learned:
             moved = _moved(network.mvtn, views)
             metrics |= {"azimuth_moved": moved[0], "elevation_moved": moved[1]}

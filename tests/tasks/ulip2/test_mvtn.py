@@ -27,7 +27,7 @@ FACES = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], np.int32)
 
 def open_source(split, name=None):
     """As much of a data set as a recipe looks at before it runs: no records."""
-    return FakeSource(name="parts", split=split, items=8)
+    return FakeSource(name="parts", split=split, items=8, features=("vertices", "faces"))
 
 
 def config(views="learned_circular", **changes):
@@ -176,6 +176,81 @@ def test_what_the_renderer_is_given(monkeypatch):
             if kind == "points"
             else {"size": 12, "light": light}
         )
+
+
+def test_pictures_are_told_and_meshes_are_needed_where_they_are_drawn():
+    assert recipe().meta["pictures"] == (
+        "discs at 24 points, drawn in every step: 3 views (learned_circular) of 12 pixels"
+    )
+    said = recipe(render__kind="meshes").meta["pictures"]
+    assert said.startswith("meshes of at most 64 faces, drawn in every step")
+    clouds = FakeSource(name="parts", items=8, features=("points",))
+    with pytest.raises(
+        ConfigError, match=r"of parts hold no meshes; --config\.render\.kind=points"
+    ):
+        mvtn.make(config(render__kind="meshes"), lambda split, name=None: clouds)
+
+
+def test_single_views_from_fixed_cameras(monkeypatch):
+    changes = {
+        "network": "single_view",
+        "head": {"name": "jax3dret.models.heads:ClassificationHead", "hidden": ()},
+        "loss": {"name": "jax3dret.losses.views:single_view"},
+        "optim__rules": FIXED_RULES,
+    }
+    made = recipe("spherical", mvtn__num_views=4, **changes)
+    params, state = start(made)
+    assert set(params) == {"cnn", "head"} and params["head"]["linear0"]["kernel"].shape == (4, 4)
+    arrays = batch(made)
+    arrays["mask"] = np.array([True, True, True, False])
+    value, (after, metrics) = compute(
+        made.task.loss, params, state, arrays, jax.random.key(0), jnp.int32(0)
+    )
+    assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, state)
+    # Every view is classified for itself, and a view of a masked shape does not count.
+    network = mvtn._network(config("spherical", mvtn__num_views=4, **changes), CLASSES)
+    (pooled, logits), _, _ = network.run(params, state, arrays, jax.random.key(0))
+    assert logits.shape == (BATCH, 4, CLASSES) and pooled.shape == (BATCH, 4)
+    log_p = jax.nn.log_softmax(logits)[np.arange(3), :, arrays["label"][:3]]
+    np.testing.assert_allclose(value, -log_p.mean(), rtol=1e-4)
+    right = np.asarray(logits.argmax(-1)[:3]) == arrays["label"][:3, None]
+    np.testing.assert_allclose(metrics["accuracy"], right.mean(), rtol=1e-6)
+    embedded = compute(made.task.embed, {"cnn": params["cnn"]}, {"cnn": state["cnn"]}, arrays)
+    assert embedded["shape"].shape == (BATCH, made.model.width)
+
+
+def test_the_cameras_begin_with_a_given_pointnet(tmp_path, monkeypatch):
+    made = recipe()
+    params, state = start(made, seed=5)
+    kept = {"params": params, "model_state": state}
+
+    class Kept:
+        def __init__(self, folder):
+            assert folder == tmp_path
+
+        def raw_model(self):
+            return kept
+
+        def close(self):
+            pass
+
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(mvtn_network.checkpoint, "Checkpoints", Kept)
+    given = recipe(pointnet_weights=str(tmp_path))
+    fresh, after = jax.jit(given.task.init)(jax.random.key(0), batch(given))
+    for ours, theirs in ((fresh, params), (after, state)):
+        jax.tree.map(
+            np.testing.assert_array_equal, ours["mvtn"]["pointnet"], theirs["mvtn"]["pointnet"]
+        )
+    drawn = fresh["mvtn"]["view_selector"]["linear0"]["kernel"]
+    assert np.abs(drawn - params["mvtn"]["view_selector"]["linear0"]["kernel"]).max() > 1e-3
+    kept["params"] = {"cnn": params["cnn"]}
+    with pytest.raises(ConfigError, match="holds no PointNet of learned MVTN cameras"):
+        mvtn_network.load_pointnet(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"/gone: neither imported weights"):
+        mvtn_network.load_pointnet("/gone")
+    with pytest.raises(ConfigError, match="views that are fixed"):
+        recipe("circular", pointnet_weights=str(tmp_path), optim__rules=FIXED_RULES)
 
 
 def test_an_embedding_does_not_depend_on_the_rest_of_the_batch():
