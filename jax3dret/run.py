@@ -225,7 +225,7 @@ def _ready(run: Placed, mode: str) -> _Ready:
     """Opens the data of a run and makes its recipe; writes nothing into its folder."""
     config = run.config
     make = configs.resolve(f"{config.task}:make", where="config.task")
-    open_source = _opener(config)
+    open_source = opener(config)
     open_source(config.train.split)
     ready = _Ready(
         run=run,
@@ -260,7 +260,7 @@ def _published(config: configs.Config) -> Mapping[str, Mapping[str, float]]:
     return rows
 
 
-def _opener(config: configs.Config) -> Callable[..., pipeline.Source]:
+def opener(config: configs.Config) -> Callable[..., pipeline.Source]:
     """What opens the data of a run: prepared on first use, opened once."""
     sources: dict[tuple[str, str], pipeline.Source] = {}
     prepared: dict[str, str] = {}  # full names by the names asked for

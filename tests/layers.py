@@ -21,7 +21,7 @@ LAYERS = (
     ("tasks", "report"),
     ("run", "experiments", "search"),
     ("bench",),
-    ("entry", "main", "cli"),
+    ("entry", "main", "cli", "caption"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What the lowest layer may import of core: what all agree on, and what a file on the disk is.

@@ -8,12 +8,13 @@ of them.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from PIL import Image
 from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError, Source
-from jax3dret.data.captions import Captions, CaptionSource, read_jsonl
+from jax3dret.data.captions import Captions, read_captions
 from jax3dret.data.lock import exclusive
 from jax3dret.data.rows import Rows
 
@@ -43,49 +44,100 @@ PAPER_PROMPTS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class VisionLanguageModel:
+    """A `CaptionSource` that reads the captions a model has made, and `write`, which makes them.
+
+    Made apart from training, because the model wants the memory that training takes:
+    `python -m jax3dret.caption` with the flags of the run. They are kept in
+    `<prepared folder>/captions/<split>-<digest>.jsonl`, the form that `captions.from_jsonl` reads.
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    max_new_tokens: int
+    download: bool
+
+    def __call__(self, source: Source, views: Rows | None) -> list[Captions]:
+        """Raises as `require`; DataError for data without views, and a file that lacks items."""
+        if views is None:
+            raise DataError(
+                f"{source!r}: a vision-language model needs rendered views, and there are none"
+            )
+        self.require(source, views)
+        return read_captions(self.path(source, views), source)
+
+    def path(self, source: Source, views: Rows | pathlib.Path) -> pathlib.Path:
+        """Where the captions of these views, or of the store at a path, belong."""
+        return captions_path(source, views, self.model, self.prompts, self.max_new_tokens)
+
+    def require(self, source: Source, views: Rows | pathlib.Path) -> None:
+        """Raises ConfigError where the captions have not been made."""
+        path = self.path(source, views)
+        if path.is_file():
+            return
+        partial = files.partial_of(path)
+        done = len(_whole_lines(partial)) if partial.is_file() else 0
+        raise ConfigError(
+            f"config.captions: {len(source) - done} of the {len(source)} items of {source.name}, "
+            f"split '{source.split}', have no captions by '{self.model}' yet; make them first, by "
+            "`python -m jax3dret.caption` with the flags of this run, or give a file of captions"
+        )
+
+    def write(
+        self, source: Source, path_of_views: pathlib.Path, open_views: Callable[[], Rows]
+    ) -> pathlib.Path:
+        """Makes what captions are missing, and returns their file.
+
+        open_views: called once the model is there, to render what may take as long.
+
+        Raises ConfigError where transformers is missing or the model is not at hand; DataError
+        where the model says nothing at all of some views: they are counted, and the file in which
+        to write something is named.
+        """
+        path = self.path(source, path_of_views)
+        with exclusive(path.with_suffix(".lock"), f"captions of {source.name}"):
+            if not path.is_file():
+                captioner = _Captioner(self.model, self.prompts, self.max_new_tokens, self.download)
+                _write(path, source, open_views(), captioner)
+        return path
+
+
 def vision_language_model(
     model: str = "llava-hf/llava-1.5-7b-hf",
     *,
     prompts: Sequence[str] = PAPER_PROMPTS,
     max_new_tokens: int = 160,
     download: bool = False,
-) -> CaptionSource:
+) -> VisionLanguageModel:
     """Captions of every view from an image-text-to-text model of transformers, one for each prompt,
     without sampling.
 
     model: a folder with a model and its processor, or a name on the model hub; the hub is asked
     only with download=True.
 
-    The captions are kept in `<prepared folder>/captions/<split>-<digest>.jsonl`, the form that
-    `captions.from_jsonl` reads.
-
-    Raises ConfigError where transformers is missing or the model is not at hand; when used,
-    DataError for data without views.
+    Raises ConfigError for prompts that are empty.
     """
     if not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
         raise ConfigError("captions.prompts: give at least one prompt, none of them empty")
-
-    def captions(source: Source, views: Rows | None) -> list[Captions]:
-        if views is None:
-            raise DataError(
-                f"{source!r}: a vision-language model needs rendered views, and there are none"
-            )
-        path = captions_path(source, views, model, prompts, max_new_tokens)
-        with exclusive(path.with_suffix(".lock"), f"captions of {source.name}"):
-            if not path.is_file():
-                _write(path, source, views, _Captioner(model, prompts, max_new_tokens, download))
-        found = read_jsonl(path)
-        return [found[name] for name in source.ids]
-
-    return captions
+    return VisionLanguageModel(model, tuple(prompts), max_new_tokens, download)
 
 
 def captions_path(
-    source: Source, views: Rows, model: str, prompts: Sequence[str], max_new_tokens: int
+    source: Source,
+    views: Rows | pathlib.Path,
+    model: str,
+    prompts: Sequence[str],
+    max_new_tokens: int,
 ) -> pathlib.Path:
-    """Where captions of this data by this model belong."""
-    store = getattr(views, "path", None)  # its name stands for the cameras and for how they draw
-    shown = store.name if store is not None else list(views[0].shape)
+    """Where captions of this data by this model belong. views: or the path of their store."""
+    # A store's name stands for the cameras and for how they draw.
+    shown: Any
+    if isinstance(views, pathlib.Path):
+        shown = views.name
+    else:
+        store = getattr(views, "path", None)
+        shown = store.name if store is not None else list(views[0].shape)
     provenance = [
         source.name,
         source.version,
@@ -102,32 +154,52 @@ def captions_path(
 
 def _write(path: pathlib.Path, source: Source, views: Rows, captioner: _Captioner) -> None:
     partial = files.partial_of(path)
-    done = _resume(partial, source)
+    done, silent = _resume(partial, source), 0
     with (
         progress(len(source), f"caption {source.split}", done=done) as update,
         partial.open("a", encoding="utf-8") as out,
     ):
         for i in range(done, len(source)):
-            entry = {
-                "id": source.ids[i],
-                "captions": captioner(np.asarray(views[i]), source.ids[i]),
-            }
+            answers = captioner(np.asarray(views[i]))
+            said = [[answer for answer in view if answer] for view in answers]
+            silent += sum(map(len, answers)) - sum(map(len, said))
+            entry = {"id": source.ids[i], "captions": said}
             out.write(json.dumps(entry, ensure_ascii=False) + "\n")
             out.flush()
             update(i + 1)
+    if silent:
+        logger.warning("%s: %d answers of the model are empty and left out", partial, silent)
+    entries = [json.loads(line) for line in _whole_lines(partial)]
+    lacking = [entry["id"] for entry in entries if not all(entry["captions"])]
+    if lacking:
+        raise DataError(
+            f"{partial}: of {len(lacking)} of the {len(source)} items the model says nothing for "
+            f"some view (first: {lacking[0]}); write a caption into each empty list [] and run the "
+            "same command again"
+        )
     partial.replace(path)
+
+
+def _whole_lines(partial: pathlib.Path) -> list[bytes]:
+    """Lines without the last one where it was not finished."""
+    lines = partial.read_bytes().splitlines(keepends=True)
+    return [line for line in lines if line.endswith(b"\n")]
 
 
 def _resume(partial: pathlib.Path, source: Source) -> int:
     """Cuts off a line that was not finished; returns how many items are done."""
     if not partial.is_file():
         return 0
-    whole = [
-        line for line in partial.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
-    ]
-    ids = [json.loads(line)["id"] for line in whole]
+    whole = _whole_lines(partial)
+    try:
+        ids = [json.loads(line)["id"] for line in whole]
+    except (ValueError, KeyError, TypeError):
+        ids = [None]
     if ids != list(source.ids[: len(ids)]):
-        raise DataError(f"{partial}: holds captions of other items; remove it and run again")
+        raise DataError(
+            f"{partial}: its lines are not the captions of these items in their order; put that "
+            "right, or remove it, and run again"
+        )
     partial.write_bytes(b"".join(whole))
     if whole:
         logger.info("%s: going on behind the %d items that have captions", partial, len(whole))
@@ -135,7 +207,7 @@ def _resume(partial: pathlib.Path, source: Source) -> int:
 
 
 class _Captioner:
-    """uint8 [V, S, S, 3] -> for each view, one caption for each prompt."""
+    """uint8 [V, S, S, 3] -> for each view, one answer for each prompt; it may be empty."""
 
     def __init__(
         self, model: str, prompts: Sequence[str], max_new_tokens: int, download: bool
@@ -172,7 +244,7 @@ class _Captioner:
         self._texts = [self._chat(prompt) for prompt in prompts]
         self._max_new_tokens = max_new_tokens
 
-    def __call__(self, pictures: np.ndarray, name: str) -> Captions:
+    def __call__(self, pictures: np.ndarray) -> Captions:
         found = []
         for picture in pictures:
             images = [Image.fromarray(picture)] * len(self._texts)
@@ -187,12 +259,7 @@ class _Captioner:
             answers = self._processor.batch_decode(
                 out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
             )
-            answers = [" ".join(answer.split()) for answer in answers]
-            if not all(answers):
-                raise DataError(
-                    f"{name}: the model gave an empty caption for prompt {answers.index('') + 1}"
-                )
-            found.append(answers)
+            found.append([" ".join(answer.split()) for answer in answers])
         return found
 
     def _chat(self, prompt: str) -> str:

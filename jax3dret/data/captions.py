@@ -73,17 +73,22 @@ def from_jsonl(path: str) -> CaptionSource:
 
     def captions(source: Source, views: Rows | None) -> list[Captions]:
         del views
-        found = read_jsonl(pathlib.Path(path).expanduser())
-        missing = [name for name in source.ids if name not in found]
-        if missing:
-            raise DataError(
-                f"{path}: {len(missing)} of the {len(source)} items of {source.name}, split "
-                f"'{source.split}', have no caption "
-                f"(first: {missing[0]}); add a line for each"
-            )
-        return [found[name] for name in source.ids]
+        return read_captions(pathlib.Path(path).expanduser(), source)
 
     return captions
+
+
+def read_captions(path: pathlib.Path, source: Source) -> list[Captions]:
+    """Of every record, in record order; see `from_jsonl`. Raises DataError as that does."""
+    found = read_jsonl(path)
+    missing = [name for name in source.ids if name not in found]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of the {len(source)} items of {source.name}, split "
+            f"'{source.split}', have no caption "
+            f"(first: {missing[0]}); add a line for each"
+        )
+    return [found[name] for name in source.ids]
 
 
 def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:

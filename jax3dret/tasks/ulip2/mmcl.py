@@ -8,6 +8,7 @@ compares. What makes up this part of the paper:
     models/pointbert.py                          the encoder and its projection into the shared space
     models/clip.py, tasks/towers.py              the frozen towers (SLIP's in the paper)
     geometry/cameras.py, views.py, data/views.py the pictures, rendered once
+    tasks/pictures.py, data/own_views.py         or those that the user rendered
     data/captions.py, data/captioning.py         the captions: from a file, from geometry, from a vision-language model
     data/features.py                             what the towers say of every picture and caption, computed once
     losses/contrastive.py                        the loss, as ULIP has it and as equation 1 prints it
@@ -48,11 +49,9 @@ from jax3dret.core.types import (
 from jax3dret.data import points
 from jax3dret.data.features import frozen_features, mean_feature
 from jax3dret.data.rows import Rows, open_rows
-from jax3dret.data.views import build_views
-from jax3dret.geometry import cameras
 from jax3dret.inputs.points import Points
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE
-from jax3dret.tasks import recipe, towers
+from jax3dret.tasks import pictures, recipe, towers
 from jax3dret.tasks.encoder import embedder, initializer, train_pass
 from jax3dret.tasks.ulip2 import finetune
 
@@ -71,7 +70,7 @@ def defaults() -> ml_collections.ConfigDict:
     del config["objective"]
     config.head = {"name": "jax3dret.models.pointbert:PointProjection"}
     config.loss = {"name": "jax3dret.losses.contrastive:mmcl"}
-    config.views = {"cameras": "objaverse4", "size": 224, "jobs": 1}
+    config.views = pictures.defaults("objaverse4")
     config.captions = {"name": "jax3dret.data.captions:templates"}
     config.towers = towers.defaults()
     config.pick = (
@@ -163,8 +162,30 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "towers": config.towers.to_dict(),
             "captions": config.captions.to_dict(),
             "views": config.views.to_dict(),
+            "pictures": pictures.said(config.views.to_dict(), open_source(config.train.split)),
         },
     )
+
+
+def caption(config: configs.Config, open_source: OpenSource) -> pathlib.Path:
+    """Makes the captions that a run of this config trains with, and returns their file.
+
+    Raises ConfigError where config.captions names nothing that makes captions from pictures; see
+    `data.captioning`.
+    """
+    source, views = open_source(config.train.split), config.views.to_dict()
+    captions = config.captions.build()
+    if not hasattr(captions, "write"):
+        raise ConfigError(
+            f"config.captions.name '{config.captions.name}' makes no captions from pictures; "
+            "jax3dret.data.captioning:vision_language_model does"
+        )
+    written: pathlib.Path = captions.write(
+        source,
+        pictures.view_path(views, source),
+        lambda: open_rows(pictures.view_file(views, source)),
+    )
+    return written
 
 
 def log_scale_rules(*, learn: bool) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -264,7 +285,6 @@ class TripletRows:
         open_train: Callable[[], Any],
     ) -> None:
         self._views, self._towers, self._seed = views, towers, seed
-        self._cameras = cameras.by_name(views["cameras"])
         self._captions, self._captions_name = captions, captions_name
         self._open_train = open_train
 
@@ -285,13 +305,14 @@ class TripletRows:
         return towers.text_tower(self._towers, self._seed)
 
     def _stored_views(self, source: Any) -> pathlib.Path:
-        return build_views(
-            source, self._cameras, size=self._views["size"], jobs=self._views["jobs"]
-        )
+        return pictures.view_file(self._views, source)
 
     def _image(self, source: Any) -> pathlib.Path:
-        # Both first: what is wrong with either is found before the views are rendered.
+        # First: what is wrong with either tower, or that there are no captions, is found before the
+        # views are rendered.
         tower, _ = self._image_tower, self._text_tower
+        if hasattr(self._captions, "require") and source.split == self._open_train().split:
+            self._captions.require(source, pictures.view_path(self._views, source))
         stored = self._stored_views(source)
         provenance = {**tower.provenance, "views": stored.name}
         return frozen_features(

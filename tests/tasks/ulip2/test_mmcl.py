@@ -203,7 +203,7 @@ def rows(tmp_path, monkeypatch):
     pictures = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 2, 2, 1).repeat(3, -1)
     np.save(tmp_path / "views.npy", pictures)
     monkeypatch.setattr(
-        task_file, "build_views", lambda source, cameras, **_: tmp_path / "views.npy"
+        task_file.pictures, "view_file", lambda views, source: tmp_path / "views.npy"
     )
 
     def make(captions, centre=False):
@@ -243,6 +243,21 @@ def test_centring_is_by_the_training_split(rows, tmp_path):
     np.testing.assert_allclose(np.load(made.image(things(tmp_path))).mean((0, 1)), 0, atol=1e-5)
     test = things(tmp_path, "test")
     np.testing.assert_allclose(np.load(made.image(test)), np.load(made.image(things(tmp_path))))
+
+
+def test_that_captions_are_missing_is_found_before_anything_is_rendered(
+    rows, tmp_path, monkeypatch
+):
+    class Captions:
+        def require(self, source, path):
+            raise ConfigError(f"no captions of {source.split} for {path}")
+
+    made = rows([])
+    made._captions = Captions()
+    monkeypatch.setattr(task_file.pictures, "view_path", lambda views, source: "store")
+    with pytest.raises(ConfigError, match="no captions of train for store"):
+        made.image(things(tmp_path))
+    made.image(things(tmp_path, "test"))  # an evaluation reads pictures alone
 
 
 def test_a_caption_of_500_words_is_cut_and_counted(rows, tmp_path, caplog):
