@@ -49,7 +49,8 @@ def matched(
     source: class of class_names} for classes of other names; several classes may become one.
 
     Raises: DataError: no record is left. ConfigError: a class of source fits several of
-        class_names, or renames names a class that is not there.
+        class_names, two of its classes fit one without renames saying so, or renames names a class
+        that is not there.
     """
     exact = {name: label for label, name in enumerate(class_names)}
     alike: dict[str, list[int]] = {}
@@ -61,6 +62,7 @@ def matched(
             place = source.name if old not in source.class_names else "the wanted classes"
             raise ConfigError(f"renames has '{old}': '{new}', but {place} has no such class")
     table = np.full(len(source.class_names), -1, np.int32)
+    taken: dict[int, str] = {}
     for row, own in enumerate(source.class_names):
         name = renames.get(own, own)
         fitting = [exact[name]] if name in exact else alike.get(folded(name), [])
@@ -70,6 +72,13 @@ def matched(
                 f"{' or '.join(repr(class_names[i]) for i in fitting)}; give renames"
             )
         table[row] = fitting[0] if fitting else -1
+        if not fitting or own in renames:
+            continue
+        if (other := taken.setdefault(fitting[0], own)) != own:
+            raise ConfigError(
+                f"{source.name}: its classes '{other}' and '{own}' both fit "
+                f"'{class_names[fitting[0]]}'; give renames if they are one"
+            )
     labels = table[source.labels]
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fakes import FakeSource
 
 from jax3dret.core.types import ConfigError, DataError, DataSpec
 from jax3dret.data.features import features_path, frozen_features
@@ -137,3 +138,14 @@ def test_names(source):
         DataError, match=r"parts, split 'train': none of its 3 classes is among the 2 wanted ones"
     ):
         matched(source, ("car", "chair"))
+
+
+def test_two_classes_of_a_source_are_not_made_one_unasked():
+    own = FakeSource([0, 1, 2], class_names=("wine bottle", "Wine-Bottle", "bee"), name="drawings")
+    with pytest.raises(
+        ConfigError,
+        match="drawings: its classes 'wine bottle' and 'Wine-Bottle' both fit 'wine_bottle'; give",
+    ):
+        matched(own, ("wine_bottle", "bee"))
+    found = matched(own, ("wine_bottle", "bee"), renames={"Wine-Bottle": "wine_bottle"})
+    assert found.labels.tolist() == [0, 0, 1]

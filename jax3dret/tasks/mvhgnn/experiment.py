@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,9 +27,7 @@ from jax3dret.core.types import (
     PyTree,
     Recipe,
     Run,
-    Source,
 )
-from jax3dret.data.matching import Matched, matched
 from jax3dret.data.sketches import check_prepare
 from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.views import Views
@@ -52,7 +49,7 @@ from jax3dret.tasks.mvhgnn.from_config import (
 from jax3dret.tasks.mvhgnn.networks import Classes, Networks, embedded_part, mvhgnn_task
 from jax3dret.tasks.mvhgnn.prototypes import Prototypes
 from jax3dret.tasks.mvhgnn.stages import STAGES, STRATEGIES, Losses
-from jax3dret.tasks.mvhgnn.training_data import Inputs
+from jax3dret.tasks.mvhgnn.training_data import Inputs, open_sketches, unseen_note
 from jax3dret.tasks.view_cnn import views_at_a_time
 
 # Splits of gallery and queries. Both settings train on the seen classes; "zeroshot" asks for
@@ -61,8 +58,6 @@ SETTINGS = {"category": ("test", "test"), "zeroshot": ("unseen", "unseen_test")}
 
 # The table that has the full model on a data set.
 PAPERS = {"shrec13": 1, "shrec14": 2}
-
-log = logging.getLogger("jax3dret")
 
 # Beside those of every task: the number of processes that render views.
 PLACE_KEYS = ("views.jobs",)
@@ -216,8 +211,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     losses.check(config.stage)
     shapes = open_source(config.train.split)
     class_names = tuple(shapes.class_names)
-    note = _unseen_note(config, shapes)
-    sketches = _open_sketches(config, open_source, class_names)
+    note = unseen_note(config, shapes)
+    sketches = open_sketches(config, open_source, class_names)
     _check_batch(config, shapes if stage.anchors == "shape" else sketches)
     networks = networks_of(config, len(class_names))
     prototypes = prototypes_of(config, class_names, networks.width, known=bool(len(shapes.labels)))
@@ -305,47 +300,6 @@ def _as_wide(networks: Networks, prototypes: Prototypes) -> Networks:
             f"({prototypes.name}); set config.prototype_dim={width}"
         )
     return dataclasses.replace(networks, projection_width=width)
-
-
-def _unseen_note(config: configs.Config, shapes: Source) -> str:
-    """What is to be said where the data has another number of unseen classes than the paper; empty
-    where nothing is.
-
-    Raises ConfigError for another number than config.unseen_classes asks for.
-    """
-    classes = (shapes.manifest.get("source") or {}).get("classes") or {}
-    found, paper = classes.get("unseen"), classes.get("unseen_published")
-    if config.unseen_classes and found != config.unseen_classes:
-        raise ConfigError(
-            f"config.unseen_classes is {config.unseen_classes}, but {shapes.name} has "
-            f"{'no count of them' if found is None else found}; leave it out, or give other data"
-        )
-    if config.unseen_classes or paper is None or found == paper:
-        return ""
-    line = (
-        f"The data has {found} unseen classes, the paper {paper}: its numbers are of another "
-        "gallery."
-    )
-    log.warning("%s: %s", shapes.name, line)
-    return line
-
-
-def _open_sketches(
-    config: configs.Config, open_source: OpenSource, class_names: tuple[str, ...]
-) -> Source:
-    """The drawings to train with, under the class names of the shapes."""
-    source = open_source(config.train.split, config.sketches.name)
-    if source.manifest.get("kind") == "shapes":
-        raise ConfigError(
-            f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is "
-            "needed"
-        )
-    if tuple(source.class_names) == class_names:
-        return source
-    found: Matched = matched(source, class_names)
-    if found.dropped_items:
-        log.warning("%s", found.summary())
-    return found
 
 
 def _stage_names(config: configs.Config) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax3dret.core import config as configs
 from jax3dret.core import rng
-from jax3dret.core.types import Arrays, DataError, Record, Source, Transform
+from jax3dret.core.types import (
+    Arrays,
+    ConfigError,
+    DataError,
+    OpenSource,
+    Record,
+    Source,
+    Transform,
+)
+from jax3dret.data.matching import Matched, matched
 from jax3dret.data.points import Keep
 from jax3dret.data.quadruplets import LateRows, Quadruplets, Side, require_both
 from jax3dret.data.rows import open_rows
@@ -23,6 +34,49 @@ from jax3dret.data.sketches import PREPARE, Drawing
 from jax3dret.tasks.mvhgnn.networks import PICTURES, STORED, Networks, sketch_shape
 from jax3dret.tasks.mvhgnn.stages import Stage
 from jax3dret.tasks.pictures import view_file
+
+log = logging.getLogger("jax3dret")
+
+
+def unseen_note(config: configs.Config, shapes: Source) -> str:
+    """What is to be said where the data has another number of unseen classes than the paper; empty
+    where nothing is.
+
+    Raises ConfigError for another number than config.unseen_classes asks for.
+    """
+    classes = (shapes.manifest.get("source") or {}).get("classes") or {}
+    found, paper = classes.get("unseen"), classes.get("unseen_published")
+    if config.unseen_classes and found != config.unseen_classes:
+        raise ConfigError(
+            f"config.unseen_classes is {config.unseen_classes}, but {shapes.name} has "
+            f"{'no count of them' if found is None else found}; leave it out, or give other data"
+        )
+    if config.unseen_classes or paper is None or found == paper:
+        return ""
+    line = (
+        f"The data has {found} unseen classes, the paper {paper}: its numbers are of another "
+        "gallery."
+    )
+    log.warning("%s: %s", shapes.name, line)
+    return line
+
+
+def open_sketches(
+    config: configs.Config, open_source: OpenSource, class_names: tuple[str, ...]
+) -> Source:
+    """The drawings to train with, under the class names of the shapes."""
+    source = open_source(config.train.split, config.sketches.name)
+    if source.manifest.get("kind") == "shapes":
+        raise ConfigError(
+            f"config.sketches.name={config.sketches.name} holds shapes; a data set of drawings is "
+            "needed"
+        )
+    if tuple(source.class_names) == class_names:
+        return source
+    found: Matched = matched(source, class_names)
+    if found.dropped_items:
+        log.warning("%s", found.summary())
+    return found
 
 
 class Inputs:
