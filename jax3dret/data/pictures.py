@@ -9,6 +9,8 @@ import pathlib
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jax3dret.core.types import DataError
@@ -73,6 +75,43 @@ def load_picture(path: pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> Picture
             "make the picture smaller"
         )
     return Picture(str(path), data, (width, height))
+
+
+def rgb_of(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of a picture, upright as its EXIF says, what is transparent on white, grey in all
+    three channels.
+
+    Raises DataError for one that is cut off or damaged.
+    """
+    image = picture.decoded()
+    turn = ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+    with one_line(picture.name):
+        if image.mode[0] in "IF":
+            image = Image.fromarray(eight_bits(image)).convert("RGB")
+        elif image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        else:
+            image = image.convert("RGB")
+        return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def eight_bits(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
+    """Grey values of 16 bits by their upper ones; those of 32 bits, which have no scale of their own,
+    from the least to the largest.
+
+    Raises ValueError for values that are not finite.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(high - low):
+        raise ValueError("pixels that are not finite numbers")
+    scale = np.float32(255 / (high - low)) if high > low else np.float32(0)
+    return (
+        np.rint((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255).astype(np.uint8)
+    )
 
 
 @contextlib.contextmanager

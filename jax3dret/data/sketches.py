@@ -28,7 +28,14 @@ from scipy import ndimage
 
 from jax3dret.core.types import ConfigError, DataError, Record
 from jax3dret.data.ink import find_ink, fit_strokes
-from jax3dret.data.pictures import MAX_PIXELS, ORIENTATIONS, Picture, load_picture, one_line
+from jax3dret.data.pictures import (
+    MAX_PIXELS,
+    ORIENTATIONS,
+    Picture,
+    eight_bits,
+    load_picture,
+    one_line,
+)
 
 logger = logging.getLogger("jax3dret")
 
@@ -221,26 +228,7 @@ def _grey(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
             image.getchannel("L") if image.mode == "LA" else image.convert("RGB").convert("L")
         )
         return _on_paper(grey, alpha)
-    if image.mode.startswith("I;16"):
-        return _halved(np.asarray(image))
-    if image.mode in ("I", "F"):
-        return _stretched(np.asarray(image))
-    return np.asarray(image.convert("L"))
-
-
-def _halved(deep: np.ndarray) -> UInt8[np.ndarray, "H W"]:
-    """16 bits as 8."""
-    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _stretched(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(high - low):
-        raise ValueError("pixels that are not finite numbers")
-    scale = np.float32(255 / (high - low)) if high > low else np.float32(0)
-    return (
-        np.rint((values.astype(np.float32) - np.float32(low)) * scale).clip(0, 255).astype(np.uint8)
-    )
+    return eight_bits(image) if image.mode[0] in "IF" else np.asarray(image.convert("L"))
 
 
 def _on_paper(

@@ -4,7 +4,7 @@ The descriptor is the mean of the network's features over the views, [F] numbers
 says so its square root, which lets no single feature outweigh the others (Arandjelovic and
 Zisserman 2012, "Three things everyone should know", section 3, where it stands for SIFT). A linear
 metric may be fitted to it in seconds (`tasks.calibration`), on the run's own training split or on
-another data set's.
+another data set's. A photo is read like a view, so that an index of shapes answers to photos.
 
     configs/frozen_views.py                            the experiments
     models/efficientnet_lite.py, mobilenet.py          the networks
@@ -33,6 +33,7 @@ from jax3dret.core.types import (
     Task,
 )
 from jax3dret.data.points import Keep
+from jax3dret.inputs.photo import Photo
 from jax3dret.inputs.views import Views
 from jax3dret.tasks import affine, calibration, recipe
 from jax3dret.tasks.encoder import from_variables
@@ -141,7 +142,10 @@ def _model(config: configs.Config, cnn: ViewCnn, classes: int) -> Model:
     return Model(
         init=init,
         embed=from_variables(task.embed),
-        inputs={"shape": Views(config.views.cameras, config.views.size)},
+        inputs={
+            "shape": Views(config.views.cameras, config.views.size),
+            "image": Photo(config.views.size),
+        },
         width=width,
         distance=config.distance,
         batch_size=views_at_a_time(len(graph_vertices(config.views.cameras))),
@@ -149,7 +153,9 @@ def _model(config: configs.Config, cnn: ViewCnn, classes: int) -> Model:
 
 
 def _task(config: configs.Config, cnn: ViewCnn, width: int) -> Task:
-    """Batches hold "views" uint8 [B, V, S, S, 3], or their "features" float32 [B, V, F]."""
+    """Batches hold "views" uint8 [B, V, S, S, 3], or their "features" float32 [B, V, F], or "image"
+    uint8 [B, S, S, 3].
+    """
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         del key, batch
@@ -163,16 +169,19 @@ def _task(config: configs.Config, cnn: ViewCnn, width: int) -> Task:
         del params, batch, key, step
         return jnp.float32(0), (model_state, {})
 
+    def descriptor(model_state: PyTree, features: jax.Array) -> jax.Array:
+        mean = features.mean(1)
+        return affine.apply(model_state["map"]["shape"], jnp.sqrt(mean) if config.root else mean)
+
     def embed(params: PyTree, model_state: PyTree, batch: Batch) -> dict[str, jax.Array]:
         del params
-        features = batch.get("features")
-        if features is None:
-            features = cnn.apply(model_state["cnn"], batch["views"], train=False)[0]
-        mean = features.mean(1)
-        return {
-            "shape": affine.apply(
-                model_state["map"]["shape"], jnp.sqrt(mean) if config.root else mean
-            )
-        }
+        seen = {}
+        if "features" in batch:
+            seen["shape"] = batch["features"]
+        elif "views" in batch:
+            seen["shape"] = cnn.apply(model_state["cnn"], batch["views"], train=False)[0]
+        if "image" in batch:
+            seen["image"] = cnn.apply(model_state["cnn"], batch["image"][:, None], train=False)[0]
+        return {modality: descriptor(model_state, features) for modality, features in seen.items()}
 
     return Task(init, loss, embed)
