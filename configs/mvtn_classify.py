@@ -7,6 +7,7 @@
 | demo | parametric_shapes/demo, embedded, built on the first run | 6 about a learned circle |
 | demo_circular | the same | the circle as it is: what learning adds |
 | ldraw, psb, modelnet10 | mcb (the LDraw parts), psb/base, modelnet/10 | as demo |
+| paper_pointnet | modelnet/40, before both stages: the PointNet alone | - |
 | paper_single_view | modelnet/40, the first stage: single views | 12 spherical, ResNet-18 |
 | paper | modelnet/40, the second stage | 12 learned spherical views, ResNet-18, View-GCN |
 | paper_mvcnn | modelnet/40, in one stage | the same cameras, ResNet-18, maximum over the views |
@@ -14,7 +15,7 @@
 
 Raw data: --config.data.manual_dir=RAW. Weights, imported with `jax3dret weights import FILE --out
 DIR`: ImageNet's ResNet-18 for the first stage and paper_mvcnn, --config.cnn_weights=DIR; MVTN as
-published, or the workdir of a run, whose PointNet the cameras begin with,
+published, or the workdir of paper_pointnet, whose PointNet the cameras begin with,
 --config.pointnet_weights=DIR (untrained otherwise). The second stage starts from
 runs/mvtn_classify_VARIANT_single_view; elsewhere: --config.checkpoint.init_from=WORKDIR.
 
@@ -24,7 +25,7 @@ learned_circular; it does as it did with
 --config.optim.rules="(('mvtn/.*', {'freeze': True}), ('.*', {}))".
 """
 
-from jax3dret.tasks.ulip2 import datasets, mvtn
+from jax3dret.tasks.ulip2 import datasets, mvtn, mvtn_pointnet
 from jax3dret.tasks.ulip2.published import published
 
 # ModelNet10's 8 epochs, and as many steps on the two smaller data sets.
@@ -70,6 +71,39 @@ def small_circular(data):
     config = small(data)
     config.mvtn.views = "circular"
     config.optim.rules = ((".*", {}),)
+    return config
+
+
+def pointnet(data):
+    """The PointNet of the cameras learns the classes of its own; MVTN's paper says no more of it.
+
+    Rates and batch are those of PointNet's paper, the augmentation is that of ULIP2/classification.
+    """
+    dataset = datasets.PAPER[data]
+    config = mvtn_pointnet.defaults()
+    config.data.name = dataset.name
+    config.data.num_classes = dataset.classes
+    config.data.num_points = 2048
+    config.data.augment = {
+        "name": "jax3dret.data.points:published_augmentations",
+        "dataset": data,
+    }
+    config.train.split = dataset.train
+    config.evals.retrieval.gallery_split = dataset.train
+    config.mvtn = {
+        "name": "jax3dret.models.mvtn:Mvtn",
+        "features": dataset.classes,
+        "published_logits": True,
+    }
+    config.train.batch_size = 32
+    config.train.epochs = 200.0
+    config.optim.lr = 1e-3
+    config.optim.weight_decay = 0.0
+    config.optim.schedule = {
+        "name": "jax3dret.core.schedules:step_decay",
+        "rate": 0.5,
+        "every": 20,
+    }
     return config
 
 
@@ -158,6 +192,7 @@ VARIANTS = {
     "ldraw": (small, "ldraw"),
     "psb": (small, "psb"),
     "modelnet10": (small, "modelnet10"),
+    "paper_pointnet": (pointnet, "modelnet40"),
     "paper_single_view": (single_view, "modelnet40"),
     "paper": (with_view_gcn, "modelnet40", "paper_single_view"),
     "paper_mvcnn": (with_maximum, "modelnet40"),

@@ -37,7 +37,8 @@ Without these, rows run otherwise than the paper's:
 
     --config.needs.renders=DIR        textured renders, DIR/ID/VIEW.png with VIEW from 0 to 3: MMCL,
                                       which draws grey ones otherwise (jax3dret/data/own_views.py)
-    --config.needs.pointnet=DIR       MVTN as published, whose PointNet the cameras begin with
+    --config.needs.pointnet=DIR       what MVTN's cameras begin with: MVTN as published, or the
+                                      workdir of configs/mvtn_classify.py:paper_pointnet
 """
 
 from jax3dret.experiments import tables
@@ -46,7 +47,11 @@ from jax3dret.tasks.ulip2 import datasets
 
 CNN = need("cnn_weights", "cnn_weights", "a ResNet-18 with ImageNet weights")
 POINTNET = need(
-    "pointnet", "pointnet_weights", "MVTN as published, with its PointNet", optional=True
+    "pointnet",
+    "pointnet_weights",
+    "a PointNet for MVTN's cameras",
+    "import MVTN, or train configs/mvtn_classify.py:paper_pointnet",
+    optional=True,
 )
 TOWERS = (
     need("slip", "towers.weights", "SLIP's image and text towers"),

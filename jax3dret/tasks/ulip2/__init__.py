@@ -9,6 +9,7 @@ makes up the paper, beside the files of this folder:
     mmcl.py         multi-modal contrastive fine-tuning (section 3.2)
     viewgcn.py      View-GCN, a view-based baseline (table 2)
     mvtn.py, mvtn_network.py    MVTN, the baseline that learns its cameras (table 2)
+    mvtn_pointnet.py            the PointNet that its cameras begin with
     datasets.py     the data sets, a line each
     published.py    what the paper's tables say
 
