@@ -6,7 +6,7 @@ alternatives stand at the setting. What makes it up, beside the files of this fo
 
     experiment.py       from a config to the stages that it trains
     from_config.py      its networks, losses, prototypes and optimizer rules
-    stages.py           what trains in which stage, on which terms (sections 3.4 and 3.5, tables 4, 7)
+    stages.py           what trains in which stage, on which terms (section 3.5, tables 4, 7)
     networks.py         the networks as a Task: losses and embeddings
     centring.py         the mean of each side, taken off after training
     training_data.py    what the two sides read in training
@@ -22,4 +22,5 @@ alternatives stand at the setting. What makes it up, beside the files of this fo
     metrics/shrec.py, evaluators/shrec.py   the SHREC tracks' metrics
     data_pipelines/shrec13, shrec14, quickdraw              the data sets
     configs/mvhgnn_shrec13.py, configs/mvhgnn_shrec14.py    the experiments
+    configs/tables_mvhgnn.py                the rows of all tables, as one command
 """

@@ -73,7 +73,7 @@ def defaults() -> ml_collections.ConfigDict:
     # "shrec13" or "shrec14": the paper's numbers of the very run that the config is stand beside it.
     config.paper = ""
     config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
-    # One of tasks.mvhgnn.networks.STAGES, to run it alone; empty: those of the strategy, in order.
+    # One of tasks.mvhgnn.stages.STAGES, to run it alone; empty: those of the strategy, in order.
     config.stage = ""
     config.first = {"epochs": 100.0, "batch_size": 32, "lr": 1e-4}  # of the first of two stages
     config.sketches = {

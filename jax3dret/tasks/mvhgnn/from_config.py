@@ -205,7 +205,7 @@ def changes_of(config: configs.Config) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         **published.FULL_MODEL,
         "strategy": published.FULL_STRATEGY[config.setting],
-        "tower": {"name": config.tower.name, **tower},
+        "tower": {"name": "jax3dret.models.sketch_tower:PromptedVisionTower", **tower},
     }
     found: dict[str, Any] = {
         key: functools.reduce(lambda c, k: c[k], key.split("."), config) for key in wanted

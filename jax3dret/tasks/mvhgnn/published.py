@@ -173,6 +173,7 @@ FULL_STRATEGY = {"category": "two_stage", "zeroshot": "one_stage"}
 FULL_MODEL: dict[str, Any] = {
     "tuning": "vpt",
     "views.cameras": "ring12",
+    "cnn.name": "jax3dret.models.resnet:ResNet",
     "prototypes.name": "jax3dret.tasks.mvhgnn.prototypes:from_clip_text",
     "sketches.prepare": "plain",
     "sketches.augment": False,

@@ -180,6 +180,8 @@ def test_beside_a_run_stands_the_papers_number_of_that_run():
         ("train.epochs=3",),
         ("optim.lr=3e-4",),
         ("tower.num_prompts=5",),
+        ("tower.name=jax3dret.models.sketch_tower:SmallResNet", "tuning=all"),
+        ("cnn.name=jax3dret.models.mobilenet:MobileNetV2",),
         ("sketches.prepare=strokes",),
         ("centred=true",),
         ("loss.cls_3d=false",),
