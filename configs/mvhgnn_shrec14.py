@@ -7,9 +7,9 @@
 | demo, demo_zeroshot | parametric_shapes/sbr_demo, embedded, and drawings | small, random |
 | category, zeroshot | shrec14/shapes, /sketches | ResNet-18, CLIP ViT-B/16: the paper's |
 
-Raw data: --config.data.manual_dir=RAW. Weights and ablations: as in configs/mvhgnn_shrec13.py. Lists
-of the models in circulation have 39 classes of at most 5 models where the paper counts 38 unseen
-ones; that is a warning, and --config.unseen_classes=38 makes it an error.
+Raw data: --config.data.manual_dir=RAW. Weights and ablations: as in configs/mvhgnn_shrec13.py.
+Lists of the models in circulation have 39 classes of at most 5 models where the paper counts 38
+unseen ones; that is a warning, and --config.unseen_classes=38 makes it an error.
 """
 
 from jax3dret.tasks.mvhgnn import experiment

@@ -47,8 +47,8 @@ MOBILENET = (
 )
 SHORT = ("first.epochs=20.0", "train.epochs=6.0")
 NO_ORDER = (
-    "The paper ablates its encoder and the number of views at category level alone: zero-shot there "
-    "is no published order of these rows."
+    "The paper ablates its encoder and the number of views at category level alone: zero-shot "
+    "there is no published order of these rows."
 )
 
 
@@ -89,8 +89,8 @@ def psb_quickdraw():
     config.notes = (
         "Orthogonal prototypes, which know nothing of what a class is called; MobileNetV2 in place "
         "of ResNet-18 and CLIP. The paper has no numbers for this data.",
-        "Frozen features are compared with the mean of each side's training data taken off: without "
-        "that most of what they lack is a constant offset between drawings and shapes.",
+        "Frozen features are compared with the mean of each side's training data taken off: "
+        "without that most of what they lack is a constant offset between drawings and shapes.",
         NO_ORDER,
     )
     frozen, rest = [], []

@@ -70,7 +70,7 @@ def defaults() -> ml_collections.ConfigDict:
     config.setting = "category"
     # How many unseen classes the data must have; 0: any. Other than the paper's is a warning.
     config.unseen_classes = 0
-    # "shrec13" or "shrec14": the paper's numbers of the very run that the config is stand beside it.
+    # "shrec13" or "shrec14": the paper's numbers of the very run that this is stand beside it.
     config.paper = ""
     config.strategy = "two_stage"  # or "one_stage", "three_d_to_sketch" (table 7)
     # One of tasks.mvhgnn.stages.STAGES, to run it alone; empty: those of the strategy, in order.

@@ -128,7 +128,7 @@ def prototypes_of(
     if config.prototype_dim and made.vectors.shape[1] != dim:
         raise ConfigError(
             f"config.prototype_dim is {dim}, the prototypes ({made.name}) have "
-            f"{made.vectors.shape[1]} numbers; set config.prototype_dim={made.vectors.shape[1]} or 0"
+            f"{made.vectors.shape[1]} numbers; set it to {made.vectors.shape[1]} or 0"
         )
     return made
 
@@ -223,8 +223,8 @@ def _with_classes(graph: Any, classes: int) -> Any:
         return graph
     if graph.selector_classes not in (0, classes):
         raise ConfigError(
-            f"config.model.selector_classes is {graph.selector_classes}, the data set has {classes} "
-            "classes; leave it out"
+            f"config.model.selector_classes is {graph.selector_classes}, the data set has "
+            f"{classes} classes; leave it out"
         )
     return graph.clone(selector_classes=classes)
 

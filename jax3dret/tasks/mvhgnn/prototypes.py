@@ -92,8 +92,8 @@ def from_clip_text(
     _check_words(class_names, words)
     if not templates or any(template.count("{}") != 1 for template in templates):
         raise ConfigError(
-            f"config.prototypes.templates {tuple(templates)}: each needs one {{}} for the name of the "
-            "class"
+            f"config.prototypes.templates {tuple(templates)}: each needs one {{}} for the name of "
+            "the class"
         )
     names = [spoken(name, words) for name in class_names]
     _check_names(class_names, names)
@@ -238,7 +238,7 @@ def _check_names(class_names: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _check_words(class_names: Sequence[str], words: Mapping[str, str] | None) -> None:
-    """Raises ConfigError for words of no class, which would be left unused, and of one class twice."""
+    """Raises ConfigError for words of no class, which would do nothing, and of one class twice."""
     known = {folded(name) for name in class_names}
     seen: dict[str, str] = {}
     for name in words or {}:

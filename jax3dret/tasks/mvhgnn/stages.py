@@ -135,6 +135,6 @@ def check_reach(
         if read.get(side) and trained.get(read[side]) and not losses.on("sem", side):
             short = "3d" if side == "shape" else "ske"
             raise ConfigError(
-                f"config.retrieve_with=p reads a projection of the {said[side]} that no loss of the "
-                f"stage '{name}' trains; leave on config.loss.sem_{short}, or retrieve with f"
+                f"config.retrieve_with=p reads a projection of the {said[side]} that no loss of "
+                f"the stage '{name}' trains; leave on config.loss.sem_{short}, or retrieve with f"
             )

@@ -732,7 +732,7 @@ def test_the_selector_of_viewgcn_learns_from_a_loss_of_its_own():
         assert not any(jax.tree.leaves(same)), name
     terms = {"cls_3d", "cls_ske", "sem_3d", "sem_ske", "quad", "selector"}
     assert float(metrics["loss"]) == pytest.approx(sum(float(metrics[t]) for t in terms), rel=1e-6)
-    # The class of the shape itself, over all classes of the data set, and of both halves of a batch.
+    # The class of the shape itself, over all classes of the data set, of both halves of a batch.
     made = from_config.networks_of(experiment._resolved(config(**viewgcn)), len(CLASSES))
     assert made.graph.selector_classes == len(CLASSES)
     key = streams.stream(streams.stream(0, "train", 0), "graph/selector")

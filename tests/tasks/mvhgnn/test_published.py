@@ -146,7 +146,7 @@ def test_ten_methods_are_compared_in_both_settings():
         }
     }
     assert published(2, "PCL", "zeroshot")["PCL (paper, table 2, zero-shot)"]["mAP"] == 0.434
-    # A precision of the second tier cannot be above half of what all of it would give; a recall can.
+    # A precision of the second tier is at most half of what all of it would give; a recall is not.
     assert "ST" in published(2, "MEHA", "zeroshot")["MEHA (paper, table 2, zero-shot)"]
     assert "ST_prec" in published(1, "MEHA", "zeroshot")["MEHA (paper, table 1, zero-shot)"]
 
