@@ -7,7 +7,8 @@ ConfigDict`. It starts from the typed defaults of its task (`TASK_MODULE.default
 
 A section with a `name` of the form "module:attribute" is a component: its other keys are keyword
 arguments of that attribute, and are checked against its signature. That is how a model, a loss or
-an augmentation of one's own is plugged in.
+an augmentation of one's own is plugged in. Another name on the command line starts the section
+anew: the keys that the file gave were those of the other component.
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
     for key, _ in flatten(values):
         _check_known(key, values, known, origin=path)
-    for key, text in overrides:
+    # A component's name comes before its keys, in whatever order they were typed.
+    for key, text in sorted(overrides, key=lambda given: not given[0].endswith(".name")):
         _apply_override(values, known, key, text)
     check_least(values, LEAST)
     return Config(values), f"{pathlib.Path(path).stem}:{variant}"
@@ -368,6 +370,8 @@ def _apply_override(values: dict[str, Any], known: Mapping[str, Any], key: str, 
     *parents, leaf = key.split(".")
     for part in parents:
         section = section.setdefault(part, {})
+    if leaf == "name" and ":" in str(section.get("name", "")) and section["name"] != text:
+        section.clear()
     section[leaf] = parse_value(text, example, key)
 
 

@@ -134,6 +134,32 @@ def test_a_component_may_take_a_mapping(tmp_path):
     assert config.model.kwargs() == {"depth": {"inner": 4}}
 
 
+OTHER = "jax3dret.models.pointnet2:PointNet2"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ([("model.name", OTHER)], {"name": OTHER}),
+        ([("model.remat", "true"), ("model.name", OTHER)], {"name": OTHER, "remat": True}),
+        (  # the same as the file's: no other section
+            [("model.name", "jax3dret.models.pointbert:PointBert"), ("model.num_heads", "2")],
+            {"name": "jax3dret.models.pointbert:PointBert", "depth": 3, "num_heads": 2},
+        ),
+    ],
+)
+def test_another_component_starts_its_section_anew(path, given, left):
+    config, _ = configs.load(path, given)
+    assert config.model.to_dict() == left
+
+
+def test_a_name_that_is_no_component_leaves_its_section_alone(path):
+    changed, _ = configs.load(path, [("optim.name", "sgd"), ("data.name", "a/b")])
+    plain, _ = configs.load(path)
+    for section, name in (("optim", "sgd"), ("data", "a/b")):
+        assert changed[section].to_dict() == {**plain[section].to_dict(), "name": name}
+
+
 def test_unused_overrides_are_found(path):
     overrides = [("train.epochs", "3"), ("optim.lr", "0.1")]
     config, _ = configs.load(path, overrides)
