@@ -91,6 +91,8 @@ def _same_size(vertices: np.ndarray, polygons: np.ndarray) -> np.ndarray:
             chosen = np.flatnonzero(wrong)[_is_whole(turned, doubled, unit[wrong], length[wrong])]
             triangles[chosen] = (fan + shift) % size
             wrong[chosen] = False
+    if size == 4:  # a quad that no corner sees whole crosses itself, however it is cut
+        return triangles
     for index in np.flatnonzero(wrong).tolist():
         triangles[index] = _cut(points[index], unit[index], polygons[index])
     return triangles

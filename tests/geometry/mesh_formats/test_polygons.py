@@ -123,6 +123,10 @@ def test_ear_clipping_is_left_for_the_few(monkeypatch):
         for shift in range(len(SIMPLE[name])):
             points = in_space(np.roll(np.array(SIMPLE[name], float), shift, axis=0))
             assert cut(points)[0] == pytest.approx(np.linalg.norm(newell(points - points[0])))
+    assert cut(in_space(np.array(CROSSING["uneven bow tie"], float)))[2].tolist() == [
+        [0, 1, 2],
+        [0, 2, 3],
+    ]
     with pytest.raises(ImportError):
         cut(in_space(STAR))
 
