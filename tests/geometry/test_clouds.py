@@ -12,8 +12,9 @@ POINTS = np.array([[0.5, 1, 2], [3, -4, 5], [1e-3, 7, 8], [0, 0, 1]])
 
 
 def ply(path, form, faces=0, cut=0):
-    head = f"ply\nformat {form} 1.0\ncomment c\nelement vertex 4\nproperty uchar red\nproperty float x\nproperty float y\n"
-    head += f"property double z\nelement face {faces}\nproperty list uchar int vertex_indices\nend_header\n"
+    head = f"ply\nformat {form} 1.0\ncomment c\nelement vertex 4\nproperty uchar red\n"
+    head += "property float x\nproperty float y\nproperty double z\n"
+    head += f"element face {faces}\nproperty list uchar int vertex_indices\nend_header\n"
     order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
     if order:
         rows = np.zeros(

@@ -137,7 +137,7 @@ def _count_others(
     begins: np.ndarray,
     seen: collections.Counter[bytes],
 ) -> None:
-    """Counts lines of other keywords, vt and vn left out; raises Unusable for one that is not known."""
+    """Counts lines of other keywords, but vt and vn. Raises Unusable for one that is not known."""
     corner = (data[begins] == ord("v")) & (data[np.minimum(begins + 2, len(data) - 1)] <= 32)
     corner &= (data[begins + 1] == ord("t")) | (data[begins + 1] == ord("n"))
     begins = begins[~corner]  # most of the lines of many files, known without sorting words
@@ -157,9 +157,10 @@ def _count_others(
             continue
         place = offset + int(begins[at])
         if key in _OTHER_SURFACE:
+            line, what = lines_of_text.line_of(text, place), _OTHER_SURFACE[key]
             raise Unusable(
-                f"line {lines_of_text.line_of(text, place)}: {_OTHER_SURFACE[key]} ({key.decode()}), of which nothing is read; "
-                "export the model as polygons"
+                f"line {line}: {what} ({key.decode()}), of which nothing is read; export the model "
+                "as polygons"
             )
         word = re.compile(rb"[^\x00-\x20]+").match(text, place)
         assert word is not None

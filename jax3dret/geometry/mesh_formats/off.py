@@ -238,8 +238,8 @@ def _why_not(body: _Body, num_vertices: int, num_faces: int, width: int) -> str:
             )
         if count - size - 1 > _MOST_COLOURS:
             return (
-                f"line {body.line(at)}: {count - size - 1:g} numbers behind the vertices of a face; "
-                "a colour has at most four"
+                f"line {body.line(at)}: {count - size - 1:g} numbers behind the vertices of a "
+                "face; a colour has at most four"
             )
     if len(body.counts) > lines:
         at = int(body.ends[lines] - body.counts[lines])

@@ -53,7 +53,8 @@ def parse(data: bytes) -> Mesh:
         sizes = rows.columns["face"][name].sizes
         if (sizes == 0).any():
             raise Unusable(
-                f"face {int((sizes == 0).argmax())} (counted from 0) has no corners; export it again"
+                f"face {int((sizes == 0).argmax())} (counted from 0) has no corners; export it "
+                "again"
             )
         triangles.append(triangulate(vertices, corners, sizes))
     if strips.rows:

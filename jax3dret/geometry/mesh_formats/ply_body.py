@@ -9,7 +9,7 @@ lengths are followed row by row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,8 +56,8 @@ class _Bytes:
     def whole(self, at: int, kind: str) -> int:
         if kind == "u1":
             return self.data[at]
-        order = "little" if self.order == "<" else "big"
-        return int.from_bytes(self.data[at : at + int(kind[1])], order, signed=kind[0] == "i")  # type: ignore[arg-type]
+        order: Literal["little", "big"] = "little" if self.order == "<" else "big"
+        return int.from_bytes(self.data[at : at + int(kind[1])], order, signed=kind[0] == "i")
 
     def table(self, begin: int, rows: int, width: int, at: int, num: int, kind: str) -> np.ndarray:
         table = self.array[begin : begin + rows * width].reshape(rows, width)

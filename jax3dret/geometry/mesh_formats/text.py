@@ -156,7 +156,7 @@ def floats(text: bytes, expected: int) -> Float[np.ndarray, "N"] | None:
 
 
 def _parsed(text: bytes, kind: type, expected: int) -> np.ndarray | None:
-    # One number more, behind all: parsing ends at what is none, and it is parsed only if nothing is.
+    # One number more behind all: parsing ends at what is no number, so it is missed if any is none.
     try:
         values: np.ndarray = np.fromstring(text + b" 0", kind, sep=" ")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Files that are cut off anywhere, or have a byte changed: the right mesh or one line, nothing else."""
+"""Files that are cut off, or have a byte changed: the right mesh or one line, nothing else."""
 
 import pathlib
 import struct

@@ -168,7 +168,7 @@ def test_refused_by_name(tmp_path, name):
 
 @pytest.mark.parametrize("coloured", [False, True])
 def test_line_ends_anywhere(tmp_path, coloured):
-    """Between any two numbers; where faces have colours, between any but the last and the colour."""
+    """Between any two numbers, but not between the last of a face and its colour."""
     rng = np.random.default_rng(0)
     polygons = [*FACES.tolist()[:6], *QUADS.tolist()[3:]]
     for trial in range(120):

@@ -1,4 +1,4 @@
-"""PLY: elements in any order and of any properties, both byte orders and text, polygons and strips."""
+"""PLY: elements in any order, any properties, both byte orders and text, polygons and strips."""
 
 import itertools
 

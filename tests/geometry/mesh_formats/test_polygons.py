@@ -1,4 +1,4 @@
-"""Polygons as triangles: the polygon's own area and orientation, n - 2 of them, its corners alone."""
+"""Polygons as triangles: n - 2 of them on its corners, its own area and orientation."""
 
 import sys
 import warnings

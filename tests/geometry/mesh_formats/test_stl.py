@@ -52,7 +52,9 @@ WRITTEN = {
     "name of keywords": ASCII.replace("solid a", "solid vertex endfacet facet 12"),
     "name of another code": ASCII.replace("solid a", "solid caf\xe9").encode("latin-1"),
     "bytes behind text": ASCII + "\n  \n\t",
-    "two solids": f"solid a\n{''.join(FACETS[:5])}endsolid a\nsolid b\n{''.join(FACETS[5:])}endsolid b\n",
+    "two solids": "solid a\n{}endsolid a\nsolid b\n{}endsolid b\n".format(
+        "".join(FACETS[:5]), "".join(FACETS[5:])
+    ),
     "many solids": "".join(f"solid\n{one}endsolid\n\n" for one in FACETS),
     "an empty solid": "solid\nendsolid\n" + ASCII,
     "normals that are none": ASCII.replace("normal 0 0 0", "normal -nan(ind) 1.#QNAN nan"),
