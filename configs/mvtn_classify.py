@@ -11,7 +11,7 @@
 | paper_single_view | modelnet/40, the first stage: single views | 12 spherical, ResNet-18 |
 | paper | modelnet/40, the second stage | 12 learned spherical views, ResNet-18, View-GCN |
 | paper_mvcnn | modelnet/40, in one stage | the same cameras, ResNet-18, maximum over the views |
-| shapenet_normal, ..., scanobjectnn and each with _single_view | the paper's other data sets | as paper |
+| shapenet_normal, ..., scanobjectnn, each with _single_view | the paper's other data | as paper |
 
 Raw data: --config.data.manual_dir=RAW. Weights, imported with `jax3dret weights import FILE --out
 DIR`: ImageNet's ResNet-18 for the first stage and paper_mvcnn, --config.cnn_weights=DIR; MVTN as

@@ -24,15 +24,14 @@ requires beside is not used here, and draws PyTorch.
 
 The small variants make their captions from geometry. The others need CLIP's file of merges,
 --config.towers.merges=FILE, and captions: --config.captions.path=FILE after
---config.captions.name=jax3dret.data.captions:from_jsonl, or those that the vision-language model that
-they name, with the extra `caption`, has made before: the same flags after
-`python -m jax3dret.caption`.
+--config.captions.name=jax3dret.data.captions:from_jsonl, or those of the vision-language model that
+they name, made beforehand by `python -m jax3dret.caption` with the same flags and the extra
+`caption`. --config.learn_log_scale=False freezes the logit scale at SLIP's, as ULIP's code does.
 
 Pictures are rendered in grey. Your own, such as the paper's textured renders of 512 pixels:
 --config.views.folder=DIR with DIR/ID/VIEW.png, ID a record's id and VIEW from 0 on, one for each
-camera of config.views.cameras; --config.views.files={name}_{view:03d}.png has other names, see
-jax3dret/data/own_views.py. --config.learn_log_scale=False freezes the logit scale at SLIP's, as
-ULIP's code does.
+camera of config.views.cameras. --config.views.files={name}_{view:03d}.png is for other names, see
+jax3dret/data/own_views.py.
 """
 
 from jax3dret.tasks.ulip2 import datasets, mmcl

@@ -17,10 +17,14 @@ imported with `jax3dret weights import FILE --out DIR`: --config.cnn_weights=DIR
 the mobilenet variants, ImageNet's ResNet-18 for the first stage. The second stage starts from
 runs/viewgcn_classify_VARIANT_single_view; elsewhere: --config.checkpoint.init_from=WORKDIR.
 
+Pictures of your own, from these cameras in their order: --config.views.folder=DIR with
+DIR/ID/VIEW.png, see jax3dret/data/own_views.py; in both stages.
+
 Both stages are as published: the selectors compare the sampled views (softmax) and begin at a
 camera that is drawn, in evaluation as well. --config.model.softmax=classes
---config.model.fps_start_eval=zero puts that right. The published code means to lower the learning rate of the second stage by a cosine, and halves it
-once: --config.optim.schedule.decay=cosine does what it means.
+--config.model.fps_start_eval=zero puts that right. The published code means to lower the learning
+rate of the second stage by a cosine, and halves it once: --config.optim.schedule.decay=cosine does
+what it means.
 """
 
 from jax3dret.tasks.ulip2 import datasets, viewgcn

@@ -1,4 +1,4 @@
-"""Pictures that a user rendered, in place of the library's own: a file for each view of each record.
+"""Pictures that a user rendered, in place of the library's own: a file for each view of a record.
 
     FOLDER/chair/chair_0001/0.png, 1.png, ...       by the pattern {id}/{view}.png
 

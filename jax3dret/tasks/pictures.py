@@ -27,7 +27,8 @@ def defaults(cameras: str, size: int = 224) -> dict[str, Any]:
 def view_file(views: Mapping[str, Any], source: Any) -> pathlib.Path:
     """The store of the configured views of a split, made now if it is not there.
 
-    Raises ConfigError and DataError as `data.views.build_views` and `data.own_views.store_own_views`.
+    Raises ConfigError and DataError as `data.views.build_views` and
+    `data.own_views.store_own_views`.
     """
     placed, size, jobs = cameras.by_name(views["cameras"]), views["size"], views["jobs"]
     own = own_views(views)
