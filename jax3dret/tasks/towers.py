@@ -122,11 +122,12 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
         normalisation = normalisation_of(module, settings["normalisation"], "towers.normalisation")
         weights = settings["image_weights"] or getattr(module, "package", "")
         sample = jnp.zeros((1, image_size, image_size, 3))
-        init = functools.partial(module.init, rng.stream(seed, "image tower"), sample)
+        begun = (rng.stream(seed, "image tower"), sample)
         if weights:
+            init = functools.partial(module.init, *begun)
             variables = _matched(open_weights(weights), init, "image", weights)
         else:
-            variables = jax.jit(init)()
+            variables = jax.jit(module.init)(*begun)
         if names:
             return _conse_tower(module, variables, section, normalisation, settings, seed)
     provenance = {"model": section, "weights": digest(variables), "normalisation": normalisation}

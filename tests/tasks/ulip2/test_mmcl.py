@@ -2,6 +2,7 @@
 an embedding holds.
 """
 
+import json
 import pathlib
 
 import jax
@@ -9,16 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from data.test_wordpiece import tokenizer_json
 from fakes import FakeSource
 
 from jax3dret.core import config as configs
 from jax3dret.core import optim
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.data.images import IMAGENET, normalise
 from jax3dret.losses.contrastive import INITIAL_LOG_SCALE, MAX_LOG_SCALE, mmcl
+from jax3dret.models.conse import conse
+from jax3dret.models.minilm import MiniLm
 from jax3dret.models.pointbert import PointBert, PointProjection
+from jax3dret.models.resnet import ResNet
 from jax3dret.tasks import towers
 from jax3dret.tasks.ulip2 import mmcl as task_file
 from jax3dret.tasks.ulip2.mmcl import PickTriplet, log_scale_rules, triplet_task
+from jax3dret.weights.importing import Opened
 
 VIEWS, CAPTIONS, LATENT = 3, 2, 6
 SMALL = {
@@ -191,6 +198,59 @@ def test_random_towers():
     with pytest.raises(ConfigError, match="normalisation 'imagnet'"):
         towers.image_tower({**settings, "normalisation": "imagnet"}, 16, seed=0)
     assert task_file.defaults().towers.weights == ""
+
+
+@pytest.fixture
+def small_towers(tmp_path, monkeypatch):
+    """Settings of towers by ConSE: a narrow classifier of four classes, and a narrow MiniLM."""
+    pytest.importorskip("tokenizers")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
+    text = {"vocab_size": 10, "max_tokens": 16, "width": 8, "depth": 1, "num_heads": 2, "hidden": 8}
+    image = {"stage_sizes": (1,), "width": 4}
+    classifier = ResNet(**image, num_classes=4)
+    made = {
+        "text": jax.eval_shape(
+            MiniLm(**text).init, jax.random.key(0), jnp.zeros((1, 8), int), jnp.ones((1, 8), bool)
+        ),
+        "image": jax.eval_shape(classifier.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3))),
+    }
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda leaf: np.float32(np.abs(rng.normal(size=leaf.shape))), made)
+    monkeypatch.setattr(
+        towers, "open_weights", lambda where: Opened({}, drawn[pathlib.Path(where).name], tmp_path)
+    )
+    monkeypatch.setattr(towers, "class_names", lambda: ("chair", "armchair", "nut", "a hex nut"))
+    return drawn, towers.defaults() | {
+        "image": {"name": "jax3dret.models.resnet:ResNet", **image},
+        "text": {"name": "jax3dret.models.minilm:MiniLm", **text},
+        "image_weights": "image",
+        "text_weights": "text",
+        "latent": 8,
+        "conse": True,
+    }
+
+
+def test_pictures_stand_among_the_names_of_their_classes(small_towers):
+    drawn, settings = small_towers
+    text = towers.text_tower(settings, seed=0)
+    names = text.tokenize(["chair", "armchair", "nut", "a hex nut"])
+    words = np.asarray(text.embed(names.ids))
+    np.testing.assert_allclose(np.linalg.norm(words, axis=1), 1, rtol=1e-5)
+    # The padding is masked: a longer row of the same text is the same vector.
+    longer = np.pad(names.ids, ((0, 0), (0, 8)))
+    np.testing.assert_allclose(text.embed(longer), words, atol=1e-5)
+    image = towers.image_tower(settings, 16, seed=0)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    classifier = ResNet(stage_sizes=(1,), width=4, num_classes=4)
+    logits = jax.jit(classifier.apply)(drawn["image"], normalise(pictures, IMAGENET))
+    np.testing.assert_allclose(image.embed(pictures), conse(logits, words), atol=1e-5)
+    assert image.provenance["conse"]["top"] == 0
+    one = towers.image_tower({**settings, "conse_top": 1}, 16, seed=0)
+    assert one.provenance != image.provenance
+    with pytest.raises(ConfigError, match="leave config.towers.weights empty"):
+        towers.image_tower({**settings, "weights": "x"}, 16, seed=0)
+    with pytest.raises(ConfigError, match=r"config\.towers\.text_weights=image: "):
+        towers.text_tower({**settings, "text_weights": "image"}, seed=0)
 
 
 def things(path, split="train"):

