@@ -6,7 +6,7 @@
 |---|---|---|
 | demo | parametric_shapes/demo, embedded, built on the first run | small PointBERT, random towers |
 | modelnet10, ldraw, psb | modelnet/10, mcb (the LDraw parts), psb/base | as demo |
-| ldraw_lite0, psb_lite0, modelnet10_lite0 | the same | small PointBERT; Lite0 and MiniLM |
+| demo_lite0, modelnet10_lite0, ldraw_lite0, psb_lite0 | the same | small PointBERT; Lite0, MiniLM |
 | ldraw_mobilenet, psb_mobilenet | the same | MobileNetV2 in place of the image tower |
 | paper | modelnet/40, trained from scratch | PointBERT, ULIP-2 size; SLIP |
 | paper_finetune | modelnet/40, from ULIP-2's weights | the same |
@@ -98,7 +98,8 @@ def lite0(data):
     """The small experiment with towers that know pictures and words: Lite0 by ConSE, and MiniLM."""
     config = small(data)
     config.head.features = config.towers.latent = 384
-    config.views.size = 224
+    if data != "demo":
+        config.views.size = 224
     config.towers.image = {"name": "jax3dret.models.efficientnet_lite:lite0"}
     config.towers.text = {"name": "jax3dret.models.minilm:MiniLm"}
     config.towers.conse = True
@@ -171,9 +172,10 @@ VARIANTS = {
     "modelnet10": (small, "modelnet10"),
     "ldraw": (small, "ldraw"),
     "psb": (small, "psb"),
+    "demo_lite0": (lite0, "demo"),
+    "modelnet10_lite0": (lite0, "modelnet10"),
     "ldraw_lite0": (lite0, "ldraw"),
     "psb_lite0": (lite0, "psb"),
-    "modelnet10_lite0": (lite0, "modelnet10"),
     "ldraw_mobilenet": (mobilenet, "ldraw"),
     "psb_mobilenet": (mobilenet, "psb"),
     "paper": (scratch, "modelnet40"),

@@ -17,7 +17,7 @@ from typing import Any
 
 from jax3dret import __version__, entry
 
-BENCHES = ("pointbert", "point_ops", "render", "meshes", "mvhgnn", "index")
+BENCHES = ("pointbert", "point_ops", "render", "meshes", "mvhgnn", "index", "towers")
 # Arguments that are lists, at most one of a command.
 LISTS = ("sources", "files", "names")
 

@@ -86,13 +86,16 @@ def parse(data: bytes) -> Mesh:
 
 
 def _is_cut(text: bytes, sizes: np.ndarray) -> bool:
-    """Whether a text that does not end in a newline ends in a part of a face: in a slash, or in an
-    edge or a point where the faces before are polygons.
+    """Whether a text that does not end in a newline ends in a part of a face: in a slash where the
+    corner before does not, or in an edge or a point where the faces before are polygons.
     """
     last = text[text.rstrip().rfind(b"\n") + 1 :].split()
     if last[:1] not in ([b"f"], [b"fo"]):
         return False
-    return last[-1].endswith(b"/") or (sizes[-1] < 3 and (len(sizes) == 1 or sizes[-2] > 2))
+    slashes = [word.count(b"/") if word.endswith(b"/") else 0 for word in last[-2:]]
+    if slashes[1] > slashes[0]:  # some writers put one behind every corner: "f 3/3/ 8/8/ 7/7/"
+        return True
+    return bool(sizes[-1] < 3 and (len(sizes) == 1 or sizes[-2] > 2))
 
 
 def _joined(chunk: bytes) -> bytes:

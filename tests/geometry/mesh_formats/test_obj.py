@@ -34,6 +34,7 @@ WRITTEN = {
     "windows": (V + F).replace("\n", "\r\n"),
     "mixed line ends": V.replace("\n", "\r") + F.replace("\n", "\r\n", 5),
     "no last newline": (V + F).rstrip(),
+    "no last newline, a slash behind every corner": V + corner("{0}/{0}/").rstrip(),
     "end of file of DOS": V + F + "\x1a",
     "comments behind numbers": (V + F).replace("\n", " # 1 2 3\n"),
     "comments glued to numbers": (V + F).replace("\n", "# 7\n"),
