@@ -7,6 +7,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,16 @@ from jax3dret.core import rng
 from jax3dret.core.types import ConfigError, Input
 
 OWN = "jax3dret."
+# What to do about an index whose model cannot be opened.
+AGAIN = "build the index again, with --weights WORKDIR"
+_INPUT = re.compile(r"jax3dret\.inputs\.[a-z][a-z0-9_]*:[A-Z][A-Za-z0-9]*")
+# By the type of a field, those that JSON gives for it.
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    bool: (bool,),
+}
 
 
 def describe(reads: Input) -> dict[str, Any]:
@@ -38,23 +50,54 @@ def describe(reads: Input) -> dict[str, Any]:
 def restore(described: Mapping[str, Any], *, where: str, foreign: bool = False) -> Input:
     """The input that was described.
 
-    where: for messages. foreign: whether code outside this package may be called.
+    where: for messages. foreign: whether code outside this package may be called; without, it is
+    an input of `jax3dret.inputs` or nothing is called.
 
     Raises: ConfigError: there is no such input, or another version of it, or it is code outside
-        this package.
+        this package, or a field is missing or of another type.
     """
-    name, version = str(described.get("name", "")), described.get("version")
+    name = described.get("name") if isinstance(described, Mapping) else None
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{where}: an input without a name; {AGAIN}")
     check_own(name, where=where, foreign=foreign)
+    if not foreign and not _INPUT.fullmatch(name):
+        raise ConfigError(f"{where}: {name} is no input of jax3dret; nothing of it was called")
     kind = configs.resolve(name, where=f"{where}: input")
+    if not foreign and not _is_input(kind):
+        raise ConfigError(f"{where}: {name} is no input of jax3dret; nothing of it was called")
     fields = {key: _tuples(v) for key, v in described.items() if key not in ("name", "version")}
     configs.check_kwargs(kind, fields, where=f"{where}: input {name}")
+    _check_fields(kind, fields, f"{where}: input {name}")
     reads: Input = kind(**fields)
-    if reads.version != version:
+    if reads.version != described.get("version"):
         raise ConfigError(
-            f"{where}: made with version {version} of the input {name}, this is {reads.version}; "
-            "index it again"
+            f"{where}: made with version {described.get('version')} of the input {name}, this is "
+            f"{reads.version}; {AGAIN}"
         )
     return reads
+
+
+def _is_input(kind: Any) -> bool:
+    """Whether a name of `jax3dret.inputs` is that of an input defined there."""
+    ours = getattr(kind, "__module__", "").startswith(f"{OWN}inputs.")
+    methods = ("accepts", "version", "row", "batch")
+    is_dataclass = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    return ours and is_dataclass and all(hasattr(kind, name) for name in methods)
+
+
+def _check_fields(kind: Any, fields: Mapping[str, Any], where: str) -> None:
+    """Raises ConfigError for a field that is missing, or a plain one of another type."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if field.name not in fields and required:
+            raise ConfigError(f"{where}: lacks '{field.name}'; {AGAIN}")
+        wanted = _PLAIN.get(hints.get(field.name))
+        value = fields.get(field.name)
+        if field.name in fields and wanted is not None and type(value) not in wanted:
+            raise ConfigError(
+                f"{where}: '{field.name}' is {value!r}, not of type {wanted[0].__name__}; {AGAIN}"
+            )
 
 
 def check_own(name: str, *, where: str, foreign: bool = False) -> None:
@@ -62,8 +105,7 @@ def check_own(name: str, *, where: str, foreign: bool = False) -> None:
     if not foreign and not name.startswith(OWN):
         raise ConfigError(
             f"{where}: its model uses {name}, code outside jax3dret, which an index does not run "
-            "by "
-            "itself; give --weights WORKDIR, the run that it was made with"
+            "by itself; give --weights WORKDIR, the run that it was made with"
         )
 
 

@@ -35,6 +35,7 @@ from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Ro
 from jax3dret.inputs import choose, describe
 from jax3dret.inputs.batching import batches
 from jax3dret.search.run_model import build_model, portable
+from jax3dret.weights import importing
 
 TRAIN = (
     "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being "
@@ -159,7 +160,9 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
     }
     splits = manifest.get("splits", {})
     described["splits"] = {name: {"items": part["items"]} for name, part in splits.items()}
-    model = build_model(config, _class_names(described), workdir)
+    # An import holds no code of the user's own: it is a file of weights, whoever it is from.
+    is_import = (workdir / importing.MARK).is_file()
+    model = build_model(config, _class_names(described), workdir, own=is_import)
     checkpoints = checkpoint.Checkpoints(workdir)
     try:
         found = checkpoints.restore_subset(_abstract(model))
@@ -185,9 +188,6 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
     config, described, meta = (
         files.read_json_object(folder / f"{name}.json") for name in ("config", "manifest", "meta")
     )
-    for key, value in configs.flatten(config):
-        if key == "task" or (key.endswith(".name") and ":" in str(value)):
-            describe.check_own(str(value), where=str(folder))
     if not isinstance(meta.get("inputs"), dict):
         raise ConfigError(
             f"{folder}: an index that an earlier version wrote; make it anew with `jax3dret index`"
@@ -196,7 +196,8 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         modality: describe.restore(each, where=str(folder))
         for modality, each in meta["inputs"].items()
     }
-    model = dataclasses.replace(build_model(config, _class_names(described), folder), inputs=inputs)
+    made = build_model(portable(config), _class_names(described), folder, own=True)
+    model = dataclasses.replace(made, inputs=inputs)
     try:
         with np.load(folder / "model.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

@@ -11,6 +11,7 @@ from typing import Any
 
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, Model
+from jax3dret.search import own_names
 
 # Keys that name places on the machine of the run; where its parameters are at hand, none of them is
 # needed.
@@ -23,14 +24,21 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_model(
-    config: Mapping[str, Any], class_names: tuple[str, ...], folder: pathlib.Path
+    config: Mapping[str, Any],
+    class_names: tuple[str, ...],
+    folder: pathlib.Path,
+    *,
+    own: bool = False,
 ) -> Model:
-    """What `model` of the config's task gives. folder: for errors.
+    """What `model` of the config's task gives. folder: for errors. own: the config may be anybody's
+    and names networks of this package, or is refused before anything that it names is called.
 
-    Raises: ConfigError: this version does not build the model, a package it needs is missing, or
-        the run's task has no model.
+    Raises: ConfigError: this version does not build the model, a package it needs is missing, the
+        run's task has no model, or the config names what it may not.
     """
     name = str(config.get("task", ""))
+    if own:
+        own_names.check_task(name, where=f"{folder}/config.json")
     try:
         task: Any = configs.resolve_module(name, where=f"{folder}/config.json: task")
     except ConfigError as error:
@@ -38,15 +46,17 @@ def build_model(
             raise
         raise ConfigError(
             f"{folder}: written by another version of jax3dret, whose task '{name}' this one does "
-            "not "
-            "have; train or import it again"
+            "not have; train or import it again"
         ) from error
     if not hasattr(task, "model"):
         raise ConfigError(
             f"{folder}: its task {name} has no model(config, class_names) that embeds"
         )
     # A run of an earlier version lacks the keys that were added since.
-    full = configs.Config(_over(task.defaults().to_dict(), config))
+    defaults = task.defaults().to_dict()
+    if own:
+        config = own_names.without_training(config, defaults, where=f"{folder}/config.json")
+    full = configs.Config(_over(defaults, config))
     try:
         model: Model = task.model(full, class_names)
     except ConfigError as error:

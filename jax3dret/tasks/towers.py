@@ -108,7 +108,7 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
         section = {
             "name": "jax3dret.models.clip:VisionTower",
             "style": style,
-            **meta["model"]["vision"],
+            **_fields(meta, "vision"),
         }
         variables: dict[str, Any] = {"params": both["params"]["vision"]}
         normalisation = "clip" if style == "clip" else "imagenet"
@@ -185,7 +185,7 @@ def text_tower(settings: Mapping[str, Any], seed: int, *, where: str = "towers")
                 "bpe_simple_vocab_16e6.txt.gz"
             )
         meta, both = _pair(settings["weights"], where)
-        section = {"name": "jax3dret.models.clip:TextTower", **meta["model"]["text"]}
+        section = {"name": "jax3dret.models.clip:TextTower", **_fields(meta, "text")}
         tokenizer = load_tokenizer(settings["merges"])
         variables: dict[str, Any] = {"params": both["params"]["text"]}
         module = _build(section, "towers.text")
@@ -290,6 +290,11 @@ def _pair(folder: str, where: str = "towers") -> tuple[dict[str, Any], dict[str,
             f"holds both towers.{alone if where == 'towers' else ''}"
         )
     return meta, variables
+
+
+def _fields(meta: Mapping[str, Any], which: str) -> dict[str, Any]:
+    """Of a tower as an import describes it, whoever it is from: what it is, is not for it to say."""
+    return {key: value for key, value in meta["model"][which].items() if key != "name"}
 
 
 def _image_network(section: Mapping[str, Any], image_size: int) -> Any:
