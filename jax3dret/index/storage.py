@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from jax3dret.core.files import read_json_object, write_json
-from jax3dret.core.types import DataError
+from jax3dret.core.types import ConfigError, DataError
 
 FORMAT = 1
 _DATA = re.compile(r"data-\d{6}")
@@ -44,9 +45,13 @@ def write(
     ids: list[str],
     write_tree: Callable[[pathlib.Path], None] | None,
 ) -> None:
-    """Writes an index into `folder`, then removes the data folders of earlier ones."""
+    """Writes an index into `folder`, then removes the data folders of earlier ones.
+
+    Raises: DataError: `folder` is a file. ConfigError: what is there is no index of this version.
+    """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file; an index is a folder")
+    check_replaceable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     old = [path for path in folder.iterdir() if _DATA.fullmatch(path.name)]
     number = 1 + max((int(path.name[5:]) for path in old), default=0)
@@ -70,8 +75,37 @@ def write(
     except BaseException:
         shutil.rmtree(data, ignore_errors=True)
         raise
-    for path in old:
+    for path in filter(_is_data, old):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def check_replaceable(folder: pathlib.Path) -> None:
+    """Raises ConfigError for a folder whose index.json is another program's, or another version's.
+
+    A damaged one counts as this one's where a data folder of an index lies beside it.
+    """
+    path = folder / "index.json"
+    if not path.exists() and not path.is_symlink():
+        return
+    entry: dict[str, Any] = {}
+    with contextlib.suppress(DataError):
+        entry = read_json_object(path)
+    if {"format", "data", "files"} <= entry.keys() and _DATA.fullmatch(str(entry["data"])):
+        if entry["format"] != FORMAT:
+            raise ConfigError(
+                f"{path}: format {entry['format']}, of another version of jax3dret (this one writes "
+                f"{FORMAT}), is left alone; give another folder"
+            )
+        return
+    if not any(_is_data(each) for each in folder.iterdir()):
+        raise ConfigError(
+            f"{path}: was not written by jax3dret and is left alone; give a new folder"
+        )
+
+
+def _is_data(path: pathlib.Path) -> bool:
+    """Whether a folder holds what `write` begins with, and is not only called as its folders are."""
+    return bool(_DATA.fullmatch(path.name)) and (path / "ids.json").is_file()
 
 
 def _sync(path: pathlib.Path) -> None:

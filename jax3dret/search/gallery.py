@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -36,11 +37,17 @@ from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import prepare_all
-from jax3dret.search.query import MADE_BY, checked_meta
+from jax3dret.search.query import ENCODER, MADE_BY, checked_meta
 from jax3dret.search.scan import File, Scan, check_sources, scan
 
 log = logging.getLogger("jax3dret")
 _ROWS = "rows.partial.npy"
+# What an indexing that was cut short, or found nothing to index, leaves in a folder without an
+# index.json; and files that a system or an editor hides there.
+_OURS = re.compile(
+    r"\.|(embedded\.partial\.(jsonl|f32)|rows\.partial\.npy|(skipped|hashes|index)\.json(\.partial)?"
+    r"|data-\d{6}|encoder-[0-9a-f]{12}(\.partial|\.old)?)$"
+)
 _RECENT_NS = 2_000_000_000
 
 
@@ -194,8 +201,8 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
                 len(ids),
             )
         index.save(out)
-        for path in out.glob("encoder-*"):
-            if path.name != own["folder"]:
+        for path in out.iterdir():
+            if ENCODER.fullmatch(path.name) and path.name != own["folder"]:
                 shutil.rmtree(path, ignore_errors=True)
     after = dict(zip(ids, gallery["keys"], strict=True))
     return Summary(
@@ -332,13 +339,23 @@ class _Hashes:
 
 
 def _check_out(out: pathlib.Path) -> None:
+    """Raises ConfigError for a folder that holds anything else than an index, or the beginnings of
+    one.
+    """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder")
-    ours = {"index.json", "skipped.json", *(path.name for path in out.glob("embedded.partial.*"))}
-    if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    if "index.json" in names:
+        storage.check_replaceable(out)
+        return
+    others = sorted(name for name in names if not _OURS.match(name))
+    begun = [name for name in names if name == "skipped.json" or name.startswith("embedded.")]
+    if not begun:
+        others += sorted(name for name in names if not name.startswith("."))
+    if others:
         raise ConfigError(
-            f"--out {out}: is a folder with other things in it; give a new one, or one that holds "
-            "an index"
+            f"--out {out}: is a folder with other things in it, such as {others[0]}; give a new "
+            "one, or one that holds an index"
         )
 
 

@@ -24,7 +24,7 @@ from jax3dret.search.prepare import prepare
 
 log = logging.getLogger("jax3dret")
 MADE_BY = "jax3dret index"
-_ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
+ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,7 @@ def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> M
         raise ConfigError(
             f"{folder}: an index that an earlier version wrote; make it anew in another folder"
         )
-    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not _ENCODER.fullmatch(
+    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not ENCODER.fullmatch(
         own["folder"]
     ):
         raise DataError(

@@ -225,6 +225,47 @@ def test_wrong_commands(first, tmp_path, trained):
         gallery.build([parts], tmp_path / "new", weights=trained.path, jobs=0)
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ({"index.json": '{"name": "web", "files": {}}'}, "index.json: was not written by jax3dret"),
+        ({"index.json": "[]"}, "index.json: was not written by jax3dret"),
+        ({"index.json": "not JSON"}, "index.json: was not written by jax3dret"),
+        ({"index.json": "{}", "data-000001/my.txt": "x"}, "was not written by jax3dret"),
+        (
+            {"index.json": '{"format": 2, "data": "data-000001", "files": {}}'},
+            "format 2, of another version of jax3dret",
+        ),
+        ({"skipped.json": "[]", "photo.png": "x"}, "other things in it, such as photo.png"),
+        ({"data-000001/my.txt": "x"}, "other things in it, such as data-000001"),
+        ({"embedded.partial.mine": "x"}, "other things in it"),
+    ],
+)
+def test_a_folder_of_another_program_is_left_alone(tmp_path, trained, names, says):
+    tetrahedron(tmp_path / "parts" / "a.obj")
+    out = tmp_path / "web"
+    for name, text in names.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    before = files(out)
+    with pytest.raises(ConfigError, match=says):
+        gallery.build([tmp_path / "parts"], out, weights=trained.path)
+    if "index.json" in names:
+        with pytest.raises(ConfigError, match="left alone"):
+            Index.build(np.eye(3, dtype=np.float32), ["a", "b", "c"]).save(out)
+    assert files(out) == before
+
+
+def test_what_is_called_like_a_part_of_an_index_stays(copied):
+    parts, out = copied
+    for name in ("encoder-notes", "data-000007"):
+        (out / name).mkdir()
+        (out / name / "mine.txt").write_text("x")
+    tetrahedron(parts / "new.obj", height=9)
+    assert gallery.build([parts], out).added == 1
+    assert (out / "encoder-notes/mine.txt").exists() and (out / "data-000007/mine.txt").exists()
+
+
 def test_an_index_that_cannot_be_opened(copied, trained, trained_again, tmp_path):
     parts, out = copied
     with pytest.raises(DataError, match="is not an index"):
