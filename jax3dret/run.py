@@ -15,6 +15,7 @@ import importlib.metadata
 import logging
 import pathlib
 import platform
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from jax3dret.core.config_version import require_current
 from jax3dret.core.logging import MetricWriter, log_parameters
 from jax3dret.core.types import ConfigError, DataError, DataSpec, Recipe, Run
 from jax3dret.data import pipeline
+from jax3dret.evaluators.write import add_returned
 from jax3dret.report import page, published
 
 log = logging.getLogger("jax3dret")
@@ -378,8 +380,16 @@ def _evaluate(ready: _Ready, command: Command, writer: MetricWriter) -> None:
             },
         }
         files.write_json(folder / "summary.json", summary, indent=2, sort_keys=True)
+        for name in recipe.evaluators:  # what is there of an earlier evaluation
+            shutil.rmtree(folder / "evaluation" / name, ignore_errors=True)
     embed = train.make_embed(recipe.task, params, model_state, ready.mesh)
-    train.evaluate(recipe, embed, meta["step"], writer, folder / "evaluation")
+    found = train.evaluate(recipe, embed, meta["step"], writer, folder / "evaluation")
+    if jax.process_index() == 0:
+        source = ready.open_source(config.train.split)
+        dataset = {"name": source.name, "version": source.version}
+        for name, numbers in found.items():
+            about = {"protocol": {"distance": config.distance}, "dataset": dataset}
+            add_returned(folder / "evaluation" / name, numbers, about)
 
 
 def _loop_options(config: configs.Config) -> train.LoopOptions:

@@ -15,7 +15,7 @@ from jax3dret.core.types import DataSpec, Model, Task
 from jax3dret.inputs.batching import stack
 from jax3dret.tasks import recipe
 
-VARIANTS = ("demo",)
+VARIANTS = ("demo", "own_evaluator")
 
 
 def extents(vertices):
@@ -78,6 +78,8 @@ def get_config(variant):
     config.data.name = "mesh_folder"
     config.train.update(batch_size=4, steps=6)
     config.log.update(every=3, tensorboard=False)
+    if variant == "own_evaluator":
+        config.evals = {"mine": {"name": "my_package.my_eval:make"}}
     return config
 
 

@@ -27,6 +27,7 @@ import rich.progress
 import rich.table
 
 from jax3dret.core import files
+from jax3dret.core.measured import RESERVED
 from jax3dret.core.types import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ logger = logging.getLogger("jax3dret")
 # sys.stderr when it prints.
 _CONSOLE = rich.console.Console(stderr=True)
 _NOISY = ("absl", "jax", "orbax", "grain", "flax", "tensorflow_datasets", "tensorboardX")
-_RESERVED = ("step", "split", "time")
 
 
 class MetricWriter:
@@ -159,7 +159,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     events, _ = _parse(pathlib.Path(path))
     return [
         {
-            k: special.get(v, v) if k not in _RESERVED and isinstance(v, str) else v
+            k: special.get(v, v) if k not in RESERVED and isinstance(v, str) else v
             for k, v in e.items()
         }
         for _, e in events
@@ -369,7 +369,7 @@ def _summary_writer(folder: pathlib.Path, purge_step: int | None) -> Any:
 
 
 def _scalar(key: str, value: Any) -> float | int | bool | str:
-    if key in _RESERVED:
+    if key in RESERVED:
         raise ValueError(f"a metric cannot be called '{key}': an event has that field already")
     if isinstance(value, str):
         return value

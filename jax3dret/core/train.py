@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jax3dret.core import checkpoint, sharding
+from jax3dret.core import checkpoint, measured, sharding
 from jax3dret.core.batches import Batches, DataIterator, OpenData
 from jax3dret.core.logging import MetricWriter, progress
 from jax3dret.core.step import abstract_state, make_embed, make_state, make_step
@@ -316,10 +316,13 @@ def evaluate(
 ) -> dict[str, Mapping[str, float]]:
     """Runs every evaluator and logs its metrics under its name; an evaluator's files go below
     out_dir/name if out_dir is given.
+
+    Raises ConfigError for an evaluator that gives no numbers by name.
     """
     results = {}
     for name, evaluator in recipe.evaluators.items():
-        results[name] = evaluator(embed, None if out_dir is None else out_dir / name)
+        given = evaluator(embed, None if out_dir is None else out_dir / name)
+        results[name] = measured.numbers(given, where=f"config.evals.{name}")
         if writer is not None and not writer.recorded(step, name):
             writer.write(step, name, results[name])
     return results

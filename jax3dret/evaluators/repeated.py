@@ -9,6 +9,7 @@ chance. It is apart from the seed of the training, so that one training has seve
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,8 @@ def make(
     """An evaluator (embed_fn, folder or None) -> the means over the seeds of the metrics that all
     of them have.
 
-    build: an evaluator of data. The files below the folder are those of the first seed; its
-    result.json has the means, "spread" (the standard deviation of a sample, where there are two
+    build: an evaluator of data. The files below the folder are those of the first seed; the
+    result.json there has the means, "spread" (the standard deviation of a sample, where there are two
     seeds or more) and "by_seed", a list of {"seed", "metrics"}.
 
     Raises what `build` raises, here, and what its evaluators raise when it runs.
@@ -46,14 +47,16 @@ def make(
         values = {key: [metrics[key] for metrics in found] for key in shared}
         means = {key: statistics.fmean(each) for key, each in values.items()}
         path = None if folder is None else pathlib.Path(folder) / "result.json"
-        if path is not None and jax.process_index() == 0 and path.is_file():
-            result = files.read_json_object(path)
+        if path is not None and jax.process_index() == 0:
+            result = files.read_json_object(path) if path.is_file() else {"name": path.parent.name}
             several = len(seeds) > 1
             result |= {
-                "metrics": means,
-                "spread": {k: statistics.stdev(v) for k, v in values.items()} if several else {},
+                "metrics": write.finite(means),
+                "spread": write.finite({k: _deviation(v) for k, v in values.items()})
+                if several
+                else {},
                 "by_seed": [
-                    {"seed": seed, "metrics": dict(metrics)}
+                    {"seed": seed, "metrics": write.finite(metrics)}
                     for seed, metrics in zip(seeds, found, strict=True)
                 ],
             }
@@ -62,6 +65,11 @@ def make(
         return means
 
     return evaluate
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation of a sample; NaN where one is not finite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _seeded(data: EvaluationData, seed: int) -> EvaluationData:

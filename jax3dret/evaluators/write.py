@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ from jax3dret.metrics import classification
 from jax3dret.metrics.metric import Metric, about
 
 Result = dict[str, Any]
+log = logging.getLogger("jax3dret")
 
 
 def describe(
@@ -122,6 +125,34 @@ def write_lists(
     return {
         "examples": examples.write(folder / "thumbnails", examples.choose(correct, labels), shown)
     }
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """The numbers as JSON knows them: NaN and the infinities are None."""
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def add_returned(folder: pathlib.Path, numbers: Mapping[str, float], about: Result) -> None:
+    """Puts the numbers that an evaluator returned into the result.json of its folder, which is
+    made where the evaluator has left none.
+
+    about: entries of a result.json that has none of its own. A number that is not finite stands as
+    null, and the protocol says so.
+
+    Raises DataError for a result.json that is no JSON object.
+    """
+    path = folder / "result.json"
+    result = files.read_json_object(path) if path.is_file() else {"name": folder.name, **about}
+    metrics = {**(result.get("metrics") or {}), **finite(numbers)}
+    undefined = ", ".join(f"{k} ({v})" for k, v in numbers.items() if not math.isfinite(v))
+    if result.get("metrics") == metrics and not undefined:
+        return
+    result["metrics"] = metrics
+    if undefined:
+        log.warning("evaluation '%s': not finite, so undefined: %s", folder.name, undefined)
+        said = f"{undefined}: not finite, so undefined"
+        result["protocol"] = {**(result.get("protocol") or {}), "undefined": said}
+    write_result(folder, result)
 
 
 def write_result(folder: pathlib.Path, result: Result) -> None:

@@ -148,6 +148,8 @@ def results(run: RunFiles) -> str:
             "No retrieval metric was computed: scores need class labels on queries and gallery."
         )
     shown = [k for k in metric_text.ordered(metrics, about) if isinstance(metrics[k], int | float)]
+    if undefined := [metric_text.title(k, about) for k in metrics if metrics[k] is None]:
+        body += missing(f"Undefined, for want of a finite value: {', '.join(undefined)}.")
     spread = run.leading.result.get("spread") or {}
     tiles = "".join(
         _tile(key, metrics[key], spread.get(key), compared, about) for key in shown[:_TILES]

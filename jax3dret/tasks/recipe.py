@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3dret.core import config as configs
-from jax3dret.core import optim
+from jax3dret.core import measured, optim
 from jax3dret.core.types import (
     Arrays,
     Calibrate,
@@ -142,9 +142,11 @@ def evaluators(
                 )
                 raise ConfigError(f"config.evals.{name}.{key}: no setting of an evaluator; {right}")
 
-        def build(data: EvaluationData, section: configs.Config = section) -> Evaluator:
-            evaluator: Evaluator = section.build(**{**given, "data": data})
-            return evaluator
+        def build(
+            data: EvaluationData, section: configs.Config = section, name: str = name
+        ) -> Evaluator:
+            evaluator = section.build(**{**given, "data": data})
+            return measured.checked(evaluator, where=f"config.evals.{name}")
 
         made[name] = repeated.make(build, data, seeds) if seeds else build(data)
     return made

@@ -35,6 +35,7 @@ def test_trained_indexed_queried_and_reported(parts, tmp_path, capsys):
             f"--config.data.manual_dir={parts}",
             f"--config.data.data_dir={tmp_path / 'prepared'}",
             "--config.reads.scale=2.0",
+            "--config.evals.mine.name=my_package.my_eval:make",
         ]
     )
     assert code == 0, capsys.readouterr().err
@@ -42,7 +43,10 @@ def test_trained_indexed_queried_and_reported(parts, tmp_path, capsys):
     assert report["system"] == "extents" and report["metrics"]["nn_acc"] == 1.0
     described = report["encoder"]["inputs"]["shape"]
     assert described == {"name": "outside_system:Extents", "version": 1, "scale": 2.0}
-    assert "extents" in (workdir / "report" / "index.html").read_text()
+    own = report["evaluators"]["mine"]
+    assert list(own) == ["spread_cosine", "items"] and 0 < own["spread_cosine"] < 100
+    page = (workdir / "report" / "index.html").read_text()
+    assert "extents" in page and "Evaluation “mine”" in page and "spread cosine" in page
 
     def call(*words):
         code = cli.main(list(map(str, words)))
@@ -58,3 +62,11 @@ def test_trained_indexed_queried_and_reported(parts, tmp_path, capsys):
     # Somebody else's index runs none of its own code.
     code, out, err = call(*query)
     assert (code, out) == (2, "") and "code outside jax3dret" in err and "--weights" in err
+    # Evaluated again by its own evaluator, which then gives the run's metrics.
+    spec = f"{pathlib.Path(outside_system.__file__)}:own_evaluator"
+    places = [f"--config.data.{k}={v}" for k, v in (("data_dir", tmp_path / "prepared"),)]
+    flags = (f"--workdir={workdir}", "--mode=eval", "--config.reads.scale=2.0", *places)
+    assert main.main([f"--config={spec}", *flags]) == 0, capsys.readouterr().err
+    again = json.loads((workdir / "report" / "metrics.json").read_text())
+    assert again["metrics"] == own and again["protocol"]["distance"] == "cosine"
+    assert again["dataset"]["name"] == report["dataset"]["name"]

@@ -111,6 +111,19 @@ def test_several_evaluations_of_the_same_weights(tmp_path):
     assert result["spread"] == {} and "evaluations" not in result["protocol"]
 
 
+def test_several_evaluations_of_an_evaluator_that_writes_nothing(tmp_path):
+    given = ("evals.mine.name=evaluators.outside:make", "eval.seeds=(3, 1)")
+    found = made(tmp_path, *given, "evals.mine.offset=1e400", "evals.retrieval.neighbours=5")
+    assert made(tmp_path, *given)["mine"](embed, None) == {"spread_cosine": 5.0, "items": 6.0}
+    metrics = found["mine"](embed, tmp_path / "mine")
+    assert np.isinf(metrics["offset"])
+    result = json.loads((tmp_path / "mine" / "result.json").read_text())
+    wanted = {"spread_cosine": 5.0, "items": 6.0, "offset": None}
+    assert (result["name"], result["metrics"]) == ("mine", wanted)
+    assert result["spread"] == {"spread_cosine": 0.0, "items": 0.0, "offset": None}
+    assert result["by_seed"] == [{"seed": seed, "metrics": wanted} for seed in (3, 1)]
+
+
 def test_the_first_entry_is_the_first_that_was_added(tmp_path):
     """Not the first by name, which a plain ConfigDict would make of it."""
     outside = '{"name": "evaluators.outside:make"}'
