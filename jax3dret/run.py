@@ -9,6 +9,7 @@ one process, on all hosts. A table is a list of the same kind, whose runs are pr
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -16,7 +17,7 @@ import logging
 import pathlib
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from jax.sharding import Mesh
 
 from data_pipelines import build
 from jax3dret import __version__
-from jax3dret.core import checkpoint, files, optim, processes, sharding, train
+from jax3dret.core import checkpoint, files, lock, optim, processes, sharding, train
 from jax3dret.core import config as configs
 from jax3dret.core.command import Command
 from jax3dret.core.config_version import require_current
@@ -98,19 +99,44 @@ def start(command: Command) -> int:
     modes = [*("train" for _ in runs[:-1]), command.mode]
     for run, mode in zip(runs, modes, strict=True):
         check_workdir(run.folder, run.config)
+        lock.refuse_busy(run.folder)
         check_batches(run.config, mode, "" if run is runs[-1] else run.name)
     ready = [_ready(run, mode) for run, mode in zip(runs, modes, strict=True)]
     refuse_unused(command.config, command.overrides)
     if jax.process_count() > 1:  # all have looked at the folders before any of them writes there
         multihost_utils.sync_global_devices("workdirs seen")
-    for one in ready:
-        if one is not ready[-1]:
-            log.info("stage '%s', in %s", one.run.name, one.run.folder)
-        interrupted = _carry_out(one, command)
-        if interrupted:
-            log.info("%s: saved a checkpoint; the same command goes on from there", interrupted)
-            return DONE if interrupted == "SIGTERM" else FAILED
+    with _held([one.run.folder for one in ready if not one.is_finished]):
+        for one in ready:
+            if one is not ready[-1]:
+                log.info("stage '%s', in %s", one.run.name, one.run.folder)
+            interrupted = _carry_out(one, command)
+            if interrupted:
+                log.info("%s: saved a checkpoint; the same command goes on from there", interrupted)
+                return DONE if interrupted == "SIGTERM" else FAILED
     return DONE
+
+
+@contextlib.contextmanager
+def _held(folders: Sequence[pathlib.Path]) -> Iterator[None]:
+    """The folders as this command's alone: the first of its processes holds them for all.
+
+    Raises DataError, in every process, where another command writes in one.
+    """
+    with contextlib.ExitStack() as kept:
+        refused: DataError | None = None
+        if jax.process_index() == 0:
+            try:
+                for folder in folders:
+                    kept.enter_context(lock.held(folder))
+            except DataError as error:
+                refused = error
+        if jax.process_count() > 1:
+            is_refused = multihost_utils.broadcast_one_to_all(np.int32(refused is not None))
+            if is_refused and refused is None:
+                refused = DataError(f"{folders[-1]}: another command is writing there")
+        if refused is not None:
+            raise refused
+        yield
 
 
 def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:

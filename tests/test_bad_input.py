@@ -17,6 +17,7 @@ from test_configs import described
 
 from jax3dret import cli, entry, main, run
 from jax3dret.core import config as configs
+from jax3dret.core import lock
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.tasks.ulip2 import finetune
 
@@ -89,6 +90,20 @@ def test_what_the_second_stage_refuses_is_said_before_the_first_begins(
     (tmp_path / "checkpoints" / "200").mkdir(parents=True)
     code, line = command(capsys, tmp_path, *SKETCH[1:], config=SKETCH[0])
     assert code == 2 and f"{tmp_path} was written by another config" in line
+
+
+def test_a_second_command_in_one_workdir_is_refused(capsys, tmp_path, monkeypatch):
+    """Before it prepares anything, and where both began at once, before it writes anything."""
+    with lock.held(tmp_path), monkeypatch.context() as patch:
+        patch.setattr(run, "_ready", lambda *args: pytest.fail("too late"))
+        code, line = command(capsys, tmp_path)
+        assert code == 1 and f"{tmp_path}: another command is writing there" in line
+    monkeypatch.setattr(run, "_carry_out", lambda *args: pytest.fail("it has begun"))
+    monkeypatch.setattr(run.lock, "refuse_busy", lambda folder: None)
+    with lock.held(tmp_path):
+        code, line = command(capsys, tmp_path)
+        assert code == 1 and f"{tmp_path}: another command is writing there" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_drawings_are_no_shapes(capsys, tmp_path, monkeypatch):

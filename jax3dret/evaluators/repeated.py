@@ -48,7 +48,8 @@ def make(
         means = {key: statistics.fmean(each) for key, each in values.items()}
         path = None if folder is None else pathlib.Path(folder) / "result.json"
         if path is not None and jax.process_index() == 0:
-            result = files.read_json_object(path) if path.is_file() else {"name": path.parent.name}
+            result: dict[str, Any] = {"name": path.parent.name}
+            result |= files.read_json_object(path) if path.is_file() else {}
             several = len(seeds) > 1
             result |= {
                 "metrics": write.finite(means),

@@ -18,6 +18,7 @@ row. What is missing is found out before anything is trained. Then WORKDIR has
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import sys
@@ -30,7 +31,7 @@ import ml_collections
 
 from jax3dret import run as runs_of
 from jax3dret.core import config as configs
-from jax3dret.core import files, processes
+from jax3dret.core import files, lock, processes
 from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError
 from jax3dret.experiments import every_row, results
@@ -76,6 +77,7 @@ def start(
     Raises:
         ConfigError: rows, seeds or settings are wrong, no row can be run, the workdir is another
             table's, or one of several hosts was asked.
+        DataError: another command runs the table.
     """
     config, workdir = command.config, command.workdir
     if processes.several(*command.hosts):
@@ -99,9 +101,11 @@ def start(
         config.data[key]  # read, so that what a finished table no longer needs may still be given
     steps = "collect" if config.collect else command.mode
     runs_of.refuse_unused(config, command.overrides)
-    workdir.mkdir(parents=True, exist_ok=True)
-    files.write_text(workdir / "config.json", configs.dump(config))
-    return _work(table, steps, prepare_data, children)
+    # What only collects may do so beside the command that runs the rows.
+    with contextlib.nullcontext() if config.collect else lock.held(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        files.write_text(workdir / "config.json", configs.dump(config))
+        return _work(table, steps, prepare_data, children)
 
 
 class _Table:

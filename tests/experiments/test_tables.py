@@ -18,6 +18,7 @@ import pytest
 
 from jax3dret import main, run
 from jax3dret.core import config as configs
+from jax3dret.core import lock
 from jax3dret.core.command import Command
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.experiments import results, rows, tables
@@ -245,6 +246,17 @@ def test_a_finished_table_starts_nothing(seeded, capsys, caplog):
     assert "this table is finished" in caplog.text
     assert (seeded.workdir / "report" / "index.html").read_bytes() == before
     assert "small PointBERT/random" in capsys.readouterr().out
+
+
+def test_two_commands_do_not_run_one_table(tmp_path):
+    with lock.held(tmp_path):
+        with pytest.raises(DataError, match="another command is writing there"):
+            Table(tmp_path, rows="PointBERT/random").run()
+        assert not (tmp_path / "config.json").exists()
+        # Looking at what is done so far goes beside it.
+        assert Table(tmp_path, rows="PointBERT/random", collect=True).run().code == 1
+    assert (tmp_path / "table.json").is_file()
+    assert Table(tmp_path, rows="PointBERT/random").run().code == 0
 
 
 def test_one_seed_has_no_deviation_and_more_seeds_keep_it(tmp_path):
