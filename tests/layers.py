@@ -32,7 +32,7 @@ WRAPPED = {
     "trimesh": "bench/",
     "manifold3d": "geometry/",
     "torch": ("bench/", "data/captioning.py"),
-    "transformers": "data/captioning.py",
+    "transformers": ("bench/", "data/captioning.py"),
     "embreex": "geometry/raycast.py",
     "pyrender": "bench/",
     "ftfy": "data/text.py",

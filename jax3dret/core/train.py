@@ -319,7 +319,7 @@ def evaluate(
 
     Raises ConfigError for an evaluator that gives no numbers by name.
     """
-    results = {}
+    results: dict[str, Mapping[str, float]] = {}
     for name, evaluator in recipe.evaluators.items():
         given = evaluator(embed, None if out_dir is None else out_dir / name)
         results[name] = measured.numbers(given, where=f"config.evals.{name}")
