@@ -71,7 +71,7 @@ class WordPiece:
         return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """All texts, padded to the `bucket` of the longest.
+        """All texts, padded to the next multiple of 8 above the longest.
 
         Raises ConfigError for a single string in place of a sequence.
         """
@@ -80,7 +80,8 @@ class WordPiece:
         rows = [self.encode(text) for text in texts]
         truncated = np.array([len(row) > self.max_tokens for row in rows], bool)
         kept = [self.cut(row) for row in rows]
-        ids, mask = padded(kept, bucket(max(map(len, kept), default=0)))
+        longest = max(map(len, kept), default=1)
+        ids, mask = padded(kept, -(-longest // SHORTEST) * SHORTEST)
         return Tokens(ids, mask, truncated)
 
 
