@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jax3dret.core.types import ConfigError, DataError, Input, nearest
+from jax3dret.core.types import ConfigError, Input, nearest
 from jax3dret.geometry.mesh_formats import unread
 from jax3dret.inputs.loading import extensions_of
 
@@ -18,7 +18,7 @@ def choose(
     modality: the one that is asked for; None: the only one that accepts it.
 
     Raises: ConfigError: no input accepts it, the one asked for does not exist or does not accept
-        it, or several do. DataError: a file of no known kind.
+        it, or several do; a file of no known kind.
     """
     if modality is not None:
         if modality not in inputs:
@@ -32,12 +32,9 @@ def choose(
     fitting = [key for key, each in inputs.items() if kind in each.accepts]
     if not fitting and not kind:
         known = unread.reason_of(name)
-        raise DataError(f"{name}: {known or f'a file of another kind; {reads(inputs)}'}")
+        raise ConfigError(f"{name}: {known or f'a file of another kind; {reads(inputs)}'}")
     if not fitting:
-        raise ConfigError(
-            f"{name}: {'an' if kind[0] in 'aeiou' else 'a'} {kind}, which the model does not read; "
-            f"{reads(inputs)}"
-        )
+        raise ConfigError(f"{name}: {a(kind)}, which the model does not read; {reads(inputs)}")
     if len(fitting) > 1:
         raise ConfigError(
             f"{name}: the model reads it as {' and as '.join(fitting)}; say which, --as "
@@ -45,6 +42,11 @@ def choose(
             f"or --as {fitting[1]}"
         )
     return fitting[0]
+
+
+def a(kind: str) -> str:
+    """The kind of an object with its article."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def reads(inputs: Mapping[str, Input]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jax3dret.core import config as configs
 from jax3dret.core import rng
-from jax3dret.core.types import ConfigError, Input
+from jax3dret.core.types import KINDS, ConfigError, Input, nearest
 
 OWN = "jax3dret."
 # What to do about an index whose model cannot be opened.
@@ -34,12 +34,18 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 def describe(reads: Input) -> dict[str, Any]:
     """{"name": "module:attribute", "version", and every field}: equal where rows are.
 
-    Raises ConfigError for an input that is no dataclass, or whose fields are not JSON-like.
+    Raises ConfigError for an input that is no dataclass, whose fields are not JSON-like, or that
+    accepts what is no kind of object.
     """
     kind = type(reads)
     name = f"{kind.__module__}:{kind.__qualname__}"
     if not dataclasses.is_dataclass(reads):
         raise ConfigError(f"the input {name} is no dataclass; its fields say what a row depends on")
+    accepts = tuple(reads.accepts)
+    unknown = next((kind for kind in accepts if kind not in KINDS), None)
+    if unknown is not None or not accepts:
+        said = f"'{unknown}'{nearest(str(unknown), KINDS)}" if accepts else "nothing"
+        raise ConfigError(f"the input {name} accepts {said}; give some of {', '.join(KINDS)}")
     described = {"name": name, "version": reads.version, **dataclasses.asdict(reads)}
     try:
         return json.loads(json.dumps(described, allow_nan=False))  # type: ignore[no-any-return]

@@ -13,9 +13,9 @@ import functools
 from collections.abc import Generator, Iterable, Iterator, Set
 from typing import Any, NamedTuple
 
-from jax3dret.core.types import DataError, Input, Loaded, Row
+from jax3dret.core.types import ConfigError, DataError, Input, Loaded, Row
 from jax3dret.core.workers import ordered_map
-from jax3dret.inputs import describe, loading
+from jax3dret.inputs import choose, describe, loading
 from jax3dret.inputs.item import Item
 
 # Objects that an input lifts at a time.
@@ -39,9 +39,11 @@ def prepare(item: Item, reads: Input) -> Prepared:
     """What an input makes of one item.
 
     Raises:
-        DataError: the item cannot be used: one line, its name first.
+        DataError: the item cannot be used, or is of a kind that the input does not read: one line,
+        its name first.
     """
     try:
+        _check_kind(item, reads)
         key, loaded = item.digest(), loading.load(item)
     except OSError as error:
         raise DataError(f"{item.name}: {_unreadable(error)}") from None
@@ -62,20 +64,21 @@ def prepare_all(
         DataError: a worker process was ended from outside; names the files that were under way.
     """
     lifts = hasattr(reads, "lift")
-    work = functools.partial(_attempt, reads=None if lifts else reads, known=known)
+    work = functools.partial(_attempt, reads=reads, known=known)
     found = ordered_map(work, items, jobs=jobs, name=lambda item: item.name)
     return _lift_all(found, reads) if lifts else found
 
 
-def _attempt(item: Item, reads: Input | None, known: Set[str]) -> Prepared:
-    """reads: None leaves the loaded object in the place of its row."""
+def _attempt(item: Item, reads: Input, known: Set[str]) -> Prepared:
+    """An input that lifts leaves the loaded object in the place of its row."""
     try:
+        _check_kind(item, reads)
         before = _stamp(item)
         key = item.digest()
         if key in known:
             return Prepared(key, None)
         loaded = loading.load(item)
-        row: Any = loaded if reads is None else _row(reads, loaded)
+        row: Any = loaded if hasattr(reads, "lift") else _row(reads, loaded)
         if _stamp(item) != before:
             return Prepared("", None, "changed while it was read; index it again")
         return Prepared(key, row, kind=loaded.kind)
@@ -85,13 +88,43 @@ def _attempt(item: Item, reads: Input | None, known: Set[str]) -> Prepared:
         return Prepared("", None, _unreadable(error))
 
 
+def _check_kind(item: Item, reads: Input) -> None:
+    """Raises DataError for an object of a kind that the input does not read. A file of no known
+    kind is for `loading.load` to refuse.
+    """
+    kind = loading.kind_of(item)
+    if kind and kind not in reads.accepts:
+        raise DataError(
+            f"{item.name}: is {choose.a(kind)}, and what reads it ({type(reads).__name__}) reads "
+            f"{' and '.join(reads.accepts)}"
+        )
+
+
 def _row(reads: Input, loaded: Loaded) -> Row:
-    return reads.row(loaded, describe.constant_stream(reads))
+    """Raises RuntimeError, which names the object, for what an input fails with."""
+    try:
+        return reads.row(loaded, describe.constant_stream(reads))
+    except (ConfigError, DataError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise RuntimeError(
+            f"{loaded.name}: {type(reads).__name__}.row: {type(error).__name__}: {said}"
+        ) from error
 
 
 def _lifted(reads: Any, objects: list[Loaded]) -> list[Loaded]:
+    """Raises DataError where an input gives back fewer objects, or more."""
     lift = getattr(reads, "lift", None)
-    return objects if lift is None else list(lift(objects))
+    if lift is None:
+        return objects
+    lifted = list(lift(objects))
+    if len(lifted) != len(objects):
+        raise DataError(
+            f"{type(reads).__name__}.lift: gives {len(lifted)} objects for {len(objects)}, the first "
+            f"of them {objects[0].name}; one each is needed"
+        )
+    return lifted
 
 
 def _lift_all(found: Iterator[Prepared], reads: Input) -> Generator[Prepared, None, None]:
@@ -99,7 +132,7 @@ def _lift_all(found: Iterator[Prepared], reads: Input) -> Generator[Prepared, No
 
     def flush() -> Iterator[Prepared]:
         loaded: list[Any] = [each.row for each in waiting if each.row is not None]
-        rows = iter([_row(reads, each) for each in _lifted(reads, loaded)])
+        rows = iter([_row(reads, each) for each in (_lifted(reads, loaded) if loaded else ())])
         while waiting:
             each = waiting.popleft()
             yield each if each.row is None else each._replace(row=next(rows))

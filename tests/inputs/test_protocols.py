@@ -286,5 +286,5 @@ def test_which_input_reads_a_file():
         choose.choose(both, "image", name="a.png", modality="sketsh")
     with pytest.raises(ConfigError, match="a.obj: cannot be read as sketch"):
         choose.choose(both, "mesh", name="a.obj", modality="sketch")
-    with pytest.raises(DataError, match="a.docx: a file of another kind; it reads sketch"):
+    with pytest.raises(ConfigError, match="a.docx: a file of another kind; it reads sketch"):
         choose.choose(both, loading.kind_of(Item.of("a.docx")), name="a.docx")
