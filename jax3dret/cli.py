@@ -32,12 +32,14 @@ def _run(argv: Sequence[str]) -> int:
 
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    # argparse closes a list at the first flag: of `query INDEX -k 5 FILE` it leaves FILE over.
+    # argparse closes a list at the first flag: of `query INDEX -k 5 FILE` it leaves FILE over, and
+    # of `query INDEX -k 5 -- FILE` the "--" too, behind which nothing is a flag.
     listed = next((getattr(args, name) for name in LISTS if hasattr(args, name)), None)
-    if rest and (listed is None or any(word.startswith("-") for word in rest)):
+    end = rest.index("--") if "--" in rest else len(rest)
+    if rest and (listed is None or any(word.startswith("-") for word in rest[:end])):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if listed is not None:
-        listed.extend(rest)
+        listed.extend(rest[:end] + rest[end + 1 :])
     setup_console("WARNING" if getattr(args, "json", False) else "INFO")
     return args.run(args)
 
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_data_list)
     building = actions.add_parser("build", help="prepare a data set once")
     building.add_argument("name", metavar="NAME")
-    building.add_argument("--manual-dir", help="folder of the raw files")
+    building.add_argument("--manual-dir", type=_folder, help="folder of the raw files")
     building.add_argument(
         "--data-dir",
         help="where prepared data sets lie; default $TFDS_DATA_DIR, else ~/tensorflow_datasets",
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument(
         "--out",
         metavar="DIR",
+        type=_folder,
         required=True,
         help="folder for the weights; an import there is replaced",
     )
@@ -167,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     query.set_defaults(run=_query)
 
     report = commands.add_parser("report", help="write the report of a workdir again")
-    report.add_argument("workdir", metavar="WORKDIR", type=pathlib.Path)
+    report.add_argument("workdir", metavar="WORKDIR", type=_folder)
     report.set_defaults(run=_report)
 
     bench = commands.add_parser("bench", help="measure against what one would use instead")
@@ -187,6 +190,13 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, devices, folders")
     info.set_defaults(run=_info)
     return parser
+
+
+def _folder(text: str) -> pathlib.Path:
+    """A path that is named: an empty one, as of a variable that is not set, means no folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; give a folder")
+    return pathlib.Path(text)
 
 
 def _data_list(args: argparse.Namespace) -> int:

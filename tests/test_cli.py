@@ -70,6 +70,8 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
     if not (parts / "parts.index").is_dir():
         assert cli.main(["index", "parts", "--out", "parts.index", "--weights", "run"]) == 0
         capsys.readouterr()
+    for name in ("README.md", "a.png", "a.step"):
+        (parts / name).write_text("x")
     for words, expected, says in [
         (
             ["query", "parts", "parts/part_0.obj"],
@@ -89,6 +91,13 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
             2,
             "not a trained workdir",
         ),
+        (["query", "parts.index", ""], 2, "a file's name is empty"),
+        (["query", "parts.index", "nope"], 1, "nope: cannot be read (no such file or directory)"),
+        (["query", "parts.index", "nope.png"], 1, "nope.png: cannot be read (no such file or"),
+        (["query", "parts.index", "README.md"], 2, "README.md: a file of another kind; it reads"),
+        (["query", "parts.index", "a.png"], 2, "a.png: an image, which the model does not read"),
+        (["query", "parts.index", "a.step"], 2, "a.step: is a STEP file, which is not read"),
+        (["query", "parts.index", "-k", "1", "--", "-nope"], 1, "-nope: cannot be read"),
     ]:
         code, out, err = call(capsys, *words)
         assert (code, out) == (expected, "") and says in err and err.count("\n") == 1, (words, err)
@@ -97,6 +106,9 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
         ["-k", "1", "a.obj", "b.obj"],
         ["a.obj", "-k", "1", "b.obj"],
         ["a.obj", "--json", "b.obj"],
+        ["-k", "1", "--", "a.obj", "b.obj"],
+        ["a.obj", "-k", "1", "--", "b.obj"],
+        ["--", "a.obj", "b.obj"],
     ):
         files = [
             word.replace("a.obj", "parts/part_0.obj").replace("b.obj", "parts/part_1.obj")
@@ -138,6 +150,15 @@ def test_queries_that_go_wrong_are_one_line(parts, capsys, monkeypatch):
             "unrecognized arguments: --jbs 3 nowhere",
         ),
         (["info", "more"], "unrecognized arguments: more"),
+        (["info", "--", "more"], "unrecognized arguments: "),
+        (["index", "", "--out", "new", "--weights", "run"], "a SOURCE is empty"),
+        (["index", "parts", "", "--out", "new", "--weights", "run"], "a SOURCE is empty"),
+        (["index", "parts", "--out", "", "--weights", "run"], "--out is empty"),
+        (["index", "parts", "--out", "new", "--weights", ""], "--weights is empty"),
+        (["query", "", "a.obj"], "INDEX is empty"),
+        (["report", ""], "argument WORKDIR: is empty"),
+        (["weights", "import", "a.pt", "--out", ""], "argument --out: is empty"),
+        (["data", "build", "mesh_folder", "--manual-dir", ""], "argument --manual-dir: is empty"),
         (["bench", "point_op"], "there is no bench 'point_op'; did you mean 'point_ops'?"),
         (["bench", "--repeats", "0"], "--repeats=0: give 1 or more"),
         (["data", "build", "parametric_shape/demo"], "unknown data set 'parametric_shape/demo'"),

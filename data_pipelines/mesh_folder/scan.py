@@ -15,6 +15,7 @@ import os
 import pathlib
 from typing import Any
 
+from jax3dret.core.files import check_readable
 from jax3dret.core.types import DataError
 from jax3dret.geometry.mesh_formats import unread
 from jax3dret.geometry.meshes import EXTENSIONS
@@ -60,8 +61,9 @@ def scan(folder: pathlib.Path) -> Scan:
     records is that of the files where they agree, as in a folder of glTF alone; else "z".
 
     Raises:
-        DataError: there is no mesh.
+        DataError: there is no mesh, or the folder cannot be read.
     """
+    check_readable(folder)
     files, others, unreadable = _walk(folder)
     if not files:
         held = [f"{n} {kind}" for kind, n in sorted(others.items())]

@@ -159,6 +159,24 @@ def write_json(
     write_text(path, text + "\n", sync=sync)
 
 
+def check_readable(folder: pathlib.Path) -> None:
+    """Raises DataError for a folder whose files cannot be listed or opened, which a walk would take
+    for an empty one.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                entry.stat(
+                    follow_symlinks=False
+                )  # a folder that is listed and not entered refuses here
+                break
+    except FileNotFoundError:
+        return  # the file has just gone
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{folder}: cannot be read ({reason})") from None
+
+
 def read_json_object(path: pathlib.Path) -> dict[str, Any]:
     """The JSON object that a file holds.
 

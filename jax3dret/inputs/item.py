@@ -43,7 +43,11 @@ class Item:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], up_axis: str | None = None) -> Item:
-        """A file; up_axis: None or empty where its format says it."""
+        """A file; up_axis: None or empty where its format says it. Raises ConfigError for a path
+        that is empty.
+        """
+        if not os.fspath(path):
+            raise ConfigError("a file's name is empty; give its path")
         return cls(os.fspath(path), up_axis=up_axis or "")
 
     @property
@@ -85,12 +89,20 @@ class Item:
         return total.hexdigest()
 
     def check_file(self) -> None:
-        """Raises DataError for a path that is there and no file, such as a folder; opening a pipe
-        would wait for a writer.
+        """Raises DataError for a path where there is nothing, and for one that is no file, such as a
+        folder; opening a pipe would wait for a writer.
         """
-        path = pathlib.Path(self.path)
-        if self.path and path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path}: is not a file; a mesh, a point cloud or a picture is needed")
+        if not self.path:
+            return
+        try:
+            status = pathlib.Path(self.path).stat()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise DataError(f"{self.path}: cannot be read ({reason})") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(
+                f"{self.path}: is not a file; a mesh, a point cloud or a picture is needed"
+            )
 
     def files(self) -> Iterator[pathlib.Path]:
         """The file of a path, and those beside it that it keeps numbers in.

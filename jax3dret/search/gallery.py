@@ -111,6 +111,9 @@ def build(
     Raises: ConfigError: no weights and no index to take them from, a source that does not exist,
         `out` is something else. DataError: nothing could be indexed; then the old index stays.
     """
+    for flag, given in (("--out", out), ("--weights", weights)):
+        if given is not None and not os.fspath(given):
+            raise ConfigError(f"{flag} is empty; give a folder")
     out = pathlib.Path(out)
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")

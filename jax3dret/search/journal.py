@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from jax3dret.core.types import ConfigError
+from jax3dret.core.types import DataError
 
 _NAMES = ("embedded.partial.jsonl", "embedded.partial.f32")
 
@@ -25,7 +25,7 @@ class Journal:
     header, are dropped.
 
     Raises:
-        ConfigError: another process has it open.
+        DataError: another process has it open.
     """
 
     def __init__(self, folder: pathlib.Path, header: Mapping[str, Any], width: int):
@@ -103,6 +103,6 @@ def _lock(descriptor: int, folder: pathlib.Path) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(
+            raise DataError(
                 f"{folder}: another `jax3dret index` is writing there; wait for it"
             ) from None

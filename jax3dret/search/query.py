@@ -109,14 +109,19 @@ def open_gallery(
     Raises: DataError: not such an index, or a broken one. ConfigError: `weights` are not those of
         the index.
     """
+    for flag, given in (("INDEX", folder), ("--weights", weights)):
+        if given is not None and not os.fspath(given):
+            raise ConfigError(f"{flag} is empty; give a folder")
     folder = pathlib.Path(folder)
     index = Index.load(folder)
     own = checked_meta(folder, index.meta, len(index))["encoder"]
     encoder = (
-        encode.open_encoder(weights) if weights else encode.load_encoder(folder / own["folder"])
+        encode.open_encoder(weights)
+        if weights is not None
+        else encode.load_encoder(folder / own["folder"])
     )
     if encoder.identity != own["identity"]:
-        given = f"--weights {weights}" if weights else f"{folder / own['folder']}"
+        given = f"--weights {weights}" if weights is not None else f"{folder / own['folder']}"
         raise ConfigError(
             f"{given}: not the parameters that {folder} was made with; index it again, or give "
             "those"

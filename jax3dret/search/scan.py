@@ -10,6 +10,7 @@ import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from jax3dret.core.files import check_readable
 from jax3dret.core.types import ConfigError
 from jax3dret.search.loose_text import is_loose_text
 
@@ -56,7 +57,8 @@ def scan(
     extension, why files in a folder that are expected to be found are not.
 
     Raises:
-        ConfigError: a source that does not exist; two files with one id.
+        ConfigError: a source that does not exist; two files with one id. DataError: a source that
+            cannot be read.
     """
     found: dict[str, File] = {}
     taken: set[str] = set()
@@ -96,12 +98,21 @@ def scan(
 
 
 def check_sources(sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Raises ConfigError for a source that does not exist."""
+    """Raises ConfigError for a source that does not exist or has no name, DataError for a folder
+    that cannot be entered.
+    """
     for source in sources:
-        if not pathlib.Path(source).expanduser().exists():
+        if not os.fspath(source):
+            raise ConfigError(
+                "a SOURCE is empty; give a folder of files, or a file ('.' for this one)"
+            )
+        path = pathlib.Path(source).expanduser()
+        if not path.exists():
             raise ConfigError(
                 f"{source}: no such file or folder; SOURCE is a folder of files, or a file"
             )
+        if path.is_dir():
+            check_readable(path)
 
 
 def _walk(

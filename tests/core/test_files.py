@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import threading
 
 import numpy as np
 import pytest
 
+from data_pipelines.mesh_folder import scan as mesh_scan
 from jax3dret import entry
 from jax3dret.core import files
 from jax3dret.core.types import DataError
+from jax3dret.search import scan
 
 
 def names(folder):
@@ -153,3 +157,35 @@ def test_files_that_only_point_to_their_content():
     assert what.startswith("a git-annex pointer") and "git annex get" in right
     for other in (b"", b"version 1", b" " + lfs, b"# " + lfs, b"ply\n", b"\0" * 64):
         assert files.pointer(other) is None
+
+
+@pytest.mark.parametrize("refused", ["scandir", "lstat"])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path, monkeypatch, refused):
+    (tmp_path / "a.obj").write_text("x")
+    files.check_readable(tmp_path)
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    class Listed:
+        def __enter__(self):
+            return iter([self])
+
+        def __exit__(self, *_):
+            return None
+
+        def stat(self, *, follow_symlinks):
+            raise denied
+
+    def scandir(_):
+        if refused == "scandir":
+            raise denied
+        return Listed()
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for check in (
+        lambda: files.check_readable(tmp_path),
+        lambda: scan.check_sources([tmp_path]),
+        lambda: mesh_scan.scan(tmp_path),
+    ):
+        with pytest.raises(DataError, match=r"cannot be read \(permission denied\)") as caught:
+            check()
+        assert str(caught.value).startswith(str(tmp_path))

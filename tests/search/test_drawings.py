@@ -264,7 +264,7 @@ def test_drawings_that_cannot_be_used(made, opened, tmp_path):
     (tmp_path / "text.png").write_text("a chair")
     (tmp_path / "lines.svg").write_text("<svg/>")
     with pytest.raises(
-        DataError,
+        ConfigError,
         match=r"lines.svg: a file of another kind; it reads shape: mesh, cloud .*; sketch: image",
     ):
         next(opened.query([Item.of(tmp_path / "lines.svg")], 3))

@@ -338,7 +338,7 @@ def test_a_model_that_embeds_nothing_but_nan_is_reported(first, tmp_path, monkey
 def test_two_runs_do_not_write_at_once(tmp_path):
     with (
         Journal(tmp_path, {"a": 1}, 4),
-        pytest.raises(ConfigError, match="another `jax3dret index`"),
+        pytest.raises(DataError, match="another `jax3dret index`"),
     ):
         Journal(tmp_path, {"a": 1}, 4)
 
