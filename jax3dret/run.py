@@ -82,6 +82,10 @@ def stages(config: configs.Config, workdir: pathlib.Path) -> list[Placed]:
     """
     task = configs.resolve_module(config.task, where="config.task")
     runs = task.stages(config) if hasattr(task, "stages") else (Run(workdir.name, config),)
+    if not (isinstance(runs, tuple | list) and runs and all(isinstance(r, Run) for r in runs)):
+        raise ConfigError(
+            f"config.task: {config.task}:stages gives {runs!r}; give a Run or several, in order"
+        )
     folders = {run.name: workdir / run.name for run in runs[:-1]}
     return place(runs, {**folders, runs[-1].name: workdir})
 
@@ -255,10 +259,15 @@ def _ready(run: Placed, mode: str) -> _Ready:
     make = configs.resolve(f"{config.task}:make", where="config.task")
     open_source = opener(config)
     open_source(config.train.split)
+    recipe = make(config, open_source)
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(
+            f"config.task: {config.task}:make gives {type(recipe).__name__}; give a Recipe"
+        )
     ready = _Ready(
         run=run,
         mode=mode,
-        recipe=make(config, open_source),
+        recipe=recipe,
         open_source=open_source,
         mesh=sharding.make_mesh(**config.mesh.to_dict()),
         options=_loop_options(config),

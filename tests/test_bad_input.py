@@ -52,6 +52,29 @@ def command(capsys, workdir, *flags, config=CONFIG):
         ),
         ("--mode=eval", "holds no checkpoint to evaluate"),
         (
+            "--config.evals.mine.name=jax3dret.evaluators.cross_modal:make",
+            "config.evals.mine: make needs 'query', 'gallery'; give config.evals.mine.query and "
+            "config.evals.mine.gallery",
+        ),
+        (
+            "--config.evals.mine.name=jax3dret.losses.vicreg:vicreg",
+            "config.evals.mine: vicreg takes no 'data', which it is given; it takes: ",
+        ),
+        (
+            "--config.evals.mine.name=jax3dret.evaluators.retrieval:__doc__",
+            "config.evals.mine.name: 'jax3dret.evaluators.retrieval:__doc__' is a str; give a "
+            "function or a class",
+        ),
+        (
+            "--config.objective=classification",
+            "takes no 'num_classes', which it is given; it takes: ",
+        ),
+        (
+            "--config.optim.schedule.name=test_bad_input:of_a_rate",
+            "config.optim.schedule: of_a_rate needs 'floor'; give config.optim.schedule.floor",
+        ),
+        ("--config.task=broken_plug_in", "ZeroDivisionError: division by zero (/"),
+        (
             "--coordinator=localhost --num_processes=2 --process_id=0",
             "--coordinator=localhost: give HOST:PORT",
         ),
@@ -65,6 +88,23 @@ def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
     code, line = command(capsys, tmp_path / "run", "--config.train.steps=1", *flag.split())
     assert code == 2 and says in line
     assert not (tmp_path / "run").exists()
+
+
+def of_a_rate(peak, floor):
+    """A schedule."""
+
+
+def test_a_task_that_makes_nothing_is_one_line(capsys, tmp_path, monkeypatch):
+    for made, says in (
+        ({"stages": lambda config: ()}, "finetune:stages gives (); give a Run or several"),
+        ({"stages": lambda config: None}, "finetune:stages gives None; give a Run"),
+        ({"make": lambda config, open_source: None}, "finetune:make gives NoneType; give a Recipe"),
+    ):
+        with monkeypatch.context() as patch:
+            for name, function in made.items():
+                patch.setattr(finetune, name, function, raising=False)
+            code, line = command(capsys, tmp_path / "run")
+        assert code == 2 and says in line and not (tmp_path / "run").exists()
 
 
 SKETCH = (

@@ -25,7 +25,13 @@ from typing import Any
 import ml_collections
 
 from jax3dret.core import config_file
-from jax3dret.core.components import check_kwargs, parameters, resolve, resolve_module
+from jax3dret.core.components import (
+    check_call,
+    check_kwargs,
+    parameters,
+    resolve,
+    resolve_module,
+)
 from jax3dret.core.types import ConfigError, UnknownKey, nearest
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a
@@ -164,12 +170,13 @@ class Config(Mapping[str, Any]):
         return {key: value for key, value in self.to_dict().items() if key != "name"}
 
     def build(self, **extra: Any) -> Any:
-        """Calls the component that this section names with its keys and `extra`; keys it does not
-        take are an error.
+        """Calls the component that this section names with its keys and `extra`.
+
+        Raises ConfigError for a key that it does not take, and for one that it needs.
         """
         target = resolve(self["name"], where=f"config.{self._prefix}name")
         kwargs = self.kwargs()
-        check_kwargs(target, {**kwargs, **extra}, where=f"config.{self._prefix[:-1]}")
+        check_call(target, kwargs, where=f"config.{self._prefix[:-1]}", extra=extra)
         return target(**{**kwargs, **extra})
 
     def with_values(self, changes: Mapping[str, Any]) -> Config:
@@ -205,7 +212,7 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     path, _, variant = spec.partition(":")
     given, variant = config_file.run(pathlib.Path(path), variant)
     values = _plain(given.to_dict())
-    known = resolve_module(values["task"], where=f"{path}: config.task").defaults().to_dict()
+    known = resolve(f"{values['task']}:defaults", where=f"{path}: config.task")().to_dict()
     for key, _ in flatten(values):
         _check_known(key, values, known, origin=path)
     # A component's name comes before its keys, in whatever order they were typed.

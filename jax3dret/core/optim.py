@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from jax3dret.core import schedules
-from jax3dret.core.config import check_kwargs, check_rules, resolve
+from jax3dret.core.config import check_call, check_kwargs, check_rules, resolve
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, PyTree, nearest
 
@@ -293,8 +293,10 @@ def _make_schedule(
     if values["steps_per_epoch"] < 1:
         raise ConfigError(f"optim: steps_per_epoch is {values['steps_per_epoch']}; give 1 or more")
     values.setdefault("epochs", max(1, math.ceil(values["steps"] / values["steps_per_epoch"])))
-    check_kwargs(target, given, where="optim.schedule")
-    rate = target(**_taken_by(target, values))
+    check_kwargs(target, given, where="config.optim.schedule")
+    taken = _taken_by(target, values)
+    check_call(target, taken, where="config.optim.schedule")
+    rate = target(**taken)
     if target is not schedules.one_cycle:
         return rate, None
     if values["epochs"] == 1 and values["steps"] > 0 and values.get("pct_start", 0) < 1:

@@ -311,7 +311,7 @@ def _image_network(section: Mapping[str, Any], image_size: int) -> Any:
 def _build(section: Mapping[str, Any], where: str) -> Any:
     target = configs.resolve(section["name"], where=f"config.{where}.name")
     kwargs = {key: value for key, value in section.items() if key != "name"}
-    configs.check_kwargs(target, kwargs, where=f"config.{where}")
+    configs.check_call(target, kwargs, where=f"config.{where}")
     return target(**kwargs)
 
 

@@ -1,7 +1,9 @@
 import json
+import sys
 
 import pytest
 
+from jax3dret.core import components
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 
@@ -135,6 +137,60 @@ def test_a_component_may_take_a_mapping(tmp_path):
 
 
 OTHER = "jax3dret.models.pointnet2:PointNet2"
+
+
+def of_three(a, b, c=1):
+    return a, b, c
+
+
+def of_any(a, *rest, **settings):
+    return a
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((of_three, {"a": 1}), "^here: of_three needs 'b'; give here.b$"),
+        ((of_three, {}), "^here: of_three needs 'a', 'b'; give here.a and here.b$"),
+        ((of_three, {"d": 1}, 2), "takes no 'd'"),
+        ((of_three, {}, 2, ("d",)), "^here: of_three takes no 'd', which it is given; it takes: a"),
+        ((of_three, {}, 1), "needs 'b'"),
+        ((of_any, {}), "needs 'a'; give here.a"),
+        ((of_three, {"a": 1, "b": 2}), ""),
+        ((of_three, {"c": 2}, 2), ""),
+        ((of_three, {"b": 2}, 0, ("a",)), ""),
+    ],
+)
+def test_what_a_component_needs_is_asked_for(given, says):
+    target, kwargs, *more = given
+    settings = dict(zip(("positional", "extra"), more, strict=False))
+
+    def check():
+        components.check_call(target, kwargs, where="here", **settings)
+
+    if not says:
+        check()
+        return
+    with pytest.raises(ConfigError, match=says):
+        check()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def", "SyntaxError: .*lame.py, line 2"),
+        ("import json.nothing", "ModuleNotFoundError|needs the package"),
+        ("from json import nothing", "ImportError: cannot import name 'nothing'"),
+        ("raise ValueError", r"ValueError:  \(.*lame.py, line 2\)"),
+    ],
+)
+def test_a_module_that_fails_is_one_line_that_names_the_place(tmp_path, monkeypatch, text, says):
+    (tmp_path / "lame.py").write_text(f"# a comment\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lame", raising=False)
+    with pytest.raises(ConfigError, match=f"^here: 'lame' .*({says})") as error:
+        components.resolve("lame:f", where="here")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

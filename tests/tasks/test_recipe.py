@@ -160,6 +160,7 @@ def test_the_first_entry_is_the_first_that_was_added(tmp_path):
         (["eval.seeds=(1, 1)"], "give distinct whole numbers, such as"),
         (["eval.seeds=(0.5,)"], "give distinct whole numbers, such as"),
         (["distance=cosin"], "distance='cosin': choose one of cosine"),
+        (["evals.mine.name=evaluators.outside:make", "evals.mine.data=x"], "no setting of an eval"),
         (["eval.neighbours=5"], "did you mean 'evals.retrieval.neighbours'"),
         (["evals.mine.name=nowhere.at.all:make"], "there is no module 'nowhere.at.all'"),
     ],

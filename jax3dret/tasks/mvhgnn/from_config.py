@@ -119,7 +119,7 @@ def prototypes_of(
     """
     make = configs.resolve(config.prototypes.name, where="config.prototypes.name")
     settings = config.prototypes.kwargs()
-    configs.check_kwargs(make, settings, where="config.prototypes")
+    configs.check_call(make, settings, where="config.prototypes", positional=3)
     dim = config.prototype_dim or width
     if not known:
         nothing = np.zeros((len(class_names), dim), np.float32)

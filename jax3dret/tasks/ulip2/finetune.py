@@ -93,7 +93,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     head = config.head.build() if two_view else config.head.build(num_classes=classes)
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
-    configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
+    masked = () if two_view else ("mask",)
+    configs.check_call(loss_fn, loss_kwargs, where="config.loss", positional=2, extra=masked)
     make_task = two_view_task if two_view else classification_task
     up_axis, num_points = recipe.up_axis(config, source), config.data.num_points
     cloud = jax.ShapeDtypeStruct((num_points, 3), jnp.float32)

@@ -103,7 +103,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         )
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
-    configs.check_kwargs(loss_fn, loss_kwargs, where="config.loss")
+    configs.check_call(loss_fn, loss_kwargs, where="config.loss", positional=4)
     rows = TripletRows(
         views=config.views.to_dict(),
         towers=config.towers.to_dict(),

@@ -1,0 +1,3 @@
+"""A module of a user's own that fails when it is imported."""
+
+HALF = 1 / 0
