@@ -105,7 +105,12 @@ def start(command: Command) -> int:
         check_workdir(run.folder, run.config)
         lock.refuse_busy(run.folder)
         check_batches(run.config, mode, "" if run is runs[-1] else run.name)
+        if _starts_elsewhere(run, mode, runs):
+            train.check_workdirs(_loop_options(run.config))
     ready = [_ready(run, mode) for run, mode in zip(runs, modes, strict=True)]
+    for one in ready:
+        if _starts_elsewhere(one.run, one.mode, runs):
+            train.check_start(one.recipe, one.options)
     refuse_unused(command.config, command.overrides)
     if jax.process_count() > 1:  # all have looked at the folders before any of them writes there
         multihost_utils.sync_global_devices("workdirs seen")
@@ -143,6 +148,17 @@ def _held(folders: Sequence[pathlib.Path]) -> Iterator[None]:
         yield
 
 
+def _starts_elsewhere(run: Placed, mode: str, runs: Sequence[Placed]) -> bool:
+    """Whether a run is to begin with what another command has left."""
+    begun = run.config.checkpoint.init_from
+    stage = begun in [str(other.folder) for other in runs] and not run.config.checkpoint.resume
+    return mode != "eval" and not stage and not _has_checkpoint(run.folder)
+
+
+def _has_checkpoint(workdir: pathlib.Path) -> bool:
+    return any(step.name.isdigit() for step in (workdir / checkpoint.FOLDER).glob("*"))
+
+
 def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     """Refuses a workdir that another config or an earlier version has computed something in, or
     that is no workdir.
@@ -164,7 +180,7 @@ def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
     require_current(theirs, workdir)
     changed = configs.differences(config, theirs)
     metrics = workdir / "metrics.jsonl"
-    saved = any(step.name.isdigit() for step in (workdir / checkpoint.FOLDER).glob("*"))
+    saved = _has_checkpoint(workdir)
     # A table compares its rows itself: it may grow.
     saved = saved or (theirs.get("task") != config.task and (workdir / "table.json").is_file())
     if changed and (saved or (metrics.is_file() and metrics.stat().st_size)):

@@ -90,6 +90,21 @@ def test_a_refused_command_leaves_nothing_behind(capsys, tmp_path, flag, says):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--config.checkpoint.init_from=nowhere", "init_from=nowhere: not a workdir"),
+        ("--config.checkpoint.resume=nowhere", "resume=nowhere: not a workdir"),
+        ("--config.seed=-1", "config.seed is -1; give 0 or more"),
+        ("--config.train.steps=-7", "config.train.steps is -7; give -1 or more"),
+    ],
+)
+def test_where_a_run_begins_is_looked_at_before_its_data(capsys, tmp_path, monkeypatch, flag, says):
+    monkeypatch.setattr(run, "_ready", lambda *args: pytest.fail("too late"))
+    code, line = command(capsys, tmp_path / "run", flag)
+    assert code == 2 and says in line and not (tmp_path / "run").exists()
+
+
 def of_a_rate(peak, floor):
     """A schedule."""
 

@@ -140,8 +140,7 @@ class Checkpoints:
         step = self._existing(step)
         model = {"params": abstract.params, "model_state": abstract.model_state}
         optimizer = {"step": abstract.step, "opt_state": abstract.opt_state}
-        self._check_structure(step, "model", model)
-        self._check_structure(step, "optimizer", optimizer)
+        self.check(abstract, step)
         with self._reading(step):
             out = self._manager.restore(
                 step,
@@ -217,6 +216,21 @@ class Checkpoints:
                 partial_restore=True,
             )
             return reader.restore(self.directory / str(step) / "model", args=args)
+
+    def check(self, abstract: TrainState, step: int | None = None) -> None:
+        """Raises what `restore` would of another architecture or optimizer, and reads no array."""
+        step = self._existing(step)
+        model = {"params": abstract.params, "model_state": abstract.model_state}
+        self._check_structure(step, "model", model)
+        optimizer = {"step": abstract.step, "opt_state": abstract.opt_state}
+        self._check_structure(step, "optimizer", optimizer)
+
+    def model_shapes(self, step: int | None = None) -> dict[str, PyTree]:
+        """The `model` item under its own names, as shapes and dtypes."""
+        step = self._existing(step)
+        with self._reading(step):
+            tree = self._manager.item_metadata(step)["model"].tree
+        return jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), tree)  # type: ignore[no-any-return]
 
     def raw_model(self, step: int | None = None) -> dict[str, PyTree]:
         """The `model` item as NumPy arrays under its own names, whatever the architecture."""

@@ -50,6 +50,8 @@ OPEN = ("evals",)
 
 # The least value of numbers that count or divide.
 LEAST = {
+    "seed": 0,
+    "train.steps": -1,
     "train.batch_size": 1,
     "train.epochs": 0,
     "train.accumulate": 1,

@@ -42,6 +42,8 @@ __all__ = [
     "LoopOptions",
     "Outcome",
     "abstract_state",
+    "check_start",
+    "check_workdirs",
     "evaluate",
     "fit",
     "make_embed",
@@ -106,6 +108,34 @@ def start(
     if recipe.calibrate is not None and (done is None or done < recipe.steps):
         begun = begun._replace(state=_with_map(begun.state, initial_map))
     return begun
+
+
+def check_start(recipe: Recipe, options: LoopOptions) -> None:
+    """Refuses what `start` would refuse of the run that `options` names, by the shapes in its
+    checkpoint alone; for a workdir that has no checkpoint of its own.
+
+    Raises:
+        ConfigError: it is no workdir, or of another architecture or optimizer.
+        DataError: it holds no checkpoint, or one that cannot be read.
+    """
+    if not (options.resume or options.init_from):
+        return
+    key = "resume" if options.resume else "init_from"
+    other = checkpoint.Checkpoints(_workdir_of(options.resume or options.init_from, key))
+    try:
+        abstract = abstract_state(recipe, options.seed)
+        if options.resume:
+            other.check(abstract)
+            return
+        checkpoint.match_params(
+            abstract.params,
+            other.model_shapes()["params"],
+            rename=options.rename,
+            fresh=options.fresh,
+            source=options.init_from,
+        )
+    finally:
+        other.close()
 
 
 def _begun(
@@ -370,6 +400,13 @@ def _with_map(state: TrainState, fitted: PyTree) -> TrainState:
 
 def _place(tree: PyTree, shardings: PyTree) -> PyTree:
     return jax.tree.map(lambda x, s: jax.device_put(np.asarray(x), s), tree, shardings)
+
+
+def check_workdirs(options: LoopOptions) -> None:
+    """Raises ConfigError where `options` names a run to begin from that is no workdir."""
+    for key in ("resume", "init_from"):
+        if path := getattr(options, key):
+            _workdir_of(path, key)
 
 
 def _workdir_of(path: str, key: str) -> pathlib.Path:

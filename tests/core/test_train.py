@@ -229,6 +229,27 @@ def test_start_precedence_own_then_resume_then_init_from(tmp_path):
     assert int(own.step) == 10
     with pytest.raises(ConfigError, match="init_from.*not a workdir"):
         run(tmp_path / "c", init_from=str(tmp_path / "nowhere"))
+    # Whether it will do is known from the shapes, before anything is opened or written.
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    wide = make_recipe(5, width=9)
+    sgd = dataclasses.replace(make_recipe(5), tx=optax.sgd(1e-2))
+    for recipe, key, folder, says in (
+        (make_recipe(5), "init_from", "a", ""),
+        (make_recipe(5), "resume", "a", ""),
+        (sgd, "init_from", "a", ""),
+        (wide, "init_from", "a", r"2 parameters do not fit: a/kernel \(6, 9\) is \(6, 8\) there"),
+        (wide, "resume", "a", "another architecture"),
+        (sgd, "resume", "a", "another optimizer"),
+        (wide, "init_from", "empty", "holds no checkpoint"),
+        (wide, "resume", "nowhere", "resume=.*nowhere: not a workdir"),
+    ):
+        options = train.LoopOptions(**{key: str(tmp_path / folder)})
+        if not says:
+            train.check_start(recipe, options)
+            continue
+        with pytest.raises((ConfigError, DataError), match=says):
+            train.check_start(recipe, options)
+    train.check_start(wide, train.LoopOptions())
 
 
 @pytest.mark.parametrize("rows", [1, 6, 8])
