@@ -14,6 +14,8 @@ from typing import Any
 
 from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
+from jax3dret.core.config_version import require_current
+from jax3dret.core.types import ConfigError
 from jax3dret.experiments import every_row
 from jax3dret.experiments.rows import Row, TableRun, read_json
 from jax3dret.report.published import Comparison, compare
@@ -171,6 +173,39 @@ def write(folder: pathlib.Path, table: Mapping[str, Any]) -> None:
     files.write_json(folder / FILE, table, indent=2, allow_nan=False)
 
 
+def in_the_way(run: TableRun) -> str:
+    """What a run's folder holds that keeps it from being run there, and what to do; empty where
+    nothing does.
+
+    A folder in which nothing was computed yet, or that only has to be evaluated again, is none.
+    """
+    theirs = read_json(run.folder / "config.json")
+    log = run.folder / "metrics.jsonl"
+    computed = saved_step(run.folder) is not None or (log.is_file() and log.stat().st_size > 0)
+    if run.config is None or not theirs or not computed:
+        return ""
+    try:
+        require_current(theirs, run.folder)
+        changed = [*configs.differences(run.config, theirs), *_other_start(run, theirs)]
+    except ConfigError:
+        changed = ["an earlier version wrote it"]
+    if not changed:
+        return ""
+    return (
+        f"{run.folder} holds a run of another config: {changed[0]}; remove that folder to run the "
+        "row anew"
+    )
+
+
+def _other_start(run: TableRun, theirs: Mapping[str, Any]) -> list[str]:
+    """As `configs.differences`, of where a run begins, which may change while it is resumed."""
+    init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
+    if run.config is None or _same_start(run, init_from):
+        return []
+    ours = run.config.checkpoint.init_from
+    return [f"checkpoint.init_from: '{init_from}' there, '{ours}' here"]
+
+
 def _state(run: TableRun) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """(status, report/metrics.json, summary.json) of a run's folder."""
     nothing: dict[str, Any] = {}
@@ -178,11 +213,7 @@ def _state(run: TableRun) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if run.config is None or run.problem or not theirs:
         return f"missing: {run.problem or 'not run yet'}", nothing, nothing
     changed = configs.differences(run.config, theirs, evaluation=True)
-    init_from = (theirs.get("checkpoint") or {}).get("init_from", "")
-    if not _same_start(run, init_from):
-        changed.append(
-            f"checkpoint.init_from: '{init_from}' there, '{run.config.checkpoint.init_from}' here"
-        )
+    changed += _other_start(run, theirs)
     if changed:
         return (
             f"missing: {run.folder} holds a run of another config: {changed[0]}",

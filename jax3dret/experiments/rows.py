@@ -9,7 +9,7 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jax3dret import run as runs_of
@@ -195,14 +195,15 @@ def plan_runs(
     """Every run of every row, the stages of a row before it and each of them once, with the problem
     of each that lacks something other than the data.
 
-    Raises ConfigError for settings that no row's config takes, what is brought for no row, and two
-    runs of one name.
+    Raises ConfigError for settings that no row's config takes, what is brought for no row, two runs
+    of one name, and names that give one folder or none.
     """
     entries: dict[str, Mapping[str, Any]] = {}
     for r in config.table:
         for entry in _chain(r) if "published" not in r else ():
             if entries.setdefault(entry["name"], entry) != entry:
                 raise ConfigError(f"config.table: two runs are called '{entry['name']}'")
+    _check_folders(entries)
     given = _given(config, list(entries.values()))
     every = every_row.read(config.every_row)
     by_seed = [
@@ -211,6 +212,23 @@ def plan_runs(
     ]
     every_row.check(every, [(run.name, run.every) for run in by_seed[0] if run.config is not None])
     return [run for of_one_entry in zip(*by_seed, strict=True) for run in of_one_entry]
+
+
+def _check_folders(names: Iterable[str]) -> None:
+    """Raises ConfigError where two runs would lie in one folder, or one in that of all."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folder = slug(name)
+        if not folder:
+            raise ConfigError(
+                f"config.table: '{name}' gives no folder name; use a letter a-z or a digit in it"
+            )
+        if folder in seen:
+            raise ConfigError(
+                f"config.table: '{seen[folder]}' and '{name}' would both lie in rows/{folder}; give "
+                "one another name"
+            )
+        seen[folder] = name
 
 
 def manifest_of(config: configs.Config) -> Mapping[str, Any]:

@@ -249,6 +249,10 @@ def _find_missing(
     only thing to do.
     """
     waiting = [run for run in todo if run.folder not in table.stopped]
+    for run in waiting:
+        if reason := results.in_the_way(run):
+            table.stopped[run.folder] = f"missing: {reason}"
+    waiting = [run for run in waiting if run.folder not in table.stopped]
     if waiting:
         try:
             prepare_data(table.config)

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -906,6 +907,48 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
     (tmp_path / "t").rename(tmp_path / "moved")
     moved = Table(tmp_path / "moved", spec=spec).run()
     assert moved.code == 0 and moved.children.started == []
+
+
+def test_a_row_that_changed_says_what_to_remove_and_starts_nothing(tmp_path, caplog):
+    lines = (
+        "from jax3dret.experiments import tables\nfrom jax3dret.experiments.rows import row\n"
+        "VARIANTS = ('demo',)\ndef get_config(variant):\n    config = tables.defaults()\n"
+        "    config.data.name = 'parametric_shapes/demo'\n"
+        "    config.table = (row('row A', 'ulip2_vicreg.py:demo_random'),"
+        " row('row B', 'ulip2_vicreg.py:demo_random', settings=('data.num_points=N',)))\n"
+        "    return config\n"
+    )
+    spec = tmp_path / "t.py"
+    (tmp_path / "ulip2_vicreg.py").symlink_to(CONFIGS / "ulip2_vicreg.py")
+    spec.write_text(lines.replace("=N", "=300"))
+    assert Table(tmp_path / "w", spec=spec).run().code == 0
+    spec.write_text(lines.replace("=N", "=400"))
+    again = Table(tmp_path / "w", spec=spec).run()
+    assert again.code == 0 and again.children.started == [] and again.prepared == []
+    folder = tmp_path / "w" / "rows" / "row_b"
+    said = (
+        f"{folder} holds a run of another config: data.num_points: 300 there, 400 here; remove "
+        "that folder to run the row anew"
+    )
+    assert said in caplog.text and again.rows["row B"]["status"] == f"missing: {said}"
+    shutil.rmtree(folder)
+    assert Table(tmp_path / "w", spec=spec).run().children.started == ["row_b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("row B", "row b!"), "'row B' and 'row b!' would both lie in rows/row_b; give one"),
+        (("c+", "cp"), "'c\\+' and 'cp' would both lie in rows/cp"),
+        (("\u884c",), "'\u884c' gives no folder name; use a letter a-z or a digit"),
+        (("",), "'' gives no folder name"),
+    ],
+)
+def test_two_rows_never_share_a_folder(tmp_path, names, says):
+    table = [rows.row(name, "ulip2_vicreg.py:demo_random") for name in names]
+    config, _ = configs.load(f"{TABLES}:demo")
+    with pytest.raises(ConfigError, match=f"^config.table: {says}"):
+        rows.plan_runs(config.with_values({"table": tuple(table)}), tmp_path, CONFIGS)
 
 
 def test_two_runs_of_one_name_are_refused(tmp_path):
