@@ -133,7 +133,8 @@ def changes(applied: Iterable[Applied]) -> list[str]:
     return list(dict.fromkeys(s.text for a in applied for s in a.taken if not s.is_harmless))
 
 
-def notes(applied: Iterable[Applied]) -> list[str]:
-    """What a row goes without, each once."""
-    texts = dict.fromkeys(s.text for a in applied for s, _ in a.unknown)
-    return [f"Without the setting {text}: its config has no such key." for text in texts]
+def notes(applied: Applied) -> list[str]:
+    """What a row goes without."""
+    return [
+        f"Without the setting {s.text}: its config has no such key." for s, _ in applied.unknown
+    ]

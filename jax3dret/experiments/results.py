@@ -76,7 +76,7 @@ def row_result(
             metrics[key] = {**metrics[key], "sd": spread}
     config = runs[0].config
     notes = [row.note] if row.note else []
-    notes += every_row.notes(run.every for run in (runs[0], *stages))
+    notes += every_row.notes(runs[0].every)
     compared = _compared(runs[0], changed)
     if compared.left_out:
         notes.append(f"The paper's number is left out: {compared.left_out}.")

@@ -15,7 +15,9 @@ from jax3dret.search import own_names
 
 # Keys that name places on the machine of the run; where its parameters are at hand, none of them is
 # needed.
-_PLACES = re.compile(r"data\.(data_dir|manual_dir)|checkpoint\.(init_from|resume)|(\w+_)?weights")
+_PLACES = re.compile(
+    r"data\.(data_dir|manual_dir)|checkpoint\.(init_from|resume)|(\w+_)?weights|views\.folder"
+)
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def said(views: Mapping[str, Any], source: Source) -> str:
     seen = f"{number} views ({views['cameras']}) of {views['size']} pixels"
     own = own_views(views)
     if own is not None:
-        return f"the user's own, {own.folder / own.pattern}: {seen}"
+        # The folder's name alone: an index carries this on to other machines.
+        return f"the user's own, {own.folder.name}/{own.pattern}: {seen}"
     if has_meshes(source):
         return f"meshes, rendered in grey: {seen}"
     return f"discs at the points, for the records hold no meshes: {seen}"

@@ -27,7 +27,7 @@ def test_meshes_points_or_files(tmp_path):
         Image.new("RGB", (16, 16), "red").save(tmp_path / f"a_{view}.png")
     own = {**views, "folder": str(tmp_path), "files": "{id}_{view}.png"}
     said = pictures.said(own, meshes)
-    assert said == f"the user's own, {tmp_path}/{{id}}_{{view}}.png: {shown}"
+    assert said == f"the user's own, {tmp_path.name}/{{id}}_{{view}}.png: {shown}"
     store = open_views(pictures.view_file(own, meshes))
     assert store[0].shape == (2, 16, 16, 3) and store[0][1, 3, 3].tolist() == [255, 0, 0]
     rendered = open_views(pictures.view_file(views, meshes))

@@ -161,7 +161,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "objective": "mmcl",
             "towers": config.towers.to_dict(),
             "captions": config.captions.to_dict(),
-            "views": config.views.to_dict(),
+            "views": {"cameras": config.views.cameras, "size": config.views.size},
             "pictures": pictures.said(config.views.to_dict(), open_source(config.train.split)),
         },
     )

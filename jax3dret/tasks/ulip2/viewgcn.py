@@ -168,7 +168,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         meta={
             "system": "ulip2",
             "model": {**network.description, "objective": config.objective},
-            "views": config.views.to_dict(),
+            "views": {"cameras": config.views.cameras, "size": config.views.size},
             "pictures": pictures.said(config.views.to_dict(), source),
             "embedding_dim": network.embedding_dim,
             "objective": config.objective,
