@@ -209,7 +209,8 @@ def test_single_views_from_fixed_cameras(monkeypatch):
     assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, state)
     # Every view is classified for itself, and a view of a masked shape does not count.
     network = mvtn._network(config("spherical", mvtn__num_views=4, **changes), CLASSES)
-    (pooled, logits), _, _ = network.run(params, state, arrays, jax.random.key(0))
+    on_device = jax.tree.map(jnp.asarray, arrays)
+    (pooled, logits), _, _ = network.run(params, state, on_device, jax.random.key(0))
     assert logits.shape == (BATCH, 4, CLASSES) and pooled.shape == (BATCH, 4)
     log_p = jax.nn.log_softmax(logits)[np.arange(3), :, arrays["label"][:3]]
     np.testing.assert_allclose(value, -log_p.mean(), rtol=1e-4)

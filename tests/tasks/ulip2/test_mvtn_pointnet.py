@@ -46,7 +46,7 @@ def test_a_step_trains_it_and_the_cameras_have_its_parameters():
     other = {**batch, "label": np.array([0, 1, 2, 0])}
     again = jax.jit(made.task.loss)(params, state, other, jax.random.key(1), jnp.int32(0))[0]
     np.testing.assert_allclose(value, again, rtol=1e-6)
-    found = made.task.embed(params, state, batch)["shape"]
+    found = jax.jit(made.task.embed)(params, state, batch)["shape"]
     assert found.shape == (BATCH, made.model.width) == (BATCH, 8)
     whole = jax.eval_shape(Mvtn(**FIELDS).init, jax.random.key(0), points)
     for ours, key in ((params, "params"), (state, "batch_stats")):
