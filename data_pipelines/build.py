@@ -120,10 +120,8 @@ def build(
     arguments: dict[str, Any] = {"config": config} if config else {}
     if manual is not None:
         arguments["manual_dir"] = manual
-    if "jobs" in inspect.signature(cls).parameters:
+    if shares_work(name):
         arguments["jobs"] = jobs
-    elif jobs > 1:
-        logger.info("%s is prepared by one process: its builder does not share the work", full_name)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with (
@@ -155,6 +153,14 @@ def build(
             raise
         raise explained from None
     return target
+
+
+def shares_work(name: str) -> bool:
+    """Whether the builder of a data set reads meshes in several processes, where jobs says so.
+
+    Raises ConfigError: no such builder or configuration.
+    """
+    return "jobs" in inspect.signature(_resolve(name)[0]).parameters
 
 
 def find(

@@ -376,3 +376,14 @@ def test_features_keep_every_bit():
         assert (
             key == "scale" or back[key].dtype == example[key].dtype
         )  # TFDS gives scalars as Python numbers
+
+
+def test_nothing_is_said_of_processes_that_nobody_asked_for(parts, tmp_path, caplog):
+    """Whoever asks for several is told by the command, once; a run gives its own number."""
+    caplog.set_level(logging.INFO, "jax3dret")
+    assert [driver.shares_work(name) for name in ("mesh_folder", "modelnet/10")] == [False, True]
+    empty = tmp_path / "empty"
+    (empty / "a").mkdir(parents=True)
+    with pytest.raises(DataError):
+        driver.build("mesh_folder", data_dir=tmp_path / "out", manual_dir=empty, jobs=2)
+    assert caplog.text == ""

@@ -225,6 +225,8 @@ def _data_build(args: argparse.Namespace) -> int:
     )
     manifest = read_json_object(path / "manifest.json")
     counts = ", ".join(f"{split} {part['items']}" for split, part in manifest["splits"].items())
+    if args.jobs > 1 and not build.shares_work(args.name):
+        _out(f"--jobs={args.jobs} made no difference: this builder reads in one process")
     _out(
         f"{manifest['name']}: {counts}, {len(manifest['class_names'])} classes, "
         f"{len(manifest['skipped'])} files skipped"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 import pathlib
 import re
 import shutil
@@ -31,6 +32,8 @@ from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, PyTree, TrainState
 
 FOLDER = "checkpoints"
+# The items that every checkpoint has, and the file without which each is none.
+_ITEMS = {"model": "_METADATA", "optimizer": "_METADATA", "data": "metadata", "meta": "metadata"}
 # Bytes of a checkpoint beside its arrays: names, shapes, shardings.
 _ROOM = 1 << 20
 
@@ -61,7 +64,7 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, *, keep: int | None = None):
         self.directory = pathlib.Path(workdir).resolve() / FOLDER
-        with _one_line(self.directory):
+        with _one_line(self.directory, reads=keep is None):
             self._manager = ocp.CheckpointManager(
                 self.directory,
                 # Named here so that a manager that has not saved yet can already read what is in a
@@ -268,7 +271,7 @@ class Checkpoints:
     def _reading(self, step: int) -> Iterator[None]:
         """As `_one_line`, and says what is left to go on from."""
         try:
-            with _one_line(self.directory / str(step)):
+            with _one_line(self.directory / str(step), reads=True):
                 yield
         except DataError as error:
             earlier = max(
@@ -403,8 +406,10 @@ def _one_device() -> jax.sharding.Sharding:
 
 
 @contextlib.contextmanager
-def _one_line(where: pathlib.Path) -> Iterator[None]:
-    """Turns what the file system and the storage layer raise into one line that names the folder."""
+def _one_line(where: pathlib.Path, *, reads: bool = False) -> Iterator[None]:
+    """Turns what the file system and the storage layer raise into one line that names the folder,
+    and of a checkpoint that is read, what in it is damaged.
+    """
     try:
         yield
     except (ConfigError, DataError):
@@ -420,6 +425,32 @@ def _one_line(where: pathlib.Path) -> Iterator[None]:
                 f"{where}: the disk is full; the last complete checkpoint is untouched"
             ) from error
         if isinstance(error, PermissionError):
-            raise DataError(f"{where}: no permission to write there") from error
+            denied = f"read {error.filename or where}" if reads else "write there"
+            raise DataError(f"{where}: no permission to {denied}") from error
+        if reads and (what := _damage(where, text)):
+            raise DataError(f"{where}: the checkpoint is damaged: {what}") from error
         first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
         raise DataError(f"{where}: cannot read or write the checkpoint: {first}") from error
+
+
+def _damage(step: pathlib.Path, said: str) -> str:
+    """What of a checkpoint's files is missing or no longer what it was; empty where that is not
+    found. said: by the storage layer, whose own words are of its inside.
+    """
+    for item, file in _ITEMS.items():
+        if not (step / item / file).is_file():
+            return f"{item if not (step / item).is_dir() else f'{item}/{file}'} is missing"
+    listed = [step / item / name for item in _ITEMS for name in (*_ITEMS.values(), "_sharding")]
+    for path in (*listed, *sorted(step.glob("*/array_metadatas/*"))):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            return f"{path.relative_to(step)} is cut off or overwritten"
+    for named in re.findall(r'local file \\?"([^"\\]+)', said)[::-1]:
+        path = pathlib.Path(named)
+        if path.is_relative_to(step):
+            lies = ("files in ", "are") if path.is_dir() else ("", "is")
+            return f"{lies[0]}{path.relative_to(step)} {lies[1]} cut off, overwritten or missing"
+    return ""

@@ -137,6 +137,53 @@ def test_a_damaged_checkpoint_says_from_where_a_run_can_go_on(tmp_path):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
     with pytest.raises(
         DataError,
-        match=r"checkpoints/5: cannot read .*without this folder a run goes on from step 0",
+        match=r"checkpoints/5: the checkpoint is damaged: model/_METADATA is missing; without this folder a run goes on from step 0",
     ):
         checkpoint.Checkpoints(tmp_path).restore(abstract)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The workdir of a checkpoint, and what is in it as shapes."""
+    folder = tmp_path_factory.mktemp("one")
+    checkpoints, _, abstract = saved(folder)
+    checkpoints.close()
+    return folder, abstract
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+@pytest.mark.parametrize(
+    "name", ["model", "meta", "model/_METADATA", "model/manifest.ocdbt", "meta/metadata", "model/d"]
+)
+def test_a_damaged_checkpoint_says_which_file(one, tmp_path, name, how):
+    workdir = tmp_path / "w"
+    shutil.copytree(one[0], workdir)
+    path = workdir / "checkpoints" / "0" / name
+    if how == "cut" and name == "model/d":  # where the arrays lie
+        path = next(path.iterdir())
+    if how == "gone" and name == "model/manifest.ocdbt":  # it leads to the others
+        name = "files in model"
+    if how == "gone" or path.is_dir():
+        (shutil.rmtree if path.is_dir() else type(path).unlink)(path)
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    opened = checkpoint.Checkpoints(workdir)
+    read = opened.meta if name.startswith("meta") else opened.raw_model
+    with pytest.raises(DataError) as error:
+        read()
+    step, said = workdir / "checkpoints" / "0", str(error.value)
+    assert said.startswith(f"{step}: the checkpoint is damaged: {name}") and "\n" not in said
+    assert "missing" in said or "cut off or overwritten" in said
+    assert said.endswith("; there is no earlier one")
+
+
+def test_what_may_not_be_read_is_not_said_to_be_written(one, monkeypatch):
+    opened = checkpoint.Checkpoints(one[0])
+    denied = PermissionError(errno.EACCES, "Permission denied", "somewhere/meta")
+
+    def deny(*args, **kwargs):
+        raise denied
+
+    monkeypatch.setattr(opened._manager, "restore", deny)
+    with pytest.raises(DataError, match=r"checkpoints/0: no permission to read somewhere/meta;"):
+        opened.meta()
