@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -24,18 +25,43 @@ from jax3dret.core.types import ConfigError, DataError
 
 FORMAT = 1
 _DATA = re.compile(r"data-\d{6}")
-_KEYS = {
-    "distance",
-    "kind",
-    "scoring",
-    "requested_scoring",
-    "target_recall",
-    "items",
-    "width",
-    "recall_at_10",
-    "tree",
-    "meta",
+# What to do about one that is damaged.
+AGAIN = "build the index again, with --weights WORKDIR"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int) and value >= 0
+
+
+def _is_one_of(*values: str) -> Callable[[Any], bool]:
+    return lambda value: value in values
+
+
+# What an entry holds, and whether a value is one that `Index.save` writes there.
+_KEYS: dict[str, Callable[[Any], bool]] = {
+    "data": lambda value: isinstance(value, str),
+    "files": lambda value: (
+        isinstance(value, dict)
+        and {"ids.json", "vectors.npy"} <= value.keys()
+        and all(map(_is_count, value.values()))
+    ),
+    "distance": _is_one_of("cosine", "euclidean"),
+    "kind": _is_one_of("scann", "exact"),
+    "scoring": _is_one_of("brute_force", "tree_ah"),
+    "requested_scoring": _is_one_of("auto", "brute_force", "tree_ah"),
+    "target_recall": lambda value: _is_number(value) and 0 < value <= 1,
+    "items": _is_count,
+    "width": _is_count,
+    "recall_at_10": lambda value: _is_number(value) and 0 <= value <= 1,
+    "build_s": _is_number,
+    "tree": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    "meta": lambda value: isinstance(value, dict),
 }
+_TREE = {"leaves", "leaves_searched"}
 
 
 def write(
@@ -123,12 +149,17 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], p
     try:
         entry = read_json_object(path)
     except DataError as error:
-        raise DataError(f"{error}; build the index again") from None
+        raise DataError(f"{error}; {AGAIN}") from None
     if entry.get("format") != FORMAT:
         raise DataError(f"{path}: format {entry.get('format')}; this version reads {FORMAT}")
-    if missing := sorted(({"data", "files"} | _KEYS) - entry.keys()):
-        raise DataError(f"{path}: lacks {', '.join(missing)}; build the index again")
-    if not _DATA.fullmatch(str(entry["data"])):
+    if missing := sorted(_KEYS.keys() - entry.keys()):
+        raise DataError(f"{path}: lacks {', '.join(missing)}; {AGAIN}")
+    for key, is_right in _KEYS.items():
+        if not is_right(entry[key]):
+            raise DataError(f"{path}: its {key} is {_short(entry[key])}; {AGAIN}")
+    if entry["scoring"] == "tree_ah" and not entry["tree"].keys() >= _TREE:
+        raise DataError(f"{path}: its tree is {_short(entry['tree'])}; {AGAIN}")
+    if not _DATA.fullmatch(entry["data"]):
         raise DataError(f"{path}: data folder {entry['data']!r} is not one that an index writes")
     data = folder / entry["data"]
     for name, size in entry["files"].items():
@@ -140,15 +171,36 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], np.ndarray, list[str], p
                 if found is None
                 else f"has {found} bytes, not the {size} that were written"
             )
-            raise DataError(f"{file}: {what}; build the index again")
-    try:
-        vectors = np.load(data / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        ids = json.loads((data / "ids.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{data}: {str(error).splitlines()[0]}; build the index again") from None
-    if vectors.shape != (entry["items"], entry["width"]) or not isinstance(ids, list):
+            raise DataError(f"{file}: {what}; {AGAIN}")
+    vectors, ids = _vectors(data / "vectors.npy"), _ids(data / "ids.json")
+    if vectors.shape != (entry["items"], entry["width"]):
         raise DataError(
-            f"{data}: holds {vectors.shape} vectors, not ({entry['items']}, {entry['width']}); "
-            "build it again"
+            f"{data / 'vectors.npy'}: holds {vectors.shape} vectors, not ({entry['items']}, "
+            f"{entry['width']}); {AGAIN}"
         )
     return entry, vectors, ids, data / "scann"
+
+
+def _vectors(path: pathlib.Path) -> np.ndarray:
+    try:
+        vectors = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError):
+        raise DataError(f"{path}: is no array that NumPy wrote; {AGAIN}") from None
+    if vectors.dtype != np.float32:
+        raise DataError(f"{path}: holds {vectors.dtype}, not float32; {AGAIN}")
+    return vectors
+
+
+def _ids(path: pathlib.Path) -> list[str]:
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {str(error).splitlines()[0]}; {AGAIN}") from None
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise DataError(f"{path}: is no list of ids; {AGAIN}")
+    return ids
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

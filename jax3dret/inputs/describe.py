@@ -19,8 +19,6 @@ from jax3dret.core import rng
 from jax3dret.core.types import KINDS, ConfigError, Input, nearest
 
 OWN = "jax3dret."
-# What to do about an index whose model cannot be opened.
-AGAIN = "build the index again, with --weights WORKDIR"
 _INPUT = re.compile(r"jax3dret\.inputs\.[a-z][a-z0-9_]*:[A-Z][A-Za-z0-9]*")
 # By the type of a field, those that JSON gives for it.
 _PLAIN: dict[Any, tuple[type, ...]] = {
@@ -64,7 +62,7 @@ def restore(described: Mapping[str, Any], *, where: str, foreign: bool = False) 
     """
     name = described.get("name") if isinstance(described, Mapping) else None
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"{where}: an input without a name; {AGAIN}")
+        raise ConfigError(f"{where}: an input without a name")
     check_own(name, where=where, foreign=foreign)
     if not foreign and not _INPUT.fullmatch(name):
         raise ConfigError(f"{where}: {name} is no input of jax3dret; nothing of it was called")
@@ -78,7 +76,7 @@ def restore(described: Mapping[str, Any], *, where: str, foreign: bool = False) 
     if reads.version != described.get("version"):
         raise ConfigError(
             f"{where}: made with version {described.get('version')} of the input {name}, this is "
-            f"{reads.version}; {AGAIN}"
+            f"{reads.version}"
         )
     return reads
 
@@ -97,12 +95,12 @@ def _check_fields(kind: Any, fields: Mapping[str, Any], where: str) -> None:
     for field in dataclasses.fields(kind):
         required = field.default is field.default_factory is dataclasses.MISSING
         if field.name not in fields and required:
-            raise ConfigError(f"{where}: lacks '{field.name}'; {AGAIN}")
+            raise ConfigError(f"{where}: lacks '{field.name}'")
         wanted = _PLAIN.get(hints.get(field.name))
         value = fields.get(field.name)
         if field.name in fields and wanted is not None and type(value) not in wanted:
             raise ConfigError(
-                f"{where}: '{field.name}' is {value!r}, not of type {wanted[0].__name__}; {AGAIN}"
+                f"{where}: '{field.name}' is {value!r}, not of type {wanted[0].__name__}"
             )
 
 

@@ -32,6 +32,7 @@ from jax3dret.core import checkpoint, files
 from jax3dret.core import config as configs
 from jax3dret.core.sharding import path_name
 from jax3dret.core.types import ConfigError, DataError, Input, Model, PyTree, Row
+from jax3dret.index.storage import AGAIN
 from jax3dret.inputs import choose, describe
 from jax3dret.inputs.batching import batches
 from jax3dret.search.run_model import build_model, portable
@@ -43,7 +44,17 @@ TRAIN = (
     "with drawings, configs/mvhgnn_shrec13.py, and give that DIR"
 )
 # What reading a damaged .npz raises.
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# What a network is not built for, of values that cannot be what was written.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, FlaxError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +132,11 @@ class Encoder:
                 files.write_json(partial / f"{name}.json", value)
 
     def is_saved(self, folder: pathlib.Path) -> bool:
-        """Whether `folder` holds what `save` writes, with all arrays as they are here."""
+        """Whether `folder` holds what `save` writes, all of it as it is here."""
         try:
-            for name in self._described():
-                files.read_json_object(folder / f"{name}.json")
+            for name, value in self._described().items():
+                if files.read_json_object(folder / f"{name}.json") != json.loads(json.dumps(value)):
+                    return False
             with np.load(folder / "model.npz", allow_pickle=False) as stored:
                 return all(
                     name in stored and np.array_equal(stored[name], leaf)
@@ -159,10 +171,17 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
         if key in manifest
     }
     splits = manifest.get("splits", {})
-    described["splits"] = {name: {"items": part["items"]} for name, part in splits.items()}
+    try:
+        described["splits"] = {name: {"items": part["items"]} for name, part in splits.items()}
+        class_names = _class_names(described)
+    except (AttributeError, LookupError, TypeError):
+        raise DataError(
+            f"{workdir / 'manifest.json'}: its splits or class_names are damaged; take it from the "
+            "prepared data set, or train again"
+        ) from None
     # An import holds no code of the user's own: it is a file of weights, whoever it is from.
     is_import = (workdir / importing.MARK).is_file()
-    model = build_model(config, _class_names(described), workdir, own=is_import)
+    model = build_model(config, class_names, workdir, own=is_import)
     checkpoints = checkpoint.Checkpoints(workdir)
     try:
         found = checkpoints.restore_subset(_abstract(model))
@@ -182,15 +201,33 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
     """The encoder that `Encoder.save` wrote.
 
     Raises:
-        ConfigError: it names code outside this package, or another version wrote it.
+        ConfigError: it names code outside this package, or what is no network or input of it, or
+            another version wrote it.
         DataError: a file is missing or broken.
     """
+    try:
+        return _load(folder)
+    except (ConfigError, DataError) as error:
+        if "--weights" in str(error):
+            raise
+        named = "" if str(folder) in str(error) else f"{folder}: "
+        raise type(error)(f"{named}{error}; {AGAIN}") from error
+    except _DAMAGED as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{folder}: config.json, manifest.json or meta.json is damaged, no model comes of them "
+            f"({type(error).__name__}: {said}); {AGAIN}"
+        ) from error
+
+
+def _load(folder: pathlib.Path) -> Encoder:
     config, described, meta = (
         files.read_json_object(folder / f"{name}.json") for name in ("config", "manifest", "meta")
     )
-    if not isinstance(meta.get("inputs"), dict):
+    if not isinstance(meta.get("inputs"), dict) or not meta["inputs"]:
         raise ConfigError(
-            f"{folder}: an index that an earlier version wrote; make it anew with `jax3dret index`"
+            f"{folder}: an index that an earlier version wrote; make it anew with `jax3dret index "
+            "--weights WORKDIR`"
         )
     inputs = {
         modality: describe.restore(each, where=str(folder))
@@ -202,16 +239,12 @@ def load_encoder(folder: pathlib.Path) -> Encoder:
         with np.load(folder / "model.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except _UNREADABLE as error:
-        raise DataError(
-            f"{folder / 'model.npz'}: cannot be read ({error}); build the index again"
-        ) from None
+        reason = str(error) if isinstance(error, OSError | EOFError) else "it is damaged"
+        raise DataError(f"{folder / 'model.npz'}: cannot be read ({reason})") from None
     for name, leaf in _named(_abstract(model)):
         if name not in arrays or arrays[name].shape != leaf.shape:
             found = arrays[name].shape if name in arrays else "absent"
-            raise DataError(
-                f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}; build the index "
-                "again"
-            )
+            raise DataError(f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}")
     return _encoder(config, described, meta, arrays, model)
 
 

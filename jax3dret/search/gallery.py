@@ -37,7 +37,7 @@ from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import prepare_all
-from jax3dret.search.query import ENCODER, MADE_BY, checked_meta
+from jax3dret.search.query import ENCODER, MADE_BY, Damaged, checked_meta
 from jax3dret.search.scan import File, Scan, check_sources, scan
 
 log = logging.getLogger("jax3dret")
@@ -49,6 +49,8 @@ _OURS = re.compile(
     r"|data-\d{6}|encoder-[0-9a-f]{12}(\.partial|\.old)?)$"
 )
 _RECENT_NS = 2_000_000_000
+# Files that cannot be used which the log names, where there is no list of them.
+_LOGGED = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,7 @@ def build(
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
     _check_out(out)
     check_sources(sources)
-    old = _read_old(out)
+    old = _read_old(out, replaced=weights is not None)
     if weights is not None:
         encoder = encode.open_encoder(weights)
     elif old is not None:
@@ -171,15 +173,11 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
             stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
         else:
             log.info("%s was made with other weights: everything is embedded again", out)
-    keys, unusable, embedded = _embed_new(found, work, journal, stored)
+    hashes = _Hashes(out / "hashes.json", work.up_axis)
+    keys, unusable, embedded = _embed_new(found, work, journal, stored, hashes)
     items = [file for file in found.files if file.path in keys]
-    files.write_json(out / "skipped.json", found.skipped + unusable)
     if not items:
-        raise DataError(
-            f"none of the {len(found.files)} files could be indexed, the first is "
-            f"{unusable[0]['path']}: "
-            f"{unusable[0]['reason']}; all are listed in {out / 'skipped.json'}"
-        )
+        raise _nothing(found.skipped + unusable, unusable[0], len(found.files), out, old)
     gallery: dict[str, Any] = {
         "made_by": MADE_BY,
         "modality": work.modality,
@@ -207,6 +205,8 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
         for path in out.iterdir():
             if ENCODER.fullmatch(path.name) and path.name != own["folder"]:
                 shutil.rmtree(path, ignore_errors=True)
+    files.write_json(out / "skipped.json", found.skipped + unusable)
+    hashes.save(keys)
     after = dict(zip(ids, gallery["keys"], strict=True))
     return Summary(
         items=len(items),
@@ -218,13 +218,34 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
     )
 
 
+def _nothing(
+    skipped: list[dict[str, str]],
+    first: Mapping[str, str],
+    files_read: int,
+    out: pathlib.Path,
+    old: _Old | None,
+) -> DataError:
+    """The error for files of which none can be indexed. What is in `out` is as it was: without an
+    index, skipped.json lists them; with one it is the index's, and the log says the next few.
+    """
+    said = (
+        f"none of the {files_read} files could be indexed, the first is {first['path']}: "
+        f"{first['reason']}"
+    )
+    if old is None:
+        files.write_json(out / "skipped.json", skipped)
+        return DataError(f"{said}; all are listed in {out / 'skipped.json'}")
+    for entry in [each for each in skipped if each is not first][:_LOGGED]:
+        log.warning("%s: %s", entry["path"], entry["reason"])
+    return DataError(f"{said}; the index is left as it was")
+
+
 def _embed_new(
-    found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int]
+    found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int], hashes: _Hashes
 ) -> tuple[dict[str, str], list[dict[str, str]], int]:
     """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go
     to the journal.
     """
-    hashes = _Hashes(work.out / "hashes.json", work.up_axis)
     reads = work.encoder.inputs[work.modality]
     keys: dict[str, str] = {}
     unread: list[File] = []
@@ -283,7 +304,6 @@ def _embed_new(
         if reason:
             keys.pop(file.path, None)
             unusable.append({"file": file.id, "path": file.path, "reason": reason})
-    hashes.save(keys)
     return keys, unusable, embedded
 
 
@@ -310,27 +330,37 @@ def _assemble(
 
 
 class _Hashes:
-    """The keys of files by path, size and modification time; only a shortcut, so a broken one is as
-    good as none.
+    """The keys of files by path, size and times; only a shortcut, so a broken one is as good as
+    none.
+
+    The time of the last change of a file's own entry is among them: a copy that is given the old
+    modification time has another.
     """
 
     def __init__(self, path: pathlib.Path, up_axis: str | None):
         self._path, self._up_axis = path, up_axis
-        self._known: dict[str, list[Any]] = {}
-        self._stamps: dict[str, tuple[int, int]] = {}
-        with contextlib.suppress(DataError, KeyError):
+        self._known: dict[str, Any] = {}
+        self._stamps: dict[str, tuple[int, int, int]] = {}
+        with contextlib.suppress(DataError):
             value = files.read_json_object(path)
             same = value.get("up_axis") == up_axis and value.get("readers") == item.READERS
-            self._known = value["files"] if same else {}
+            known = value.get("files")
+            self._known = known if same and isinstance(known, dict) else {}
 
     def get(self, path: str) -> str | None:
         with contextlib.suppress(OSError):
             status = pathlib.Path(path).stat()
-            self._stamps[path] = (status.st_size, status.st_mtime_ns)
-            *stamp, key = self._known.get(path, (0, 0, ""))
+            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            self._stamps[path] = stamp
+            known = self._known.get(path)
             # Files beside a glTF hold its numbers, and their times are not looked at.
-            if tuple(stamp) == self._stamps[path] and not gltf_files.has_side_files(path):
-                return key
+            if (
+                isinstance(known, list)
+                and known[:-1] == list(stamp)
+                and isinstance(known[-1], str)
+                and not gltf_files.has_side_files(path)
+            ):
+                return known[-1]
         return None
 
     def save(self, keys: Mapping[str, str]) -> None:
@@ -362,12 +392,21 @@ def _check_out(out: pathlib.Path) -> None:
         )
 
 
-def _read_old(out: pathlib.Path) -> _Old | None:
+def _read_old(out: pathlib.Path, *, replaced: bool) -> _Old | None:
+    """The gallery that is there. replaced: a damaged one is made anew, and counts as none.
+
+    Raises DataError for a damaged one otherwise, and for an index of something else.
+    """
     if not (out / "index.json").is_file():
         return None
     try:
-        entry, vectors, ids, _ = storage.read(out)
-    except DataError as error:
-        log.warning("%s: it is made anew", error)
+        try:
+            entry, vectors, ids, _ = storage.read(out)
+        except DataError as error:
+            raise Damaged(str(error)) from None
+        return _Old(checked_meta(out, entry["meta"], len(ids)), vectors, ids)
+    except Damaged as error:
+        if not replaced:
+            raise
+        log.warning("%s: the index is made anew", str(error).removesuffix(f"; {storage.AGAIN}"))
         return None
-    return _Old(checked_meta(out, entry["meta"], len(ids)), vectors, ids)

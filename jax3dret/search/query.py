@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.index import storage
 from jax3dret.index.index import Index
 from jax3dret.inputs import choose, loading
-from jax3dret.inputs.item import Item
+from jax3dret.inputs.item import UP_AXES, Item
 from jax3dret.metrics import ranking
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
@@ -24,7 +25,12 @@ from jax3dret.search.prepare import prepare
 
 log = logging.getLogger("jax3dret")
 MADE_BY = "jax3dret index"
+# The folders of encoders in an index.
 ENCODER = re.compile(r"encoder-[0-9a-f]{12}")
+
+
+class Damaged(DataError):
+    """An index that this version wrote, and that is not as it was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,22 +129,20 @@ def open_gallery(
     if encoder.identity != own["identity"]:
         given = f"--weights {weights}" if weights is not None else f"{folder / own['folder']}"
         raise ConfigError(
-            f"{given}: not the parameters that {folder} was made with; index it again, or give "
-            "those"
+            f"{given}: not the parameters that {folder} was made with; give those, or "
+            f"{storage.AGAIN}"
         )
     return Gallery(folder, index, encoder)
 
 
 def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> Mapping[str, Any]:
-    """The meta of an index in `folder`. Raises DataError unless it is one of files, with a model in
-    it.
+    """The meta of an index in `folder`.
+
+    Raises: DataError: it is not one of files with a model in it. Damaged, a DataError: a part of it
+        is missing, or cannot be what was written there.
     """
     gallery, own = meta.get("gallery"), meta.get("encoder")
-    if (
-        not isinstance(gallery, dict)
-        or gallery.get("made_by") != MADE_BY
-        or not isinstance(own, dict)
-    ):
+    if not isinstance(gallery, dict) or gallery.get("made_by") != MADE_BY:
         raise DataError(
             f"{folder}: an index without a model in it; make one with `{MADE_BY} SOURCE... --out "
             "INDEX`"
@@ -147,10 +151,28 @@ def checked_meta(folder: pathlib.Path, meta: Mapping[str, Any], items: int) -> M
         raise ConfigError(
             f"{folder}: an index that an earlier version wrote; make it anew in another folder"
         )
-    if not len(gallery["keys"]) == len(gallery["source_of"]) == items or not ENCODER.fullmatch(
-        own["folder"]
-    ):
-        raise DataError(
-            f"{folder / 'index.json'}: its parts do not fit; make the index anew in another folder"
+    own = own if isinstance(own, dict) else {}
+    sources = gallery.get("sources")
+    right = {
+        "model": isinstance(meta.get("model"), dict),
+        "encoder.folder": bool(ENCODER.fullmatch(str(own.get("folder")))),
+        "encoder.identity": isinstance(own.get("identity"), str),
+        "gallery.modality": isinstance(gallery["modality"], str),
+        "gallery.up_axis": gallery.get("up_axis", "x") in (None, *UP_AXES),
+        "gallery.sources": _is_list(sources, str, None),
+        "gallery.source_of": _is_list(gallery.get("source_of"), int, items)
+        and isinstance(sources, list)
+        and all(0 <= place < len(sources) for place in gallery["source_of"]),
+        "gallery.keys": _is_list(gallery.get("keys"), str, items),
+    }
+    if wrong := [key for key, is_right in right.items() if not is_right]:
+        raise Damaged(
+            f"{folder / 'index.json'}: meta.{wrong[0]} is missing or damaged; {storage.AGAIN}"
         )
     return meta
+
+
+def _is_list(value: Any, kind: type, length: int | None) -> bool:
+    """A list of this kind, and of this length where one is given."""
+    is_one = isinstance(value, list) and all(type(each) is kind for each in value)
+    return is_one and length in (None, len(value))

@@ -210,7 +210,7 @@ def test_the_identity_covers_every_input(made, opened, monkeypatch, reads):
     monkeypatch.setattr(reads, "version", 99)
     assert encode.open_encoder(made[1].path).identity != opened.encoder.identity
     with pytest.raises(
-        ConfigError, match=r"version .* of the input .*, this is 99; index it again"
+        ConfigError, match=r"input .*, this is 99; build the index again, with --weights WORKDIR"
     ):
         open_gallery(made[0] / "elsewhere")
 

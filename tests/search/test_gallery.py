@@ -152,6 +152,27 @@ def test_a_file_of_the_same_size_and_time_is_read_when_it_was_young(copied):
     assert gallery.build([parts], out).changed == 1
 
 
+def test_a_file_that_was_given_its_old_time_is_read_again(copied):
+    parts, out = copied
+    path = parts / "a" / "one.obj"
+    os.utime(path, ns=(0, 10**18))
+    gallery.build([parts], out)
+    assert str(path) in json.loads((out / "hashes.json").read_text())["files"]
+    path.write_text(path.read_text().replace("0.2 0.3 0.2", "0.2 0.3 0.9"))
+    os.utime(path, ns=(0, 10**18))
+    assert gallery.build([parts], out).changed == 1
+
+
+@pytest.mark.parametrize("entry", [3, [], [1, 2], [1, 2, 3, 4], {"a": 1}, None, "whole"])
+def test_broken_hashes_are_as_good_as_none(copied, entry):
+    parts, out = copied
+    path = out / "hashes.json"
+    known = json.loads(path.read_text())
+    known["files"] = entry if entry == "whole" else {str(parts / "a" / "one.obj"): entry}
+    path.write_text(json.dumps(known))
+    assert gallery.build([parts], out).embedded == 0
+
+
 def test_an_interrupted_run_leaves_the_old_index_and_is_gone_on_with(copied, monkeypatch):
     parts, out = copied
     before = files(out)
@@ -196,17 +217,22 @@ def test_the_up_axis_is_remembered_and_queries_follow_it(copied):
     ] == pytest.approx(1, abs=1e-4)
 
 
-def test_nothing_to_index_leaves_the_old_index(copied, tmp_path):
+def test_nothing_to_index_leaves_the_old_index(copied, tmp_path, trained, caplog):
     _, out = copied
-    before = (out / "index.json").read_bytes()
+    before, hashes = files(out), (out / "hashes.json").read_bytes()
     (tmp_path / "bad").mkdir()
     with pytest.raises(DataError, match="no files that the model reads; supported are .3mf"):
         gallery.build([tmp_path / "bad"], out)
-    (tmp_path / "bad" / "x.stl").write_text("solid")
-    with pytest.raises(DataError, match=r"none of the 1 files could be indexed.*x.stl"):
+    for name in ("x.stl", "y.stl"):
+        (tmp_path / "bad" / name).write_text("solid")
+    with pytest.raises(DataError, match=r"none of the 2 files .*x.stl.*; the index is left as it"):
         gallery.build([tmp_path / "bad"], out)
-    assert (out / "index.json").read_bytes() == before
-    assert [s["file"] for s in json.loads((out / "skipped.json").read_text())] == ["x.stl"]
+    assert files(out) == before and (out / "hashes.json").read_bytes() == hashes
+    assert "y.stl: " in caplog.text
+    with pytest.raises(DataError, match=r"none of the 2 files .* all are listed in .*skipped.json"):
+        gallery.build([tmp_path / "bad"], tmp_path / "new", weights=trained.path)
+    listed = json.loads((tmp_path / "new" / "skipped.json").read_text())
+    assert [s["file"] for s in listed] == ["x.stl", "y.stl"]
 
 
 def test_wrong_commands(first, tmp_path, trained):
