@@ -155,6 +155,20 @@ def build(
     return target
 
 
+def kind_of(name: str) -> str:
+    """What a data set holds, "shapes" or "sketches", known before it is built; empty for one of a
+    builder that lives elsewhere.
+
+    Raises ConfigError: no such configuration.
+    """
+    if name.partition("/")[0] not in _builder_names():
+        return ""
+    cls, config = _resolve(name)
+    chosen = [c for c in cls.BUILDER_CONFIGS if c.name == config] or cls.BUILDER_CONFIGS[:1]
+    fixed = getattr(cls, "KIND", "shapes")
+    return str(getattr(chosen[0] if chosen else cls, "kind", fixed))
+
+
 def shares_work(name: str) -> bool:
     """Whether the builder of a data set reads meshes in several processes, where jobs says so.
 
@@ -301,8 +315,11 @@ def _resolve(name: str) -> tuple[Any, str | None]:
     cls = _load(folder)
     configs = [entry.name for entry in cls.BUILDER_CONFIGS]
     if config and not hasattr(cls, "config_of") and config not in configs:
-        choices = ", ".join(f"{folder}/{entry}" for entry in configs) or folder
-        raise ConfigError(f"unknown data set '{name}'; '{folder}' has {choices}")
+        full = [f"{folder}/{entry}" for entry in configs]
+        raise ConfigError(
+            f"unknown data set '{name}'{nearest(name, full)}; '{folder}' has "
+            f"{', '.join(full) or folder}"
+        )
     return cls, config or None
 
 

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -39,9 +40,12 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse whose errors are ConfigErrors, so that they end as one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        from jax3dret.core.types import ConfigError
+        from jax3dret.core.types import ConfigError, nearest
 
-        raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)$", message)
+        known = re.findall(r"[^', ]+", wrong[2]) if wrong else []
+        hint = nearest(wrong[1], known) if wrong else ""
+        raise ConfigError(f"{self.prog}: {message}{hint}; see {self.prog} --help")
 
 
 def run(command: Callable[[], int]) -> int:

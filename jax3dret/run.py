@@ -228,6 +228,8 @@ def prepare_data(config: configs.Config, name: str = "") -> str:
     The raw files of the config's own are also those of another configuration of its builder.
     """
     name = name or config.data.name
+    if name == config.data.name and build.kind_of(name) == "sketches":
+        raise _drawings(name)
     same = name.partition("/")[0] == config.data.name.partition("/")[0]
     data_dir = config.data.data_dir or None
     manual_dir = (config.data.manual_dir if same else "") or None
@@ -237,6 +239,10 @@ def prepare_data(config: configs.Config, name: str = "") -> str:
         jobs = max(1, config.data.num_threads)
         path = build.build(name, data_dir=data_dir, manual_dir=manual_dir, jobs=jobs)
     return str(files.read_json_object(path / "manifest.json")["name"])
+
+
+def _drawings(name: str) -> ConfigError:
+    return ConfigError(f"config.data.name={name} holds drawings; a data set of shapes is needed")
 
 
 class _Ready(NamedTuple):
@@ -327,9 +333,7 @@ def opener(config: configs.Config) -> Callable[..., pipeline.Source]:
         if (key := (prepared[name], split)) not in sources:
             sources[key] = pipeline.open_source(prepared[name], split, config.data.data_dir or None)
         if name == config.data.name and sources[key].manifest.get("kind") == "sketches":
-            raise ConfigError(
-                f"config.data.name={name} holds drawings; a data set of shapes is needed"
-            )
+            raise _drawings(name)
         return sources[key]
 
     return open_source

@@ -21,13 +21,14 @@ from jax3dret.core import lock
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.tasks.ulip2 import finetune
 
+ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "configs/ulip2_vicreg.py"
 
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch):
     """No data set is built here: a recipe sees a fake one."""
-    monkeypatch.chdir(pathlib.Path(__file__).parents[1])
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(run, "prepare_data", lambda config, name="": "fake")
     monkeypatch.setattr(run.pipeline, "open_source", lambda name, split, data_dir: described(10))
 
@@ -245,6 +246,34 @@ def test_a_config_json_of_something_else_is_not_overwritten(capsys, tmp_path, te
     (tmp_path / "config.json").write_text(text)
     code, line = command(capsys, tmp_path)
     assert code == 2 and says in line and (tmp_path / "config.json").read_text() == text
+
+
+def test_a_wrong_name_is_told_before_the_workdir_is_compared(capsys, tmp_path):
+    workdir = old_workdir(tmp_path)
+    code, line = command(capsys, workdir, "--config.loss.name=jax3dret.losses.vicrge:vicreg")
+    assert code == 2 and "did you mean 'jax3dret.losses.vicreg'" in line
+
+
+def test_drawings_are_refused_before_they_are_built(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(run.build, "build", lambda *args, **kwargs: pytest.fail("built"))
+    monkeypatch.setattr(run.build, "find", lambda *args, **kwargs: pytest.fail("looked for"))
+    for name in ("quickdraw", "shrec13/sketches", "parametric_shapes/sbr_demo_sketches"):
+        config, _ = configs.load(str(ROOT / CONFIG), [("data.name", name)])
+        with pytest.raises(ConfigError, match=f"config.data.name={name} holds drawings"):
+            run.prepare_data(config)
+    kinds = ("shrec13/shapes", "parametric_shapes/demo", "mesh_folder", "mesh_folder/own-1", "my/1")
+    assert [run.build.kind_of(name) for name in kinds] == ["shapes"] * 4 + [""]
+    with pytest.raises(ConfigError, match="unknown data set 'parametric_shapes/dmo'; did you mean"):
+        run.build.kind_of("parametric_shapes/dmo")
+
+
+def test_a_word_that_is_no_command_names_the_nearest(capsys):
+    assert cli.main(["qeury", "x"]) == 2
+    assert "invalid choice: 'qeury'" in (line := capsys.readouterr().err)
+    assert "did you mean 'query'?" in line and line.count("\n") == 1
+    assert main.main([f"--config={CONFIG}", "--mode=trian"]) == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_a_workdir_that_is_a_file(capsys, tmp_path):

@@ -4,10 +4,12 @@ and needs.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import inspect
 import pathlib
+import pkgutil
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -46,9 +48,10 @@ def _unloadable(name: str, error: Exception, where: str) -> str:
 
 
 def _modules(name: str) -> list[str]:
-    """The modules of the package that a name begins with, or of this one where there is no such
-    package; none is imported."""
+    """The modules of the package that a name begins with; where there is no such package, those of
+    this one, and every package and module that can be found. None is imported."""
     package = name.partition(".")[0]
+    others: list[str] = []
     try:
         spec = importlib.util.find_spec(package)
     except ValueError:
@@ -56,7 +59,11 @@ def _modules(name: str) -> list[str]:
     if spec is None:
         package = __name__.partition(".")[0]
         spec = importlib.util.find_spec(package)
-    found = []
+        wanted, *tail = name.partition(".")
+        installed = [module.name for module in pkgutil.iter_modules()]
+        near = difflib.get_close_matches(wanted, installed, n=3, cutoff=0.75)
+        others = ["".join((other, *tail)) for other in near]
+    found = others
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         root = pathlib.Path(folder)
         for path in sorted(root.rglob("*.py")):

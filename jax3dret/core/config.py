@@ -32,7 +32,7 @@ from jax3dret.core.components import (
     resolve,
     resolve_module,
 )
-from jax3dret.core.types import ConfigError, UnknownKey, nearest
+from jax3dret.core.types import ConfigError, UnknownKey, nearest, nearest_path
 
 # Keys that say where a run happens or what it prints, not what it computes: they may differ when a
 # workdir is resumed. A task's module adds its own as PLACE_KEYS, beside its defaults().
@@ -221,6 +221,10 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> tuple[Config, 
     for key, text in sorted(overrides, key=lambda given: not given[0].endswith(".name")):
         _apply_override(values, known, key, text)
     check_least(values, LEAST)
+    # A wrong name is told as such, and not as another config than that of the workdir.
+    for key, value in flatten(values):
+        if key.endswith(".name") and isinstance(value, str) and ":" in value:
+            resolve(value, where=f"config.{key}")
     return Config(values), f"{pathlib.Path(path).stem}:{variant}"
 
 
@@ -364,7 +368,14 @@ def _check_known(
             everything = [name for name, _ in flatten(known)] + [
                 name for name, _ in flatten(values) if name != key
             ]
-            raise UnknownKey(f"{origin}: unknown config key '{leaf}'{nearest(leaf, everything)}")
+            if parts[0] in OPEN and depth == 1 and not nearest(part, section):
+                raise UnknownKey(
+                    f"{origin}: config.{parts[0]} has no '{part}'; name one first, with "
+                    f"config.{parts[0]}.{part}.name=module:attribute"
+                )
+            raise UnknownKey(
+                f"{origin}: unknown config key '{leaf}'{nearest_path(leaf, everything)}"
+            )
         section = section[part]
     return section
 

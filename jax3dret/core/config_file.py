@@ -9,6 +9,7 @@ Whatever its code raises becomes one line that names the file and the place.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.util
 import pathlib
 import traceback
@@ -53,8 +54,11 @@ def variants(path: pathlib.Path) -> tuple[str, ...]:
 
 def _load(path: pathlib.Path) -> ModuleType:
     if not path.is_file():
-        others = [str(p) for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        raise ConfigError(f"--config={path}: no such file{nearest(str(path), others)}")
+        # Their folder and suffix are equal, and would make any two alike.
+        others = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        found = difflib.get_close_matches(path.stem, others, n=1)
+        hint = f"; did you mean '{path.with_name(f'{found[0]}.py')}'?" if found else ""
+        raise ConfigError(f"--config={path}: no such file{hint}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--config={path}: not a Python file")

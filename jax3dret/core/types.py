@@ -53,6 +53,22 @@ class DataError(ValueError):
     """
 
 
+def nearest_path(key: str, candidates: Iterable[str]) -> str:
+    """As `nearest`, of dotted keys: the last part counts most, so that a key is found under another
+    section too."""
+
+    def likeness(other: str) -> float:
+        last = [text.rpartition(".")[2] for text in (key, other)]
+        return 0.7 * _ratio(*last) + 0.3 * _ratio(key, other)
+
+    best = max(candidates, key=likeness, default="")
+    return f"; did you mean '{best}'?" if best and likeness(best) >= 0.6 else ""
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
+
+
 def nearest(key: str, candidates: Iterable[str]) -> str:
     """ "; did you mean 'x'?" or nothing."""
     found = difflib.get_close_matches(key, list(candidates), n=1, cutoff=0.5)

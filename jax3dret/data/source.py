@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 
-from jax3dret.core.types import ConfigError, DataError, Record
+from jax3dret.core.types import ConfigError, DataError, Record, nearest
 
 
 class Source:
@@ -163,7 +163,9 @@ def open_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
         ]
         files = builder.info.splits[split].file_instructions
     except (ValueError, KeyError, AssertionError) as error:
-        raise ConfigError(f"split '{split}': {name} has {', '.join(sorted(infos))}") from error
+        raise ConfigError(
+            f"split '{split}': {name} has {', '.join(sorted(infos))}{nearest(split, infos)}"
+        ) from error
     if not files:
         raise DataError(f"{name}: the split '{split}' holds no records")
     ids: list[str] = []

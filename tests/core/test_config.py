@@ -51,6 +51,17 @@ def test_overrides_take_the_type_of_the_default(path):
     [
         ("optim.lrr", "1", "did you mean 'optim.lr'"),
         ("optm.lr", "1", "did you mean 'optim.lr'"),
+        ("train.lrr", "1", "did you mean 'optim.lr'"),
+        ("model.lr", "1", "PointBert takes no 'lr'"),
+        ("qqqq", "1", "unknown config key 'qqqq'$"),
+        (
+            "evals.mine.neighbours",
+            "5",
+            "config.evals has no 'mine'; name one first, with config.evals.mine.name=module:",
+        ),
+        ("evals.retreival.neighbours", "5", "did you mean 'evals.retrieval.neighbours'"),
+        ("evals.mine.name", "broken_plug_im:make", "did you mean 'broken_plug_in'"),
+        ("evals.mine.name", "my_package.my_evla:make", "did you mean 'my_package.my_eval'"),
         ("train.batch_size", "8.5", "not of type int"),
         ("train.batch_size", "many", "not of type int"),
         ("log.tensorboard", "maybe", "true or false"),
@@ -89,8 +100,10 @@ def test_a_wrong_override_names_the_right_one(path, key, value, says):
 def test_unknown_variant_and_file(path):
     with pytest.raises(ConfigError, match="has no variant 'papr'; did you mean 'paper'"):
         configs.load(path + ":papr")
-    with pytest.raises(ConfigError, match="no such file; did you mean"):
+    with pytest.raises(ConfigError, match="no such file; did you mean '.*toy.py'"):
         configs.load(path.replace("toy", "tov"))
+    with pytest.raises(ConfigError, match="no such file$"):  # a folder alone is no likeness
+        configs.load(path.replace("toy", "nope"))
 
 
 def test_a_key_that_the_file_invents_is_an_error(tmp_path):
