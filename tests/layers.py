@@ -33,6 +33,8 @@ WRAPPED = {
     "manifold3d": "geometry/",
     "torch": ("bench/", "data/captioning.py"),
     "transformers": ("bench/", "data/captioning.py"),
+    "tokenizers": "data/wordpiece.py",
+    "efficientnet_lite_pytorch": "bench/",
     "embreex": "geometry/raycast.py",
     "pyrender": "bench/",
     "ftfy": "data/text.py",
