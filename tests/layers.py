@@ -26,6 +26,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What the lowest layer may import of core: what all agree on, and what a file on the disk is.
 SEEN = ("core/types.py", "core/files.py")
+# Functions that import what a text names.
+CALLS = ("import_module", "__import__", "resolve", "resolve_module")
 # Packages that one place wraps, by where they may be imported.
 WRAPPED = {
     "scann": "index/",
@@ -50,15 +52,41 @@ def files() -> list[str]:
     return [name for name in found if name != "__init__.py"]
 
 
+def parsed(name: str) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+
+
 def imports(name: str) -> Iterator[str]:
-    """The modules that a file names, at its top or inside a function."""
-    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+    """The modules that a file names, at its top or inside a function, by a statement or in a call
+    that imports by name.
+    """
+    for node in parsed(name):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: import by full name"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            module = node.module or ""
+            if node.level:  # from .sibling import ..., from .. import package
+                above = ("jax3dret", *name.split("/"))[: -node.level]
+                module = ".".join((*above, *([module] if module else [])))
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and called(node) in CALLS:
+            named = text_of(node.args[0]).partition(":")[0]
+            yield from [named] if named else []
+
+
+def called(node: ast.Call) -> str:
+    """The name that a call calls, without where it comes from."""
+    function = node.func
+    return getattr(function, "attr", getattr(function, "id", ""))
+
+
+def text_of(node: ast.AST) -> str:
+    """A text, or the whole packages that one which is put together begins with."""
+    if isinstance(node, ast.JoinedStr):
+        return text_of(node.values[0]).rpartition(".")[0] if node.values else ""
+    value = getattr(node, "value", "")
+    return value if isinstance(value, str) else ""
 
 
 def package_of(name: str) -> str:
@@ -89,12 +117,24 @@ def targets(name: str) -> set[str]:
     return {target for target in found if not stands_for_another(target)} - {name}
 
 
+def no_layer() -> list[str]:
+    """A line for each package that LAYERS does not hold."""
+    return [
+        f"{package} has no layer; put it into one of LAYERS"
+        for package in sorted({package_of(name) for name in files()} - LEVEL.keys())
+    ]
+
+
 def wrong_arrows() -> list[str]:
     """A line for each import that runs up or sideways in a circle, or that a layer may not have."""
-    wrong = []
+    wrong = no_layer()
+    if wrong:
+        return wrong
     beside: dict[str, set[str]] = {}  # packages of one layer that import each other
     for name in files():
         package = package_of(name)
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in parsed(name)):
+            wrong.append(f"{name} imports by a relative name; import by the full one")
         for target in sorted(targets(name)):
             other = package_of(target)
             if other == package:
@@ -149,6 +189,7 @@ def picture() -> str:
 
 if __name__ == "__main__":
     against = wrong_arrows() + wrong_packages()
-    sys.stdout.write(f"{picture()}\n{len(against)} imports against the layers\n")
+    shown = "" if no_layer() else f"{picture()}\n"
+    sys.stdout.write(f"{shown}{len(against)} imports against the layers\n")
     sys.stdout.writelines(f"  {line}\n" for line in against)
     sys.exit(bool(against))

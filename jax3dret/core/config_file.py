@@ -53,7 +53,14 @@ def variants(path: pathlib.Path) -> tuple[str, ...]:
 
 
 def _load(path: pathlib.Path) -> ModuleType:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+        if there:
+            path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"--config={path}: cannot be read ({reason})") from error
+    if not there:
         # Their folder and suffix are equal, and would make any two alike.
         others = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         found = difflib.get_close_matches(path.stem, others, n=1)

@@ -1,4 +1,6 @@
+import errno
 import json
+import pathlib
 import sys
 
 import pytest
@@ -104,6 +106,18 @@ def test_unknown_variant_and_file(path):
         configs.load(path.replace("toy", "tov"))
     with pytest.raises(ConfigError, match="no such file$"):  # a folder alone is no likeness
         configs.load(path.replace("toy", "nope"))
+
+
+@pytest.mark.parametrize("method", ["is_file", "read_bytes"])
+def test_a_file_that_may_not_be_read(path, monkeypatch, method):
+    def deny(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, method, deny)
+    with pytest.raises(
+        ConfigError, match=r"^--config=.*toy.py: cannot be read \(permission denied"
+    ):
+        configs.load(path)
 
 
 def test_a_key_that_the_file_invents_is_an_error(tmp_path):

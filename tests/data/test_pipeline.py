@@ -121,6 +121,8 @@ def test_missing_data_set_says_how_to_build_it(parts_dir, tmp_path):
 def test_unknown_split_names_those_there_are(parts_dir, split):
     with pytest.raises(ConfigError, match="parts has train, val"):
         open_source("parts", split, parts_dir)
+    with pytest.raises(ConfigError, match="parts has train, val; did you mean 'train'"):
+        open_source("parts", "trian", parts_dir)
     with pytest.raises(DataError, match="holds no records"):
         open_source("parts", "train[5:5]", parts_dir)
 
