@@ -42,8 +42,10 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.raw_builder import MANUAL_FLAGS
 from data_pipelines.records import read_manifest, write_manifest, write_splits
 from jax3dret.core.config import nearest
+from jax3dret.core.files import check_readable
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.lock import exclusive
 from jax3dret.data.source import data_root, find_prepared
@@ -110,8 +112,8 @@ def build(
         if prepared is None:
             wanted = " ".join(cls.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
             raise ConfigError(
-                f"{name} is not prepared in {root} and needs its raw files: give manual_dir. "
-                f"{wanted}"
+                f"{name} is not prepared in {root} and needs its raw files: give manual_dir, with "
+                f"{MANUAL_FLAGS}. {wanted}"
             )
         return prepared
     config = _config_of(cls, name, config, manual)
@@ -344,6 +346,8 @@ def _manual_folder(
     if not cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
         logger.warning("%s needs no raw files: manual_dir %s is not read", name, manual_dir)
         return None
+    if not os.fspath(manual_dir):
+        raise ConfigError(f"manual_dir is empty; give a folder, with {MANUAL_FLAGS}")
     manual = pathlib.Path(manual_dir).expanduser().absolute()
     if not manual.is_dir():
         kind = "is a file, not a folder" if manual.exists() else "no such folder"
@@ -351,6 +355,7 @@ def _manual_folder(
         raise ConfigError(
             f"{manual}: {kind}; manual_dir must be the folder of {name}'s raw files. {wanted}"
         )
+    check_readable(manual)
     return manual
 
 

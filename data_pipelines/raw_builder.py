@@ -13,6 +13,9 @@ import tensorflow_datasets as tfds
 from data_pipelines.raw_files import warn_counts, warn_missing
 from jax3dret.core.types import ConfigError
 
+# How a user gives manual_dir.
+MANUAL_FLAGS = "--config.data.manual_dir=DIR or, to `jax3dret data build`, --manual-dir DIR"
+
 
 def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.Path:
     """manual_dir as an absolute path. Raises ConfigError with what the builder wants there if a
@@ -20,7 +23,7 @@ def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.P
     """
     if manual_dir is None:
         raise ConfigError(
-            f"{builder.name} needs manual_dir. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            f"{builder.name} needs manual_dir, with {MANUAL_FLAGS}. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
     return pathlib.Path(manual_dir).expanduser().absolute()
 

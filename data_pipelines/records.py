@@ -138,7 +138,10 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:  # what may not be read now is no reason to remove anything
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{folder / 'manifest.json'}: cannot be read ({reason})") from None
+    except ValueError as error:
         raise DataError(
             f"{folder / 'manifest.json'}: cannot be read ({error}); remove {folder} and build again"
         ) from None

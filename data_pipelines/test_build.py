@@ -237,11 +237,18 @@ def test_data_dir_that_cannot_be_written(tmp_path, parts):
         driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "file" / "out")
 
 
-def test_folders_without_a_manifest_are_not_prepared(tmp_path, parts):
+def test_folders_without_a_manifest_are_not_prepared(tmp_path, parts, monkeypatch):
     path = driver.build("mesh_folder", manual_dir=parts, data_dir=tmp_path / "out")
     (path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match=r"manifest\.json: cannot be read"):
         driver.find("mesh_folder", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        denied = PermissionError(errno.EACCES, "Permission denied")
+        patch.setattr(pathlib.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(denied))
+        with pytest.raises(
+            DataError, match=r"manifest.json: cannot be read \(permission denied\)$"
+        ):
+            driver.find("mesh_folder", tmp_path / "out")
     (path / "manifest.json").write_text("{}")
     with pytest.raises(DataError, match=r"manifest\.json: has no 'class_names'"):
         driver.find("mesh_folder", tmp_path / "out")

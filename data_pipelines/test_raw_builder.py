@@ -30,7 +30,8 @@ def test_a_folder_is_absolute_and_none_says_what_is_wanted():
         and raw_folder(builder, "a") == pathlib.Path.cwd() / "a"
     )
     with pytest.raises(
-        ConfigError, match=r"^made_up needs manual_dir\. manual_dir holds things\.$"
+        ConfigError,
+        match=r"^made_up needs manual_dir, with --config.* --manual-dir DIR\. manual_dir holds things\.$",
     ):
         raw_folder(builder, None)
 

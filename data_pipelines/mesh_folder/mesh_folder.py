@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_folder.scan import Scan, scan
 from data_pipelines.mesh_records import NUM_POINTS, mesh_record
+from data_pipelines.raw_builder import MANUAL_FLAGS
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.cameras import z_up
@@ -49,7 +50,9 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
         **kwargs: Any,
     ):
         if manual_dir is None:
-            raise ConfigError(f"mesh_folder needs manual_dir: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+            raise ConfigError(
+                f"mesh_folder needs manual_dir, with {MANUAL_FLAGS}: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            )
         self._folder = pathlib.Path(manual_dir).expanduser().absolute()
         super().__init__(
             config=tfds.core.BuilderConfig(name=config or self.config_of(self._folder)), **kwargs

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.mesh_records import NUM_POINTS, cloud_record, mesh_examples
 from data_pipelines.modelnet.layouts import ORIGIN, Layout, find_layout
-from data_pipelines.raw_builder import record_info
+from data_pipelines.raw_builder import MANUAL_FLAGS, record_info
 from data_pipelines.records import shape_features
 from jax3dret.core.types import ConfigError, DataError
 
@@ -73,7 +73,9 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
     @functools.cached_property
     def _layout(self) -> Layout:
         if self._manual_dir is None:
-            raise ConfigError(f"modelnet needs manual_dir. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+            raise ConfigError(
+                f"modelnet needs manual_dir, with {MANUAL_FLAGS}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            )
         return find_layout(pathlib.Path(self._manual_dir), int(self.builder_config.name))
 
     @functools.cached_property

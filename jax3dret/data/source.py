@@ -222,7 +222,10 @@ def _read_manifest(path: pathlib.Path, name: str) -> dict[str, Any]:
         raise DataError(
             f"{file} is missing: the data set was not finished; prepare {name} again"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{file}: cannot be read ({reason})") from error
+    except ValueError as error:
         raise DataError(
             f"{file}: cannot be read ({_first_line(error)}); prepare {name} again"
         ) from error

@@ -117,7 +117,7 @@ def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder}: is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not _is_import(folder):
         raise ConfigError(f"--out {folder}: is a folder with other things in it; give a new one")
     inspection, variables = _inspect(path)
     if variables is None:
@@ -126,6 +126,15 @@ def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     with files.writing_folder(folder) as beside:
         _write(beside, variables, meta, inspection)
     return Summary(folder, inspection, meta)
+
+
+def _is_import(folder: pathlib.Path) -> bool:
+    """Whether the mark of an import is there, and no other program's file of that name."""
+    try:
+        mark = files.read_json_object(folder / MARK)
+    except DataError:
+        return False
+    return mark.get("system") == "imported" and "import" in mark
 
 
 def load_imported(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

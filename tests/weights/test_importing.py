@@ -510,6 +510,10 @@ def test_only_an_import_is_replaced(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ConfigError, match="is a folder with other things in it"):
         import_weights(path, tmp_path / "run")
+    (tmp_path / "run" / "import.json").write_text('{"import": "of another program"}')
+    with pytest.raises(ConfigError, match="is a folder with other things in it"):
+        import_weights(path, tmp_path / "run")
+    (tmp_path / "run" / "import.json").unlink()
     with pytest.raises(ConfigError, match="is a file; give a folder"):
         import_weights(path, path)
     for folder in ("run", "nowhere"):
