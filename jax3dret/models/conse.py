@@ -41,7 +41,8 @@ def conse(
 
 def class_names() -> tuple[str, ...]:
     """The 1,000 classes of ImageNet 2012 in the order of its classifiers: the first word of each
-    synset of WordNet 3.0; where two have the same, a word that tells them apart.
+    synset of WordNet 3.0; where two have the same, a word that tells them apart. The order is that
+    of the label list of EfficientNet-PyTorch (Apache-2.0).
     """
     text = importlib.resources.files("jax3dret.models").joinpath("imagenet_classes.txt")
     return tuple(text.read_text("utf-8").splitlines())
