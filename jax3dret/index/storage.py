@@ -119,8 +119,8 @@ def check_replaceable(folder: pathlib.Path) -> None:
     if {"format", "data", "files"} <= entry.keys() and _DATA.fullmatch(str(entry["data"])):
         if entry["format"] != FORMAT:
             raise ConfigError(
-                f"{path}: format {entry['format']}, of another version of jax3dret (this one writes "
-                f"{FORMAT}), is left alone; give another folder"
+                f"{path}: format {entry['format']}, of another version of jax3dret (this one "
+                f"writes {FORMAT}), is left alone; give another folder"
             )
         return
     if not any(_is_data(each) for each in folder.iterdir()):
@@ -130,7 +130,7 @@ def check_replaceable(folder: pathlib.Path) -> None:
 
 
 def _is_data(path: pathlib.Path) -> bool:
-    """Whether a folder holds what `write` begins with, and is not only called as its folders are."""
+    """Whether a folder holds what `write` begins with, and not only has such a name."""
     return bool(_DATA.fullmatch(path.name)) and (path / "ids.json").is_file()
 
 

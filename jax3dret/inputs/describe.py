@@ -90,7 +90,7 @@ def _is_input(kind: Any) -> bool:
 
 
 def _check_fields(kind: Any, fields: Mapping[str, Any], where: str) -> None:
-    """Raises ConfigError for a field that is missing, or a plain one of another type."""
+    """Raises ConfigError for a field that is missing, of another type, or too small a number."""
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         required = field.default is field.default_factory is dataclasses.MISSING
@@ -102,6 +102,9 @@ def _check_fields(kind: Any, fields: Mapping[str, Any], where: str) -> None:
             raise ConfigError(
                 f"{where}: '{field.name}' is {value!r}, not of type {wanted[0].__name__}"
             )
+        # The whole numbers of this package's inputs are sizes and counts.
+        if kind.__module__.startswith(OWN) and type(value) is int and value < 1:
+            raise ConfigError(f"{where}: '{field.name}' is {value}; it is at least 1")
 
 
 def check_own(name: str, *, where: str, foreign: bool = False) -> None:

@@ -26,6 +26,10 @@ class Drawing:
     accepts: ClassVar[tuple[str, ...]] = ("image",)
     version: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a preparation that there is not."""
+        sketches.check_prepare(self.prepare, "Drawing: prepare")
+
     def row(self, loaded: Loaded, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What is dark over most of its area is a photo rather than a drawing; that is logged as a
         warning where the strokes are prepared.

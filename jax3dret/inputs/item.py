@@ -39,7 +39,9 @@ class Item:
         if sum((bool(self.path), self.text is not None, self.array is not None)) != 1:
             raise ConfigError("an item is a path, a text or an array; give one of them")
         if self.up_axis not in ("", *UP_AXES):
-            raise ConfigError(f"up axis '{self.up_axis}'; it is one of {', '.join(UP_AXES)}")
+            raise ConfigError(
+                f"{self.name}: up axis '{self.up_axis}'; it is one of {', '.join(UP_AXES)}"
+            )
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], up_axis: str | None = None) -> Item:
@@ -89,8 +91,8 @@ class Item:
         return total.hexdigest()
 
     def check_file(self) -> None:
-        """Raises DataError for a path where there is nothing, and for one that is no file, such as a
-        folder; opening a pipe would wait for a writer.
+        """Raises DataError for a path where there is nothing, and for one that is no file, such as
+        a folder; opening a pipe would wait for a writer.
         """
         if not self.path:
             return

@@ -18,7 +18,6 @@ import os
 import pathlib
 import re
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,14 +26,14 @@ import numpy as np
 from jax3dret.core import files
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError, Row
-from jax3dret.geometry.mesh_formats import gltf_files, unread
+from jax3dret.geometry.mesh_formats import unread
 from jax3dret.index import storage
 from jax3dret.index.index import Index
-from jax3dret.inputs import item
 from jax3dret.inputs.item import Item
 from jax3dret.inputs.loading import extensions_of
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
+from jax3dret.search.hashes import Hashes
 from jax3dret.search.journal import Journal
 from jax3dret.search.prepare import prepare_all
 from jax3dret.search.query import ENCODER, MADE_BY, Damaged, checked_meta
@@ -45,10 +44,9 @@ _ROWS = "rows.partial.npy"
 # What an indexing that was cut short, or found nothing to index, leaves in a folder without an
 # index.json; and files that a system or an editor hides there.
 _OURS = re.compile(
-    r"\.|(embedded\.partial\.(jsonl|f32)|rows\.partial\.npy|(skipped|hashes|index)\.json(\.partial)?"
-    r"|data-\d{6}|encoder-[0-9a-f]{12}(\.partial|\.old)?)$"
+    r"\.|(embedded\.partial\.(jsonl|f32)|rows\.partial\.npy"
+    r"|(skipped|hashes|index)\.json(\.partial)?|data-\d{6}|encoder-[0-9a-f]{12}(\.partial|\.old)?)$"
 )
-_RECENT_NS = 2_000_000_000
 # Files that cannot be used which the log names, where there is no list of them.
 _LOGGED = 9
 
@@ -130,6 +128,11 @@ def build(
         raise ConfigError(f"a new index needs --weights WORKDIR, a trained run; {encode.TRAIN}")
     if modality is None and old is not None and weights is None:
         modality = old.meta["gallery"]["modality"]
+        if modality not in encoder.inputs:
+            raise DataError(
+                f"{out / 'index.json'}: meta.gallery.modality is '{modality}', which its model "
+                f"does not read; {storage.AGAIN}"
+            )
     modality = encoder.modality(modality)
     kinds = encoder.inputs[modality].accepts
     extensions = extensions_of(kinds)
@@ -173,7 +176,7 @@ def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Sum
             stored = {key: row for row, key in enumerate(old.meta["gallery"]["keys"])}
         else:
             log.info("%s was made with other weights: everything is embedded again", out)
-    hashes = _Hashes(out / "hashes.json", work.up_axis)
+    hashes = Hashes(out / "hashes.json", work.up_axis)
     keys, unusable, embedded = _embed_new(found, work, journal, stored, hashes)
     items = [file for file in found.files if file.path in keys]
     if not items:
@@ -241,7 +244,7 @@ def _nothing(
 
 
 def _embed_new(
-    found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int], hashes: _Hashes
+    found: Scan, work: _Work, journal: Journal, stored: Mapping[str, int], hashes: Hashes
 ) -> tuple[dict[str, str], list[dict[str, str]], int]:
     """({path: key} of what can be indexed, what cannot, how many were embedded); new embeddings go
     to the journal.
@@ -327,48 +330,6 @@ def _assemble(
         )
     out.flush()
     return out
-
-
-class _Hashes:
-    """The keys of files by path, size and times; only a shortcut, so a broken one is as good as
-    none.
-
-    The time of the last change of a file's own entry is among them: a copy that is given the old
-    modification time has another.
-    """
-
-    def __init__(self, path: pathlib.Path, up_axis: str | None):
-        self._path, self._up_axis = path, up_axis
-        self._known: dict[str, Any] = {}
-        self._stamps: dict[str, tuple[int, int, int]] = {}
-        with contextlib.suppress(DataError):
-            value = files.read_json_object(path)
-            same = value.get("up_axis") == up_axis and value.get("readers") == item.READERS
-            known = value.get("files")
-            self._known = known if same and isinstance(known, dict) else {}
-
-    def get(self, path: str) -> str | None:
-        with contextlib.suppress(OSError):
-            status = pathlib.Path(path).stat()
-            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            self._stamps[path] = stamp
-            known = self._known.get(path)
-            # Files beside a glTF hold its numbers, and their times are not looked at.
-            if (
-                isinstance(known, list)
-                and known[:-1] == list(stamp)
-                and isinstance(known[-1], str)
-                and not gltf_files.has_side_files(path)
-            ):
-                return known[-1]
-        return None
-
-    def save(self, keys: Mapping[str, str]) -> None:
-        # A file written moments ago could change once more within the resolution of its time.
-        latest = time.time_ns() - _RECENT_NS
-        settled = {p: [*s, keys[p]] for p, s in self._stamps.items() if p in keys and s[1] < latest}
-        made = {"up_axis": self._up_axis, "readers": item.READERS}
-        files.write_json(self._path, {**made, "files": settled})
 
 
 def _check_out(out: pathlib.Path) -> None:

@@ -121,8 +121,8 @@ def _lifted(reads: Any, objects: list[Loaded]) -> list[Loaded]:
     lifted = list(lift(objects))
     if len(lifted) != len(objects):
         raise DataError(
-            f"{type(reads).__name__}.lift: gives {len(lifted)} objects for {len(objects)}, the first "
-            f"of them {objects[0].name}; one each is needed"
+            f"{type(reads).__name__}.lift: gives {len(lifted)} objects for {len(objects)}, the "
+            f"first of them {objects[0].name}; one each is needed"
         )
     return lifted
 

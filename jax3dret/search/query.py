@@ -132,6 +132,11 @@ def open_gallery(
             f"{given}: not the parameters that {folder} was made with; give those, or "
             f"{storage.AGAIN}"
         )
+    if index.distance != encoder.model.distance:
+        raise DataError(
+            f"{folder / 'index.json'}: its distance is {index.distance}, its model's "
+            f"{encoder.model.distance}; {storage.AGAIN}"
+        )
     return Gallery(folder, index, encoder)
 
 

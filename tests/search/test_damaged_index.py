@@ -161,6 +161,25 @@ def test_an_encoder_that_is_damaged(whole, index, trained, name, change):
     assert len(open_gallery(index).index) == 3
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "opens"),
+    [
+        ("distance", "euclidean", lambda whole, index: open_gallery(index)),
+        ("meta.gallery.modality", "sketch", lambda w, index: gallery.build([w / "parts"], index)),
+    ],
+)
+def test_what_does_not_go_with_the_model(whole, index, key, value, opens):
+    path = index / "index.json"
+    entry = section = json.loads(path.read_text())
+    *above, last = key.split(".")
+    for part in above:
+        section = section[part]
+    section[last] = value
+    path.write_text(json.dumps(entry))
+    with pytest.raises(DataError, match=f"index.json: .*{value}.*; {AGAIN}"):
+        opens(whole, index)
+
+
 @pytest.mark.parametrize("change", [{"splits": 3}, {"splits": {"train": 3}}, {"class_names": 3}])
 def test_a_workdir_with_a_damaged_manifest_is_named(trained, tmp_path, change):
     run = shutil.copytree(trained.path, tmp_path / "run")

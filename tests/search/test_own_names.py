@@ -11,6 +11,7 @@ import pytest
 from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError
 from jax3dret.inputs import describe
+from jax3dret.inputs.drawing import Drawing
 from jax3dret.inputs.points import Points
 from jax3dret.search import encode, own_names
 from jax3dret.tasks import towers
@@ -148,6 +149,11 @@ def test_a_description_that_is_damaged_is_one_line():
         ({**whole, "name": 3}, "an input without a name"),
         ({k: v for k, v in whole.items() if k != "num_points"}, "lacks 'num_points'"),
         ({**whole, "num_points": "16"}, "'num_points' is '16', not of type int"),
+        ({**whole, "num_points": 0}, "'num_points' is 0; it is at least 1"),
+        (
+            describe.describe(Drawing(32)) | {"prepare": "plan"},
+            "Drawing: prepare 'plan' is unknown",
+        ),
         ({**whole, "num_points": True}, "'num_points' is True, not of type int"),
         ({**whole, "version": 99}, "version 99 .* this is 2"),
     ):
