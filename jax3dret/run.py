@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import functools
 import importlib.metadata
+import json
 import logging
 import pathlib
 import platform
@@ -102,9 +103,11 @@ def start(command: Command) -> int:
         runs = runs[-1:]
     modes = [*("train" for _ in runs[:-1]), command.mode]
     for run, mode in zip(runs, modes, strict=True):
+        stage = "" if run is runs[-1] else run.name
+        check_numbers(run.config, stage)
         check_workdir(run.folder, run.config)
         lock.refuse_busy(run.folder)
-        check_batches(run.config, mode, "" if run is runs[-1] else run.name)
+        check_batches(run.config, mode, stage)
         if _starts_elsewhere(run, mode, runs):
             train.check_workdirs(_loop_options(run.config))
     ready = [_ready(run, mode) for run, mode in zip(runs, modes, strict=True)]
@@ -188,6 +191,18 @@ def check_workdir(workdir: pathlib.Path, config: configs.Config) -> None:
         raise ConfigError(
             f"{workdir} was written by another config: {changed[0]}{more}; give another --workdir"
         )
+
+
+def check_numbers(config: configs.Config, stage: str = "") -> None:
+    """Refuses numbers that count less than they may: what a stage makes of other keys as well.
+
+    Raises ConfigError.
+    """
+    values = json.loads(configs.dump(config))  # looking is not reading
+    try:
+        configs.check_least(values, configs.LEAST)
+    except ConfigError as error:
+        raise ConfigError(f"stage '{stage}': {error}" if stage else str(error)) from None
 
 
 def check_batches(config: configs.Config, mode: str, stage: str = "") -> None:

@@ -76,6 +76,11 @@ def nothing_prepared(monkeypatch):
             "into config.train.accumulate=3 parts; 24 and 36",
         ),
         ("mvhgnn_shrec13", {"first.batch_size": 6}, "^stage 'first': config.train.batch_size=6 .*"),
+        (
+            "mvhgnn_shrec13",
+            {"first.epochs": -1},
+            "^stage 'first': config.train.epochs is -1.0; give",
+        ),
         ("ulip2_classify", {"mesh.data": 3}, "config.mesh: data=3 x fsdp=1 does not fit 4 devices"),
     ],
 )
