@@ -40,7 +40,7 @@ def test_numbers_of_any_kind_become_python_s():
 def test_what_is_no_number_by_name_is_refused_in_one_line(given, says):
     evaluate = measured.checked(lambda embed, folder: given, where="config.evals.mine")
     with pytest.raises(ConfigError, match="^config.evals.mine: .*" + says) as error:
-        evaluate(None, None)
+        evaluate(dict, None)
     assert "\n" not in str(error.value)
 
 
