@@ -180,12 +180,12 @@ def test_a_split_file_alone_is_no_cache(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
     write(tmp_path, "m40", ROWS, arrays=dict.fromkeys(KEYS))
-    assert modelnet_layout(tmp_path, 40, 10).kind == "off" and find_cache(tmp_path, "m40") is None
+    assert modelnet_layout(tmp_path, 40).kind == "off" and find_cache(tmp_path, "m40") is None
     np.save(tmp_path / "clouds" / "other.npy", cloud(0))
     with pytest.raises(DataError, match="5 of 5 files of the split are missing"):
         find_cache(tmp_path, "m40")
     with pytest.raises(DataError, match=r"holds 2 forms of the data set: .*\(off\)"):
-        modelnet_layout(tmp_path, 40, 10)
+        modelnet_layout(tmp_path, 40)
 
 
 def test_two_forms_of_shapenet_in_one_folder(tmp_path):

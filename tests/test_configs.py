@@ -28,11 +28,14 @@ CASES = [spec for spec in ALL if spec not in TABLES]
 UNTRAINED = ("_random", "_pretrained", "_frozen", "_evaluation")
 # What variants with one network may differ in: their data, time, rates, and the sizes of arrays.
 BESIDE_THE_NETWORK = (
+    "calibration.",
+    "centred",
     "checkpoint.",
     "data.augment.",
     "data.name",
     "data.num_classes",
     "data.num_points",
+    "data.published.",
     "distance",
     "eval.",
     "evals.",
@@ -41,11 +44,13 @@ BESIDE_THE_NETWORK = (
     "loss.cls_joint",
     "loss.smoothing",
     "optim.",
+    "paper",
     "prototypes.",
     "published",
     "setting",
     "sketches.",
     "train.",
+    "unseen_classes",
     "views.jobs",
 )
 

@@ -95,7 +95,12 @@ def test_shapes_and_sketches_share_their_classes(raw, tmp_path):
     assert said["class_names"] == drawn["class_names"] == ["bee", "chair", "wine_bottle"]
     counts = {split: part["items"] for split, part in said["splits"].items()}
     assert counts == {"train": 11, "test": 2, "unseen": 2}  # of 7 one is test, of 6 one
-    assert said["splits"]["unseen"] == {"items": 2, "ids": ["m20", "m1500"], "labels": [0, 0]}
+    assert said["splits"]["unseen"] == {
+        "items": 2,
+        "ids": ["m20", "m1500"],
+        "labels": [0, 0],
+        "points": [40, 40],
+    }
     assert set(said["splits"]["test"]["labels"]) == {1, 2} and said["up_axis"] == "y"
     assert said["source"]["unseen_classes"] == ["bee"] and said["source"]["classes"] == {
         "seen": 2,
