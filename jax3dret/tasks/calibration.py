@@ -61,7 +61,9 @@ def check(settings: configs.Config) -> None:
 
 
 def width_of(settings: configs.Config, embedding_dim: int, classes: int) -> int:
-    """Numbers of an embedding behind the map; classes: of the data that it is fitted to."""
+    """Numbers of an embedding behind the map that are not zero; classes: of the data that it is
+    fitted to.
+    """
     if settings.fit != "discriminant":
         return embedding_dim
     most = max(1, min(embedding_dim, classes - 1))
@@ -93,7 +95,15 @@ def calibrate(
         labels = np.asarray(side.source.labels)
         if settings.fit == "whitening":
             return {modality: whitening(vectors, labels, settings.shrinkage)}
-        return {modality: discriminant(vectors, labels, settings.shrinkage, width)}
+        fitted = discriminant(vectors, labels, settings.shrinkage, width)
+        # As wide as the embeddings that it was fitted to: the map before it is the identity.
+        rest = vectors.shape[1] - fitted["matrix"].shape[1]
+        return {
+            modality: {
+                "matrix": np.pad(fitted["matrix"], ((0, 0), (0, rest))),
+                "offset": np.pad(fitted["offset"], (0, rest)),
+            }
+        }
 
     return fit
 

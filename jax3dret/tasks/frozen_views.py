@@ -64,8 +64,9 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
-    """Network and map. class_names: those of the data that a discriminant was fitted to."""
-    return _model(config, _cnn(config), len(class_names))
+    """Network and map; neither depends on the names of classes."""
+    del class_names
+    return _model(config, _cnn(config))
 
 
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
@@ -91,19 +92,20 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         of = config.with_values({"data.name": other}) if other else config
         return recipe.evaluation_spec(of, split, keep, features, arrays)
 
-    made = _model(config, cnn, classes)
+    made = _model(config, cnn)
     fitted = config.calibration.fit
+    kept = calibration.width_of(config.calibration, cnn.width, classes)
     return recipe.build(
         config,
         open_source,
-        _task(config, cnn, made.width),
+        _task(config, cnn),
         rows={"features": jax.ShapeDtypeStruct((views, cnn.width), jnp.float32)},
         features=features,
         training=keep,
         data=recipe.shape_data(config, keep, features, arrays),
         arrays=arrays,
         model=made,
-        calibrate=calibration.calibrate(config.calibration, of_calibration, open_source, made.width)
+        calibrate=calibration.calibrate(config.calibration, of_calibration, open_source, kept)
         if fitted
         else None,
         meta={
@@ -131,9 +133,8 @@ def _cnn(config: configs.Config) -> ViewCnn:
     )
 
 
-def _model(config: configs.Config, cnn: ViewCnn, classes: int) -> Model:
-    width = calibration.width_of(config.calibration, cnn.width, classes)
-    task = _task(config, cnn, width)
+def _model(config: configs.Config, cnn: ViewCnn) -> Model:
+    task = _task(config, cnn)
 
     def init(key: jax.Array) -> PyTree:
         params, state = task.init(key, {})
@@ -146,22 +147,20 @@ def _model(config: configs.Config, cnn: ViewCnn, classes: int) -> Model:
             "shape": Views(config.views.cameras, config.views.size),
             "image": Photo(config.views.size),
         },
-        width=width,
+        width=cnn.width,
         distance=config.distance,
         batch_size=views_at_a_time(len(graph_vertices(config.views.cameras))),
     )
 
 
-def _task(config: configs.Config, cnn: ViewCnn, width: int) -> Task:
+def _task(config: configs.Config, cnn: ViewCnn) -> Task:
     """Batches hold "views" uint8 [B, V, S, S, 3], or their "features" float32 [B, V, F], or "image"
     uint8 [B, S, S, 3].
     """
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         del key, batch
-        begun = affine.identity(cnn.width)
-        begun = {"matrix": begun["matrix"][:, :width], "offset": begun["offset"][:width]}
-        return {}, {"cnn": cnn.initial(), "map": {"shape": begun}}
+        return {}, {"cnn": cnn.initial(), "map": {"shape": affine.identity(cnn.width)}}
 
     def loss(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array

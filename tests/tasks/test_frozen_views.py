@@ -80,13 +80,13 @@ def test_the_model_is_that_of_the_recipe():
     assert {key: value.shape for key, value in embedded.items()} == {"shape": (2, 8)}
 
 
-def test_a_discriminant_has_as_many_numbers_as_its_data_has_classes_less_one():
+def test_a_discriminant_is_as_wide_as_what_it_is_fitted_to():
     changes = {"calibration.fit": "discriminant"}
-    assert recipe(**changes).model.width == 3
+    assert recipe(**changes).model.width == 8
     made = recipe(**changes, **{"calibration.data": "others"})
-    assert made.model.width == made.meta["embedding_dim"] == 5
+    assert made.model.width == made.meta["embedding_dim"] == 8
     begun = jax.eval_shape(lambda: made.task.init(None, {}))[1]["map"]["shape"]
-    assert begun["matrix"].shape == (8, 5) and begun["offset"].shape == (5,)
+    assert begun["matrix"].shape == (8, 8) and begun["offset"].shape == (8,)
     assert made.calibrate is not None
     with pytest.raises(ConfigError, match=r"calibration\.fit 'x' is unknown"):
         recipe(**{"calibration.fit": "x"})
