@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 
+from jax3dret.core.files import pointer
 from jax3dret.core.types import DataError
 
 logger = logging.getLogger("jax3dret")
@@ -55,8 +56,8 @@ def sizes(root: pathlib.Path, paths: Iterable[pathlib.Path]) -> dict[str, int]:
 
 
 def not_the_file(path: pathlib.Path) -> str | None:
-    """What lies under the name of a data file if it is an empty file, an HTML page or a Git LFS
-    pointer; else None.
+    """What lies under the name of a data file if it is an empty file, an HTML page or a pointer
+    of Git LFS or git-annex; else None.
     """
     try:
         with path.open("rb") as file:
@@ -67,9 +68,8 @@ def not_the_file(path: pathlib.Path) -> str | None:
         return "is empty (0 bytes); copy or download it again"
     if _HTML.match(head):
         return "is an HTML page (a failed download?); download the file itself, after logging in if its site asks for it"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file; fetch it with 'git lfs pull'"
-    return None
+    pointed = pointer(head)
+    return None if pointed is None else f"is {pointed[0]}; {pointed[1]}"
 
 
 def packed(manual_dir: pathlib.Path) -> str:
