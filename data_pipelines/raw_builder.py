@@ -23,7 +23,8 @@ def raw_folder(builder: Any, manual_dir: str | pathlib.Path | None) -> pathlib.P
     """
     if manual_dir is None:
         raise ConfigError(
-            f"{builder.name} needs manual_dir, with {MANUAL_FLAGS}. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            f"{builder.name} needs manual_dir, with {MANUAL_FLAGS}. "
+            f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
     return pathlib.Path(manual_dir).expanduser().absolute()
 

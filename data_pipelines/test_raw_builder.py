@@ -31,7 +31,8 @@ def test_a_folder_is_absolute_and_none_says_what_is_wanted():
     )
     with pytest.raises(
         ConfigError,
-        match=r"^made_up needs manual_dir, with --config.* --manual-dir DIR\. manual_dir holds things\.$",
+        match=r"^made_up needs manual_dir, with --config.* --manual-dir DIR\. manual_dir holds "
+        r"things\.$",
     ):
         raw_folder(builder, None)
 

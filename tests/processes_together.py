@@ -6,7 +6,8 @@ import socket
 import subprocess
 
 ROOT = pathlib.Path(__file__).parents[1]
-# XLA's older way to compile for a CPU is faster for small programs; the golden cases pass with both.
+# XLA's older way to compile for a CPU is faster for small programs; the golden cases pass with
+# both.
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_force_host_platform_device_count="
 
 

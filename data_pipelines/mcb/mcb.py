@@ -36,7 +36,8 @@ class Mcb(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir is the unpacked part A (or B) of the Mechanical Components Benchmark, with "
         "train/<class>/<id>.obj and "
-        "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com. Or the ULIP-2 "
+        "test/<class>/<id>.obj; it is to be had at mechanical-components.herokuapp.com. Or the "
+        "ULIP-2 "
         "paper's cached clouds with mcb_v0.json."
     )
     # Nothing in the data set says which way is up, and not all parts have one; OBJ is mostly

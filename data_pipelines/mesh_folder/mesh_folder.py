@@ -51,7 +51,8 @@ class MeshFolder(tfds.core.GeneratorBasedBuilder):
     ):
         if manual_dir is None:
             raise ConfigError(
-                f"mesh_folder needs manual_dir, with {MANUAL_FLAGS}: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+                f"mesh_folder needs manual_dir, with {MANUAL_FLAGS}: "
+                f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         self._folder = pathlib.Path(manual_dir).expanduser().absolute()
         super().__init__(

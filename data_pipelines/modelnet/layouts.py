@@ -82,7 +82,8 @@ def find_layout(manual_dir: pathlib.Path, num_classes: int) -> Layout:
             "level below: "
             "<class>/train/*.off with <class>/test/*.off, or train_files.txt with test_files.txt "
             "and their .h5 files, or "
-            f"modelnet{num_classes}_train.txt with <class>/*.txt, or m{num_classes}_v0.json with its "
+            f"modelnet{num_classes}_train.txt with <class>/*.txt, or m{num_classes}_v0.json with "
+            "its "
             f"<key>.npy. {ORIGIN}"
         )
     if len(found) > 1:

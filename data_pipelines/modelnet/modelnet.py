@@ -74,7 +74,8 @@ class Modelnet(tfds.core.GeneratorBasedBuilder):
     def _layout(self) -> Layout:
         if self._manual_dir is None:
             raise ConfigError(
-                f"modelnet needs manual_dir, with {MANUAL_FLAGS}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+                f"modelnet needs manual_dir, with {MANUAL_FLAGS}. "
+                f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         return find_layout(pathlib.Path(self._manual_dir), int(self.builder_config.name))
 

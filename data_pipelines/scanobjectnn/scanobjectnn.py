@@ -97,7 +97,8 @@ class Scanobjectnn(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir is the unpacked h5_files.zip, with main_split_nobg/training_objectdataset.h5 "
         "and main_split/; it is to be had "
-        "at hkust-vgd.github.io/scanobjectnn. For obj_only also the ULIP-2 paper's cached clouds with "
+        "at hkust-vgd.github.io/scanobjectnn. For obj_only also the ULIP-2 paper's cached clouds "
+        "with "
         "scanobjectnn_v0.json."
     )
     UP_AXIS = "y"

@@ -1,5 +1,5 @@
-"""EfficientNet-Lite0 and MiniLM against their PyTorch implementations, both on this machine and with
-the same weights.
+"""EfficientNet-Lite0 and MiniLM against their PyTorch implementations, both on this machine and
+with the same weights.
 
 16 pictures of 224 pixels, features and logits; 16 texts of 32 tokens, unit vectors; float32. The
 baselines are the packages efficientnet-lite-pytorch and transformers. The two sides take turns, so

@@ -125,10 +125,11 @@ def state_shardings(state: PyTree, rules: Rules, mesh: Mesh) -> PyTree:
 def check_batch_sizes(
     mesh: Mesh, *, train: int | None = None, accumulate: int = 1, evaluate: int | None = None
 ) -> None:
-    """That batches can be split as they will be: `train` rows over all devices and into `accumulate`
-    parts, `evaluate` rows over the processes. What is None is not looked at.
+    """That batches can be split as they will be: `train` rows over all devices and into
+    `accumulate` parts, `evaluate` rows over the processes. What is None is not looked at.
 
-    Each process fills its rows of an evaluation up to its devices, so that these do not count there.
+    Each process fills its rows of an evaluation up to its devices, so that these do not count
+    there.
 
     Raises ConfigError naming the size, what it is split over, and the nearest sizes that will do.
     """

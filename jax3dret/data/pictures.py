@@ -97,8 +97,8 @@ def rgb_of(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def eight_bits(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
-    """Grey values of 16 bits by their upper ones; those of 32 bits, which have no scale of their own,
-    from the least to the largest.
+    """Grey values of 16 bits by their upper ones; those of 32 bits, which have no scale of their
+    own, from the least to the largest.
 
     Raises ValueError for values that are not finite.
     """

@@ -8,9 +8,9 @@
     Drawing           the transform: a record's drawing -> record["sketch"]
 
 A drawing is prepared in one of two ways: "strokes", as `prepare_drawing` does, or "plain", as
-CLIP's own pictures are and as papers describe it. What counts as ink is what stands apart from the paper (`data.ink`); lines printed on the paper are
-ink. A photo is treated as a drawing too, with a warning that says how much of its ink is in areas
-wider than a stroke.
+CLIP's own pictures are and as papers describe it. What counts as ink is what stands apart from the
+paper (`data.ink`); lines printed on the paper are ink. A photo is treated as a drawing too, with a
+warning that says how much of its ink is in areas wider than a stroke.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def make(
     of them have.
 
     build: an evaluator of data. The files below the folder are those of the first seed; the
-    result.json there has the means, "spread" (the standard deviation of a sample, where there are two
-    seeds or more) and "by_seed", a list of {"seed", "metrics"}.
+    result.json there has the means, "spread" (the standard deviation of a sample, where there are
+    two seeds or more) and "by_seed", a list of {"seed", "metrics"}.
 
     Raises what `build` raises, here, and what its evaluators raise when it runs.
     """

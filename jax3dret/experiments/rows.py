@@ -225,7 +225,8 @@ def _check_folders(names: Iterable[str]) -> None:
             )
         if folder in seen:
             raise ConfigError(
-                f"config.table: '{seen[folder]}' and '{name}' would both lie in rows/{folder}; give "
+                f"config.table: '{seen[folder]}' and '{name}' would both lie in rows/{folder}; "
+                "give "
                 "one another name"
             )
         seen[folder] = name

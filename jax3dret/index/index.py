@@ -151,9 +151,9 @@ class Index:
 
     def report(self) -> dict[str, Any]:
         """{"kind", "scoring", "items", "width", "distance", "without_direction", "recall_at_10",
-        "build_s"}, and "leaves", "leaves_searched" of a tree. without_direction: rows of zeros under
-        cosine, which rank last. recall_at_10: against an exhaustive float64 search, over a sample
-        of the stored vectors, each without itself.
+        "build_s"}, and "leaves", "leaves_searched" of a tree. without_direction: rows of zeros
+        under cosine, which rank last. recall_at_10: against an exhaustive float64 search, over a
+        sample of the stored vectors, each without itself.
         """
         return {
             "kind": self.kind,

@@ -17,8 +17,8 @@ from jax3dret.inputs.batching import stack
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """ "sketch" uint8[size, size]: prepared as "strokes", dark on white and centred, or "plain", see
-    `data.sketches`.
+    """ "sketch" uint8[size, size]: prepared as "strokes", dark on white and centred, or "plain",
+    see `data.sketches`.
     """
 
     size: int

@@ -16,8 +16,8 @@ from jax3dret.inputs.batching import stack
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """ "image" uint8[size, size, 3]: the middle of the photo, upright, what is transparent on white,
-    grey in all channels. The network normalises it, on the device.
+    """ "image" uint8[size, size, 3]: the middle of the photo, upright, what is transparent on
+    white, grey in all channels. The network normalises it, on the device.
 
     crop: the side of the square that is read, as a share of the photo's shorter side. 0.875 is that
     of EfficientNet's evaluation on ImageNet (224 of 256 pixels); 1 reads the whole shorter side.

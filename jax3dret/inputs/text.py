@@ -74,7 +74,8 @@ def _tokenizer(weights: str, sha256: str, max_tokens: int) -> WordPiece:
     tokenizer = WordPiece(_file(weights), max_tokens)
     if tokenizer.sha256 != sha256:
         raise ConfigError(
-            f"{_file(weights)}: its sha256 is {tokenizer.sha256}, the model was made with {sha256}; "
+            f"{_file(weights)}: its sha256 is {tokenizer.sha256}, the model was made with "
+            f"{sha256}; "
             "install that version, or index again"
         )
     return tokenizer

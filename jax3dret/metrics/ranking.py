@@ -18,8 +18,8 @@ from jax3dret.core.types import ConfigError, DataError
 Distance = Literal["cosine", "euclidean"]
 Ties = Literal["index", "pessimistic", "optimistic", "average"]
 
-# Squared distance of a pair of which one vector has no direction, under "cosine": the cosine of such
-# a pair counts as -2, its distance as 3, so it stands behind every other and no metric is NaN.
+# Squared distance of a pair of which one vector has no direction, under "cosine": the cosine of
+# such a pair counts as -2, its distance as 3, so it stands behind every other and no metric is NaN.
 WITHOUT_DIRECTION = 6.0
 # Rounding of a float64 squared distance, relative to the squared norms that went into it.
 _ROUNDING = 1e-13
@@ -161,10 +161,10 @@ def rank(
 ) -> Iterator[tuple[int, Int[np.ndarray, "q K"], Float[np.ndarray, "q K"]]]:
     """Exact ranking, some queries at a time: (first query, gallery rows, distances), nearest first.
 
-    Distances are 1 - cosine, 3 for a row of zeros, or Euclidean. Distances equal but for float64 rounding are given the
-    same value, and such ties stand in ascending order of gallery row. `k`: length of the lists,
-    None or more than G gives the whole gallery. With `self_rows` a query's own row comes last, as
-    row -1 at distance infinity.
+    Distances are 1 - cosine, 3 for a row of zeros, or Euclidean. Distances equal but for float64
+    rounding are given the same value, and such ties stand in ascending order of gallery row. `k`:
+    length of the lists, None or more than G gives the whole gallery. With `self_rows` a query's own
+    row comes last, as row -1 at distance infinity.
     """
     if k is not None and k < 1:
         raise ConfigError(f"k={k}: a ranked list has at least one entry")

@@ -45,8 +45,8 @@ def self_attention(
     qkv: columns q | k | v, each of them num_heads blocks of d columns. causal: a token attends to
     itself and to those before it, and to no later one (a NaN among its own tokens still spoils all
     of that cloud). mask: False marks padding, which no token attends to; a row of padding alone
-    becomes NaN. Scores and softmax are float32 whatever the type of qkv; the output has that type. A
-    NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
+    becomes NaN. Scores and softmax are float32 whatever the type of qkv; the output has that type.
+    A NaN in a cloud's tokens makes all of that cloud NaN. Reverse mode only.
     """
     return _forward(qkv, num_heads, causal, mask)[0]
 

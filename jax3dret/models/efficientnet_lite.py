@@ -1,5 +1,5 @@
-"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6, an image tower that
-a CPU runs in some milliseconds.
+"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6, an image tower
+that a CPU runs in some milliseconds.
 
 The stages and the scaling rule are those of Tan and Le 2019, "EfficientNet: Rethinking Model
 Scaling for Convolutional Neural Networks", table 1 and section 3.3. Lite leaves the first and the

@@ -87,7 +87,8 @@ def check_tuning(mode: str, num_prompts: int, linear: bool = False) -> None:
         )
     if LINEAR in trained and not linear:
         raise ConfigError(
-            f"sketch tuning '{mode}' trains a linear layer behind the tower, and this one has none: "
+            f"sketch tuning '{mode}' trains a linear layer behind the tower, and this one has "
+            "none: "
             "no loss would reach what retrieval reads; a PromptedVisionTower with linear=True has"
         )
     if linear and LINEAR not in trained and mode != "all":
@@ -144,8 +145,9 @@ class PromptedVisionTower(nn.Module):
     prompt_dropout: share of the prompts' values that training drops, drawn for every image from the
     "dropout" stream.
     prompt_projection: width in which prompts are learned, taken to that of the tower by a Dense; 0:
-    without. linear: a layer E -> E behind the tower, which starts as the identity. The other fields are those of VisionTower, whose parameters stand below `tower`, where
-    imported weights go (`with_tower`).
+    without. linear: a layer E -> E behind the tower, which starts as the identity. The other fields
+    are those of VisionTower, whose parameters stand below `tower`, where imported weights go
+    (`with_tower`).
 
     Raises ConfigError for a field out of range, and what VisionTower raises.
     """

@@ -42,7 +42,8 @@ _PROTOCOL = {
     },
     "search": {
         "exact": "The search is exact.",
-        "tree_ah": "The search is approximate, by a tree of ScaNN (tree_ah) that was asked for; how "
+        "tree_ah": "The search is approximate, by a tree of ScaNN (tree_ah) that was asked for; "
+        "how "
         "close it comes stands under “Time and index”.",
     },
 }

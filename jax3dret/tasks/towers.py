@@ -100,7 +100,8 @@ def image_tower(settings: Mapping[str, Any], image_size: int, seed: int) -> Imag
     if settings["weights"]:
         if settings["conse"]:
             raise ConfigError(
-                "config.towers.conse: imported SLIP and CLIP place pictures beside text themselves; "
+                "config.towers.conse: imported SLIP and CLIP place pictures beside text "
+                "themselves; "
                 "leave config.towers.weights empty"
             )
         meta, both = _pair(settings["weights"])

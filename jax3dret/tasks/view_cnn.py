@@ -56,8 +56,8 @@ class ViewCnn:
     """The network that reads one view: uint8 pictures in, features out; with what a frozen one
     needs to be kept on disk.
 
-    weights: imported weights, a package that holds some, or a workdir, read here; "random": from the
-    seed; empty: those of the network's own package, random where it has none. normalisation: of
+    weights: imported weights, a package that holds some, or a workdir, read here; "random": from
+    the seed; empty: those of the network's own package, random where it has none. normalisation: of
     the pictures; empty: the network's own, else ImageNet's. key: as the config's settings of it
     begin.
     """

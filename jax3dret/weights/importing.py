@@ -33,8 +33,8 @@ MARK = "import.json"
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """A file, what it is, and whether it converts completely: `problem` is empty then. package: that
-    which it was installed by, if it was asked for by name.
+    """A file, what it is, and whether it converts completely: `problem` is empty then. package:
+    that which it was installed by, if it was asked for by name.
     """
 
     info: Info
@@ -108,8 +108,8 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
 
 
 def import_weights(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Summary:
-    """Converts a file, or that of the package of this name, into the folder `out`, which is complete
-    or absent; an import that is there is replaced.
+    """Converts a file, or that of the package of this name, into the folder `out`, which is
+    complete or absent; an import that is there is replaced.
 
     Raises: DataError: the file cannot be read, is unknown, or does not fit, with the list of what
         does not. ConfigError: `out` is something else than an import.

@@ -137,7 +137,8 @@ def test_a_damaged_checkpoint_says_from_where_a_run_can_go_on(tmp_path):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
     with pytest.raises(
         DataError,
-        match=r"checkpoints/5: the checkpoint is damaged: model/_METADATA is missing; without this folder a run goes on from step 0",
+        match=r"checkpoints/5: the checkpoint is damaged: model/_METADATA is missing; without this "
+        r"folder a run goes on from step 0",
     ):
         checkpoint.Checkpoints(tmp_path).restore(abstract)
 

@@ -1,4 +1,6 @@
-"""Tables of CLIP, SLIP, ResNet, VGG, MobileNetV2 and EfficientNet-Lite: they fill the networks exactly, and go back."""
+"""Tables of CLIP, SLIP, ResNet, VGG, MobileNetV2 and EfficientNet-Lite: they fill the networks
+exactly, and go back.
+"""
 
 import math
 

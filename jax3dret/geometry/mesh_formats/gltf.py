@@ -70,7 +70,8 @@ def read(path: pathlib.Path, data: bytes, max_bytes: int) -> Reading:
     """The triangles of the default scene in the world's frame (y up), metres by the specification.
 
     data: of `path`, beside which buffers are looked for. max_bytes: of each buffer, and of the mesh
-    where it is placed several times. Without `scene` the first scene counts, without scenes all nodes do.
+    where it is placed several times. Without `scene` the first scene counts, without scenes all
+    nodes do.
 
     Raises: Unusable: not glTF 2.0, cut off, a buffer that is missing, an extension that is not
         read, nodes that form no trees, numbers out of range, or no faces.

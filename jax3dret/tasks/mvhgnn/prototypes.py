@@ -193,7 +193,8 @@ def _bases(count: int, dim: int, seed: int) -> tuple[Float[np.ndarray, "C dim"],
     largest = float((vectors @ vectors.T - np.eye(count)).max())
     if largest > LARGEST_COSINE:
         raise ConfigError(
-            f"config.prototype_dim or the descriptor's width is {dim}, too few for {count} classes: two have a cosine of "
+            f"config.prototype_dim or the descriptor's width is {dim}, too few for {count} "
+            "classes: two have a cosine of "
             f"{largest:.2f}; expected {count}"
         )
     return vectors.astype(np.float32), largest

@@ -103,7 +103,8 @@ class Inputs:
             raise DataError(
                 f"{sketches.name}: its drawings hold {', '.join(sketches.features)} and no "
                 f"'{self._drawn}', which config.sketches.prepare={self._sketches['prepare']} "
-                "needs: pictures of a folder have it when they are prepared anew, drawings that are made "
+                "needs: pictures of a folder have it when they are prepared anew, drawings that "
+                "are made "
                 "here do not; set config.sketches.prepare=strokes"
             )
 

@@ -47,9 +47,9 @@ PAPER = {
 }
 
 _TRACK = {"train": 35_764, "val": 5_133, "test": 10_265}  # of SHREC'16
-# By data set: records of each split ("all": of MCB the paper gives rounded numbers alone), points of
-# a stored cloud, and the forms of the raw data that have them. The published cache lacks 47 objects
-# of Objaverse Easy.
+# By data set: records of each split ("all": of MCB the paper gives rounded numbers alone), points
+# of a stored cloud, and the forms of the raw data that have them. The published cache lacks 47
+# objects of Objaverse Easy.
 MEASURED_ON: dict[str, tuple[Mapping[str, int], int, tuple[str, ...]]] = {
     "modelnet/40": ({"train": 9843, "test": 2468}, 16_000, ("off", "cached_clouds")),
     "shapenet/normal": (_TRACK, 16_000, ("shrec", "npy")),

@@ -36,8 +36,8 @@ QUARTER = 90.0
 class Network:
     """The parts, and how they follow each other; holds no arrays.
 
-    top: the graph network (graph True) or the head; single: of every view for itself. render: (batch, views, light or None) ->
-    pictures [B, V, S, S, 3].
+    top: the graph network (graph True) or the head; single: of every view for itself. render:
+    (batch, views, light or None) -> pictures [B, V, S, S, 3].
     random_light: whether training draws the light. loss: (logits=..., scores=..., labels=...,
     mask=...), scores of a graph.
     weights: imported ones of the CNN, or empty. normalisation: of the pictures that go into it.

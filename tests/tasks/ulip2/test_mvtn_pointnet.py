@@ -1,4 +1,6 @@
-"""The PointNet of MVTN's cameras by itself: what a step trains, and that whole cameras take it over."""
+"""The PointNet of MVTN's cameras by itself: what a step trains, and that whole cameras take it
+over.
+"""
 
 import jax
 import jax.numpy as jnp
