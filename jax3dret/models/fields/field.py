@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -74,4 +75,4 @@ class Field:
 
     def __call__(self, points: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, " P"]:
         """Values at points of the domain, float32."""
-        return np.asarray(self.architecture.apply(self.variables, points), np.float32)
+        return np.asarray(self.architecture.apply(self.variables, jnp.asarray(points)), np.float32)
