@@ -8,6 +8,8 @@ A run: a copy of its report/metrics.json, unchanged. Shown are the metrics that 
 (all where a system has none of those), beside what its `run` block tells. In a table of runs, which
 names a metric "ROW/METRIC", each row is a line.
 
+A bench: what `jax3dret bench NAME --json` printed, unchanged; it may have "notes" beside.
+
 Numbers of an earlier version, which have no such file: {"remade": false, "reason": why,
 "tables": [...]}. A table has
 
@@ -45,6 +47,7 @@ PAGE, FOLDER, DIFFERS = "results.md", "results", "differs.json"
 COMMAND = "python docs/make_results.py"
 MARK = "Measured on an earlier version; not made again."
 NO_COMMAND = "not kept"
+SPEED = "Speed beside other libraries"
 # The metrics that a line shows, as patterns of whole keys: of sketches, else of shapes.
 LEADING = (
     ("NN", "FT", "ST", "mAP"),
@@ -100,6 +103,8 @@ def page(folder: pathlib.Path) -> str:
         if "remade" in content:
             for place, part in _earlier(path, content):
                 sections.setdefault(place, []).append(part)
+        elif "cases" in content:
+            sections.setdefault((True, SPEED), []).append(_bench(path, content))
         else:
             differing = _text(differs_path, differs, path.name) if path.name in differs else ""
             dataset, lines = _run(path, content, differing)
@@ -202,6 +207,31 @@ def _run_tables(lines: Sequence[Line]) -> Iterable[Part]:
         text = _table(["run", *columns, *members[0].about], rows)
         notes = [note for m in members for note in m.published]
         yield Part((0, columns), f"runs by {', '.join(columns)}", text + _notes(notes))
+
+
+# Speed.
+
+
+def _bench(path: pathlib.Path, content: Mapping[str, Any]) -> Part:
+    """A table with a line for each case of a bench."""
+    run, name = _mapping(path, content, "run"), _text(path, content, "name")
+    rows = []
+    for number, case in enumerate(_list(path, content, "cases", "", dict)):
+        where = f"cases[{number}]."
+        told = [_text(path, case, key, where) for key in ("name", "unit", "baseline_name")]
+        ours, baseline, ratio = (
+            f"{_number(path, case, key, where):.3g}" for key in ("ours", "baseline", "ratio")
+        )
+        rows.append([_cell(told[0]), ours, baseline, *map(_cell, told[1:]), ratio])
+    _no_two_alike([(row[0], row[4]) for row in rows], path, "cases")
+    facts = f"- date: {_date(path, run, 'run.')}\n"
+    facts += f"- device: {_text(path, content, 'device')}\n"
+    facts += f"- version: {_text(path, run, 'version', 'run.')}\n"
+    facts += f"- command: {_code(_cell(_text(path, run, 'command', 'run.')))}\n"
+    table = _table(["", "ours", "baseline", "unit", "baseline is", "ratio"], rows)
+    notes = _notes(_list(path, content, "notes", "", str))
+    head = f"### [bench {_cell(name)}]({FOLDER}/{path.name})\n\n"
+    return Part((0, (path.name,)), f"bench {name}", f"{head}{facts}\n{table}{notes}")
 
 
 # Numbers of an earlier version.
@@ -326,8 +356,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(path: pathlib.Path, holder: Mapping[str, Any], key: str, where: str) -> float:
-    if not _is_number(holder[key]):
-        _fail(path, f"{where}{key}: {holder[key]!r} is no number")
+    if not _is_number(holder.get(key)):
+        _fail(path, f"{where}{key}: {holder.get(key)!r} is no number")
     return float(holder[key])
 
 

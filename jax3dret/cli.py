@@ -5,6 +5,7 @@ rewrites reports.
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib.metadata
 import json
 import os
@@ -325,7 +326,12 @@ def _bench(args: argparse.Namespace) -> int:
             )
     for name in args.names or BENCHES:
         cases = importlib.import_module(f"jax3dret.bench.{name}").cases(args.repeats)
-        result = {"name": name, "device": _device(), "cases": cases}
+        run = {
+            "command": f"jax3dret bench {name} --json",
+            "date": datetime.date.today().isoformat(),
+            "version": __version__,
+        }
+        result = {"name": name, "device": _device(), "cases": cases, "run": run}
         _out(json.dumps(result) if args.json else _table(result))
     return entry.DONE
 

@@ -49,6 +49,22 @@ EARLIER = {
     ],
 }
 
+BENCH = {
+    "name": "towers",
+    "device": "a laptop",
+    "cases": [
+        {
+            "name": "Lite0, 16",
+            "ours": 0.123456,
+            "baseline": 0.25,
+            "baseline_name": "PyTorch",
+            "ratio": 0.493824,
+            "unit": "s",
+        }
+    ],
+    "run": {"command": "jax3dret bench towers --json", "date": "2026-01-03", "version": "0.1.0"},
+}
+
 
 def written(folder, **files):
     """The docs folder with these files below results/; a text stands there as it is."""
@@ -126,6 +142,14 @@ def test_earlier_numbers_stand_as_they_were_written_and_are_marked(tmp_path):
     assert "- date: 2026-01-01\n- device: a laptop\n- command: `run it`\n\n|" in text
     assert "| full | 0.9180 / 0.5 | 3 to 4 | 0, 1 |  |\n" in text
     assert "| less | 1,451 |  |  | `--config.k=1` |\n\n- A note,\n  wrapped.\n" in text
+
+
+def test_a_bench_is_a_table_of_ours_beside_the_baseline(tmp_path):
+    page = shown(written(tmp_path, run=RUN, towers={**BENCH, "notes": ["- A note."]}))
+    section = page.partition("## Speed beside other libraries")[2]
+    assert "[bench towers](results/towers.json)" in section and "- date: 2026-01-03" in section
+    assert "| Lite0, 16 | 0.123 | 0.25 | s | PyTorch | 0.494 |" in section
+    assert "`jax3dret bench towers --json`" in section and "- A note." in section
 
 
 def test_check_tells_a_stale_page_and_writes_nothing(tmp_path, capsys):
