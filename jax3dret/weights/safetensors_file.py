@@ -6,11 +6,13 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from jax3dret.core import files
 from jax3dret.core.types import DataError
 
 # The format's own limit.
@@ -32,6 +34,7 @@ DTYPES: dict[str, Any] = {
     "F8_E4M3": ml_dtypes.float8_e4m3fn,
     "F8_E5M2": ml_dtypes.float8_e5m2,
 }
+_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -87,3 +90,28 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     return arrays, {str(key): str(value) for key, value in metadata.items()} if isinstance(
         metadata, dict
     ) else {}
+
+
+def save(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes a file that `load` reads, whole or not at all. Equal content gives equal bytes: names
+    are sorted, and nothing else is written.
+
+    Raises: KeyError: an array of a type that the format lacks. OSError: as `files.writing`.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in sorted(arrays):
+        start, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _NAMES[arrays[name].dtype],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of their size
+    with files.writing(pathlib.Path(path)) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in sorted(arrays):
+            file.write(np.ascontiguousarray(arrays[name]).data)
