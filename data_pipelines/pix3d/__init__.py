@@ -1,0 +1,1 @@
+"""The meshes of Pix3D with a seeded split by category."""
