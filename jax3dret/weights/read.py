@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from jax3dret.core import safetensors_file
 from jax3dret.core.types import DataError
-from jax3dret.weights import safetensors_file, torch_file
+from jax3dret.weights import torch_file
 from jax3dret.weights.file_kind import sniff
 from jax3dret.weights.plain_data import Inert, NumpyArray
 

@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from jax3dret.core import files, safetensors_file
 from jax3dret.core.types import ConfigError, DataError, nearest
 from jax3dret.models.fields import architectures
 from jax3dret.models.fields.field import FUNCTIONS, Architecture, Field
 from jax3dret.models.fields.parameters import named_arrays, shapes_of, tree_of
-from jax3dret.weights import safetensors_file
 
 SUFFIX = ".safetensors"
 FORMAT, VERSION = "jax3dret field", 1
@@ -97,10 +97,12 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            start = file.read(64)
         if not start:
             _refuse(path, "is empty; fit it again")
-        if len(start) < 9 or start[8:] != b"{":
+        if pointed := files.pointer(start):
+            _refuse(path, f"is {pointed[0]}; {pointed[1]}")
+        if start[8:9] != b"{":
             _refuse(path, "is no safetensors file, which an INR is kept in")
         arrays, metadata = safetensors_file.load(path)
     except FileNotFoundError:
@@ -155,7 +157,11 @@ def _check_arrays(
             _refuse(path, f"'{name}' is of type {array.dtype}, not {_dtype_of(name)}")
     try:
         structure = tree_of(arrays).get("structure")
-        wanted = _shapes(architecture) if structure is None else shapes_of(architecture, structure)
+        wanted = (
+            _shapes(architecture)  # type: ignore[arg-type]  # a frozen dataclass
+            if structure is None
+            else shapes_of(architecture, structure)
+        )
     except DataError as error:
         _refuse(path, f"its arrays are not those of an INR: {error}")
     except _UNUSABLE as error:
@@ -168,6 +174,19 @@ def _check_arrays(
         if arrays[name].shape != leaf.shape:
             shape = list(arrays[name].shape)
             _refuse(path, f"'{name}' has the shape {shape}, its architecture {list(leaf.shape)}")
+    if structure is not None:
+        _check_tree(path, structure)
+
+
+def _check_tree(path: pathlib.Path, structure: Mapping[str, np.ndarray]) -> None:
+    """Raises DataError for an octree in which a node is named that there is not: a device reads
+    some other one in its place.
+    """
+    limits = {"top": "corners", "children": "corners"}
+    for name, array in structure.items():
+        limit = len(structure[limits[name]]) if name in limits else None
+        if array.size and (array.min() < 0 or (limit is not None and array.max() >= limit)):
+            _refuse(path, f"'structure/{name}' names what is not there; fit it again")
 
 
 @functools.lru_cache(maxsize=16)

@@ -102,7 +102,7 @@ class Layout:
         """Trained parameters of an INR; 0 where their number varies."""
         if self.varies:
             return 0
-        return sum(math.prod(shape) for _, shape in self.parameters)  # type: ignore[arg-type]
+        return sum(math.prod(dim or 0 for dim in shape) for _, shape in self.parameters)
 
     def described(self) -> dict[str, Any]:
         """As JSON: {"parameters": [{"name", "shape", "offset"}], "structure": [...]}. Offsets are
