@@ -17,8 +17,9 @@ class ClassificationHead(nn.Module):
 
     Paper: "ULIP-2 PointBERT fine-tuning for geometric object retrieval", Computers & Graphics 122
     (2024) 103993, section 3: hidden=(512, 256), dropout=0.2. The released checkpoints have the
-    defaults, hidden=(768,), dropout=0.25. hidden=() is a linear probe. Dropout draws from the
-    "dropout" stream, in training alone.
+    defaults, hidden=(768,), dropout=0.25. hidden=() is a linear probe. hidden_bias: of the layers
+    that BatchNorm follows; PointNeXt's head has none. Dropout draws from the "dropout" stream, in
+    training alone.
 
     Training on a single row raises ConfigError (BatchNorm).
     """
@@ -27,12 +28,13 @@ class ClassificationHead(nn.Module):
     hidden: tuple[int, ...] = (768,)
     dropout: float = 0.25
     dtype: str = "float32"
+    hidden_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "B D"], train: bool = False) -> Float[Array, "B C"]:
         check_rate(self.dropout, "ClassificationHead: dropout")
         for i, width in enumerate(self.hidden):
-            x = Dense(width, dtype=self.dtype, name=f"linear{i}")(x)
+            x = Dense(width, self.hidden_bias, self.dtype, name=f"linear{i}")(x)
             x = nn.relu(BatchNorm(not train, name=f"norm{i}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # Logits are float32: their softmax is too coarse in bfloat16.

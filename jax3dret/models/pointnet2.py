@@ -37,6 +37,7 @@ class GroupDense(nn.Module):
 
     features: int
     dtype: str = "float32"
+    use_bias: bool = True
 
     @nn.compact
     def __call__(
@@ -49,10 +50,12 @@ class GroupDense(nn.Module):
         kernel = self.param("kernel", uniform_fan_in(fan_in), (fan_in, self.features)).astype(
             self.dtype
         )
-        bias = self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
         y = (relative.reshape(-1, 3).astype(self.dtype) @ kernel[:3]).reshape(
             *members.shape, self.features
-        ) + bias[None, None, None]
+        )
+        if self.use_bias:
+            bias = self.param("bias", uniform_fan_in(fan_in), (self.features,)).astype(self.dtype)
+            y = y + bias[None, None, None]
         if values is None:
             return y
         of_point = (values.reshape(-1, fan_in - 3) @ kernel[3:]).reshape(

@@ -189,6 +189,40 @@ def _point_net2(state_dict: State, file_name: str) -> Recognised | None:
     )
 
 
+def _point_next(state_dict: State, file_name: str) -> Recognised | None:
+    del file_name
+    places = _prefixes(state_dict, "encoder.0.0.convs.0.0.weight")
+    if not places:
+        return None
+    prefix = places[0]
+    encoder, problem = _part(
+        state_dict, "encoder", "pointnext", prefix, "jax3dret.models.pointnext:PointNeXt"
+    )
+    parts: tuple[Part, ...] = (encoder,)
+    above = f"{prefix.removesuffix('encoder.')}prediction.head."
+    classes = 0
+    if f"{above}0.0.weight" in state_dict:
+        model = "jax3dret.models.heads:ClassificationHead"
+        head, wrong = _part(state_dict, "head", "pointnext:head_", above, model)
+        parts, problem = (encoder, head), problem or wrong
+        classes = head.fields.get("num_classes", 0)
+    width, stages = encoder.fields.get("width", 0), len(encoder.fields.get("strides", ()))
+    return Recognised(
+        "pointnext",
+        f"PointNeXt-S, a classifier of point clouds (stem of width {width})",
+        parts,
+        _points(1024, "x y z", "zero"),
+        embedding_dim=width << stages,
+        classes=classes,
+        rules={
+            "strides, radius, nsample, num_points": "the published settings for ModelNet40: half of "
+            "the points at every stage, radii from 0.15 on, each 1.5 times the one before, 32 "
+            "neighbours, 1,024 points"
+        },
+        problem=problem,
+    )
+
+
 def _projection(state_dict: State, root: str, embedding_dim: int) -> tuple[Part, str]:
     """ULIP's bare matrix, and why it does not fit."""
     name = f"{root}pc_projection"
@@ -457,6 +491,7 @@ def _mini_lm(state_dict: State, file_name: str) -> Recognised | None:
 _KINDS = (
     _point_bert,
     _point_net2,
+    _point_next,
     _view_gcn,
     _mvtn,
     _clip,

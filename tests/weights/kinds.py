@@ -103,6 +103,28 @@ def point_net2(prefix="", scale=1):
     return {prefix + name: shape for name, shape in shapes.items()}
 
 
+def point_next(width=32, classes=40):
+    """The classification network with its head, as PointNeXt-S's configuration builds it."""
+    shapes, reads = linear("encoder.encoder.0.0.convs.0.0", width, 3, 1), width
+    for i in range(1, 6):
+        out, name = width << min(i, 4), f"encoder.encoder.{i}.0"
+        middle = out if i == 5 else out // 2
+        shapes |= {
+            **linear(f"{name}.convs.0.0", middle, reads + 3, 1, 1, bias=False),
+            **norm(f"{name}.convs.0.1", middle, True),
+            **linear(f"{name}.convs.1.0", out, middle, 1, 1, bias=False),
+            **norm(f"{name}.convs.1.1", out, True),
+        }
+        if i < 5:
+            shapes |= linear(f"{name}.skipconv.0", out, reads, 1)
+        reads = out
+    for i, out in enumerate((512, 256)):
+        shapes |= linear(f"prediction.head.{2 * i}.0", out, reads, bias=False)
+        shapes |= norm(f"prediction.head.{2 * i}.1", out, True)
+        reads = out
+    return {**shapes, **linear("prediction.head.4.0", classes, reads)}
+
+
 def text_tower(text_width=512, text_depth=12, context=77, vocabulary=49408, latent=512):
     width, depth = text_width, text_depth
     shapes = {

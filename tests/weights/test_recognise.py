@@ -31,6 +31,7 @@ def test_the_key_lists_are_the_published_ones():
     assert (
         count(kinds.point_net2())[0] == 77 and count(kinds.point_net2(), statistics)[1] == 1_465_408
     )
+    assert count(kinds.point_next(), statistics)[1] == 1_373_512  # published as 1.374 M
 
 
 def test_ulip_and_ulip2_xyz_are_one_kind_and_it_says_so():
@@ -135,6 +136,18 @@ def test_the_papers_checkpoint_and_point_berts():
         ),
         (kinds.vgg16(), "vgg16", "VGG-16 without batch normalisation", 512),
         (kinds.point_net2(), "pointnet2", "PointNet++ (single-scale grouping)", 256),
+        (
+            kinds.point_next(),
+            "pointnext",
+            "PointNeXt-S, a classifier of point clouds (stem of width 32)",
+            512,
+        ),
+        (
+            {f"module.{k}": v for k, v in kinds.point_next(64, 15).items()},
+            "pointnext",
+            "PointNeXt-S, a classifier of point clouds (stem of width 64)",
+            1024,
+        ),
         (
             {**kinds.point_net2("point_encoder."), "pc_projection": (256, 512)},
             "ulip_pointnet2",
@@ -247,6 +260,18 @@ def test_unknown_tensors_are_named(shapes, says):
         (
             {**kinds.ulip(), "pc_projection": (512, 512)},
             "pc_projection has shape (512, 512); expected [768, shared space]",
+        ),
+        (
+            {**kinds.point_next(), "encoder.encoder.1.1.convs.convs.0.0.weight": (64, 67, 1, 1)},
+            "encoder.encoder.*.1 is an inverted residual block",
+        ),
+        (
+            {k: v for k, v in kinds.point_next().items() if ".encoder.5." not in k},
+            "encoder.encoder.4, keeps points, as in segmentation",
+        ),
+        (
+            {**kinds.point_next(), "encoder.encoder.0.0.convs.0.0.weight": (32, 4, 1)},
+            "expected positions alone (3 channels)",
         ),
         (
             {**kinds.clip(), "visual.conv1.weight": (768,)},
