@@ -49,51 +49,51 @@ DISTILLED: dict[str, tuple[float, float]] = {
 # are of one size and P = R = F1.
 MORE_METRICS: dict[str, dict[str, dict[str, float]]] = {
     "shapenet10": {
-        "NGLOD": {"hit_1": 82.6, "hit_5": 94.4, "hit_10": 96.4, "f1_10": 80.8},
-        "iNGP": {"hit_1": 84.2, "hit_5": 94.4, "hit_10": 96.6, "f1_10": 81.8},
-        "inr2vec": {"hit_1": 73.4, "hit_5": 89.8, "hit_10": 92.4, "f1_10": 72.0},
-        "PointNeXt": {"hit_1": 68.0, "hit_5": 87.2, "hit_10": 89.6, "f1_10": 67.8},
-        "View-GCN": {"hit_1": 71.6, "hit_5": 88.2, "hit_10": 90.4, "f1_10": 70.4},
+        "NGLOD": {"hit_rate_1": 82.6, "hit_rate_5": 94.4, "hit_rate_10": 96.4, "f1_10": 80.8},
+        "iNGP": {"hit_rate_1": 84.2, "hit_rate_5": 94.4, "hit_rate_10": 96.6, "f1_10": 81.8},
+        "inr2vec": {"hit_rate_1": 73.4, "hit_rate_5": 89.8, "hit_rate_10": 92.4, "f1_10": 72.0},
+        "PointNeXt": {"hit_rate_1": 68.0, "hit_rate_5": 87.2, "hit_rate_10": 89.6, "f1_10": 67.8},
+        "View-GCN": {"hit_rate_1": 71.6, "hit_rate_5": 88.2, "hit_rate_10": 90.4, "f1_10": 70.4},
     },
     "pix3d": {
         "NGLOD": {
-            "hit_1": 76.5,
-            "hit_5": 88.9,
-            "hit_10": 92.6,
-            "p_10": 66.7,
-            "r_10": 75.2,
+            "hit_rate_1": 76.5,
+            "hit_rate_5": 88.9,
+            "hit_rate_10": 92.6,
+            "precision_10": 66.7,
+            "recall_10": 75.2,
             "f1_10": 70.7,
         },
         "iNGP": {
-            "hit_1": 78.0,
-            "hit_5": 93.8,
-            "hit_10": 94.3,
-            "p_10": 68.0,
-            "r_10": 76.1,
+            "hit_rate_1": 78.0,
+            "hit_rate_5": 93.8,
+            "hit_rate_10": 94.3,
+            "precision_10": 68.0,
+            "recall_10": 76.1,
             "f1_10": 71.9,
         },
         "inr2vec": {
-            "hit_1": 71.4,
-            "hit_5": 91.0,
-            "hit_10": 95.5,
-            "p_10": 62.3,
-            "r_10": 69.0,
+            "hit_rate_1": 71.4,
+            "hit_rate_5": 91.0,
+            "hit_rate_10": 95.5,
+            "precision_10": 62.3,
+            "recall_10": 69.0,
             "f1_10": 65.3,
         },
         "PointNeXt": {
-            "hit_1": 66.3,
-            "hit_5": 81.5,
-            "hit_10": 88.4,
-            "p_10": 59.9,
-            "r_10": 68.5,
+            "hit_rate_1": 66.3,
+            "hit_rate_5": 81.5,
+            "hit_rate_10": 88.4,
+            "precision_10": 59.9,
+            "recall_10": 68.5,
             "f1_10": 63.9,
         },
         "View-GCN": {
-            "hit_1": 68.5,
-            "hit_5": 87.2,
-            "hit_10": 93.3,
-            "p_10": 61.0,
-            "r_10": 70.3,
+            "hit_rate_1": 68.5,
+            "hit_rate_5": 87.2,
+            "hit_rate_10": 93.3,
+            "precision_10": 61.0,
+            "recall_10": 70.3,
             "f1_10": 65.2,
         },
     },
@@ -288,7 +288,7 @@ TABLES = tuple(_PLACES)
 
 def pair_key(query: str, gallery: str, k: int = 1) -> str:
     """The metric of queries of one function among INRs of another."""
-    return f"{query}_{gallery}_hit_{k}"
+    return f"{query}_{gallery}_hit_rate_{k}"
 
 
 def rows(table: str, dataset: str = "shapenet10") -> tuple[str, ...]:
@@ -302,7 +302,7 @@ def published(table: str, row: str, dataset: str = "shapenet10") -> dict[str, di
     """One row as `config.published` takes it: {"ROW on DATASET (paper, PLACE)": {metric:
     fraction}}.
 
-    Across functions every pair has its metric (`pair_key`), beside "across_hit_1", the mean of the
+    Across functions every pair has its metric (`pair_key`), beside "across_hit_rate_1", the mean of the
     nine as computed from them. Raises ConfigError for a row that the table does not have.
     """
     found = _numbers(table, dataset)
@@ -325,7 +325,7 @@ def _numbers(table: str, dataset: str) -> dict[str, dict[str, float]]:
     if table in ("same architecture", "distilled"):
         of = SAME_ARCHITECTURE if table == "same architecture" else DISTILLED
         place = list(DATASETS).index(dataset)
-        return {method: {"hit_1": values[place]} for method, values in of.items()}
+        return {method: {"hit_rate_1": values[place]} for method, values in of.items()}
     if table == "more metrics":
         return MORE_METRICS[dataset]
     if table == "across":
@@ -333,9 +333,9 @@ def _numbers(table: str, dataset: str) -> dict[str, dict[str, float]]:
     if dataset != "shapenet10":
         return {}
     if table == "features":
-        return {f"{m}, {how}": {"hit_1": value} for (m, how), value in FEATURES.items()}
+        return {f"{m}, {how}": {"hit_rate_1": value} for (m, how), value in FEATURES.items()}
     if table == "undertrained":
-        return {row: {"hit_1": value} for row, value in UNDERTRAINED.items()}
+        return {row: {"hit_rate_1": value} for row, value in UNDERTRAINED.items()}
     if table == "category chamfer":
         return CATEGORY_CHAMFER
     return {row: _cells(matrix) for row, matrix in _MATRICES[table].items()}
@@ -347,4 +347,4 @@ def _cells(matrix: Matrix) -> dict[str, float]:
         for i, query in enumerate(FUNCTIONS)
         for j, gallery in enumerate(FUNCTIONS)
     }
-    return {"across_hit_1": average(matrix), **cells}
+    return {"across_hit_rate_1": average(matrix), **cells}
