@@ -41,7 +41,7 @@ def surface_points(
             do not find it; values of another shape or not finite.
         ConfigError: no such function, or a count below 0.
     """
-    _check(function)
+    check_function(function)
     if count < 0:
         raise ConfigError(f"{count} points: at least 0")
     if function == "occ":
@@ -73,12 +73,13 @@ def field_mesh(field: FieldCallable, function: Function, resolution: int = RESOL
 
     Raises as `marching_cubes`.
     """
-    _check(function)
+    check_function(function)
     return marching_cubes(
         field, resolution, level=2 / (resolution - 1) if function == "udf" else 0.0
     )
 
 
-def _check(function: str) -> None:
+def check_function(function: str) -> None:
+    """Raises ConfigError for what is no implicit function."""
     if function not in ("sdf", "udf", "occ"):
         raise ConfigError(f"function '{function}': it is 'sdf', 'udf' or 'occ'")

@@ -79,6 +79,7 @@ def render_views(
     supersample: int = 2,
     renderer: Renderer = "auto",
     what: Collection[str] = ("shaded",),
+    fitted: bool = False,
 ) -> Views:
     """Pictures of a mesh from every camera of a set, the mesh brought to the size the set is made
     for.
@@ -88,29 +89,32 @@ def render_views(
         or "z". background: "white" or "black", of the shaded pictures. supersample: 2, pixels on
         edges are the mean of their centre and their four quarters; 1, every pixel is its centre.
         The other pictures are always of the centres. renderer: see `choose_renderer`. what: of
-        "shaded", "depth", "normals", "face", "mask"; only these are computed.
+        "shaded", "depth", "normals", "face", "mask"; only these are computed. fitted: the mesh
+        stands where the cameras look and has the size that they are made for, and stays so.
 
     Raises: MeshError: no faces, a face that names a missing vertex, a vertex that is not finite, or
         no extent. DataError: a camera stands inside the object. ConfigError: a setting that does
         not exist.
     """
-    wanted = _check(size, background, supersample, what)
+    wanted = check_settings(size, background, supersample, what)
     kind = choose_renderer(renderer)
     vertices, faces = _checked(mesh)
-    vertices = z_up(_normalised(vertices, faces, cameras.fit), up_axis)
+    if not fitted:
+        vertices = _normalised(vertices, faces, cameras.fit)
+    vertices = z_up(vertices, up_axis)
     scene = RayScene(vertices, faces) if kind == "embree" else ZScene(vertices, faces)
     normals = _face_normals(vertices, faces)
-    views = _empty(wanted, len(cameras.positions), size)
+    views = empty_views(wanted, len(cameras.positions), size)
     for i in range(len(cameras.positions)):
         eye = camera(cameras, i)
         _require_outside(eye, vertices, cameras, i)
         hits = scene.centres(eye, size, depth="depth" in wanted)
-        facing = _toward(normals, eye)
+        facing = toward_viewer(normals, eye)
         if views.shaded is not None:
-            grey = _greys(np.abs(facing), BACKGROUNDS[background])
+            grey = greys(np.abs(facing), BACKGROUNDS[background])
             image = grey[hits.face]  # the background's -1 takes the last entry
             if supersample == 2:
-                edges = _edges(image)
+                edges = edge_pixels(image)
                 fine = grey[scene.quarters(eye, size, edges)]
                 image.reshape(-1)[edges] = (image.reshape(-1)[edges] + fine.sum(1)) / np.float32(5)
             views.shaded[i] = np.rint(image * 255)
@@ -146,14 +150,14 @@ def render_point_views(
         asked for and not given; a camera stands inside the object. ConfigError: a setting that does
         not exist.
     """
-    wanted = _check(size, background, supersample, what)
+    wanted = check_settings(size, background, supersample, what)
     points = _checked_points(points, normals)
     if normals is None and "normals" in wanted:
         raise DataError("pictures of normals are asked for, and the points have none")
     points = z_up(_normalised(points, None, cameras.fit), up_axis)
     unit = None if normals is None else _unit(z_up(np.asarray(normals, np.float64), up_axis))
     reach = _closing_radius(points) if radius is None else radius
-    views = _empty(wanted, len(cameras.positions), size)
+    views = empty_views(wanted, len(cameras.positions), size)
     for i in range(len(cameras.positions)):
         eye = camera(cameras, i)
         _require_outside(eye, points, cameras, i)
@@ -162,14 +166,14 @@ def render_point_views(
             if wanted != {"shaded"} or supersample == 1
             else None
         )
-        facing = None if unit is None else _toward(unit, eye)
+        facing = None if unit is None else toward_viewer(unit, eye)
         if views.shaded is not None:
             lit = (
                 np.abs(facing)
                 if facing is not None
-                else np.clip((1 + _toward(points, eye)) / 2, 0, 1)
+                else np.clip((1 + toward_viewer(points, eye)) / 2, 0, 1)
             )
-            grey = _greys(lit, BACKGROUNDS[background])
+            grey = greys(lit, BACKGROUNDS[background])
             fine = (
                 seen if supersample == 1 else _nearest_point(eye, points, reach, size * supersample)
             )
@@ -194,7 +198,8 @@ def montage(images: UInt8[np.ndarray, "N V S S"], *, gap: int = 2) -> UInt8[np.n
     return sheet
 
 
-def _check(size: int, background: str, supersample: int, what: Collection[str]) -> set[str]:
+def check_settings(size: int, background: str, supersample: int, what: Collection[str]) -> set[str]:
+    """What is asked for; raises ConfigError for a setting that does not exist."""
     if not 8 <= size <= 4096:
         raise ConfigError(f"size={size}: the side of a view is 8 to 4096 pixels")
     if background not in BACKGROUNDS:
@@ -276,7 +281,7 @@ def _unit(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def _toward(vectors: Float[np.ndarray, "N 3"], eye: Camera) -> Float[np.ndarray, " N"]:
+def toward_viewer(vectors: Float[np.ndarray, "N 3"], eye: Camera) -> Float[np.ndarray, " N"]:
     """Component towards the viewer. A sum written out: a matrix product may round differently from
     process to process.
     """
@@ -284,12 +289,12 @@ def _toward(vectors: Float[np.ndarray, "N 3"], eye: Camera) -> Float[np.ndarray,
     return vectors[:, 0] * x + vectors[:, 1] * y + vectors[:, 2] * z
 
 
-def _greys(lit: Float[np.ndarray, " F"], background: float) -> Float[np.ndarray, " G"]:
+def greys(lit: Float[np.ndarray, " F"], background: float) -> Float[np.ndarray, " G"]:
     """Grey in 0 to 1 for each face, and the background's as the last."""
     return np.append(_GREY * (_AMBIENT + lit), background).astype(np.float32)
 
 
-def _edges(image: Float[np.ndarray, "S S"]) -> Int[np.ndarray, " E"]:
+def edge_pixels(image: Float[np.ndarray, "S S"]) -> Int[np.ndarray, " E"]:
     """Pixels that differ from one of their four neighbours, as row * size + column."""
     marked = np.zeros(image.shape, bool)
     across = np.abs(image[:, 1:] - image[:, :-1]) > _EDGE
@@ -356,7 +361,8 @@ def _nearest_point(
     return np.append(order, -1)[inner].astype(np.int32)
 
 
-def _empty(wanted: set[str], views: int, size: int) -> Views:
+def empty_views(wanted: set[str], views: int, size: int) -> Views:
+    """Room for what is asked for."""
     shape = (views, size, size)
     return Views(
         np.empty(shape, np.uint8) if "shaded" in wanted else None,
