@@ -35,7 +35,8 @@ class Entry(NamedTuple):
 
 
 class Filters(Entry):
-    """The filters of a convolution: [out, in, height, width] becomes [height, width, in, out].
+    """The filters of a convolution: [out, in, height, width] becomes [height, width, in, out], and
+    those of one in space likewise, with a depth in front of the height.
 
     A depthwise convolution of C channels has in = 1 in either layout: [C, 1, height, width],
     [height, width, 1, C].
@@ -44,10 +45,10 @@ class Filters(Entry):
     __slots__ = ()
 
     def ours(self, value: np.ndarray) -> np.ndarray:
-        return value.transpose(2, 3, 1, 0)
+        return value.transpose(*range(2, value.ndim), 1, 0)
 
     def original(self, value: np.ndarray) -> np.ndarray:
-        return value.transpose(3, 2, 0, 1)
+        return value.transpose(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
 
 
 class Squeezed(Entry):
@@ -76,10 +77,10 @@ def dense(
 
 
 def conv(
-    name: str, path: tuple[str, ...], shape: tuple[int, int, int, int], bias: bool = False
+    name: str, path: tuple[str, ...], shape: tuple[int, ...], bias: bool = False
 ) -> list[Entry]:
-    """A convolution whose weight has the original `shape` [out, in, height, width]; for a depthwise
-    one, in = 1.
+    """A convolution whose weight has the original `shape` [out, in, height, width], or [out, in,
+    depth, height, width]; for a depthwise one, in = 1.
     """
     entries: list[Entry] = [Filters(f"{name}.weight", shape, ("params", *path, "kernel"))]
     return (
