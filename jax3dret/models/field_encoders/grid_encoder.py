@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from jax3dret.core.types import ConfigError
 from jax3dret.models.layers import Dense, uniform_fan_in
 
-
 Planes = Literal["", "concat", "sum"]
 
 
