@@ -133,8 +133,9 @@ class Input(Protocol):
     say all that a row depends on.
 
     Two methods are optional. bucket(row): rows of one bucket go into one batch; without it, rows of
-    equal shapes do. lift(loaded objects) -> loaded objects: run in batches in the process that
-    holds the device, before `row`, such as fitting a field to a mesh.
+    equal shapes do. lift(loaded objects) -> loaded objects, or a DataError in the place of one that
+    cannot be lifted: run in batches in the process that holds the device, before `row`, such as
+    fitting a field to a mesh.
     """
 
     @property

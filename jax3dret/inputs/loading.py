@@ -1,4 +1,4 @@
-"""From an item to an object in memory, once a file: a mesh, a cloud, a picture or a text.
+"""From an item to an object in memory, once a file: a mesh, a cloud, a picture, a field or a text.
 
 Loading knows files and no model; what a model reads of the object is for an `Input` to say.
 """
@@ -14,12 +14,14 @@ from jax3dret.data import pictures
 from jax3dret.geometry import clouds, meshes
 from jax3dret.geometry.mesh_formats import unread
 from jax3dret.inputs.item import Item
+from jax3dret.models.fields import field_file
 
 # The extensions of each kind of object; what a .ply holds is told by its header.
 EXTENSIONS = {
     "mesh": meshes.EXTENSIONS,
     "cloud": clouds.EXTENSIONS,
     "image": pictures.EXTENSIONS,
+    "field": (field_file.SUFFIX,),
 }
 
 
@@ -33,6 +35,8 @@ def kind_of(item: Item) -> str:
         return "cloud"
     if item.suffix in pictures.EXTENSIONS:
         return "image"
+    if item.suffix == field_file.SUFFIX:
+        return "field"
     if clouds.is_cloud(item.path):
         return "cloud"
     return "mesh" if item.suffix in meshes.EXTENSIONS else ""
@@ -60,6 +64,8 @@ def load(item: Item) -> Loaded:
         value = clouds.load_points(item.path)
     elif kind == "image":
         value = pictures.load_picture(pathlib.Path(item.path))
+    elif kind == "field":
+        value = field_file.read_field(item.path)
     else:
         known = f"a file of another kind; known are {', '.join(extensions_of(tuple(EXTENSIONS)))}"
         raise DataError(f"{item.path}: {unread.reason_of(item.path) or known}")

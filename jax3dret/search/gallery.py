@@ -35,7 +35,7 @@ from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.hashes import Hashes
 from jax3dret.search.journal import Journal
-from jax3dret.search.prepare import prepare_all
+from jax3dret.search.prepare import log_remarks, prepare_all
 from jax3dret.search.query import ENCODER, MADE_BY, Damaged, checked_meta
 from jax3dret.search.scan import File, Scan, check_sources, scan
 
@@ -298,9 +298,7 @@ def _embed_new(
             if len(pending) == work.encoder.model.batch_size or done == len(found.files):
                 flush()
             show(done)
-    for kind, remark in getattr(reads, "remarks", {}).items():
-        if kinds[kind]:
-            log.info("%d %s", kinds[kind], remark)
+    log_remarks(reads, kinds.elements())
     unusable = []
     for file in found.files:
         reason = reasons.get(file.path) or refused.get(keys.get(file.path, ""))

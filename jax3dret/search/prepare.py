@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Generator, Iterable, Iterator, Set
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from jax3dret.core.types import ConfigError, DataError, Input, Loaded, Row
@@ -18,6 +19,7 @@ from jax3dret.core.workers import ordered_map
 from jax3dret.inputs import choose, describe, loading
 from jax3dret.inputs.item import Item
 
+log = logging.getLogger("jax3dret")
 # Objects that an input lifts at a time.
 _LIFTED = 16
 
@@ -47,7 +49,10 @@ def prepare(item: Item, reads: Input) -> Prepared:
         key, loaded = item.digest(), loading.load(item)
     except OSError as error:
         raise DataError(f"{item.name}: {_unreadable(error)}") from None
-    return Prepared(key, _row(reads, _lifted(reads, [loaded])[0]), kind=loaded.kind)
+    lifted = _lifted(reads, [loaded])[0]
+    if isinstance(lifted, DataError):
+        raise lifted
+    return Prepared(key, _row(reads, lifted), kind=loaded.kind)
 
 
 def prepare_all(
@@ -67,6 +72,14 @@ def prepare_all(
     work = functools.partial(_attempt, reads=reads, known=known)
     found = ordered_map(work, items, jobs=jobs, name=lambda item: item.name)
     return _lift_all(found, reads) if lifts else found
+
+
+def log_remarks(reads: Input, kinds: Iterable[str]) -> None:
+    """What a user should know where an input has read objects of these kinds, with their number."""
+    counts = collections.Counter(kinds)
+    for kind, remark in getattr(reads, "remarks", {}).items():
+        if counts[kind]:
+            log.info("%d %s", counts[kind], remark)
 
 
 def _attempt(item: Item, reads: Input, known: Set[str]) -> Prepared:
@@ -113,8 +126,10 @@ def _row(reads: Input, loaded: Loaded) -> Row:
         ) from error
 
 
-def _lifted(reads: Any, objects: list[Loaded]) -> list[Loaded]:
-    """Raises DataError where an input gives back fewer objects, or more."""
+def _lifted(reads: Any, objects: list[Loaded]) -> Sequence[Loaded | DataError]:
+    """An error in the place of an object that cannot be lifted. Raises DataError where an input
+    gives back fewer objects, or more.
+    """
     lift = getattr(reads, "lift", None)
     if lift is None:
         return objects
@@ -132,10 +147,19 @@ def _lift_all(found: Iterator[Prepared], reads: Input) -> Generator[Prepared, No
 
     def flush() -> Iterator[Prepared]:
         loaded: list[Any] = [each.row for each in waiting if each.row is not None]
-        rows = iter([_row(reads, each) for each in (_lifted(reads, loaded) if loaded else ())])
+        lifted = iter(zip(loaded, _lifted(reads, loaded) if loaded else (), strict=True))
         while waiting:
             each = waiting.popleft()
-            yield each if each.row is None else each._replace(row=next(rows))
+            if each.row is None:
+                yield each
+                continue
+            given, now = next(lifted)
+            try:
+                if isinstance(now, DataError):
+                    raise now
+                yield each._replace(row=_row(reads, now))
+            except DataError as error:
+                yield Prepared("", None, str(error).removeprefix(f"{given.name}: "))
 
     for each in found:
         waiting.append(each)

@@ -21,7 +21,7 @@ from jax3dret.inputs.item import UP_AXES, Item
 from jax3dret.metrics import ranking
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
-from jax3dret.search.prepare import prepare
+from jax3dret.search.prepare import log_remarks, prepare
 
 log = logging.getLogger("jax3dret")
 MADE_BY = "jax3dret index"
@@ -84,10 +84,12 @@ class Gallery:
             choose.choose(inputs, loading.kind_of(item), name=item.name, modality=modality)
             for item in items
         ]
-        rows = [prepare(item, inputs[key]).row for item, key in zip(items, chosen, strict=True)]
+        prepared = [prepare(item, inputs[key]) for item, key in zip(items, chosen, strict=True)]
+        rows = [each.row for each in prepared]
         out = np.empty((len(items), self.encoder.width), np.float32)
         for key in dict.fromkeys(chosen):
             places = [i for i, other in enumerate(chosen) if other == key]
+            log_remarks(inputs[key], [prepared[i].kind for i in places])
             out[places] = self.encoder.embed([rows[i] for i in places], key)  # type: ignore[misc]
         return out
 
