@@ -130,6 +130,20 @@ def viewgcn_vertices(num: int) -> Float[np.ndarray, "V 3"]:
     return np.array([*cube, *across, *along, *upright], np.float32)
 
 
+def inret(num: int = 12) -> Cameras:
+    """INRet's views of a field, in View-GCN's order: a ring 3 away from the axis and 0.65 above the
+    centre (section 7.4), walked clockwise.
+
+    The field of view is not published. It is that in which the unit sphere fills 1/1.05 of the
+    frame, 40 degrees; the 30 degrees of Kaolin Wisp would cut off what reaches out beyond 0.79.
+    """
+    _require(num >= 1, f"INRet's set of {num} views: at least 1")
+    around = directions(np.arange(num) * -360.0 / num, np.zeros(num))
+    positions = np.array([0.0, 0.0, 0.65])[None] + 3.0 * around
+    distance = float(np.linalg.norm(positions[0]))
+    return Cameras(f"inret{num}", positions, float(np.degrees(2 * np.arcsin(MARGIN / distance))))
+
+
 def circular(num: int = 12, elevation: float = 30.0) -> Cameras:
     """MVTN's "circular" views (Hamdi et al., ICCV 2021): a ring at distance 2.2 with a field of
     view of 60 degrees.
@@ -197,9 +211,9 @@ def parallel(cameras: Cameras) -> Cameras:
 
 
 def by_name(name: str) -> Cameras:
-    """The set that a name stands for: ring12, dodecahedron20, viewgcn12, viewgcn20, circular12,
-    spherical12, objaverse4 (any number for ring, circular, spherical and objaverse), ring12@45
-    (elevation), and each with "-parallel".
+    """The set that a name stands for: ring12, dodecahedron20, viewgcn12, viewgcn20, inret12,
+    circular12, spherical12, objaverse4 (any number for ring, inret, circular, spherical and
+    objaverse), ring12@45 (elevation), and each with "-parallel".
 
     Raises:
         ConfigError: no such set.
@@ -209,6 +223,7 @@ def by_name(name: str) -> Cameras:
         "ring": ring,
         "circular": circular,
         "viewgcn": viewgcn,
+        "inret": inret,
         "spherical": spherical,
         "objaverse": objaverse,
         "dodecahedron": lambda num: dodecahedron(),
@@ -218,7 +233,7 @@ def by_name(name: str) -> Cameras:
     if match is None or not known or (kind == "dodecahedron" and match[2] != "20"):
         raise ConfigError(
             f"no camera set '{name}'; there are ring12, dodecahedron20, viewgcn12, viewgcn20, "
-            "circular12, spherical12, objaverse4"
+            "inret12, circular12, spherical12, objaverse4"
         )
     elevation = {} if match[3] is None else {"elevation": float(match[3])}
     cameras = makers[kind](int(match[2]), **elevation)

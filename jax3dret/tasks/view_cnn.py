@@ -34,15 +34,12 @@ PICTURES = 48
 
 def graph_vertices(name: str) -> np.ndarray:
     """float32 [V, 3], where the graph network is told that the cameras of a set stand: View-GCN's
-    own coordinates for its two sets (and the dodecahedron, which is one of them), directions of
-    unit length for others. z is up.
+    own coordinates for its two sets (and the dodecahedron, which is one of them, and INRet's ring
+    in the same order), directions of unit length for others. z is up.
     """
-    if (published := name.removesuffix("-parallel")) in (
-        "viewgcn12",
-        "viewgcn20",
-        "dodecahedron20",
-    ):
-        return cameras.viewgcn_vertices(12 if published == "viewgcn12" else 20)
+    published = {"viewgcn12": 12, "inret12": 12, "viewgcn20": 20, "dodecahedron20": 20}
+    if number := published.get(name.removesuffix("-parallel")):
+        return cameras.viewgcn_vertices(number)
     positions = np.asarray(cameras.by_name(name).positions, np.float64)
     return (positions / np.linalg.norm(positions, axis=1, keepdims=True)).astype(np.float32)
 

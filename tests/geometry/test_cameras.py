@@ -98,6 +98,19 @@ def test_mvtn_sets():
     assert sets.circular(4).fov == 60 and len(sets.spherical(20).positions) == 20
 
 
+def test_inrets_ring_in_its_own_frame():
+    cameras = sets.inret()
+    # y up: (3 cos a, 0.65, 3 sin a), a = 0, 30, ...; turned z up as an object with y up is.
+    a = np.deg2rad(30.0 * np.arange(12))
+    expected = np.stack([3 * np.cos(a), np.full(12, 0.65), 3 * np.sin(a)], 1)
+    np.testing.assert_allclose(cameras.positions, sets.z_up(expected, "y"), atol=1e-9)
+    # The order is that of View-GCN's graph, and the unit sphere is in the frame.
+    around = sets.viewgcn_vertices(12)[:, :2]
+    np.testing.assert_allclose(cameras.positions[:, :2] / 3, around, atol=1e-6)
+    distance = np.linalg.norm(cameras.positions[0])
+    assert np.sin(np.deg2rad(cameras.fov) / 2) * distance == pytest.approx(1.05)
+
+
 def test_objaverse_stands_at_polar_angle_60():
     cameras = sets.objaverse()
     np.testing.assert_allclose(angles(cameras)[0], [0, 90, 180, 270], atol=1e-6)
@@ -113,6 +126,7 @@ def test_objaverse_stands_at_polar_angle_60():
         "dodecahedron20",
         "viewgcn12",
         "viewgcn20",
+        "inret12",
         "circular12",
         "spherical12",
         "objaverse4",
