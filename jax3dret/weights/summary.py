@@ -7,6 +7,7 @@ from typing import Any
 
 from jax3dret.models.pointbert import PointBert
 from jax3dret.models.pointnet2 import PointNet2
+from jax3dret.models.pointnext import PointNeXt
 from jax3dret.weights.importing import Inspection, Summary
 
 SHOWN = 6
@@ -101,6 +102,7 @@ SETTINGS = {
 CONFIGS = {
     "jax3dret.models.pointbert:PointBert": ("configs/ulip2_classify.py:paper_finetune", PointBert),
     "jax3dret.models.pointnet2:PointNet2": ("configs/pointnet2_classify.py:paper", PointNet2),
+    "jax3dret.models.pointnext:PointNeXt": ("configs/pointnext_classify.py:paper", PointNeXt),
 }
 # The config that goes on from a network of views, and its sections for the parts of such an import.
 VIEW_CONFIGS = {
@@ -117,11 +119,14 @@ FIELDS = (
     "group_size",
     "mlp",
     "fc",
+    "width",
+    "strides",
+    "layers",
 )
 
 
 def default_points(config: str) -> int:
-    return 8192 if "ulip2" in config else 2048
+    return 8192 if "ulip2" in config else 1024 if "pointnext" in config else 2048
 
 
 def _plain(value: Any) -> Any:

@@ -91,6 +91,7 @@ CASES = {
     "pointbert": (kinds.masked(**small()), wrapped(tw.write_older, "base_model", "module."), None),
     "3dor": (kinds.classified(5, 12, **small()), wrapped(tw.write_zip, "state_dict"), set()),
     "pointnet2": (kinds.point_net2(scale=16), tw.write_zip, set()),
+    "pointnext": (kinds.point_next(2, 5), wrapped(tw.write_zip, "model"), set()),
     "slip": (kinds.slip(**TEXT), wrapped(tw.write_older, "state_dict", "module."), set()),
     "clip": ({**kinds.clip(**TEXT), "input_resolution": ()}, script, {"input_resolution"}),
     "resnet18": (kinds.res_net18(4, 6), tw.write_zip, set()),

@@ -5,6 +5,7 @@ architecture gives.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -74,5 +75,16 @@ class Field:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self, points: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, " P"]:
-        """Values at points of the domain, float32."""
-        return np.asarray(self.architecture.apply(self.variables, jnp.asarray(points)), np.float32)
+        """Values at points of the domain, float32; compiled once for fields of one architecture
+        and size and each number of points.
+        """
+        return np.asarray(
+            _apply(self.architecture, self.variables, jnp.asarray(points)), np.float32
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(
+    architecture: Architecture, variables: PyTree, points: Float[jax.Array, "P 3"]
+) -> Float[jax.Array, " P"]:
+    return architecture.apply(variables, points)
