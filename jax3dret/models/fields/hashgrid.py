@@ -41,7 +41,7 @@ class HashGrid:
     width: int = 2
     reduce: interpolation.Reduce = "concat"
     noise: float = 0.01
-    decoder: Decoder = Decoder()
+    decoder: Decoder = dataclasses.field(default_factory=Decoder)
 
     def __post_init__(self) -> None:
         interpolation.check_reduce("hashgrid", "reduce", self.reduce)

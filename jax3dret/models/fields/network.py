@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -29,7 +30,7 @@ def draw(
     each layer.
     """
     layers = []
-    for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
         generator = rng.host_generator(SEED, f"fields/{architecture}", i, fan_in, fan_out)
         weight = generator.uniform(-weight_bounds[i], weight_bounds[i], (fan_out, fan_in))
         bias = generator.uniform(-1, 1, fan_out) / np.sqrt(fan_in)

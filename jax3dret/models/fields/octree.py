@@ -36,7 +36,7 @@ class Octree:
     width: int = 8
     reduce: interpolation.Reduce = "sum"
     noise: float = 0.01
-    decoder: Decoder = Decoder()
+    decoder: Decoder = dataclasses.field(default_factory=Decoder)
 
     def __post_init__(self) -> None:
         interpolation.check_reduce("octree", "reduce", self.reduce)

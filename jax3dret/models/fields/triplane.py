@@ -36,7 +36,7 @@ class Triplane:
     reduce: interpolation.Reduce = "sum"
     planes: interpolation.Reduce = "concat"
     noise: float = 0.01
-    decoder: Decoder = Decoder()
+    decoder: Decoder = dataclasses.field(default_factory=Decoder)
 
     def __post_init__(self) -> None:
         interpolation.check_reduce("triplane", "reduce", self.reduce)
