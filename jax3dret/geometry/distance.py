@@ -6,7 +6,8 @@ of a rule, since found meshes are seldom closed; `MeshDistance.rule` says which 
 
     closed      every edge is used as often in one direction as in the other, so the winding number
                 is whole: inside where it is not 0.
-    oriented    the same after faces of single connected parts were turned to agree.
+    oriented    the same after the faces of each connected part were turned to agree, and if need be
+                faces in one place made one.
     winding     |generalized winding number| > 0.5 (Jacobson et al. 2013; its fast form, Barill et
                 al. 2018): holes are closed over as by a soap film.
     watertight  inside of a closed surface around the triangles (`geometry.watertight`); signed
@@ -54,6 +55,9 @@ _FINE, _COARSE = 2.0, 1.0
 # "auto" believe the winding number.
 _NO_VOLUME = 0.02
 _DECISIVE = 0.8
+# And as much lets a closed mesh be what it seems: where every face is there twice, back to back,
+# it is closed and encloses nothing, and one face of each pair may enclose something.
+_HALF = 0.5
 
 
 class MeshDistance:
@@ -191,22 +195,31 @@ class MeshDistance:
             return self._remeshed()
         if asked == "lines":
             return self._kept("lines", surface, surface.parted("lines"))
-        turned = False
-        if not _is_closed(surface.vertices, self._all):
-            faces = _agreeing(surface.vertices, surface.faces)
+        rule, share, found = self._by_winding()
+        if asked == "auto" and share < _DECISIVE and rule == "winding" and watertight.available():
+            return self._remeshed()
+        return self._kept(rule, found, share)
+
+    def _by_winding(self) -> tuple[Rule, float, _Surface]:
+        """The rule, share and triangles, as they are or turned, that the winding number parts best
+        by; what is closed comes first."""
+        surface = self._surface
+        closed = _is_closed(surface.vertices, self._all)
+        share = surface.parted("winding")
+        if (closed and share >= _HALF) or share == 1:
+            return "closed" if closed else "winding", share, surface
+        best: tuple[Rule, float, _Surface] = ("closed" if closed else "winding", share, surface)
+        for faces in (
+            _agreeing(surface.vertices, surface.faces),
+            _agreeing(surface.vertices, _single(surface.vertices, surface.faces), outwards=True),
+        ):
             other = _Surface(surface.vertices, faces)
-            if _is_closed(surface.vertices, faces):
-                surface, turned = other, True
-            else:
-                share = surface.parted("winding")
-                better = other.parted("winding") if share < 1 else 0.0
-                if better > share:
-                    surface, share = other, better
-                if asked == "auto" and share < _DECISIVE and watertight.available():
-                    return self._remeshed()
-                return self._kept("winding", surface, share)
-        rule: Rule = "oriented" if turned else "closed"
-        return self._kept(rule, surface, surface.parted(rule))
+            share = other.parted("winding")
+            if share >= _HALF and _is_closed(surface.vertices, faces):
+                return "oriented", share, other
+            if share > best[1]:
+                best = "winding", share, other
+        return best
 
     def _kept(self, rule: Rule, surface: _Surface, share: float) -> tuple[Rule, float, _Surface]:
         if share < _NO_VOLUME:
@@ -408,20 +421,35 @@ def _is_closed(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
     return not balance.any()
 
 
-def _agreeing(
+def _single(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> Int[np.ndarray, "F 3"]:
-    """The faces, those of a connected part turned to agree; of the two ways, the one that more of
-    the part's area has in the file."""
+    """One of the faces with the same three corners, however they turn."""
+    place = np.sort(_places(vertices, faces), axis=1)
+    return faces[np.sort(np.unique(place, axis=0, return_index=True)[1])]
+
+
+def _agreeing(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], outwards: bool = False
+) -> Int[np.ndarray, "F 3"]:
+    """The faces, those of a connected part turned to agree. Of the two ways, the one that more of
+    the part's area has in the file; or, `outwards`, the one that gives the part a volume above 0.
+    """
     place = _places(vertices, faces)
     turned, part = igl.bfs_orient(np.ascontiguousarray(place))
+    part = part.reshape(-1)
     # A turned face has its corners in another cyclic order.
     same = np.zeros(len(faces), bool)
     for shift in range(3):
         same |= (turned == np.roll(place, shift, axis=1)).all(1)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     cross = np.cross(b - a, c - a)
-    area = np.sqrt((cross * cross).sum(1))
-    votes = np.bincount(part.reshape(-1), np.where(same, area, -area))
-    keep = same == (votes[part.reshape(-1)] >= 0)
+    if outwards:
+        count = np.maximum(np.bincount(part), 1)
+        middle = np.stack([np.bincount(part, a[:, i]) / count for i in range(3)], 1)
+        vote = ((a - middle[part]) * cross).sum(1)
+    else:
+        vote = np.sqrt((cross * cross).sum(1))
+    votes = np.bincount(part, np.where(same, vote, -vote))
+    keep = same == (votes[part] >= 0)
     return np.where(keep[:, None], faces, faces[:, ::-1])
