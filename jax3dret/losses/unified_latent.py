@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jax3dret.core.types import ConfigError, nearest
 
@@ -40,14 +40,12 @@ def alignment(
     *,
     weights: Mapping[tuple[str, str], float] | None = None,
     reduction: Reduction = "mean",
-    there: Mapping[str, Bool[Array, " B"]] | None = None,
 ) -> Float[Array, ""]:
     """The sum over all pairs of embeddings of the same shapes of w ||e_i - e_j||^2.
 
     INRet, equation 4, second term. weights: of a pair, in either order; 1 where none is given.
     reduction: over the width, the batch is always averaged; the paper's formula is the sum, the
-    mean is how such a term is usually written (a choice). there: False where a shape has no such
-    embedding; such pairs do not count. Raises ConfigError for another reduction.
+    mean is how such a term is usually written (a choice). Raises ConfigError for another reduction.
     """
     _check("reduction", reduction, ("mean", "sum"))
     weights = weights or {}
@@ -56,12 +54,7 @@ def alignment(
         weight = weights.get((one, other), weights.get((other, one), 1.0))
         squared = jnp.square(embeddings[one] - embeddings[other])
         of_shape = squared.mean(-1) if reduction == "mean" else squared.sum(-1)
-        if there is None:
-            mean = of_shape.mean()
-        else:
-            both = there[one] & there[other]
-            mean = jnp.where(both, of_shape, 0.0).sum() / jnp.maximum(both.sum(), 1)
-        total = total + weight * mean
+        total = total + weight * of_shape.mean()
     return total
 
 

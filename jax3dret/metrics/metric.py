@@ -15,7 +15,7 @@ class Metric(NamedTuple):
     title: str
     meaning: str
 
-    def at(self, **cut: int) -> Metric:
+    def at(self, **cut: int | str) -> Metric:
         """The same with the cut filled in: RECALL.at(k=5) has the key "recall_5"."""
         return Metric(*(text.format(**cut) for text in self))
 
