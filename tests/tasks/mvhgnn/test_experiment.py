@@ -17,7 +17,7 @@ from fakes import FakeSource
 from jax3dret import run
 from jax3dret.core import config as configs
 from jax3dret.core import rng as streams
-from jax3dret.core import sharding, train
+from jax3dret.core import train
 from jax3dret.core.types import ConfigError, DataError, DataSpec
 from jax3dret.data.points import Keep
 from jax3dret.inputs import describe
@@ -190,19 +190,23 @@ def test_a_shared_head_is_trained_by_the_first_stage_and_kept_by_the_second(firs
 
 def test_the_losses_of_a_stage_are_those_of_the_paper():
     recipe = make(stage="joint")
-    state, _ = train.make_state(recipe, sharding.make_mesh(), 0)
-    batch = batch_of(recipe)
+    state, batch = drawn.state(recipe), batch_of(recipe)
     key = jax.random.key(3)
     _, (_, metrics) = jax.jit(recipe.task.loss)(state.params, state.model_state, batch, key, 0)
     made = from_config.networks_of(experiment._resolved(config(stage="joint")), len(CLASSES))
     apply = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": key, "selector": key}}
     of = lambda name: {"params": state.params[name], "batch_stats": state.model_state[name]}  # noqa: E731
     shapes = np.concatenate([batch["positive"], batch["negative"]])
-    f3d, _ = jax.jit(lambda rows: made.graph.apply(of("graph"), rows, made.positions, **apply))(
-        shapes
-    )
     drawings = np.concatenate([batch["sketch_features"], batch["other"]])
-    fske, _ = jax.jit(lambda rows: made.tower.apply(of("sketch"), rows, **apply))(drawings)
+
+    @jax.jit
+    def embedded(shapes, drawings):
+        return (
+            made.graph.apply(of("graph"), shapes, made.positions, **apply)[0],
+            made.tower.apply(of("sketch"), drawings, **apply)[0],
+        )
+
+    f3d, fske = embedded(shapes, drawings)
     label3d = np.concatenate([batch["label"], batch["negative_label"]])
     labelske = np.concatenate([batch["label"], batch["other_label"]])
     at = {label: i for i, label in enumerate(SEEN)}
@@ -245,12 +249,16 @@ def test_stored_features_stand_for_pictures():
         VIEWS,
     )
     grey = np.repeat(drawings[:, None, ..., None], 3, -1)
-    stored = {
-        "features": made.cnn.apply(state.model_state["cnn"], jnp.asarray(views), train=False)[0],
-        "sketch_features": made.tower_cnn.apply(
-            state.model_state["tower_cnn"], jnp.asarray(grey), train=False
-        )[0][:, 0],
-    }
+
+    @jax.jit
+    def features(views, grey):
+        cnns = state.model_state
+        return {
+            "features": made.cnn.apply(cnns["cnn"], views, train=False)[0],
+            "sketch_features": made.tower_cnn.apply(cnns["tower_cnn"], grey, train=False)[0][:, 0],
+        }
+
+    stored = features(views, grey)
     again = embed(state.params, state.model_state, stored)
     for key in out:
         np.testing.assert_allclose(out[key], again[key], atol=1e-5)
@@ -737,17 +745,22 @@ def test_the_selector_of_viewgcn_learns_from_a_loss_of_its_own():
     assert made.graph.selector_classes == len(CLASSES)
     key = streams.stream(streams.stream(0, "train", 0), "graph/selector")
     shapes = np.concatenate([batch["positive"], batch["negative"]])
-    out, _ = made.graph.apply(
-        {"params": state.params["graph"], "batch_stats": state.model_state["graph"]},
-        shapes,
-        made.positions,
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"selector": key, "dropout": key},
-        method="outputs",
-    )
+
+    @jax.jit
+    def selector_scores(shapes):
+        out, _ = made.graph.apply(
+            {"params": state.params["graph"], "batch_stats": state.model_state["graph"]},
+            shapes,
+            made.positions,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"selector": key, "dropout": key},
+            method="outputs",
+        )
+        return out.selector_scores
+
     flat = np.concatenate(
-        [np.reshape(s, (len(s), -1, s.shape[-1])) for s in out.selector_scores], 1
+        [np.reshape(s, (len(s), -1, s.shape[-1])) for s in selector_scores(shapes)], 1
     )
     labels = np.concatenate([batch["label"], batch["negative_label"]])
     np.testing.assert_allclose(metrics["selector"], single_view(flat, labels), rtol=1e-5)
