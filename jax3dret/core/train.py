@@ -250,9 +250,10 @@ def fit(
         meta = {**recipe.meta, "step": int(state.step), "train_s": round(train_s, 1)}
         checkpoints.save(state, data.position, meta, data.refreshed)
 
-    def embed() -> EmbedFn:
+    def embed(*, mapped: bool = True) -> EmbedFn:
         settle()
-        return make_embed(recipe.task, state.params, state.model_state, mesh)
+        model_state = state.model_state if mapped else _before_map(state.model_state, mesh)
+        return make_embed(recipe.task, state.params, model_state, mesh)
 
     try:
         with (
@@ -312,7 +313,7 @@ def fit(
                 if jax.process_count() > 1 and checkpoints.reached_preemption(done):
                     interrupted = "SIGTERM"
                 if last and recipe.calibrate is not None:
-                    state = _calibrated(recipe, state, shardings, embed())
+                    state = _calibrated(recipe, state, shardings, embed(mapped=False))
                 if done % options.checkpoint_every == 0 or last or interrupted:
                     save()
                 if interrupted:
@@ -323,7 +324,7 @@ def fit(
                         evaluate(recipe, embed(), done, writer)
             if first >= recipe.steps and not goes_on:
                 if recipe.calibrate is not None:
-                    state = _calibrated(recipe, state, shardings, embed())
+                    state = _calibrated(recipe, state, shardings, embed(mapped=False))
                 save()
             checkpoints.wait()
             return Outcome(
@@ -359,7 +360,7 @@ def evaluate(
 
 
 def _calibrated(recipe: Recipe, state: TrainState, shardings: PyTree, embed: EmbedFn) -> TrainState:
-    """The state with the map that the recipe fits to its embeddings.
+    """The state with the map that the recipe fits to its embeddings, as `embed` gives them before it.
 
     Raises ConfigError for a map of another form than the initial one, DataError for one that is not
     finite.
@@ -392,6 +393,20 @@ def _map_of(recipe: Recipe, state: TrainState) -> PyTree:
             "model_state['map']"
         )
     return state.model_state["map"]
+
+
+def _before_map(model_state: PyTree, mesh: Mesh) -> PyTree:
+    """The state with which embed gives what the map is applied to: each [D, E] map in it replaced by
+    the identity of D numbers, which changes none of them.
+    """
+    whole = {}
+    for side, fitted in model_state["map"].items():
+        width = fitted["matrix"].shape[0]
+        identity = {"matrix": np.eye(width, dtype=np.float32), "offset": np.zeros(width, np.float32)}
+        whole[side] = jax.tree.map(
+            lambda array: jax.device_put(array, sharding.replicated(mesh)), identity
+        )
+    return {**model_state, "map": whole}
 
 
 def _with_map(state: TrainState, fitted: PyTree) -> TrainState:

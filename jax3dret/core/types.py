@@ -225,8 +225,8 @@ Sampler = Callable[[np.ndarray, int, int], np.ndarray]
 # (embed, step) -> arrays with one row per training record, the same on every process; they join the
 # records.
 Refresh = Callable[[EmbedFn, int], Mapping[str, np.ndarray]]
-# embed -> {modality: {"matrix": float32[D, E], "offset": float32[E]}}, fitted after training:
-# `model_state["map"]`.
+# embed, which gives embeddings before the map, float32[B, D] -> {modality: {"matrix": float32[D, E],
+# "offset": float32[E]}}, fitted after training: `model_state["map"]`.
 Calibrate = Callable[[EmbedFn], PyTree]
 
 
@@ -279,7 +279,8 @@ class Recipe:
     refresh: re-mining, at step 0 and every `refresh_every` steps (0: at step 0 alone). The batches
         are a function of its arrays; they stand in the checkpoint, and the data position restarts
         with them.
-    calibrate: what is fitted after training, an affine map of each modality's embedding.
+    calibrate: what is fitted after training, an affine map of each modality's embedding, which may
+        narrow it. It sees the embeddings before the map.
     meta: JSON-like; travels with every checkpoint and on into an index: network, inputs,
     preprocessing, provenance.
     """

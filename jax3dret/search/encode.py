@@ -244,7 +244,10 @@ def _load(folder: pathlib.Path) -> Encoder:
     for name, leaf in _named(_abstract(model)):
         if name not in arrays or arrays[name].shape != leaf.shape:
             found = arrays[name].shape if name in arrays else "absent"
-            raise DataError(f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}")
+            raise DataError(
+                f"{folder / 'model.npz'}: {name} is {found}, not {leaf.shape}: an earlier version "
+                "wrote the index, or it is damaged"
+            )
     return _encoder(config, described, meta, arrays, model)
 
 

@@ -2,7 +2,8 @@
 discriminant.
 
 It stands in `model_state["map"]`, by modality, as {"matrix": float32[D, E], "offset": float32[E]}.
-A task's init puts the identity there, and its embed applies what it finds.
+A task's init puts one there that keeps the first E numbers, the identity where E is D, and its embed
+applies what it finds, of whatever shape.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def identity(width: int) -> dict[str, Float[Array, "..."]]:
-    """The map of embeddings of this width that leaves them as they are."""
-    return {"matrix": jnp.eye(width, dtype=jnp.float32), "offset": jnp.zeros(width, jnp.float32)}
+def identity(width: int, kept: int | None = None) -> dict[str, Float[Array, "..."]]:
+    """The map of embeddings of this width that leaves their first `kept` numbers (default: all) as
+    they are and drops the others.
+    """
+    kept = width if kept is None else kept
+    return {
+        "matrix": jnp.eye(width, kept, dtype=jnp.float32),
+        "offset": jnp.zeros(kept, jnp.float32),
+    }
 
 
 def apply(

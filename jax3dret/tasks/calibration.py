@@ -40,7 +40,9 @@ def defaults() -> dict[str, Any]:
     return {
         "fit": "",  # "whitening" or "discriminant"; empty: nothing is fitted
         "shrinkage": 0.3,
-        "width": 0,  # directions that the discriminant keeps; 0: all
+        # Directions that the discriminant keeps; 0: all that the classes of its data leave. It must
+        # be told where `data` is another data set: a model is opened without that.
+        "width": 0,
         "data": "",  # the prepared data set that it is fitted to; empty: the run's own
         "split": "train",
     }
@@ -53,6 +55,12 @@ def check(settings: configs.Config) -> None:
             f"config.calibration.fit '{settings.fit}' is unknown; it is one of: "
             f"{', '.join(FITS[1:])}, or empty"
         )
+    if settings.fit == "discriminant" and settings.data and settings.width < 1:
+        raise ConfigError(
+            f"config.calibration.width is {settings.width}, the data set that the discriminant is "
+            f"fitted to is another, {settings.data}; set it to the number of directions to keep, at "
+            "most the classes of that data set less one"
+        )
     if not 0 < settings.shrinkage <= 1:
         raise ConfigError(
             f"config.calibration.shrinkage is {settings.shrinkage}; it must be above 0 and at most "
@@ -61,8 +69,10 @@ def check(settings: configs.Config) -> None:
 
 
 def width_of(settings: configs.Config, embedding_dim: int, classes: int) -> int:
-    """Numbers of an embedding behind the map that are not zero; classes: of the data that it is
-    fitted to.
+    """Numbers of an embedding behind the map. classes: of the data that it is fitted to, read where
+    there is a discriminant.
+
+    Raises ConfigError for more directions than the classes leave.
     """
     if settings.fit != "discriminant":
         return embedding_dim
@@ -95,15 +105,7 @@ def calibrate(
         labels = np.asarray(side.source.labels)
         if settings.fit == "whitening":
             return {modality: whitening(vectors, labels, settings.shrinkage)}
-        fitted = discriminant(vectors, labels, settings.shrinkage, width)
-        # As wide as the embeddings that it was fitted to: the map before it is the identity.
-        rest = vectors.shape[1] - fitted["matrix"].shape[1]
-        return {
-            modality: {
-                "matrix": np.pad(fitted["matrix"], ((0, 0), (0, rest))),
-                "offset": np.pad(fitted["offset"], (0, rest)),
-            }
-        }
+        return {modality: discriminant(vectors, labels, settings.shrinkage, width)}
 
     return fit
 

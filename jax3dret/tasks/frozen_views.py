@@ -64,9 +64,12 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def model(config: configs.Config, class_names: Sequence[str]) -> Model:
-    """Network and map; neither depends on the names of classes."""
-    del class_names
-    return _model(config, _cnn(config))
+    """Network and map. A discriminant of the run's own data is as narrow as the number of classes
+    says.
+    """
+    calibration.check(config.calibration)
+    cnn = _cnn(config)
+    return _model(config, cnn, _kept(config, cnn, len(class_names)))
 
 
 def make(config: configs.Config, open_source: OpenSource) -> Recipe:
@@ -84,6 +87,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     source = open_source(config.train.split)
     views, other = graph_vertices(config.views.cameras).shape[0], config.calibration.data
     classes = len((open_source(config.calibration.split, other) if other else source).class_names)
+    kept = calibration.width_of(config.calibration, cnn.width, classes)
     arrays = (("features", functools.partial(cnn.view_features, config.views.to_dict())),)
     keep, features = (Keep(("features", "label")),), ("scale",)
 
@@ -92,13 +96,12 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         of = config.with_values({"data.name": other}) if other else config
         return recipe.evaluation_spec(of, split, keep, features, arrays)
 
-    made = _model(config, cnn)
+    made = _model(config, cnn, kept)
     fitted = config.calibration.fit
-    kept = calibration.width_of(config.calibration, cnn.width, classes)
     return recipe.build(
         config,
         open_source,
-        _task(config, cnn),
+        _task(config, cnn, kept),
         rows={"features": jax.ShapeDtypeStruct((views, cnn.width), jnp.float32)},
         features=features,
         training=keep,
@@ -112,6 +115,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "system": "frozen_views",
             "model": {"name": "jax3dret.tasks.frozen_views", "cnn": cnn.section},
             "views": config.views.to_dict(),
+            "parameters": cnn.parameters,
             "embedding_dim": made.width,
             "root": config.root,
             "calibration": config.calibration.to_dict(),
@@ -133,8 +137,18 @@ def _cnn(config: configs.Config) -> ViewCnn:
     )
 
 
-def _model(config: configs.Config, cnn: ViewCnn) -> Model:
-    task = _task(config, cnn)
+def _kept(config: configs.Config, cnn: ViewCnn, classes: int) -> int:
+    """Numbers of an embedding; classes: of the run's own data. The width of a map that is fitted to
+    another's was checked when it was made.
+    """
+    settings = config.calibration
+    if settings.fit == "discriminant" and settings.data:
+        return int(settings.width)
+    return calibration.width_of(settings, cnn.width, classes)
+
+
+def _model(config: configs.Config, cnn: ViewCnn, kept: int) -> Model:
+    task = _task(config, cnn, kept)
 
     def init(key: jax.Array) -> PyTree:
         params, state = task.init(key, {})
@@ -147,20 +161,20 @@ def _model(config: configs.Config, cnn: ViewCnn) -> Model:
             "shape": Views(config.views.cameras, config.views.size),
             "image": Photo(config.views.size),
         },
-        width=cnn.width,
+        width=kept,
         distance=config.distance,
         batch_size=views_at_a_time(len(graph_vertices(config.views.cameras))),
     )
 
 
-def _task(config: configs.Config, cnn: ViewCnn) -> Task:
-    """Batches hold "views" uint8 [B, V, S, S, 3], or their "features" float32 [B, V, F], or "image"
-    uint8 [B, S, S, 3].
+def _task(config: configs.Config, cnn: ViewCnn, kept: int) -> Task:
+    """Embeds in `kept` numbers. Batches hold "views" uint8 [B, V, S, S, 3], or their "features"
+    float32 [B, V, F], or "image" uint8 [B, S, S, 3].
     """
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         del key, batch
-        return {}, {"cnn": cnn.initial(), "map": {"shape": affine.identity(cnn.width)}}
+        return {}, {"cnn": cnn.initial(), "map": {"shape": affine.identity(cnn.width, kept)}}
 
     def loss(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array

@@ -84,6 +84,12 @@ class ViewCnn:
         """Width of the features of a view."""
         return int(self.module.embedding_dim)  # type: ignore[attr-defined]
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights are, without the statistics of normalisations."""
+        abstract = jax.eval_shape(self.initial)["params"]
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(abstract))
+
     def initial(self) -> dict[str, PyTree]:
         """{"params", "batch_stats"}: the imported ones, else random ones; may be called under a
         trace.

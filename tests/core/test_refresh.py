@@ -186,6 +186,22 @@ def test_weights_that_are_not_trained_are_calibrated_too(tmp_path):
     same(run(tmp_path, make_recipe(0, calibrates=True)), state)
 
 
+def test_a_map_that_narrows_is_fitted_to_whole_embeddings(tmp_path):
+    seen = []
+
+    def calibrate(embed):
+        seen.append(embed({"x": np.ones((3, toy.WIDTH), np.float32)})["shape"])
+        return {"shape": {"matrix": np.full((8, 2), 3.0), "offset": np.ones(2)}}
+
+    recipe = make_recipe(0, calibrates=True, kept=2)
+    state = run(tmp_path, dataclasses.replace(recipe, calibrate=calibrate))
+    whole = np.tanh(np.ones((3, toy.WIDTH)) @ np.asarray(state.params["a"]["kernel"]))
+    np.testing.assert_allclose(seen[0], whole, rtol=1e-5)
+    batch = {"x": np.ones((3, toy.WIDTH), np.float32)}
+    mapped = recipe.task.embed(*jax.device_get((state.params, state.model_state)), batch)["shape"]
+    np.testing.assert_allclose(mapped, 3 * whole.sum(1, keepdims=True).repeat(2, 1) + 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("made", "error", "says"),
     [

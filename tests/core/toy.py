@@ -60,14 +60,14 @@ def calibrate(embed):
     return {"shape": {"matrix": 2 * np.eye(width), "offset": -2 * embedded.mean(0)}}
 
 
-def make_recipe(steps=12, *, coupled=True, width=8, evaluators=None, calibrates=False, **more):
+def make_recipe(steps=12, *, coupled=True, width=8, evaluators=None, calibrates=False, kept=None, **more):
     def init(key, batch):
         k1, k2 = jax.random.split(key)
         params = {
             "a": {"kernel": 0.3 * jax.random.normal(k1, (WIDTH, width))},
             "b": {"kernel": 0.3 * jax.random.normal(k2, (width, 1))},
         }
-        fitted = {"map": {"shape": affine.identity(width)}} if calibrates else {}
+        fitted = {"map": {"shape": affine.identity(width, kept)}} if calibrates else {}
         return params, {"mean": jnp.zeros(width), **fitted}
 
     def hidden(params, batch):

@@ -94,6 +94,9 @@ def test_a_broken_copy_is_named(encoder, tmp_path):
     np.savez(model, **{k: v for k, v in encoder.arrays.items() if "norm" not in k})
     with pytest.raises(DataError, match="norm.* is absent"):
         encode.load_encoder(tmp_path / "copy")
+    np.savez(model, **{k: np.stack([v, v]) for k, v in encoder.arrays.items()})
+    with pytest.raises(DataError, match="is .*, not .*: an earlier version wrote the index, or"):
+        encode.load_encoder(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(

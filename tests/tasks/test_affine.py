@@ -7,6 +7,7 @@ from jax3dret.tasks import affine
 def test_the_identity_changes_no_number():
     x = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
     np.testing.assert_array_equal(affine.apply(affine.identity(7), x), x)
+    np.testing.assert_array_equal(affine.apply(affine.identity(7, 3), x), x[:, :3])
 
 
 def test_rows_are_multiplied_from_the_left_and_moved():

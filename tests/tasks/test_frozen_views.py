@@ -50,9 +50,12 @@ def start(init):
 
 def test_the_descriptor():
     made = recipe(root=True)
-    assert made.steps == 0 and made.meta["parameters"] == 0 and made.calibrate is None
+    assert made.steps == 0 and made.calibrate is None
     params, state = start(lambda: made.task.init(jax.random.key(0), {}))
     assert params == {} and set(state) == {"cnn", "map"}
+    # Of the network, which does not learn; its statistics are no parameters.
+    counted = sum(leaf.size for leaf in jax.tree.leaves(state["cnn"]["params"]))
+    assert made.meta["parameters"] == counted > 0
     fitted = state["map"]["shape"]
     features = np.abs(np.random.default_rng(1).normal(size=(2, VIEWS, 8))).astype(np.float32)
     expected = np.sqrt(features.mean(1)) @ fitted["matrix"] + fitted["offset"]
@@ -80,14 +83,30 @@ def test_the_model_is_that_of_the_recipe():
     assert {key: value.shape for key, value in embedded.items()} == {"shape": (2, 8)}
 
 
-def test_a_discriminant_is_as_wide_as_what_it_is_fitted_to():
+def test_a_discriminant_narrows_to_what_its_classes_leave():
     changes = {"calibration.fit": "discriminant"}
-    assert recipe(**changes).model.width == 8
-    made = recipe(**changes, **{"calibration.data": "others"})
-    assert made.model.width == made.meta["embedding_dim"] == 8
-    begun = jax.eval_shape(lambda: made.task.init(None, {}))[1]["map"]["shape"]
-    assert begun["matrix"].shape == (8, 8) and begun["offset"].shape == (8,)
-    assert made.calibrate is not None
+    others = {**changes, "calibration.data": "others"}
+    for settings, width in (
+        (changes, 3),
+        ({**changes, "calibration.width": 2}, 2),
+        ({**others, "calibration.width": 5}, 5),
+    ):
+        made = recipe(**settings)
+        assert made.model.width == made.meta["embedding_dim"] == width
+        begun = jax.eval_shape(lambda made=made: made.task.init(None, {}))[1]["map"]["shape"]
+        assert begun["matrix"].shape == (8, width) and begun["offset"].shape == (width,)
+        assert made.calibrate is not None
+        # A model is opened with the names of the run's own classes and without its data.
+        alone = frozen_views.model(config(**settings), tuple("abcd"))
+        assert alone.width == width
+        fitted = jax.eval_shape(alone.init, jax.random.key(0))["model_state"]["map"]["shape"]
+        assert fitted["matrix"].shape == (8, width)
+    # How many classes the other data set has is not known then.
+    for open_it in (lambda: recipe(**others), lambda: frozen_views.model(config(**others), ())):
+        with pytest.raises(ConfigError, match=r"calibration\.width is 0, .* another, others; set"):
+            open_it()
+    with pytest.raises(ConfigError, match=r"calibration\.width is 6; 6 classes"):
+        recipe(**others, **{"calibration.width": 6})
     with pytest.raises(ConfigError, match=r"calibration\.fit 'x' is unknown"):
         recipe(**{"calibration.fit": "x"})
 
