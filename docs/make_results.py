@@ -6,7 +6,8 @@ clock, no machine. What a file holds:
 
 A run: a copy of its report/metrics.json, unchanged. Shown are the metrics that papers lead with
 (all where a system has none of those), beside what its `run` block tells. In a table of runs, which
-names a metric "ROW/METRIC", each row is a line.
+names a metric "ROW/METRIC", each row is a line. Published numbers that the file holds stand below,
+with what the run's report says differs.
 
 A bench: what `jax3dret bench NAME --json` printed, unchanged; it may have "notes" beside.
 
@@ -25,9 +26,6 @@ Numbers of an earlier version, which have no such file: {"remade": false, "reaso
 
 Every number needs a command, its row's or its table's: "not kept" where nobody knows it any more.
 No two rows may be alike.
-
-differs.json, optional: {"RUN.json": what differs between the run and the published result}. A
-published number is shown where this says something, and nowhere else.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 HERE = pathlib.Path(__file__).resolve().parent
-PAGE, FOLDER, DIFFERS = "results.md", "results", "differs.json"
+PAGE, FOLDER = "results.md", "results"
 COMMAND = "python docs/make_results.py"
 MARK = "Measured on an earlier version; not made again."
 NO_COMMAND = "not kept"
@@ -93,12 +91,9 @@ def page(folder: pathlib.Path) -> str:
     Raises:
         MalformedFile: there are none, or one of them cannot be shown.
     """
-    differs_path = folder / DIFFERS
-    differs = _read(differs_path) if differs_path.exists() else {}
     runs: dict[str, list[Line]] = {}
     sections: dict[tuple[bool, str], list[Part]] = {}
-    published = set()
-    for path in sorted(set(folder.glob("*.json")) - {differs_path}):
+    for path in sorted(folder.glob("*.json")):
         content = _read(path)
         if "remade" in content:
             for place, part in _earlier(path, content):
@@ -106,12 +101,8 @@ def page(folder: pathlib.Path) -> str:
         elif "cases" in content:
             sections.setdefault((True, SPEED), []).append(_bench(path, content))
         else:
-            differing = _text(differs_path, differs, path.name) if path.name in differs else ""
-            dataset, lines = _run(path, content, differing)
+            dataset, lines = _run(path, content)
             runs.setdefault(dataset, []).extend(lines)
-            published.update([path.name] if lines[0].published else [])
-    for name in sorted(differs.keys() - published):
-        _fail(differs_path, f"{name}: no such run here, or it has no published number")
     for dataset, lines in runs.items():
         _no_two_alike([line.marks for line in lines], folder, f"runs on {dataset}")
         sections.setdefault((False, dataset), []).extend(_run_tables(lines))
@@ -127,7 +118,7 @@ def page(folder: pathlib.Path) -> str:
 # Runs.
 
 
-def _run(path: pathlib.Path, content: Mapping[str, Any], differs: str) -> tuple[str, list[Line]]:
+def _run(path: pathlib.Path, content: Mapping[str, Any]) -> tuple[str, list[Line]]:
     """The data set of a run, and its lines: one, or one for each row of a table of runs."""
     if "run" not in content:
         _fail(path, "no 'run' block; copy a report/metrics.json that this version wrote")
@@ -150,7 +141,7 @@ def _run(path: pathlib.Path, content: Mapping[str, Any], differs: str) -> tuple[
         _fail(path, "run.seed: missing")
     # The same run in another folder is the same run.
     same = (re.sub(r"\s+--workdir[= ]\S+", "", command), about["seed"], about["device"])
-    published = _published(path, content, differs) if differs else []
+    published = _published(path, content)
     lines: list[Line] = []
     for row, metrics in _metrics(path, content).items():
         name = f"[{_cell(config)}]({FOLDER}/{path.name})" + (f", {_cell(row)}" if row else "")
@@ -188,12 +179,14 @@ def _leading(metrics: dict[str, str]) -> dict[str, str]:
     return {key: metrics[key] for key in sorted(metrics)}
 
 
-def _published(path: pathlib.Path, content: Mapping[str, Any], differs: str) -> list[str]:
-    lines, rows = [], _mapping(path, content, "published")
+def _published(path: pathlib.Path, content: Mapping[str, Any]) -> list[str]:
+    lines, rows = [], _mapping(path, content, "published") if "published" in content else {}
+    clauses = _list(path, content, "published_differs", "", str)
+    differs = f" What differs: {'; '.join(clauses)}." if clauses else ""
     for name in sorted(rows):
         numbers = _mapping(path, rows, name, "published.")
         told = [f"{k} {_number(path, numbers, k, f'published.{name}.'):.4f}" for k in numbers]
-        lines.append(f"- Published, {name}: {', '.join(told)}. What differs: {differs}")
+        lines.append(f"- Published, {name}: {', '.join(told)}.{differs}")
     return lines
 
 

@@ -127,11 +127,14 @@ def test_a_table_of_runs_is_a_line_a_row(tmp_path):
     assert "results/one.json), c | undefined |" in text
 
 
-def test_a_published_number_needs_what_differs(tmp_path):
-    assert "0.9000" not in shown(written(tmp_path, one=RUN))
-    told = {"one.json": "One seed, not five."}
-    text = shown(written(tmp_path, differs=told))
-    assert "table 1): nn_acc 0.9000. What differs: One seed, not five.\n" in text
+def test_a_published_number_stands_with_what_its_run_says_differs(tmp_path):
+    assert "table 1): nn_acc 0.9000.\n" in shown(written(tmp_path, one=RUN))
+    told = {**RUN, "published_differs": ["12 records instead of 13", "one seed"]}
+    text = shown(written(tmp_path, one=told))
+    assert "nn_acc 0.9000. What differs: 12 records instead of 13; one seed.\n" in text
+    # Where the report let no number stand there is none.
+    left_out = {**RUN, "published": {}, "published_left_out": "other data"}
+    assert "0.9000" not in shown(written(tmp_path, one=left_out))
 
 
 def test_earlier_numbers_stand_as_they_were_written_and_are_marked(tmp_path):
@@ -195,7 +198,7 @@ AGAIN = changed(RUN, ("run", "command"), RUN["run"]["command"].replace("=w", "=v
         ({"one": "[]"}, "one.json: not a JSON object"),
         ({"one": "{"}, "one.json: not a JSON file"),
         ({"one": RUN, "two": AGAIN}, "two runs on modelnet/10 are alike"),
-        ({"one": RUN, "differs": {"two.json": "All."}}, "differs.json: two.json: no such run"),
+        ({"one": {**RUN, "published_differs": "All."}}, "one.json: published_differs: give a list"),
         ({"old": {**EARLIER, "remade": True}}, "old.json: remade: only false"),
         ({"old": {**EARLIER, "reason": ""}}, "old.json: reason: give a text"),
         ({"old": EARLIER, "older": EARLIER}, "two tables of 'Speed' are alike: Old"),

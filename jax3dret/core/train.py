@@ -402,7 +402,10 @@ def _before_map(model_state: PyTree, mesh: Mesh) -> PyTree:
     whole = {}
     for side, fitted in model_state["map"].items():
         width = fitted["matrix"].shape[0]
-        identity = {"matrix": np.eye(width, dtype=np.float32), "offset": np.zeros(width, np.float32)}
+        identity = {
+            "matrix": np.eye(width, dtype=np.float32),
+            "offset": np.zeros(width, np.float32),
+        }
         whole[side] = jax.tree.map(
             lambda array: jax.device_put(array, sharding.replicated(mesh)), identity
         )

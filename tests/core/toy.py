@@ -60,7 +60,9 @@ def calibrate(embed):
     return {"shape": {"matrix": 2 * np.eye(width), "offset": -2 * embedded.mean(0)}}
 
 
-def make_recipe(steps=12, *, coupled=True, width=8, evaluators=None, calibrates=False, kept=None, **more):
+def make_recipe(
+    steps=12, *, coupled=True, width=8, evaluators=None, calibrates=False, kept=None, **more
+):
     def init(key, batch):
         k1, k2 = jax.random.split(key)
         params = {
