@@ -160,19 +160,41 @@ def _element(
     if not element.rows:
         empty = Column(np.zeros(0), np.zeros(0, np.int64))
         return dict.fromkeys(wanted, empty), begin, np.zeros(0, np.int64)
-    first = _follow(cells, begin, element, 1)
-    width = first.end - begin
-    if begin + element.rows * width <= cells.total:
-        columns = _table(cells, begin, element, wanted, width, first)
-        if columns is not None:
-            return columns, begin + element.rows * width, np.full(element.rows, width)
-    rows = _follow(cells, begin, element, element.rows)
+    try:
+        first = _follow(cells, begin, element, 1)
+        width = first.end - begin
+        if begin + element.rows * width <= cells.total:
+            columns = _table(cells, begin, element, wanted, width, first)
+            if columns is not None:
+                return columns, begin + element.rows * width, np.full(element.rows, width)
+        rows = _follow(cells, begin, element, element.rows)
+    except Unusable:
+        # A line that is too long puts all behind it in a wrong place: that line is the reason.
+        widths = lines if lines is None else _to_the_first_other(cells, begin, element, lines)
+        if widths is None or (widths == lines).all():
+            raise
+        return {}, begin, widths
     gathered = {}
     for number, one in enumerate(element.properties):
         if one.name in wanted:
             begins, sizes = rows.begins[number], rows.sizes[number]
             gathered[one.name] = _gathered(cells, begins, sizes, one.kind)
     return gathered, rows.end, np.diff(rows.row_begins, append=rows.end)
+
+
+def _to_the_first_other(
+    cells: _Cells, begin: int, element: Element, lines: np.ndarray
+) -> np.ndarray:
+    """The numbers of each line, and of the first that has others than its element says, that many."""
+    widths = lines.copy()
+    for row, at in enumerate((begin + np.cumsum(lines) - lines).tolist()):
+        try:
+            widths[row] = _follow(cells, at, element, 1).end - at
+        except Unusable:
+            return lines
+        if widths[row] != lines[row]:
+            break
+    return widths
 
 
 class _Places(NamedTuple):

@@ -1,6 +1,7 @@
 """PLY: elements in any order, any properties, both byte orders and text, polygons and strips."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -330,6 +331,13 @@ REFUSED = {
     "a corner less": (
         ply("ascii", box()).replace(b"3 0 1 3\n", b"3 0 1\n"),
         "line 18: 3 numbers where the header asks for 4",
+    ),
+    # As MeshLab writes the colours of corners: a list where its header has single numbers.
+    "undeclared lists": (
+        re.sub(
+            rb"(?m)^3 .*$", rb"\g<0> 3 0.5 0.5 0.5", headed(*HEAD, INDICES, "property uchar red")
+        ),
+        "line 19: 8 numbers where the header asks for 5",
     ),
     "a row more": (ply("ascii", box()) + b"3 0 1 2\n", "line 30: the file goes on behind"),
     "word": (ply("ascii", box()).replace(b"0 0 3\n", b"0 O 3\n"), "line 11: 'O' is not a number"),
