@@ -42,12 +42,21 @@ def load_mesh(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> Mesh
     Raises: MeshError: the file cannot be read, is cut off, has no faces, has a vertex that is not
         finite, a face that refers to a vertex that does not exist, or no surface area.
     """
+    return load_with_unit(path, max_bytes=max_bytes)[0]
+
+
+def load_with_unit(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> tuple[Mesh, str]:
+    """What `load_mesh` gives, and the unit of its lengths: "m" in glTF by its specification, what a
+    3MF says ("mm", "um", "cm", "m", "in" or "ft"), empty in formats that have none.
+
+    Raises as `load_mesh`.
+    """
     path = pathlib.Path(path)
     try:
         data = _read(path, max_bytes)
         with np.errstate(all="ignore"):  # what is not finite is said below
-            mesh = _parse(path, data, max_bytes)
-        return _checked(mesh)
+            mesh, unit = _parse(path, data, max_bytes)
+        return _checked(mesh), unit
     except Unusable as reason:
         raise MeshError(f"{path}: {reason}") from None
     except PermissionError:
@@ -98,14 +107,16 @@ def _read(path: pathlib.Path, max_bytes: int) -> bytes:
     return data
 
 
-def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> Mesh:
+def _parse(path: pathlib.Path, data: bytes, max_bytes: int) -> tuple[Mesh, str]:
+    """The mesh as it stands in the file, and the unit that its format or the file itself says."""
     suffix = path.suffix.lower()
     if suffix == ".3mf":
-        return threemf.parse(data, max_bytes)
+        reading = threemf.read(data, max_bytes)
+        return reading.mesh, reading.unit
     if suffix in (".glb", ".gltf"):
-        return gltf.parse(path, data, max_bytes)
+        return gltf.parse(path, data, max_bytes), "m"
     parse = {".obj": obj.parse, ".off": off.parse, ".ply": ply.parse, ".stl": stl.parse}[suffix]
-    return parse(data)
+    return parse(data), ""
 
 
 def _checked(mesh: Mesh) -> Mesh:

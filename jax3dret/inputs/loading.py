@@ -48,18 +48,19 @@ def extensions_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load(item: Item) -> Loaded:
-    """The object of an item, with the axis that is up in it.
+    """The object of an item, with the axis that is up in it and the unit of its lengths: each as the
+    item says, else as its format or the file itself does.
 
     Raises:
         DataError: the file cannot be used, or is of no known kind: one line, its path first.
     """
-    kind = kind_of(item)
+    kind, unit = kind_of(item), ""
     if item.text is not None:
         value: object = item.text
     elif item.array is not None:
         value = np.asarray(item.array, np.float64)
     elif kind == "mesh":
-        value = meshes.load_mesh(item.path)
+        value, unit = meshes.load_with_unit(item.path)
     elif kind == "cloud":
         value = clouds.load_points(item.path)
     elif kind == "image":
@@ -70,4 +71,4 @@ def load(item: Item) -> Loaded:
         known = f"a file of another kind; known are {', '.join(extensions_of(tuple(EXTENSIONS)))}"
         raise DataError(f"{item.path}: {unread.reason_of(item.path) or known}")
     spatial = kind in ("mesh", "cloud")
-    return Loaded(kind, value, item.name, item.axis if spatial else "", item.unit)
+    return Loaded(kind, value, item.name, item.axis if spatial else "", item.unit or unit)

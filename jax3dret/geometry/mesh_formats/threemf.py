@@ -27,18 +27,14 @@ _DEEPEST = 64
 
 class Reading(NamedTuple):
     """What was built: items of the build section, and how many meshes they place; aside: those of
-    them that are supports or modifiers, no part of the shape.
+    them that are supports or modifiers, no part of the shape; unit: as `threemf_model.Model` has it.
     """
 
     mesh: Mesh
     items: int
     meshes: int
     aside: int
-
-
-def parse(data: bytes, max_bytes: int) -> Mesh:
-    """The triangles of what the build section places. See `read`."""
-    return read(data, max_bytes).mesh
+    unit: str
 
 
 def read(data: bytes, max_bytes: int) -> Reading:
@@ -64,7 +60,7 @@ def read(data: bytes, max_bytes: int) -> Reading:
         said = f"{build.aside} supports or modifiers alone" if build.aside else "no triangles"
         raise Unusable(f"its build section places {said}; a triangle mesh is needed")
     mesh = Mesh(np.concatenate(build.vertices), np.concatenate(build.faces))
-    return Reading(mesh, len(items), build.meshes, build.aside)
+    return Reading(mesh, len(items), build.meshes, build.aside, build.model.unit)
 
 
 class _Build:

@@ -34,6 +34,17 @@ _KNOWN = {
 }
 
 
+# What the attribute "unit" of a model may name; the first is meant where there is none.
+_UNITS = {
+    "millimeter": "mm",
+    "micron": "um",
+    "centimeter": "cm",
+    "meter": "m",
+    "inch": "in",
+    "foot": "ft",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Reference:
     """An item of a build section, or a component: an object, moved. part: of which part, empty for
@@ -60,10 +71,13 @@ class Object:
 
 @dataclasses.dataclass
 class Model:
-    """objects: by id, which is its own in each part. items: what the build section places."""
+    """objects: by id, which is its own in each part. items: what the build section places. unit: of
+    its lengths, by its sign such as "mm"; empty for one that 3MF does not have.
+    """
 
     objects: dict[str, Object]
     items: list[Reference]
+    unit: str = ""
 
 
 def read_model(name: str, data: bytes) -> Model:
@@ -183,6 +197,7 @@ class _Reader:
             raise Unusable(
                 f"part '{self._part}' is '{name}', not a 3MF core model; export it again"
             )
+        self.model.unit = _UNITS.get(attributes.get("unit", "millimeter"), "")
         for prefix in attributes.get("requiredextensions", "").split():
             uri = self._prefixes.get(prefix, "")
             if uri not in _KNOWN:
