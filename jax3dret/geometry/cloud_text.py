@@ -14,6 +14,18 @@ from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 _PURPOSE = "a point is a line of numbers, x, y, z first"
 _PARTS = re.compile(rb"[\s,;]+")
+_UNIT = re.compile(rb"(?<=[\w\s])[\[(][^\])\n]*[\])]")
+# How columns of coordinates are called beside x, y and z: pos_x, x_coord, Points:0.
+_AXIS = re.compile(
+    rb"(?:(?:position|pos|coordinates?|coords?|points?|vertex|p)[_.:-]?)?([xyz])"
+    rb"(?:[_.:-]?(?:coordinates?|coords?|position|pos|mm?|cm))?"
+)
+_NUMBERED = re.compile(rb"(?:position|coordinates?|coords?|points?|vertex)[_.:-]?([012])")
+# A first column of one of these names is none of coordinates.
+_NO_AXIS = re.compile(
+    rb"(?:point|vertex)?[_ ]?(?:id|index|idx|no|nr|number)|i|t|time|timestamp|label|class|"
+    rb"intensity|r|g|b|red|green|blue|n_?[xyz]|normal_?[xyz]"
+)
 
 
 def parse(data: bytes) -> Float[np.ndarray, "N 3"]:
@@ -21,18 +33,20 @@ def parse(data: bytes) -> Float[np.ndarray, "N 3"]:
 
     Numbers are parted by blanks, tabs, commas or semicolons. "#" and "//" begin comments. Before
     the points there may be one line of words and one of a single whole number: the number of
-    points, which is checked. Words that name x, y and z say which columns they are; without them
-    the first three are taken. Further columns are passed over, words in them too.
+    points, which is checked. Words that name x, y and z ("X", "pos_x", "x [m]", "Points:0") say
+    which columns they are; without them the first three are taken. Further columns are passed over,
+    words in them too.
 
     Raises:
         Unusable: no text, a line that is no point or has other columns than the first, decimal
-            commas, more or fewer points than announced, or points in columns instead of rows.
+            commas, more or fewer points than announced, points in columns instead of rows, or names
+            of columns that leave open which are x, y and z.
     """
     text = lines_of_text.plain(data, "a point cloud")
     names = _names_in_comment(text)
     text = lines_of_text.without_comments(lines_of_text.without_comments(text), b"//")
     begin, announced, title = _preamble(text)
-    names = title if title is not None and _axes(title) else names
+    names = title if title and (_axes(title) or names is None) else names
     text = _parted(text, begin)
     try:
         found = lines_of_text.numbers(text, begin, _PURPOSE)
@@ -54,7 +68,7 @@ def _names_in_comment(text: bytes) -> list[bytes] | None:
         line = line.strip()
         if line and not line.startswith((b"#", b"//")):
             return None
-        names = _words(line.lstrip(b"#/"))
+        names = _names(line.lstrip(b"#/"))
         if _axes(names):
             return names
     return None
@@ -64,12 +78,28 @@ def _words(line: bytes) -> list[bytes]:
     return [word for word in _PARTS.split(line.strip()) if word]
 
 
+def _names(line: bytes) -> list[bytes]:
+    """The names of columns in a line, without units and without what introduces them
+    ("columns: x y z").
+    """
+    line = re.split(rb":\s", _UNIT.sub(b" ", line))[-1]
+    return [name.strip(b"\"'").lower() for name in _words(line)]
+
+
 def _axes(names: list[bytes]) -> list[int] | None:
     """Which columns are named x, y and z; None if not each is, once."""
-    plain = [name.strip(b"\"'").lower() for name in names]
-    if any(plain.count(axis) != 1 for axis in (b"x", b"y", b"z")):
-        return None
-    return [plain.index(axis) for axis in (b"x", b"y", b"z")]
+    for axes in (names, [_axis(name) for name in names]):
+        if all(axes.count(axis) == 1 for axis in (b"x", b"y", b"z")):
+            return [axes.index(axis) for axis in (b"x", b"y", b"z")]
+    return None
+
+
+def _axis(name: bytes) -> bytes:
+    """The axis that a column of this name holds; empty for another one."""
+    if found := _AXIS.fullmatch(name):
+        return found[1]
+    found = _NUMBERED.fullmatch(name)
+    return b"xyz"[int(found[1]) :][:1] if found else b""
 
 
 def _preamble(text: bytes) -> tuple[int, int | None, list[bytes] | None]:
@@ -83,7 +113,7 @@ def _preamble(text: bytes) -> tuple[int, int | None, list[bytes] | None]:
         if len(words) == 1 and words[0].isdigit() and announced is None:
             announced = int(words[0])
         elif title is None and _is_title(words):
-            title = words
+            title = _names(text[begin:end])
         elif words:
             break
         begin = end
@@ -145,7 +175,13 @@ def _points(text: bytes, found: lines_of_text.Numbers, names: list[bytes] | None
 def _columns(names: list[bytes] | None, width: int) -> list[int]:
     """Which columns are x, y and z: those of the names, else the first three."""
     axes = _axes(names) if names else None
-    if axes is None or axes == [0, 1, 2]:
+    if axes is None and names and len(names) == width and _NO_AXIS.fullmatch(names[0]):
+        raise Unusable(
+            f"names its columns {lines_of_text.printable(b', '.join(names)[:80])}, of which none "
+            "is x, y or z; name those"
+        )
+    # Words in another number than columns are a sentence: "coordinates x y z in metres".
+    if axes is None or axes == [0, 1, 2] or (width == 3 and axes == sorted(axes)):
         return [0, 1, 2]
     if names and len(names) != width:
         raise Unusable(

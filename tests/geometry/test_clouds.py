@@ -75,6 +75,15 @@ TEXTS = {
     + "".join(f"{i},{row}\n" for i, row in enumerate(ROWS.replace(" ", ",").split())),
     "columns by name, turned": "//Z X Y\n"
     + "".join("{2} {0} {1}\n".format(*row.split()) for row in ROWS.splitlines()),
+    "columns by longer names": "id,pos_x,pos_y,pos_z\n"
+    + "".join(f"{i},{row}\n" for i, row in enumerate(ROWS.replace(" ", ",").split())),
+    "columns by number, as ParaView": '"Time","Points:0","Points:1","Points:2"\n'
+    + "".join(f"{i},{row}\n" for i, row in enumerate(ROWS.replace(" ", ",").split())),
+    "names with units": "X [m], Y [m], Z [m]\n" + ROWS.replace(" ", ", "),
+    "names behind a word": "# columns: x y z r class\n" + WIDE,
+    "a sentence about x, y and z": "# coordinates x y z in metres\n" + ROWS,
+    "a title beside names": "//Z X Y\nmade by hand\n"
+    + "".join("{2} {0} {1}\n".format(*row.split()) for row in ROWS.splitlines()),
     "columns by name, words": "part;x;y;z\n"
     + "".join(f"leg;{row}\n" for row in ROWS.replace(" ", ";").split()),
 }
@@ -107,6 +116,8 @@ def test_text(tmp_path, name):
         ("a.txt", b"1\t2\t3,5\n", "line 1: '3,5' has a decimal comma"),
         ("a.txt", b"1,,2,3\n4,,5,6\n", "line 1 has an empty column"),
         ("a.txt", b"1,2,3\n,5,6\n", "line 2 has an empty column"),
+        ("a.txt", b"id,a,b,c\n1,2,3,4\n", "names its columns id, a, b, c, of which none is x, y or z"),
+        ("a.txt", b"# z is up, x right, y back\n1 2 3\n", "names 7 columns but its points have 3"),
         ("a.txt", b"id x y z\n1 2 3 4 5\n", "names 4 columns but its points have 5"),
         ("a.txt", b"0 " * 40 + b"\n" + b"1 " * 40 + b"\n" + b"2 " * 40, "its points are columns"),
         ("a.txt", "1 2 3\n".encode("utf-16"), "is UTF-16 or UTF-32 text"),

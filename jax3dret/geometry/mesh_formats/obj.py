@@ -20,11 +20,12 @@ from jax3dret.geometry.mesh_formats.text import Words
 from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 # Statements that are rightly no surface: attributes of corners, points and lines, free-form curves
-# and what belongs to them, groups, what a thing looks like.
+# and what belongs to them, groups, what a thing looks like; creases for a subdivision (t, as in
+# OpenSubdiv's shapes), whose control mesh is read, and weights of joints (vw).
 _NO_SURFACE = frozenset(
     b"vt vn vp p l g o s mg cstype deg bmat step curv curv2 parm trim hole scrv sp end con cdc "
     b"usemtl mtllib usemap maplib bevel c_interp d_interp lod shadow_obj trace_obj ctech stech "
-    b"res".split()
+    b"res t vw".split()
 )
 _CURVES = frozenset((b"curv", b"curv2", b"cdc"))
 # Statements that hold a surface, or bring one, and what they are.

@@ -19,6 +19,8 @@ from jax3dret.geometry.mesh_formats.unusable import Unusable
 
 _AXES = ("x", "y", "z")
 _INDICES = ("vertex_indices", "vertex_index")
+# Elements whose lists of vertices are no surface of their own: the pixels of a range scan.
+_NO_SURFACE = ("range_grid",)
 
 
 def parse(data: bytes) -> Mesh:
@@ -33,6 +35,7 @@ def parse(data: bytes) -> Mesh:
             have, or no faces.
     """
     data, header = _opened(data)
+    _check_elements(header)
     faces, strips = header.element("face"), header.element("tristrips")
     if not faces.rows and not strips.rows:
         raise Unusable(
@@ -74,6 +77,7 @@ def points(data: bytes) -> Float[np.ndarray, "N 3"]:
         Unusable: not PLY, other than its header announces, or vertices without x, y, z.
     """
     data, header = _opened(data)
+    _check_elements(header)
     return _vertices(ply_body.read(data, header, {"vertex": _axes_of(header)}).columns)
 
 
@@ -95,6 +99,20 @@ def _opened(data: bytes) -> tuple[bytes, Header]:
         data = lines_of_text.plain(data, "ASCII PLY")
         header = ply_header.parse(data)
     return data, header
+
+
+def _check_elements(header: Header) -> None:
+    """Raises Unusable for an element of another name whose rows are lists of vertices, such as fans
+    of triangles: they may be surface.
+    """
+    for element in header.elements:
+        if element.name in ("face", "tristrips", *_NO_SURFACE) or not element.rows:
+            continue
+        if any(one.length and one.name in _INDICES for one in element.properties):
+            raise Unusable(
+                f"has {element.rows} rows of '{element.name}', lists of vertices that are not "
+                "read; export its surface as faces"
+            )
 
 
 def _axes_of(header: Header) -> tuple[str, ...]:

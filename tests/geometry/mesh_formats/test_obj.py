@@ -35,6 +35,7 @@ WRITTEN = {
     "mixed line ends": V.replace("\n", "\r") + F.replace("\n", "\r\n", 5),
     "no last newline": (V + F).rstrip(),
     "no last newline, a slash behind every corner": V + corner("{0}/{0}/").rstrip(),
+    "creases and weights of joints": V + "t crease 2/1/0 1 5 4.7\nvw 0 0 1.0\n" + F,
     "end of file of DOS": V + F + "\x1a",
     "comments behind numbers": (V + F).replace("\n", " # 1 2 3\n"),
     "comments glued to numbers": (V + F).replace("\n", "# 7\n"),

@@ -8,8 +8,10 @@ import pytest
 from boxes import ELL, FACES, QUADS, VERTICES, area, assert_box, load, refusal
 
 from jax3dret.geometry.clouds import is_cloud, load_points
+from jax3dret.geometry.mesh import MeshError
 from jax3dret.geometry.mesh_formats import text
 from jax3dret.geometry.mesh_formats.ply_header import _TYPES
+from jax3dret.geometry.meshes import load_mesh
 
 ORDERS = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
 
@@ -189,6 +191,23 @@ def test_the_strip_of_a_box_is_the_box(tmp_path):
 def _volume(mesh):
     a, b, c = np.moveaxis(mesh.vertices[mesh.faces], 1, 0)
     return np.einsum("fi,fi->", a, np.cross(b, c)) / 6
+
+
+def test_lists_of_vertices_of_another_name(tmp_path):
+    """Fans beside faces, or alone, may be surface; the pixels of a range scan are none."""
+    for elements in (box(), box()[:1]):
+        for name, number in (("trifans", 2), ("range_grid", 2), ("trifans", 0)):
+            more = (name, [("vertex_indices", "uchar", "int")], [[[0]], [[1]]][:number])
+            path = tmp_path / "a.ply"
+            path.write_bytes(ply("ascii", [*elements, more]))
+            if name == "trifans" and number:
+                said = "2 rows of 'trifans', lists of vertices that are not read"
+                with pytest.raises(MeshError, match=said):
+                    (load_mesh if len(elements) > 1 else load_points)(path)
+            elif len(elements) > 1:
+                assert_box(load_mesh(path))
+            else:
+                assert len(load_points(path)) == len(VERTICES)
 
 
 @pytest.mark.parametrize("form", ORDERS)
