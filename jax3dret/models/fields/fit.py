@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import jax
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from jax3dret.core import rng
 from jax3dret.core.types import ConfigError, PyTree, nearest
 from jax3dret.losses import fields as losses
-from jax3dret.models.fields import adam, architectures
+from jax3dret.models.fields import adam, architectures, rows
 from jax3dret.models.fields.field import FUNCTIONS, Architecture, Function
 
 AXIS = "shapes"
@@ -43,7 +43,9 @@ class FitSpec:
     gradients; "lazy_adam" moves and decays only the rows that the step reads. clamp: of the UDF's
     loss, None for none. precision: of matrix products. explode: a loss so many times its reference,
     the larger of the first step's and of the field that is 0 everywhere, counts as diverged. chunk:
-    steps of one call of the compiled program.
+    steps of one call of the compiled program. deferred: whether steps in which a row has no gradient
+    are made up for when it is next read (`rows`); None: where a step reads few of all rows. A lazy
+    Adam is always so.
 
     Raises ConfigError for numbers that fit nothing.
     """
@@ -60,6 +62,7 @@ class FitSpec:
     precision: str = "highest"
     explode: float = 100.0
     chunk: int = 128
+    deferred: bool | None = None
 
     def __post_init__(self) -> None:
         for key in ("steps", "batch", "pool", "chunk"):
@@ -176,11 +179,17 @@ class Fitting:
             "reference": jnp.zeros(shapes, jnp.float32),
             "diverged": jnp.full(shapes, -1, jnp.int32),
         }
+        self._packed = _reads_few_rows(architecture, spec, trained)
+        if self._packed:
+            state["packed"] = rows.pack(trained.pop("grid")["table"])
+            for moments in ("first", "second"):
+                state[moments].pop("grid")
         spread = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
         self._state = jax.device_put(state, spread)
         self._structure = jax.device_put(stacked.get("structure", {}), spread)
         self._rates = adam.rates(spec.steps, spec.learning_rate, spec.betas, spec.eps)
-        self._run = _program(architecture, function, spec, self.mesh)
+        self._tails = rows.tails(spec.steps, spec.learning_rate, spec.betas)
+        self._run = program(architecture, function, spec, self.mesh, self._packed)
         self._losses: list[jax.Array | np.ndarray] = []
         self._pools: dict[int, list[np.ndarray]] = {}
         self.step = 0
@@ -193,7 +202,12 @@ class Fitting:
             steps = min(spec.chunk, spec.epoch_steps - begin, spec.steps - self.step)
             data = self._data(epoch, begin, steps)
             self._state, losses = self._run(
-                self._state, self._structure, data, self._rates[:2], self.step, steps
+                self._state,
+                self._structure,
+                data,
+                (*self._rates[:2], self._tails),
+                self.step,
+                steps,
             )
             self._losses.append(losses[:steps])
             self.step += steps
@@ -201,10 +215,13 @@ class Fitting:
 
     def result(self) -> Fitted:
         """The fields as they are after the steps taken so far."""
-        stacked = {
-            **self._state["trained"],
-            **({"structure": self._structure} if self._structure else {}),
-        }
+        stacked = dict(self._state["trained"])
+        if self._structure:
+            stacked["structure"] = self._structure
+        if self._packed:
+            tails = None if self.spec.optimizer == "lazy_adam" else self._tails
+            table = rows.unpack(self._state["packed"], self.step, self._rates, tails)
+            stacked["grid"] = {"table": table}
         variables = architectures.unstack(self.architecture, stacked)[: self.count]
         diverged = np.asarray(self._state["diverged"])[: self.count].copy()
         for i, tree in enumerate(variables):
@@ -270,36 +287,72 @@ class Fitting:
 
 
 @functools.lru_cache(maxsize=16)
-def _program(architecture: Architecture, function: Function, spec: FitSpec, mesh: Mesh) -> Any:
-    """The compiled steps: (state, structure, data, rates, step, steps) -> (state, losses)."""
+def program(
+    architecture: Architecture, function: Function, spec: FitSpec, mesh: Mesh, packed: bool
+) -> Callable[..., Any]:
+    """The compiled steps: (state, structure, data, schedule, step, steps) -> (state, losses).
 
-    def value_and_loss(trained, structure, data):
-        points, truth = data[:, :3], data[:, 3]
-        values = architecture.apply({**trained, "structure": structure}, points)
-        return losses.loss(function, values, truth, spec.clamp)
+    The state is donated; data: float32[K, S, B, 4], of which the first `steps` are taken; losses:
+    float32[K, S].
+    """
 
-    def total(trained, structure, data):
-        each = jax.vmap(value_and_loss)(trained, structure, data)
+    def total(trained, values, data):
+        each = losses.loss(function, values(trained), data[..., 3], spec.clamp)
         return each.sum(), each
 
+    def stepped(state, structure, data, rates, tails, step):
+        """Trained variables, moments and losses after a step."""
+        points = data[..., :3]
+        held = {"trained": state["trained"], "first": state["first"], "second": state["second"]}
+        if architecture.feature_width:
+            indices, weights = jax.vmap(architecture.corners)(structure, points)
+            table = state["packed"] if packed else state["trained"]["grid"]["table"]
+            shift = jnp.arange(len(indices), dtype=jnp.int32) * table.shape[1]
+            indices = indices + shift[:, None, None, None]
+        if packed:
+            flat = table.reshape(-1, table.shape[-1])
+            before = rows.read(flat, indices.reshape(-1), step, rates, tails)
+
+            def values(both):
+                corners = both["corners"].reshape(-1, *indices.shape)
+                return _decoded(architecture, both["decoder"], corners, weights, points, spec)
+
+            both = {"corners": before.value, "decoder": held["trained"]["decoder"]}
+            (_, each), gradients = jax.value_and_grad(total, has_aux=True)(both, values, data)
+            flat = rows.write(
+                flat, indices.reshape(-1), before, gradients.pop("corners"), step, rates
+            )
+            held["packed"] = flat.reshape(table.shape)
+        else:
+
+            def values(trained):
+                if not architecture.feature_width:
+                    return jax.vmap(
+                        functools.partial(architecture.apply, precision=spec.precision)
+                    )(trained, points)
+                table = trained["grid"]["table"]
+                corners = table.reshape(-1, table.shape[-1])[indices]
+                corners = jnp.moveaxis(corners, -1, 0)
+                return _decoded(architecture, trained["decoder"], corners, weights, points, spec)
+
+            (_, each), gradients = jax.value_and_grad(total, has_aux=True)(
+                held["trained"], values, data
+            )
+        held["trained"], (held["first"], held["second"]) = adam.tree_moved(
+            held["trained"], (held["first"], held["second"]), gradients, rates, step
+        )
+        return held, each
+
     def run(state, structure, data, schedule, first_step, steps):
-        rates = adam.Rates(*schedule, *spec.betas, spec.eps)
+        size, root, tails = schedule
+        rates = adam.Rates(size, root, *spec.betas, spec.eps)
+        tails = None if spec.optimizer == "lazy_adam" else tails
 
         def body(i, carry):
             state, history = carry
-            (_, each), gradients = jax.value_and_grad(total, has_aux=True)(
-                state["trained"], structure, data[i]
-            )
-            trained, (first, second) = adam.tree_moved(
-                state["trained"],
-                (state["first"], state["second"]),
-                gradients,
-                rates,
-                first_step + i,
-            )
+            held, each = stepped(state, structure, data[i], rates, tails, first_step + i)
             watched = _watched(function, spec, state, each, data[i, ..., 3], first_step + i)
-            state = {"trained": trained, "first": first, "second": second, **watched}
-            return state, history.at[i].set(each)
+            return {**held, **watched}, history.at[i].set(each)
 
         history = jnp.zeros(data.shape[:2], jnp.float32)
         return jax.lax.fori_loop(0, steps, body, (state, history))
@@ -317,6 +370,40 @@ def _program(architecture: Architecture, function: Function, spec: FitSpec, mesh
         ),
         donate_argnums=0,
     )
+
+
+def _decoded(
+    architecture: Any,
+    decoder: PyTree,
+    corners: Float[jax.Array, "D S B G C"],
+    weights: Float[jax.Array, "S B G C"],
+    points: Float[jax.Array, "S B 3"],
+    spec: FitSpec,
+) -> Float[jax.Array, "S B"]:
+    """Values of many shapes from the rows that their points read, widths first: sums then run
+    along contiguous numbers."""
+    groups = jnp.moveaxis(jnp.sum(corners * weights[None], -1), 0, -1)
+    features = jax.vmap(architecture.join)(groups)
+    apply = functools.partial(architecture.decoder.apply, precision=spec.precision)
+    return jax.vmap(apply)(decoder, points, features)
+
+
+def _reads_few_rows(architecture: Any, spec: FitSpec, trained: PyTree) -> bool:
+    """Whether the table is packed: dense Adam takes as long as its memory, packed rows take as long
+    as reading and writing 16 or so numbers for each that is read."""
+    if not architecture.feature_width:
+        return False
+    if spec.optimizer == "lazy_adam" or spec.deferred is not None:
+        return spec.optimizer == "lazy_adam" or bool(spec.deferred)
+    shapes = (
+        jax.eval_shape(
+            architecture.corners, None, jax.ShapeDtypeStruct((spec.batch, 3), jnp.float32)
+        )
+        if architecture.name != "octree"
+        else None
+    )
+    reads = spec.batch * (shapes[0].size // spec.batch if shapes else 8 * architecture.levels)
+    return trained["grid"]["table"].shape[1] > 20 * reads
 
 
 def _watched(
