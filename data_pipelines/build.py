@@ -14,6 +14,10 @@ them. Beyond TFDS it has
     source        dict, the provenance that goes into the manifest
     planned       optional {split: number of records to come}, for progress
     jobs          optional argument of its constructor: the number of processes that may read raw files
+    made_from     optional classmethod (config name) -> the data set whose records it reads. That one is built first, from the
+                  user's raw files where it needs some; the constructor takes data_root, where it lies, and work_dir, a folder
+                  below it that outlives an interrupted build
+    config_named  optional classmethod (config name) -> the configuration that a name beside BUILDER_CONFIGS spells out, or None
 and, where the raw data is the user's own to bring, MANUAL_DOWNLOAD_INSTRUCTIONS (where it is to be had), a constructor
 that takes manual_dir, and
     files         {relative path: bytes} of the raw files it will read, so that changed raw data is noticed
@@ -43,7 +47,12 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 
 from data_pipelines.raw_builder import MANUAL_FLAGS
-from data_pipelines.records import read_manifest, write_manifest, write_splits
+from data_pipelines.records import (
+    manifest_digest,
+    read_manifest,
+    write_manifest,
+    write_splits,
+)
 from jax3dret.core.config import nearest
 from jax3dret.core.files import check_readable
 from jax3dret.core.types import ConfigError, DataError
@@ -53,6 +62,8 @@ from jax3dret.data.source import data_root, find_prepared
 logger = logging.getLogger("jax3dret")
 
 _PREPARING = ".preparing"
+# Below it, by data set, what a builder keeps for the next build of the same.
+_WORK = ".work"
 
 
 class Available(NamedTuple):
@@ -106,6 +117,15 @@ def build(
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
     cls, config = _resolve(name)
     root = data_root(data_dir).absolute()
+    made_from = ""
+    if hasattr(cls, "made_from"):
+        prepared = find(name, data_dir)
+        if prepared is not None and manual_dir is None:
+            return prepared
+        made_from = cls.made_from(config)
+        origin = build(made_from, data_dir=data_dir, manual_dir=manual_dir, jobs=jobs)
+        _require_same_origin(prepared, origin)
+        manual_dir = None
     manual = _manual_folder(cls, name, manual_dir)
     if cls.MANUAL_DOWNLOAD_INSTRUCTIONS and manual is None:
         prepared = find(name, data_dir)
@@ -119,11 +139,13 @@ def build(
     config = _config_of(cls, name, config, manual)
     full_name = f"{cls.name}/{config}" if config else cls.name
     target = root / full_name / str(cls.VERSION)
-    arguments: dict[str, Any] = {"config": config} if config else {}
+    arguments: dict[str, Any] = {"config": _named(cls, config) or config} if config else {}
     if manual is not None:
         arguments["manual_dir"] = manual
     if shares_work(name):
         arguments["jobs"] = jobs
+    if made_from:
+        arguments |= {"data_root": root, "work_dir": root / _WORK / full_name.replace("/", "-")}
     try:
         root.mkdir(parents=True, exist_ok=True)
         with (
@@ -291,6 +313,27 @@ def _require_same_source(builder: Any, target: pathlib.Path, manual: pathlib.Pat
     logger.info("%s: already prepared", target)
 
 
+def _require_same_origin(prepared: pathlib.Path | None, origin: pathlib.Path) -> None:
+    """Raises DataError for a data set that was made from another build of its source."""
+    manifest = None if prepared is None else read_manifest(prepared)
+    if manifest is None:
+        return
+    made_from = manifest.get("source", {}).get("made_from", {})
+    if made_from.get("manifest_sha256") != manifest_digest(origin):
+        raise DataError(
+            f"{prepared}: was made from another build of {made_from.get('name')}; remove the "
+            "folder to make it anew"
+        )
+
+
+def _named(cls: Any, config: str | None) -> Any:
+    """The configuration that a name spells out, of a builder that has such names."""
+    listed = [entry.name for entry in cls.BUILDER_CONFIGS]
+    if config is None or config in listed or not hasattr(cls, "config_named"):
+        return None
+    return cls.config_named(config)
+
+
 def _builder_names() -> list[str]:
     here = pathlib.Path(__file__).parent
     return sorted(path.name for path in here.iterdir() if (path / f"{path.name}.py").is_file())
@@ -316,7 +359,8 @@ def _resolve(name: str) -> tuple[Any, str | None]:
         raise ConfigError(f"unknown data set '{name}'{hint or '; one of ' + ', '.join(names)}")
     cls = _load(folder)
     configs = [entry.name for entry in cls.BUILDER_CONFIGS]
-    if config and not hasattr(cls, "config_of") and config not in configs:
+    known = config in configs or _named(cls, config or None) is not None
+    if config and not hasattr(cls, "config_of") and not known:
         full = [f"{folder}/{entry}" for entry in configs]
         raise ConfigError(
             f"unknown data set '{name}'{nearest(name, full)}; '{folder}' has "

@@ -10,6 +10,7 @@ is a TFDS data set: `tfds.builder_from_directory` opens it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import pathlib
@@ -154,6 +155,11 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any] | None:
             f"{folder / 'manifest.json'}: has no '{missing[0]}'; remove {folder} and build again"
         )
     return manifest
+
+
+def manifest_digest(folder: pathlib.Path) -> str:
+    """SHA-256 of the manifest of a prepared data set: of its records' ids, classes and origin."""
+    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 
 
 def _write_shards(

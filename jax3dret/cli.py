@@ -20,7 +20,7 @@ from jax3dret import __version__, entry
 
 BENCHES = ("pointbert", "point_ops", "render", "meshes", "mvhgnn", "index", "towers")
 # Arguments that are lists, at most one of a command.
-LISTS = ("sources", "files", "names")
+LISTS = ("sources", "files", "names", "meshes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -170,6 +170,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     query.set_defaults(run=_query)
 
+    fitting = commands.add_parser(
+        "fit", help="fit an implicit neural representation (INR) to every mesh"
+    )
+    fitting.add_argument("meshes", metavar="MESH", nargs="+", help="mesh, or folder of meshes")
+    fitting.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="folder of the INRs, a file each; run again, what is missing is fitted",
+    )
+    fitting.add_argument(
+        "--field",
+        required=True,
+        choices=("siren", "hashgrid", "triplane", "octree"),
+        help="architecture of the INRs",
+    )
+    fitting.add_argument(
+        "--function",
+        required=True,
+        choices=("sdf", "udf", "occ"),
+        help="signed distance, distance, or occupancy",
+    )
+    fitting.add_argument(
+        "--preset",
+        choices=("paper", "fast"),
+        default="paper",
+        help="the published number of steps, or fewer of a smaller network; default paper",
+    )
+    fitting.add_argument("--jobs", type=int, default=1, help="processes that read files; default 1")
+    fitting.add_argument("--seed", type=int, default=0, help="of all random draws; default 0")
+    fitting.add_argument(
+        "--up-axis",
+        choices=("y", "z"),
+        help="axis that is up in the files; default: y in glTF and z elsewhere",
+    )
+    fitting.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="measure each INR against its mesh: Chamfer distance and overlap of volumes",
+    )
+    fitting.set_defaults(run=_fit)
+
     report = commands.add_parser("report", help="write the report of a workdir again")
     report.add_argument("workdir", metavar="WORKDIR", type=_folder)
     report.set_defaults(run=_report)
@@ -299,6 +341,33 @@ def _query(args: argparse.Namespace) -> int:
         _out(answer["query"])
         for result in answer["results"]:
             _out(f"{result['rank']:5}  {result['score']:8.4f}  {result['id']}")
+    return entry.DONE
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from jax3dret.models.fields.fit_meshes import Job
+    from jax3dret.search.fit_folder import fit_folder
+
+    job = Job.of(args.field, args.function, args.preset)
+    # SIGTERM ends a run like Ctrl-C: what is fitted so far is kept for the next run.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        done = fit_folder(
+            args.meshes,
+            args.out,
+            job,
+            jobs=args.jobs,
+            seed=args.seed,
+            up_axis=args.up_axis,
+            evaluate=args.evaluate,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    failed = f", see {args.out}/failed.json" if done.failed else ""
+    _out(f"{args.out}: {done.fitted} fitted, {done.kept} kept, {len(done.failed)} failed{failed}")
+    if done.means:
+        means = ", ".join(f"{key} {value:.4f}" for key, value in done.means.items())
+        _out(f"means: {means}; each in {args.out}/evaluated.json")
     return entry.DONE
 
 
