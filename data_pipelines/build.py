@@ -62,7 +62,7 @@ from jax3dret.data.source import data_root, find_prepared
 logger = logging.getLogger("jax3dret")
 
 _PREPARING = ".preparing"
-# Below it, by data set, what a builder keeps for the next build of the same.
+# In the root too, by data set: what a builder keeps for the next build of the same.
 _WORK = ".work"
 
 

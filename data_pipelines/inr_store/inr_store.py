@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jax3dret.geometry.unit_sphere import to_unit_sphere
 
 from data_pipelines.inr_store.choice import Place, choose, read_places
 from data_pipelines.raw_builder import record_info
@@ -26,6 +25,7 @@ from jax3dret.core.types import ConfigError, DataError, nearest
 from jax3dret.core.workers import ordered_map
 from jax3dret.data.source import Source, find_prepared, open_source
 from jax3dret.geometry.mesh import Mesh
+from jax3dret.geometry.unit_sphere import to_unit_sphere
 from jax3dret.models.fields import architectures, fill_store
 from jax3dret.models.fields.field import Architecture, Function
 from jax3dret.models.fields.field_records import feature_of

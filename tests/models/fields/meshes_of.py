@@ -7,16 +7,14 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from models.fields.fields_of import small
 
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.models.fields.field import Function
 from jax3dret.models.fields.fit import FitSpec
 from jax3dret.models.fields.fit_meshes import Job
-from models.fields.fields_of import small
 
-_FACES = (
-    "013 032 467 475 045 051 237 276 026 064 157 173"  # of a box whose corners count in binary
-)
+_FACES = "013 032 467 475 045 051 237 276 026 064 157 173"  # of a box whose corners count in binary
 FACES = np.array([[int(c) for c in face] for face in _FACES.split()], np.int32)
 
 
