@@ -30,7 +30,6 @@ from jax3dret.geometry.cameras import Cameras
 from jax3dret.geometry.field_views import render
 from jax3dret.geometry.isosurface import surface_points
 from jax3dret.models.field_encoders.inr_row import split_kind
-from jax3dret.models.fields.architectures import describe
 from jax3dret.models.fields.field import Field
 from jax3dret.models.fields.field_records import FieldRecords
 
@@ -42,22 +41,15 @@ _PER_JOB = 8
 
 class Fields:
     """The INRs of one kind, "<architecture>_<function>", of a split: `fields[i]` is that of record
-    i.
+    i; None where the record has none, which its manifest lists and no batch reads.
 
-    Raises ConfigError, here, where the data set has none of them, and DataError where some of its
-    records lack theirs, with how many.
+    Raises ConfigError, here, where the data set has none at all.
     """
 
     def __init__(self, source: Source, kind: str) -> None:
         architecture, function = split_kind(kind)
         records = FieldRecords.from_manifest(source.manifest)
         features = records.features(architecture, function)
-        lacking = [name for name in source.ids if not records.has(name, architecture, function)]
-        if lacking:
-            raise DataError(
-                f"{source.name}, split '{source.split}': {len(lacking)} of {len(source)} records "
-                f"have no INR {kind}, such as {lacking[0]}; take a kind that all have"
-            )
         self.architecture, self.function, self.kind = architecture, function, kind
         self.names = source.ids
         self._records, self._source = records, source.select(*features)
@@ -65,21 +57,29 @@ class Fields:
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index: int) -> Field:
+    def __getitem__(self, index: int) -> Field | None:
+        if not self._records.has(self.names[index], self.architecture, self.function):
+            return None
         return self._records.field(self._source[index], self.architecture, self.function)
 
     def described(self) -> dict[str, Any]:
-        """What the INRs are, JSON-like, for a digest."""
-        about = describe(self._records.architectures[self.architecture])
-        return {"architecture": about, "function": self.function}
+        """What the INRs are and were made from, JSON-like, for a digest."""
+        made_from = self._source.manifest["source"]
+        return {
+            "kind": self.kind,
+            "inrs": made_from["inrs"],
+            "made_from": made_from.get("made_from"),
+        }
 
 
 def cloud_of(fields: Fields, index: int, points: int, seed: int = 0) -> Float32[np.ndarray, "P 3"]:
-    """Points on the surface of an INR; the same for the same arguments. Raises DataError, the
-    record first, for an INR without a surface.
+    """Points on the surface of an INR, the same for the same arguments; zeros where there is none.
+    Raises DataError, the record first, for an INR without a surface.
     """
-    generator = rng.host_generator(seed, "points of an INR", index, points)
-    return _points(fields[index], points, generator)
+    field = fields[index]
+    if field is None:
+        return np.zeros((points, 3), np.float32)
+    return _points(field, points, rng.host_generator(seed, "points of an INR", index, points))
 
 
 def _points(field: Field, points: int, generator: np.random.Generator) -> np.ndarray:
@@ -170,11 +170,14 @@ class _Render:
         self._fields, self._cameras, self._size, self._by = fields, cameras, size, by
 
     def __call__(self, index: int) -> bytes:
-        return _pictures(self._fields[index], self._cameras, self._size, self._by).tobytes()
+        field = self._fields[index]
+        if field is None:
+            return bytes(len(self._cameras.positions) * self._size**2)
+        return _pictures(field, self._cameras, self._size, self._by).tobytes()
 
 
 def _pictures(field: Field, cameras: Cameras, size: int, by: Any) -> UInt8[np.ndarray, "V S S"]:
-    how = "marching" if field.function == "occ" else by
+    how: Any = "marching" if field.function == "occ" else by
     try:
         views = render(field, field.function, cameras, size=size, up_axis="y", by=how)
     except DataError as error:

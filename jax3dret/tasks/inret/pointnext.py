@@ -42,6 +42,7 @@ from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.tasks import recipe
 from jax3dret.tasks.encoder import encoder_model
 from jax3dret.tasks.inret.conversion import CloudNow, cloud_file, read_kind
+from jax3dret.tasks.inret.training_data import Complete, complete_rows
 from jax3dret.tasks.ulip2 import finetune
 
 # Of the record itself nothing is used: the least that there is to read.
@@ -104,7 +105,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         *config.data.augment.build(),
         points.Keep(("points", "label")),
     )
-    return recipe.build(
+    built = recipe.build(
         config,
         open_source,
         as_inrs(task),
@@ -121,6 +122,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "converted_from": {**config.fields.to_dict(), "kinds": list(kinds)},
         },
     )
+    return of_complete_records(built, source, kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +146,17 @@ def checked_kinds(config: configs.Config) -> tuple[str, ...]:
     for kind in kinds:
         split_kind(kind)
     return kinds
+
+
+def of_complete_records(built: Recipe, source: Source, kinds: tuple[str, ...]) -> Recipe:
+    """The recipe, whose training leaves out records that lack an INR of these kinds; how many, is
+    logged. Raises DataError where none has all.
+    """
+    rows = complete_rows(source, kinds, ())
+    if rows is None:
+        return built
+    sampler = Complete(rows, built.train.batch_size)
+    return dataclasses.replace(built, train=dataclasses.replace(built.train, sampler=sampler))
 
 
 def as_inrs(task: Task) -> Task:

@@ -40,7 +40,14 @@ from jax3dret.models.field_encoders.inr_row import split_kind
 from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.tasks import recipe
 from jax3dret.tasks.inret.conversion import ViewsNow, read_kind, view_file
-from jax3dret.tasks.inret.pointnext import UNUSED, OneOf, as_inrs, checked_kinds, field_defaults
+from jax3dret.tasks.inret.pointnext import (
+    UNUSED,
+    OneOf,
+    as_inrs,
+    checked_kinds,
+    field_defaults,
+    of_complete_records,
+)
 from jax3dret.tasks.ulip2 import viewgcn
 from jax3dret.tasks.view_cnn import ViewCnn
 
@@ -85,7 +92,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     flipped: tuple[Transform, ...] = ()
     if config.objective == "single_view":
         flipped = viewgcn.mirror(config.flip, cnn.frozen)
-    return recipe.build(
+    built = recipe.build(
         config,
         open_source,
         as_inrs(viewgcn.viewgcn_task(network)),
@@ -106,6 +113,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
             "converted_from": {"kinds": list(kinds)},
         },
     )
+    return of_complete_records(built, source, kinds)
 
 
 def _data(
