@@ -42,7 +42,7 @@ _AT_ONCE = 1 << 16  # points
 # Doubled area over the square of the longest edge, at and below which a triangle has no area.
 _FLAT = 1e-12
 # Points on either side of the surface that tell whether it parts inside from outside, and how far
-# from it they stand (of the unit sphere's radius): a thin shape needs a small step, a coarse one
+# from it they stand (of half the largest side of the mesh): a thin shape needs a small step, a coarse one
 # is seen through the slivers of its neighbours at a small one.
 _PROBES = 2048
 _STEPS = (1e-2, 1e-3, 1e-4)
@@ -51,10 +51,8 @@ _DOUBT = 0.05
 # Accuracies of the fast winding number, as libigl counts them: within 0.003, and within 0.3 for a
 # third of the time.
 _FINE, _COARSE = 2.0, 1.0
-# Share of the surface that has to part inside from outside: less is no volume; and as much lets
-# "auto" believe the winding number.
+# Share of the surface that has to part inside from outside: less is no volume.
 _NO_VOLUME = 0.02
-_DECISIVE = 0.8
 # And as much lets a closed mesh be what it seems: where every face is there twice, back to back,
 # it is closed and encloses nothing, and one face of each pair may enclose something.
 _HALF = 0.5
@@ -64,10 +62,11 @@ class MeshDistance:
     """Signed distance (negative inside), distance and occupancy (-1 inside, +1 outside) of a mesh.
 
     mesh: in the domain of fields, see `geometry.unit_sphere`; of either winding, open or closed.
-    sign: "auto" takes "closed" or "oriented" where the mesh is, "winding" where nearly all of the
-    surface parts inside from outside by it, else "watertight" where the package for it is
-    installed, else "winding". The sign is worked out when it is first needed: distances alone never
-    need one.
+    sign: "auto" and "winding" are one: "closed" or "oriented" where the mesh is, else "winding";
+    whether an optional package is installed changes nothing. "watertight" and "lines" are asked
+    for. `separating` says how far to trust the rule: where it is well below 1, much of the surface
+    is sheets, or turns at random. The sign is worked out when it is first needed: distances alone
+    never need one.
 
     flat: triangles without area, which are left out: beside other triangles they say nothing of the
     surface. A copy of the mesh and its trees is held, some 400 bytes a triangle; points are taken
@@ -196,8 +195,6 @@ class MeshDistance:
         if asked == "lines":
             return self._kept("lines", surface, surface.parted("lines"))
         rule, share, found = self._by_winding()
-        if asked == "auto" and share < _DECISIVE and rule == "winding" and watertight.available():
-            return self._remeshed()
         return self._kept(rule, found, share)
 
     def _by_winding(self) -> tuple[Rule, float, _Surface]:
@@ -259,6 +256,8 @@ class _Surface:
     def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]):
         self.vertices = np.ascontiguousarray(vertices)
         self.faces = np.ascontiguousarray(faces)
+        used = self.vertices[np.unique(self.faces)]
+        self.reach = float(np.ptp(used, axis=0).max()) / 2
 
     @property
     def mesh(self) -> Mesh:
@@ -327,7 +326,7 @@ class _Surface:
         """The share of the surface with inside on one side, near by, and outside on the other."""
         points, normals = self.probes()
         parts = np.zeros(len(points), bool)
-        for step in _STEPS:
+        for step in self.reach * np.array(_STEPS):
             sides = np.concatenate([points + step * normals, points - step * normals])
             if rule == "lines":
                 one, other = np.split(self.enclosed(sides, rule), 2)
@@ -346,7 +345,7 @@ class _Surface:
         normals /= np.sqrt((normals * normals).sum(1, keepdims=True))
         left = np.arange(len(self.faces))
         for weights in _PLACES:
-            for step in (_STEPS[1], -_STEPS[1]):
+            for step in (self.reach * _STEPS[1], -self.reach * _STEPS[1]):
                 places = np.einsum("fkd,k->fd", corners[left], weights) + step * normals[left]
                 left = left[self.enclosed(places, rule)]
         found = np.zeros(len(self.faces), bool)
@@ -423,7 +422,7 @@ def _is_closed(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 
 def _single(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
-) -> Int[np.ndarray, "F 3"]:
+) -> Int[np.ndarray, "S 3"]:
     """One of the faces with the same three corners, however they turn."""
     place = np.sort(_places(vertices, faces), axis=1)
     return faces[np.sort(np.unique(place, axis=0, return_index=True)[1])]

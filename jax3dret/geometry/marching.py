@@ -37,7 +37,7 @@ def marching_cubes(
     # border, and not on it.
     beyond = level + max(float(np.abs(values - level).max()), 1e-6)
     padded = np.pad(values, 1, constant_values=beyond)
-    vertices, faces, _, _ = measure.marching_cubes(padded, level, gradient_direction="ascent")
+    vertices, faces, _, _ = measure.marching_cubes(padded, level, gradient_direction="descent")
     return Mesh((vertices.astype(np.float64) - 1) * step - 1, np.ascontiguousarray(faces, np.int32))
 
 
