@@ -10,7 +10,7 @@ import numpy as np
 
 from jax3dret.core.types import DataError, Loaded, Row, nearest
 from jax3dret.inputs.batching import stack
-from jax3dret.models.field_encoders.inr_row import InrRow, Precision, kind_of
+from jax3dret.models.field_encoders.inr_row import InrRow, kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FieldInput:
 
     kinds: tuple[str, ...]
     resolution: int = 64
-    precision: Precision = "float16"
+    precision: str = "float16"
     accepts: ClassVar[tuple[str, ...]] = ("field",)
     version: ClassVar[int] = 1
 

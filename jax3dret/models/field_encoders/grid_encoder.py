@@ -154,13 +154,11 @@ def _of_planes(planes: Array, kernel: Array) -> Array:
 
 def _windows(x: Array, kernel: Array) -> Array:
     halves = [side // 2 for side in x.shape[1:4]]
-    padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (1, 0), (0, 0)))
-    ends = [2 * half - 1 for half in halves]
-    parts = [
-        padded[:, i : i + ends[0] : 2, j : j + ends[1] : 2, k : k + ends[2] : 2]
-        for i in range(3)
-        for j in range(3)
-        for k in range(3)
-    ]
-    rows = jnp.concatenate(parts, -1).reshape(-1, 27 * x.shape[-1])
+    rows = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (1, 0), (0, 0)))
+    # Axis by axis, z first: what is copied twice is the smaller part.
+    for axis in (3, 2, 1):
+        end = 2 * halves[axis - 1] - 1
+        places = [lax.slice_in_dim(rows, i, i + end, 2, axis=axis) for i in range(3)]
+        rows = jnp.concatenate(places, -1)
+    rows = rows.reshape(-1, rows.shape[-1])
     return (rows @ kernel.reshape(rows.shape[1], -1)).reshape(len(x), *halves, -1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,9 +21,7 @@ from jax3dret.models.field_encoders import lattice, rows
 from jax3dret.models.fields.field import FUNCTIONS, Architecture, Field, Function
 from jax3dret.models.fields.triplane import Triplane
 
-# What the numbers of a lattice are kept in. float16 has three digits: an embedding moves by less
-# than a thousandth of its length.
-Precision = Literal["float16", "float32"]
+PRECISIONS = ("float16", "float32")
 
 
 def kind_of(architecture: str, function: str) -> str:
@@ -53,19 +51,20 @@ def kinds_in(names: Iterable[str]) -> list[str]:
 class InrRow:
     """How the row of an INR is made.
 
-    resolution: of the lattice, points an axis. precision: of the features on it.
+    resolution: of the lattice, points an axis. precision: of the features on it; float16, which
+    keeps three digits, is half as much to read.
 
     Raises ConfigError for a resolution or a precision that is none.
     """
 
     resolution: int = 64
-    precision: Precision = "float16"
+    precision: str = "float16"
 
     def __post_init__(self) -> None:
         lattice.check_resolution(self.resolution)
-        if self.precision not in ("float16", "float32"):
+        if self.precision not in PRECISIONS:
             raise ConfigError(
-                f"features of a lattice in '{self.precision}'; expected float16 or float32"
+                f"features of a lattice in '{self.precision}'; expected {' or '.join(PRECISIONS)}"
             )
 
     def __call__(self, field: Field) -> dict[str, np.ndarray]:

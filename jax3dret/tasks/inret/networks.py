@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,6 @@ from jax3dret.models.field_encoders.inr_row import kinds_in, split_kind
 
 # What `loss` weighs the alignment of two functions by; in this order in a config.
 PAIRS = ("udf_sdf", "udf_occ", "sdf_occ")
-Target = Literal["udf", "sdf", "occ", "own"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Objective:
     """
 
     decoder: bool = True
-    target: Target = "udf"
+    target: str = "udf"
     norm: str = ""
     clamp: float = 0.1
     alignment: bool = True
@@ -45,7 +44,7 @@ class Objective:
     pairs: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: dict.fromkeys(PAIRS, 1.0)
     )
-    reduction: unified_latent.Reduction = "mean"
+    reduction: str = "mean"
 
     def check(self, functions: tuple[str, ...]) -> None:
         """Raises ConfigError for what is not known, or trains nothing. functions: of the INRs."""
@@ -118,6 +117,8 @@ def inret_task(
         ]
         return {"encoder": params, "head": head}, {"encoder": state}
 
+    reduction: Any = objective.reduction
+
     def loss(
         params: PyTree, model_state: PyTree, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
@@ -144,7 +145,7 @@ def inret_task(
             terms["alignment"] = unified_latent.alignment(
                 embeddings,
                 weights=_weights(list(embeddings), objective),
-                reduction=objective.reduction,
+                reduction=reduction,
             )
             total = total + objective.alignment_weight * terms["alignment"]
         return total, ({"encoder": state}, terms)
