@@ -45,6 +45,7 @@ def unified(data, field="hashgrid"):
     config.data.query_points = points
     config.architectures = (field,)
     config.lattice.resolution = lattice
+    config.lift.preset = "paper" if data == "paper" else "fast"
     config.train.epochs = epochs
     if not full:
         small(config)

@@ -9,9 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from models.fields.meshes_of import box, quick, sheet, write_off
 from search.toy import make_workdir, tetrahedron
 
 from jax3dret import __version__, cli
+from jax3dret.models.fields.fit_meshes import Job
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -204,3 +206,54 @@ def test_info_and_data_list(capsys, tmp_path, monkeypatch):
 def test_a_report_of_no_workdir(capsys, tmp_path):
     code, out, err = call(capsys, "report", tmp_path / "nowhere")
     assert code in (1, 2) and out == "" and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_fit_resumes_and_lists_what_failed(tmp_path, capsys, monkeypatch):
+    """Boxes, a sheet and a broken file; then again, with a truncated INR, then with all as it is."""
+    monkeypatch.setattr(Job, "of", lambda field, function, preset: quick(field, function))
+    monkeypatch.setattr("jax3dret.geometry.watertight.available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    for i in (1, 2):
+        write_off(tmp_path / "parts" / "box" / f"{i}.off", box(1, 1, i))
+    write_off(tmp_path / "parts" / "flat.off", sheet())
+    (tmp_path / "parts" / "broken.stl").write_text("solid")
+    words = ["fit", "parts", "--out", "s", "--field", "triplane", "--function", "sdf"]
+    code, out, err = call(capsys, *words)
+    assert (code, out) == (0, "s: 2 fitted, 0 kept, 2 failed, see s/failed.json\n")
+    assert "fit 4/4 (100 %)" in err and "2 fitted, 0 kept, 2 failed" in err
+    failed = json.loads((tmp_path / "s" / "failed.json").read_text())["failed"]
+    assert [each["file"] for each in failed] == ["broken.stl", "flat.off"]
+    assert "encloses no volume" in failed[1]["reason"] and failed[1]["path"].endswith("flat.off")
+    store = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    assert len(store) == 4
+    cut = tmp_path / "s" / "box" / "1.off.triplane.sdf.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    code, out, err = call(capsys, *words)
+    assert (code, out) == (0, "s: 1 fitted, 1 kept, 2 failed, see s/failed.json\n")
+    assert "1.off.triplane.sdf.safetensors: is of" in err and "it is fitted again" in err
+    assert {path: path.read_bytes() for path in store} == store
+    code, out, err = call(capsys, *words)
+    assert out.startswith("s: 0 fitted, 2 kept, 2 failed") and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["parts"], 2, "required: --out, --field, --function"),
+        (["parts", "--field", "hashgird"], 2, "invalid choice: 'hashgird'"),
+        (["parts", "--function", "sfd"], 2, "did you mean 'sdf'"),
+        (["parts", "--preset", "slow"], 2, "invalid choice: 'slow'"),
+        (["nowhere"], 2, "nowhere: no such file or folder"),
+        (["parts", "--jobs", "0"], 2, "--jobs=0: give 1 or more"),
+        (["parts", "--out", ""], 2, "--out is empty"),
+        (["parts", "--out", "parts"], 2, "other things in it, such as part_0.obj"),
+        (["run"], 1, "run: no meshes; supported are"),
+    ],
+)
+def test_fit_refuses(parts, capsys, monkeypatch, words, code, says):
+    monkeypatch.chdir(parts)
+    given = {"--out": "s", "--field": "siren", "--function": "udf"}
+    full = [w for flag, v in given.items() if flag not in words for w in (flag, v)]
+    got, out, err = call(capsys, "fit", *words, *([] if says.startswith("required") else full))
+    assert (got, out) == (code, "") and says in err and len(err.splitlines()) == 1
+    assert not (parts / "s").exists()

@@ -17,7 +17,7 @@ class Place(NamedTuple):
     """A record: its split in the source, its number there, its id and its class."""
 
     split: str
-    index: int
+    row: int
     identity: str
     label: str
 

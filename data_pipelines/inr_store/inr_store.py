@@ -155,7 +155,7 @@ class InrStore(tfds.core.GeneratorBasedBuilder):
                 "architectures": {
                     job.architecture.name: {
                         "description": architectures.describe(job.architecture),
-                        "layout": _layout(job.architecture).described(),
+                        "layout": _layout(job.architecture).described(),  # type: ignore[arg-type]
                         "preset": job.preset,
                         "fit": dataclasses.asdict(job.spec),
                     }
@@ -284,7 +284,8 @@ class InrStore(tfds.core.GeneratorBasedBuilder):
         arrays: dict[str, np.ndarray] = {}
         for job, file in zip(self._plan.jobs, result.files, strict=True):
             name = job.architecture.name
-            feature, layout = feature_of(name, job.function), _layout(job.architecture)
+            feature = feature_of(name, job.function)
+            layout = _layout(job.architecture)  # type: ignore[arg-type]
             if file is None:
                 arrays[feature] = np.full(max(layout.size, 1), np.nan, np.float32)
                 self._lacks(feature, result.name)
@@ -326,7 +327,7 @@ def _pool(mesh: Mesh, functions: tuple[Function, ...], count: int, plan: Plan) -
 
 
 def _mesh(sources: Mapping[str, Source], place: Place, up_axis: str) -> Mesh:
-    record = sources[place.split].select("vertices", "faces")[place.index]
+    record = sources[place.split].select("vertices", "faces")[place.row]
     return y_up(Mesh(record["vertices"].astype(np.float64), record["faces"]), up_axis)
 
 

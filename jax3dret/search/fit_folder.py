@@ -26,7 +26,7 @@ from jax3dret.inputs import choose, loading
 from jax3dret.inputs.item import Item
 from jax3dret.metrics import reconstruction
 from jax3dret.models.fields import fill_store
-from jax3dret.models.fields.field_store import FAILED, StoreWriter, writing
+from jax3dret.models.fields.field_store import FAILED, StoreWriter, check_out, writing
 from jax3dret.models.fields.fill_store import Candidate, Plan
 from jax3dret.models.fields.fit_meshes import Job, y_up
 from jax3dret.search.scan import File, Scan, check_sources, scan
@@ -74,6 +74,7 @@ def fit_folder(
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
     check_sources(sources)
     out = pathlib.Path(out)
+    check_out(out)
     found = scan(sources, extensions=meshes.EXTENSIONS, exclude=out, unread=unread.REASONS)
     if not found.files:
         first = next((f"; the first is {s['path']}: {s['reason']}" for s in found.skipped), "")

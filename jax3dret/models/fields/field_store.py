@@ -173,7 +173,7 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[StoreWriter]:
         there, or the manifest is damaged.
     """
     folder = pathlib.Path(folder)
-    _check_out(folder)
+    check_out(folder)
     with lock.held(folder):
         if not (folder / MANIFEST).is_file():
             files.write_json(folder / MANIFEST, {"kind": KIND, "version": VERSION, "fields": []})
@@ -198,7 +198,8 @@ def is_store(folder: str | os.PathLike[str]) -> bool:
     return found.get("kind") == KIND
 
 
-def _check_out(folder: pathlib.Path) -> None:
+def check_out(folder: pathlib.Path) -> None:
+    """Raises ConfigError for a folder that holds other things than INRs, or is a file."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; give a folder")
     if not folder.is_dir() or (folder / MANIFEST).is_file():

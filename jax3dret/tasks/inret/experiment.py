@@ -7,6 +7,7 @@ function; each such kind has an encoder of its own, and one decoder trains them 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ def defaults() -> ml_collections.ConfigDict:
     }
     # Points an axis of the lattice on which a grid is read: 32, 64 or 128.
     config.lattice = {"resolution": 64, "precision": "float16"}
+    # How a mesh is fitted that is indexed or asked for beside INRs, as the INRs of the data were.
+    config.lift = {"preset": "fast"}
     # Of INRs with a grid.
     config.model = {"name": "jax3dret.models.field_encoders.inr_encoder:InrEncoder"}
     # Of plain networks: inr2vec's.
@@ -95,6 +98,7 @@ def model(config: configs.Config, class_names: Sequence[str]) -> Model:
     reader, encoders = _reader(config), _encoders(config)
     task = inret_task(encoders, None, Objective())
     embed = embedder(encoders)
+    inrs = {name: config.inrs[name].to_dict() for name in config.architectures}
 
     def init(key: jax.Array) -> PyTree:
         shapes = {name: s for kind in encoders for name, s in reader.shapes(kind).items()}
@@ -106,7 +110,13 @@ def model(config: configs.Config, class_names: Sequence[str]) -> Model:
         init=init,
         embed=from_variables(embed),
         inputs={
-            "inr": FieldInput(tuple(encoders), config.lattice.resolution, config.lattice.precision)
+            "inr": FieldInput(
+                tuple(encoders),
+                config.lattice.resolution,
+                config.lattice.precision,
+                preset=config.lift.preset,
+                inrs=json.dumps(inrs, sort_keys=True),
+            )
         },
         width=_width(encoders),
         distance=config.distance,
