@@ -39,6 +39,7 @@ BESIDE_THE_NETWORK = (
     "distance",
     "eval.",
     "evals.",
+    "fields.kinds",
     "first.",
     "log.",
     "loss.cls_joint",

@@ -45,8 +45,9 @@ from jax3dret.tasks.inret.conversion import CloudNow, cloud_file, read_kind
 from jax3dret.tasks.inret.training_data import Complete, complete_rows
 from jax3dret.tasks.ulip2 import finetune
 
-# Of the record itself nothing is used: the least that there is to read.
-UNUSED = ("faces",)
+EVALUATOR = "jax3dret.evaluators.fields:make"
+# Of the record itself nothing else is used.
+UNUSED = ("label",)
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -65,7 +66,13 @@ def defaults() -> ml_collections.ConfigDict:
     }
     config.data.num_points = 2048
     config.data.augment = {"name": "jax3dret.data.points:pointnext_augmentations"}
+    config.evals.retrieval = evaluator_defaults()
     return config
+
+
+def evaluator_defaults() -> dict[str, Any]:
+    """The evaluator of a baseline; without kinds, of those that training sees."""
+    return {"name": EVALUATOR, "split": "test", "kinds": ()}
 
 
 def field_defaults() -> dict[str, Any]:
@@ -89,6 +96,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         a component does not take.
     """
     kinds = checked_kinds(config)
+    config = with_kinds(config, kinds)
     source = open_source(config.train.split)
     classes = recipe.check_classes(config, source, needed=True)
     encoder, head = config.model.build(), config.head.build(num_classes=classes)
@@ -148,6 +156,16 @@ def checked_kinds(config: configs.Config) -> tuple[str, ...]:
     return kinds
 
 
+def with_kinds(config: configs.Config, kinds: tuple[str, ...]) -> configs.Config:
+    """The config whose evaluators of INRs know the kinds, where it does not name some."""
+    changes: dict[str, Any] = {}
+    for name in config.evals:
+        section = config.evals[name].to_dict()
+        if section["name"] == EVALUATOR and not section.get("kinds"):
+            changes[f"evals.{name}"] = {**section, "kinds": kinds}
+    return config.with_values(changes)
+
+
 def of_complete_records(built: Recipe, source: Source, kinds: tuple[str, ...]) -> Recipe:
     """The recipe, whose training leaves out records that lack an INR of these kinds; how many, is
     logged. Raises DataError where none has all.
@@ -180,14 +198,23 @@ def _data(config: configs.Config, open_source: OpenSource) -> EvaluationData:
 
     def data(modality: str, split: str) -> DataSpec:
         kind, now = read_kind(modality)
-        if now:
-            records = FieldRecords.from_manifest(open_source(split).manifest)
+        records = records_of(open_source(split))
+        if now and records is not None:
             made = (CloudNow(records, kind, num_points), *transforms)
             return recipe.evaluation_spec(config, split, made, records.features(*split_kind(kind)))
         arrays: Arrays = (("cloud", _clouds(config, kind)),)
         return recipe.evaluation_spec(config, split, transforms, UNUSED, arrays)
 
     return data
+
+
+def records_of(source: Source) -> FieldRecords | None:
+    """What the INRs of a data set are; None where its manifest says nothing of INRs, which a
+    conversion then refuses.
+    """
+    if "inrs" not in source.manifest.get("source", {}):
+        return None
+    return FieldRecords.from_manifest(source.manifest)
 
 
 def _clouds(config: configs.Config, kind: str) -> Any:

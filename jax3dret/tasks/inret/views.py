@@ -37,7 +37,6 @@ from jax3dret.core.types import (
 from jax3dret.data.points import Keep
 from jax3dret.data.rows import open_rows
 from jax3dret.models.field_encoders.inr_row import split_kind
-from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.tasks import recipe
 from jax3dret.tasks.inret.conversion import ViewsNow, read_kind, view_file
 from jax3dret.tasks.inret.pointnext import (
@@ -45,8 +44,11 @@ from jax3dret.tasks.inret.pointnext import (
     OneOf,
     as_inrs,
     checked_kinds,
+    evaluator_defaults,
     field_defaults,
     of_complete_records,
+    records_of,
+    with_kinds,
 )
 from jax3dret.tasks.ulip2 import viewgcn
 from jax3dret.tasks.view_cnn import ViewCnn
@@ -67,6 +69,7 @@ def defaults() -> ml_collections.ConfigDict:
         "by": "auto",  # "tracing" rays, or the mesh of "marching" cubes; see geometry.field_views
         "jobs": 1,  # processes that render
     }
+    config.evals.retrieval = evaluator_defaults()
     return config
 
 
@@ -82,6 +85,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     """
     viewgcn.check(config)
     kinds = checked_kinds(config)
+    config = with_kinds(config, kinds)
     source = open_source(config.train.split)
     classes = recipe.check_classes(config, source, needed=True)
     network = viewgcn.network_of(config, classes)
@@ -126,8 +130,8 @@ def _data(
 
     def data(modality: str, split: str) -> DataSpec:
         kind, now = read_kind(modality)
-        if now:
-            records = FieldRecords.from_manifest(open_source(split).manifest)
+        records = records_of(open_source(split))
+        if now and records is not None:
             made = ViewsNow(records, kind, views.cameras, views.size, views.by)
             transforms = (made, Keep(("views", "label")))
             return recipe.evaluation_spec(
