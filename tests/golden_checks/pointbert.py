@@ -69,12 +69,13 @@ def check_eval(case: Case) -> None:
     atol = case.info.get("atol", 2e-5)
     model, variables, head, head_variables = networks(case, state_dict)
 
+    # Weights are arguments: as constants they would be compiled into the program.
     @jax.jit
-    def run(points):
+    def run(variables, head_variables, points):
         embedding, state = model.apply(variables, points, mutable=["intermediates"])
         return embedding, head.apply(head_variables, embedding), state["intermediates"]
 
-    embedding, logits, inner = run(case.tensors["in/points"])
+    embedding, logits, inner = run(variables, head_variables, case.tensors["in/points"])
     (centres,), (members,), (tokens,) = (
         inner["centre_index"],
         inner["member_index"],
@@ -116,26 +117,23 @@ def check_train(case: Case) -> None:
     names = ["batch_stats"]
 
     @jax.jit
-    def run(params, head_params):
+    def run(variables, head_variables, points, labels):
         def loss(params, head_params):
             embedding, state = model.apply(
-                {**variables, "params": params},
-                case.tensors["in/points"],
-                train=True,
-                mutable=names,
+                {**variables, "params": params}, points, train=True, mutable=names
             )
             logits, head_state = head.apply(
                 {**head_variables, "params": head_params}, embedding, train=True, mutable=names
             )
-            rows = optax.softmax_cross_entropy_with_integer_labels(
-                logits, case.tensors["in/labels"]
-            )
+            rows = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return rows.mean(), (embedding, logits, state, head_state)
 
-        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, head_params)
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+            variables["params"], head_variables["params"]
+        )
 
     (loss, (embedding, logits, state, head_state)), grads = run(
-        variables["params"], head_variables["params"]
+        variables, head_variables, case.tensors["in/points"], case.tensors["in/labels"]
     )
     np.testing.assert_allclose(
         embedding, out.pop("embedding"), rtol=0, atol=atol, err_msg="embedding"

@@ -44,9 +44,9 @@ def check_eval(case: Case) -> None:
     """
     model, variables = network(case)
     out = case.group("out")
-    embedding, state = jax.jit(lambda p: model.apply(variables, p, mutable=["intermediates"]))(
-        case.tensors["in/points"]
-    )
+    # Weights are arguments: as constants they would be compiled into the program.
+    run = jax.jit(lambda variables, points: model.apply(variables, points, mutable="intermediates"))
+    embedding, state = run(variables, case.tensors["in/points"])
     inner = state["intermediates"]
     found = {
         "sa1_fps_idx": inner["sa1"]["centre_index"][0],
@@ -79,19 +79,18 @@ def check_train(case: Case) -> None:
     out = case.group("out")
 
     @jax.jit
-    def run(params):
+    def run(variables, points, loss_weights):
         def loss(params):
             embedding, state = model.apply(
-                {**variables, "params": params},
-                case.tensors["in/points"],
-                train=True,
-                mutable=["batch_stats"],
+                {**variables, "params": params}, points, train=True, mutable=["batch_stats"]
             )
-            return jnp.sum(embedding * case.tensors["in/loss_weights"]), (embedding, state)
+            return jnp.sum(embedding * loss_weights), (embedding, state)
 
-        return jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
 
-    (loss, (embedding, state)), grads = run(variables["params"])
+    (loss, (embedding, state)), grads = run(
+        variables, case.tensors["in/points"], case.tensors["in/loss_weights"]
+    )
     close(embedding, out.pop("embedding"), TRAIN_ATOL, "embedding")
     close(loss, out.pop("loss").reshape(()), TRAIN_ATOL, "loss")
     gradients = weights.to_torch({"params": grads})

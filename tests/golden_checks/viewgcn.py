@@ -83,17 +83,19 @@ def check_eval(case: Case) -> None:
     tied = "weight_recipe" in case.info  # the full cases have the regular cameras
     inputs = case.group("in")
 
-    def run(graph):
-        return jax.jit(
-            lambda features, vertices: model.apply(
-                variables, features, vertices, method="outputs", mutable=["intermediates"], **graph
-            )
-        )(inputs["view_features"], inputs["vertices"])
+    # Weights are arguments: as constants they would be compiled into the program.
+    @jax.jit
+    def run(variables, features, vertices, graph):
+        return model.apply(
+            variables, features, vertices, method="outputs", mutable=["intermediates"], **graph
+        )
 
     for own in (False,) if tied else (False, True):
         out = dict(everything)
         graph = injected(out)
-        result, state = run({} if own else graph)
+        result, state = run(
+            variables, inputs["view_features"], inputs["vertices"], {} if own else graph
+        )
         compare(case, out, result, state["intermediates"])
         if "loss" in out:
             close(
@@ -122,12 +124,12 @@ def check_train(case: Case) -> None:
     graph = injected(out)
 
     @jax.jit
-    def run(params, features):
+    def run(variables, features, vertices, graph):
         def loss(params, features):
             result, state = model.apply(
                 {**variables, "params": params},
                 features,
-                inputs["vertices"],
+                vertices,
                 train=True,
                 method="outputs",
                 mutable=["batch_stats", "intermediates"],
@@ -135,10 +137,10 @@ def check_train(case: Case) -> None:
             )
             return view_gcn(result.logits, result.scores, inputs["labels"])[0], (result, state)
 
-        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, features)
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], features)
 
     (loss, (result, state)), (grads, feature_grads) = run(
-        variables["params"], inputs["view_features"]
+        variables, inputs["view_features"], inputs["vertices"], graph
     )
     compare(case, out, result, state["intermediates"])
     close(loss, out.pop("loss").reshape(()), "loss")
@@ -186,23 +188,29 @@ def check_modules(case: Case) -> None:
 
     local, everyone = LocalGCN(width), NonLocalMP()
     selector = ViewSelector(config["score_classes"], softmax="views")
-    found = {}
-    found["local_gcn"], state = local.apply(
-        loaded["LocalGCN"], features, vertices, near, mutable=["intermediates"]
-    )
-    found["knn_agg"] = state["intermediates"]["mixed"][0]
-    found["local_gcn_train"], state = local.apply(
-        loaded["LocalGCN"], features, vertices, near, train=True, mutable=["batch_stats"]
-    )
-    found["local_bn_running_mean_after"] = state["batch_stats"]["norm"]["mean"]
-    found["local_bn_running_var_after"] = state["batch_stats"]["norm"]["var"]
-    found["nonlocal"] = everyone.apply(loaded["NonLocalMP"], features)
-    found["nonlocal_train"], _ = everyone.apply(
-        loaded["NonLocalMP"], features, train=True, mutable=["batch_stats"]
-    )
-    found["sel_F"], found["sel_score"], found["sel_vertices"] = selector.apply(
-        loaded["View_selector"], features, vertices, gather(near, jnp.asarray(sampled))
-    )
+
+    @jax.jit
+    def run(loaded, features, vertices, near, sampled):
+        found = {}
+        found["local_gcn"], state = local.apply(
+            loaded["LocalGCN"], features, vertices, near, mutable=["intermediates"]
+        )
+        found["knn_agg"] = state["intermediates"]["mixed"][0]
+        found["local_gcn_train"], state = local.apply(
+            loaded["LocalGCN"], features, vertices, near, train=True, mutable=["batch_stats"]
+        )
+        found["local_bn_running_mean_after"] = state["batch_stats"]["norm"]["mean"]
+        found["local_bn_running_var_after"] = state["batch_stats"]["norm"]["var"]
+        found["nonlocal"] = everyone.apply(loaded["NonLocalMP"], features)
+        found["nonlocal_train"], _ = everyone.apply(
+            loaded["NonLocalMP"], features, train=True, mutable=["batch_stats"]
+        )
+        found["sel_F"], found["sel_score"], found["sel_vertices"] = selector.apply(
+            loaded["View_selector"], features, vertices, gather(near, sampled)
+        )
+        return found
+
+    found = run(loaded, features, vertices, near, sampled)
     assert set(found) == set(out)
     for name, value in out.items():
         close(found[name], value, name, atol)
