@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    args, overrides = parse(argv)
+    args, overrides = parse(argv, "jax3dret.caption", __doc__)
     import jax
 
     from jax3dret import run

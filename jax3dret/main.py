@@ -26,13 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return entry.run(lambda: _run(sys.argv[1:] if argv is None else list(argv)))
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, tuple[tuple[str, str], ...]]:
+def parse(
+    argv: Sequence[str], module: str = "jax3dret.main", description: str | None = __doc__
+) -> tuple[argparse.Namespace, tuple[tuple[str, str], ...]]:
     """The arguments, and the `--config.KEY=VALUE` overrides in order.
 
-    Raises ConfigError for any other.
+    module, description: of the command, for messages. Raises ConfigError for any other argument.
     """
     parser = entry.ArgumentParser(
-        prog="python -m jax3dret.main", description=__doc__, allow_abbrev=False
+        prog=f"python -m {module}", description=description, allow_abbrev=False
     )
     parser.add_argument(
         "--config", required=True, help="configs/NAME.py[:VARIANT]; no VARIANT means :demo"

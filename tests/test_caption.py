@@ -42,3 +42,8 @@ def test_the_flags_are_those_of_the_run(monkeypatch, tmp_path, capsys):
 def test_a_config_without_such_captions(capsys, config, says):
     assert caption.main([f"--config={CONFIGS}/{config}"]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_answered_under_the_commands_own_name(capsys):
+    assert caption.main([]) == 2
+    assert "python -m jax3dret.caption --help" in capsys.readouterr().err

@@ -95,7 +95,8 @@ def read_jsonl(path: pathlib.Path) -> dict[str, Captions]:
     """Id -> captions, of every line; see `from_jsonl`."""
     found: dict[str, Captions] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # JSON may hold other characters at which splitlines would part.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as text ({getattr(error, 'strerror', None) or error})"

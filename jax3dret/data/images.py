@@ -18,6 +18,8 @@ from PIL import Image
 from jax3dret.core.types import ConfigError, DataError
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Sides of the square in the longer side, from which on the square alone is scaled.
+_LONG = 16
 
 
 class Normalisation(NamedTuple):
@@ -78,7 +80,11 @@ def resize_center_crop(
     height, width = image.shape[:2]
     short = min(height, width)
     height, width = size * height // short, size * width // short
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    if max(height, width) > _LONG * size:  # what is cut off may be more than fits into memory
+        down, right = image.shape[0] / height, image.shape[1] / width
+        box = (left * right, top * down, (left + size) * right, (top + size) * down)
+        return np.asarray(Image.fromarray(image).resize((size, size), FILTERS[filter], box))
     if (height, width) != image.shape[:2]:
         image = np.asarray(Image.fromarray(image).resize((width, height), FILTERS[filter]))
-    top, left = round((height - size) / 2), round((width - size) / 2)
     return np.ascontiguousarray(image[top : top + size, left : left + size])

@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from jax3dret.core.files import pointer
 from jax3dret.core.types import DataError
+from jax3dret.geometry.mesh_formats.text import is_web_page
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000
@@ -125,7 +127,7 @@ def one_line(name: str) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{name}: no picture that can be read; expected PNG or JPEG") from None
+        raise DataError(f"{name}: {_what_else(pathlib.Path(name))}") from None
     except Image.DecompressionBombError:
         raise DataError(f"{name}: too many pixels; expected PNG or JPEG") from None
     except MemoryError:
@@ -137,3 +139,17 @@ def one_line(name: str) -> Iterator[None]:
         raise DataError(
             f"{name}: a damaged picture ({type(error).__name__}: {first}); save it again"
         ) from None
+
+
+def _what_else(path: pathlib.Path) -> str:
+    """What a file is that is no picture, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        head = b""
+    if (found := pointer(head)) is not None:
+        return f"is {found[0]}; {found[1]}"
+    if is_web_page(head):
+        return "is an HTML page, not a picture (a failed download?); download the file itself"
+    return "no picture that can be read; expected PNG or JPEG"

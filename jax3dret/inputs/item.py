@@ -59,10 +59,13 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """What a message calls it, on one line."""
         if self.path:
             return self.path
-        return f"text '{self.text[:60]}'" if self.text is not None else "array"
+        if self.text is None:
+            return "array"
+        shown = (c if c.isprintable() else ascii(c)[1:-1] for c in self.text[:60])
+        return f"text '{''.join(shown)}'"
 
     @property
     def axis(self) -> str:

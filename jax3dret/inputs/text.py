@@ -11,12 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from jax3dret.core.types import ConfigError, Loaded, Row
+from jax3dret.core.types import ConfigError, DataError, Loaded, Row
 from jax3dret.data.wordpiece import MAX_TOKENS, WordPiece, bucket, padded
 from jax3dret.weights import packages
 from jax3dret.weights.recognise import TOKENIZER
 
 log = logging.getLogger("jax3dret")
+EMPTY = 2  # tokens of a text without any word, [CLS] and [SEP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +38,18 @@ class Text:
 
     def row(self, loaded: Loaded, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Nothing is drawn from `rng`. Raises ConfigError where the tokenizer is missing or another
-        one.
+        one, DataError for a text without words and for one that is no Unicode.
         """
         tokenizer = _tokenizer(self.weights, self.sha256, self.max_tokens)
+        try:
+            loaded.value.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{loaded.name}: holds what is no Unicode character; write it again"
+            ) from None
         ids = tokenizer.encode(loaded.value)
+        if len(ids) <= EMPTY:
+            raise DataError(f"{loaded.name}: holds no words; a few are needed")
         if len(ids) > self.max_tokens:
             log.warning(
                 "%s: %d tokens, of which %d are read", loaded.name, len(ids), self.max_tokens

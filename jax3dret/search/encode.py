@@ -41,7 +41,8 @@ from jax3dret.weights import importing
 TRAIN = (
     "train one with `python -m jax3dret.main --config=CONFIG --workdir=DIR`, CONFIG being "
     "configs/ulip2_vicreg.py or, to search "
-    "with drawings, configs/mvhgnn_shrec13.py, and give that DIR"
+    "with drawings, configs/mvhgnn_shrec13.py, or, without training, configs/frozen_views.py, and "
+    "give that DIR"
 )
 # What reading a damaged .npz raises.
 _UNREADABLE = (
@@ -159,6 +160,13 @@ def open_encoder(weights_dir: str | os.PathLike[str]) -> Encoder:
     workdir = pathlib.Path(weights_dir)
     needed = ("config.json", "manifest.json", checkpoint.FOLDER)
     missing = [name for name in needed if not (workdir / name).exists()]
+    if missing and (workdir / importing.MARK).is_file():
+        kind = files.read_json_object(workdir / importing.MARK).get("title", "a network")
+        raise ConfigError(
+            f"--weights {workdir}: imported weights of {kind}, which reads no shapes by itself; "
+            "give the workdir of a run that names them in its config, such as "
+            "configs/frozen_views.py with --config.cnn_weights"
+        )
     if missing:
         raise ConfigError(
             f"--weights {workdir}: not a trained workdir (it has no {missing[0]}); {TRAIN}"

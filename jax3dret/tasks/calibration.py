@@ -76,7 +76,12 @@ def width_of(settings: configs.Config, embedding_dim: int, classes: int) -> int:
     """
     if settings.fit != "discriminant":
         return embedding_dim
-    most = max(1, min(embedding_dim, classes - 1))
+    if classes < 2:
+        raise ConfigError(
+            f"config.calibration.fit=discriminant: {classes} class, and at least two are needed to "
+            "tell apart; config.calibration.fit=whitening takes one"
+        )
+    most = min(embedding_dim, classes - 1)
     if settings.width > most:
         raise ConfigError(
             f"config.calibration.width is {settings.width}; {classes} classes and embeddings of "
@@ -127,16 +132,24 @@ def discriminant(
     x: Float[np.ndarray, "N D"], labels: Int[np.ndarray, " N"], shrinkage: float, width: int
 ) -> dict[str, np.ndarray]:
     """{"matrix": [D, width], "offset": [width]}: whitened, then the directions in which the class
-    means scatter most, the first foremost. Each sign makes the largest entry positive.
+    means scatter most, the first foremost. Each sign makes the largest entry positive. K classes
+    with items leave K - 1 directions; what is wider is zeros.
 
-    Raises as `whitening`.
+    Raises as `whitening`, and for items of one class.
     """
     white = whitening(x, labels, shrinkage)
     means, _ = _scatter(x, labels, shrinkage)
     spread = means @ white["matrix"] + white["offset"]
-    directions = np.linalg.svd(spread, full_matrices=False)[2][:width].T
+    found = min(width, len(means) - 1)
+    if found < 1:
+        raise DataError(
+            f"calibration: all {len(x)} items are of one class; a discriminant tells two or more "
+            "apart, fit it to another split"
+        )
+    directions = np.linalg.svd(spread, full_matrices=False)[2][:found].T
     largest = np.abs(directions).argmax(0)
     directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
+    directions = np.pad(directions, ((0, 0), (0, width - found)))
     return {"matrix": white["matrix"] @ directions, "offset": white["offset"] @ directions}
 
 

@@ -25,7 +25,7 @@ from jax3dret.models.frozen import frozen
 from jax3dret.tasks.pictures import view_file
 from jax3dret.tasks.towers import NORMALISATIONS, normalisation_of
 from jax3dret.weights import packages
-from jax3dret.weights.importing import MARK, open_weights
+from jax3dret.weights.importing import IMAGE_NETWORKS, MARK, open_weights
 
 RANDOM = "random"
 # Pictures that a view network reads at a time.
@@ -74,7 +74,9 @@ class ViewCnn:
         self._normalisation = normalisation_of(module, normalisation, f"{key}_normalisation")
         self.module, self.section, self.frozen = module, section, is_frozen
         self.weights = weights or getattr(module, "package", "") or RANDOM
-        self._loaded = None if self.weights == RANDOM else _load_cnn(self.weights, key)
+        self._loaded, self._kind = None, ""
+        if self.weights != RANDOM:
+            self._loaded, self._kind = _load_cnn(self.weights, key)
         self._size, self._seed, self._key = size, seed, key
         # Networks that are only ever frozen here, such as MobileNetV2, know no training.
         self._trains = "train" in inspect.signature(type(module).__call__).parameters
@@ -102,10 +104,20 @@ class ViewCnn:
             variables = init()
         else:
             source, fresh = f"config.{self._key}_weights={self.weights}", jax.eval_shape(init)
-            variables = {
-                key: checkpoint.match_params(wanted, self._loaded.get(key, {}), source=source)[0]
-                for key, wanted in fresh.items()
-            }
+            try:
+                variables = {
+                    key: checkpoint.match_params(w, self._loaded.get(key, {}), source=source)[0]
+                    for key, w in fresh.items()
+                }
+            except ConfigError as error:
+                named = self.section.get("name", "")
+                if not self._kind or IMAGE_NETWORKS.get(self._kind, "") == named:
+                    raise
+                network = IMAGE_NETWORKS.get(self._kind)
+                todo = f"set config.{self._key}.name={network}" if network else "give others"
+                raise ConfigError(
+                    f"{source}: these are weights of {self._kind}, not of {named}; {todo}"
+                ) from error
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     @functools.cached_property
@@ -158,13 +170,14 @@ class ViewCnn:
         return out.reshape(*pictures.shape[:2], -1).astype(jnp.float32), state
 
 
-def _load_cnn(weights: str, key: str) -> dict[str, PyTree]:
+def _load_cnn(weights: str, key: str) -> tuple[dict[str, PyTree], str]:
     """{"params", "batch_stats"} of imported weights, of an installed package, or of the CNN that a
-    run trained.
+    run trained; and what kind of weights they are, empty for those of a run.
     """
     folder = pathlib.Path(weights)
     if (folder / MARK).is_file() or packages.find(weights) is not None:
-        return open_weights(weights).variables
+        opened = open_weights(weights)
+        return opened.variables, opened.meta.get("kind", "")
     if not (folder / checkpoint.FOLDER).is_dir():
         raise ConfigError(
             f"config.{key}_weights={folder}: neither imported weights (jax3dret weights import "
@@ -180,4 +193,8 @@ def _load_cnn(weights: str, key: str) -> dict[str, PyTree]:
         raise ConfigError(
             f"config.{key}_weights={folder}: a run without a CNN that was trained on views"
         )
-    return {"params": model["params"]["cnn"], "batch_stats": model["model_state"].get("cnn", {})}
+    variables = {
+        "params": model["params"]["cnn"],
+        "batch_stats": model["model_state"].get("cnn", {}),
+    }
+    return variables, ""

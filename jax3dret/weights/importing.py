@@ -29,6 +29,14 @@ from jax3dret.weights.recognise import recognise
 
 log = logging.getLogger("jax3dret")
 MARK = "import.json"
+# The network of each kind of image weights, as config.cnn.name has it.
+IMAGE_NETWORKS = {
+    "resnet18": "jax3dret.models.resnet:ResNet",
+    "vgg16": "jax3dret.models.vgg:Vgg",
+    "mobilenetv2": "jax3dret.models.mobilenet:MobileNetV2",
+    "efficientnet_lite0": "jax3dret.models.efficientnet_lite:lite0",
+    "efficientnet_lite2": "jax3dret.models.efficientnet_lite:lite2",
+}
 
 
 @dataclasses.dataclass(frozen=True)

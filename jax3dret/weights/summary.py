@@ -8,7 +8,7 @@ from typing import Any
 from jax3dret.models.pointbert import PointBert
 from jax3dret.models.pointnet2 import PointNet2
 from jax3dret.models.pointnext import PointNeXt
-from jax3dret.weights.importing import Inspection, Summary
+from jax3dret.weights.importing import IMAGE_NETWORKS, Inspection, Summary
 
 SHOWN = 6
 
@@ -70,7 +70,11 @@ def next_steps(done: Summary) -> str:
         flags += ["--config.cnn_normalisation=none"] if done.meta["kind"] == "mvtn" else []
         return "\n".join([*lines, f"  python -m jax3dret.main --config={config} {' '.join(flags)}"])
     if done.meta["modality"] != "shape":
-        keys = SETTINGS.get(done.meta.get("kind", ""), ())
+        kind = done.meta.get("kind", "")
+        if kind in IMAGE_NETWORKS or kind.startswith("efficientnet_lite"):
+            named = f"--config.cnn.name={IMAGE_NETWORKS[kind]} " if kind in IMAGE_NETWORKS else ""
+            lines.append(f"  {named}--config.cnn_weights={done.folder}")
+        keys = SETTINGS.get(kind, ())
         return "\n".join([*lines, *(f"  --config.{key}={done.folder}" for key in keys)])
     lines.append(f"  jax3dret index FOLDER --out INDEX --weights {done.folder}")
     if done.meta["channels"] == "x y z":  # the published recipes train on positions alone
@@ -91,10 +95,8 @@ def next_steps(done: Summary) -> str:
     return "\n".join(lines)
 
 
-# Settings of configs that take an imported image network.
+# Settings of configs that take other imported towers.
 SETTINGS = {
-    **dict.fromkeys(("resnet18", "mobilenetv2", "vgg16"), ("cnn_weights",)),
-    **dict.fromkeys(("efficientnet_lite0", "efficientnet_lite2"), ("cnn_weights",)),
     "minilm": ("towers.text_weights",),
     **dict.fromkeys(("clip", "slip"), ("towers.weights", "tower_weights", "prototypes.weights")),
 }

@@ -82,9 +82,12 @@ def test_a_file_of_captions(parts_dir, tmp_path):
     given = [
         [[f"part {i}", "naïve"]] if i % 2 else [[f"front {i}"], [f"back {i}"]] for i in range(7)
     ]
+    given[0][0][0] += "\u2028\x85 of a line"  # ends of lines to splitlines, none to JSON
     captions.write_jsonl(path, [*source.ids, "other/1"], [*given, [["more"]]])
     assert captions.from_jsonl(str(path))(source, None) == given
     assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert captions.from_jsonl(str(path))(source, None) == given
 
 
 @pytest.mark.parametrize(

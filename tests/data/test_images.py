@@ -80,3 +80,16 @@ def test_refuses_other_settings():
         resize_center_crop(image, 2, "area")
     with pytest.raises(ConfigError, match="at least 1 pixel"):
         resize_center_crop(image, 0)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_middle_of_a_long_image_without_scaling_it_whole(side, monkeypatch):
+    """Of 30,000 x 3 pixels the square in the middle; what is seen is that of the whole, scaled."""
+    wave = 128 + 100 * np.sin(np.arange(30_000)[None, :, None] / 3 + np.arange(3)[:, None, None])
+    image = np.repeat(np.rint(wave).astype(np.uint8), 3, 2)
+    image = np.ascontiguousarray(image if side else image.swapaxes(0, 1))
+    found = resize_center_crop(image, 8)
+    monkeypatch.setattr("jax3dret.data.images._LONG", 1e9)
+    wanted = resize_center_crop(image, 8)
+    assert found.shape == wanted.shape == (8, 8, 3)
+    assert np.ptp(wanted) > 50 and np.abs(found.astype(int) - wanted).max() <= 1

@@ -116,7 +116,11 @@ def test_text(tmp_path, name):
         ("a.txt", b"1\t2\t3,5\n", "line 1: '3,5' has a decimal comma"),
         ("a.txt", b"1,,2,3\n4,,5,6\n", "line 1 has an empty column"),
         ("a.txt", b"1,2,3\n,5,6\n", "line 2 has an empty column"),
-        ("a.txt", b"id,a,b,c\n1,2,3,4\n", "names its columns id, a, b, c, of which none is x, y or z"),
+        (
+            "a.txt",
+            b"id,a,b,c\n1,2,3,4\n",
+            "names its columns id, a, b, c, of which none is x, y or z",
+        ),
         ("a.txt", b"# z is up, x right, y back\n1 2 3\n", "names 7 columns but its points have 3"),
         ("a.txt", b"id x y z\n1 2 3 4 5\n", "names 4 columns but its points have 5"),
         ("a.txt", b"0 " * 40 + b"\n" + b"1 " * 40 + b"\n" + b"2 " * 40, "its points are columns"),

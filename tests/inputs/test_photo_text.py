@@ -81,6 +81,18 @@ def test_a_damaged_photo_is_named(tmp_path):
         seen(path)
 
 
+def test_what_is_no_photo_is_named(tmp_path):
+    path = tmp_path / "p.png"
+    for content, says in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        (b"<!doctype html><html></html>", "an HTML page"),
+        (b"<svg/>", "no picture that can be read"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"p\.png: .*{says}"):
+            seen(path)
+
+
 @pytest.fixture
 def weights(tmp_path):
     pytest.importorskip("tokenizers")
@@ -91,15 +103,25 @@ def weights(tmp_path):
 def test_texts_are_padded_by_bucket(weights):
     reads = text_of(weights)
     rng = describe.constant_stream(reads)
-    texts = ["chair", "hex nut " * 5, "", "a chair"]
+    texts = ["chair", "hex nut " * 5, "a", "a chair"]
     rows = [reads.row(Loaded("text", text, text), rng) for text in texts]
-    assert [len(row["ids"]) for row in rows] == [3, 12, 2, 4]
+    assert [len(row["ids"]) for row in rows] == [3, 12, 3, 4]
     groups = list(batching.batches(reads, rows, 4))
     assert [group.places for group in groups] == [[0, 2, 3], [1]]
     first, second = (group.batch for group in groups)
     assert first["ids"].shape == (4, 8) and second["ids"].shape == (1, 16)
-    assert first["mask"].sum(1).tolist() == [3, 2, 4, 3] and not first["ids"][~first["mask"]].any()
+    assert first["mask"].sum(1).tolist() == [3, 3, 4, 3] and not first["ids"][~first["mask"]].any()
     assert describe.restore(describe.describe(reads), where="x") == reads
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "holds no words"), (" \n", "holds no words"), ("a \udcff", r"a \\udcff.*no Unicode")],
+)
+def test_a_text_that_says_nothing_is_refused(weights, text, says):
+    with pytest.raises(DataError, match=says) as error:
+        text_of(weights).row(loading.load(Item(text=text)), np.random.default_rng(0))
+    assert str(error.value).encode() and "\n" not in str(error.value)
 
 
 def test_a_long_text_is_cut_and_said(weights, caplog):

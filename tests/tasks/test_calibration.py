@@ -66,6 +66,17 @@ def test_what_cannot_be_fitted():
             whitening(x, labels, 0.3)
 
 
+def test_a_discriminant_of_fewer_classes_than_there_are_names():
+    """A split without items of some classes: what no mean differs in is zeros, not rounding."""
+    narrow, wide = discriminant(X, LABELS, 0.3, CLASSES - 1), discriminant(X, LABELS, 0.3, CLASSES)
+    assert wide["matrix"].shape == (D, CLASSES) and wide["offset"].shape == (CLASSES,)
+    for name, values in narrow.items():
+        np.testing.assert_array_equal(wide[name][..., :-1], values)
+        assert (wide[name][..., -1] == 0).all()
+    with pytest.raises(DataError, match="all 12 items are of one class"):
+        discriminant(X[LABELS == 2], LABELS[LABELS == 2], 0.3, 2)
+
+
 def settings(**changes):
     values = {**calibration.defaults(), "fit": "whitening", **changes}
     return configs.Config({"calibration": values}).calibration
@@ -81,7 +92,9 @@ def test_settings():
             calibration.check(settings(**changes))
     assert calibration.width_of(settings(), 20, 5) == 20
     found = settings(fit="discriminant")
-    assert [calibration.width_of(found, *sizes) for sizes in ((20, 5), (3, 9), (3, 1))] == [4, 3, 1]
+    assert [calibration.width_of(found, *sizes) for sizes in ((20, 5), (3, 9), (3, 2))] == [4, 3, 1]
+    with pytest.raises(ConfigError, match="fit=discriminant: 1 class, and at least two"):
+        calibration.width_of(found, 3, 1)
     assert calibration.width_of(settings(fit="discriminant", width=2), 20, 5) == 2
     with pytest.raises(ConfigError, match=r"config\.calibration\.width is 5; 5 classes"):
         calibration.width_of(settings(fit="discriminant", width=5), 20, 5)

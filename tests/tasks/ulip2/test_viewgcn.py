@@ -285,7 +285,7 @@ def test_what_is_refused(changes, message):
 def test_a_network_of_a_package_brings_its_weights_and_its_pictures(monkeypatch, caplog):
     """By its name alone, frozen or trained; nothing is said of random weights."""
     asked = []
-    monkeypatch.setattr(view_cnn, "_load_cnn", lambda weights, key: asked.append(weights) or {})
+    monkeypatch.setattr(view_cnn, "_load_cnn", lambda *a: asked.append(a[0]) or ({}, ""))
     named = {"name": "jax3dret.models.efficientnet_lite:lite0"}
     for is_frozen in (True, False):
         values = config().to_dict() | {"cnn": named, "cnn_frozen": is_frozen}
