@@ -1,5 +1,6 @@
 """Weights that are installed by name: found, checked, imported with what goes with them."""
 
+import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -14,7 +15,6 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.search.encode import open_encoder
 from jax3dret.weights import efficientnet_lite, minilm, packages
 from jax3dret.weights.importing import (
-    IMAGE_NETWORKS,
     export_state_dict,
     import_weights,
     inspect,
@@ -132,10 +132,9 @@ def test_another_version_is_named_and_taken_where_it_fits(tmp_path, install, cap
     for name, value in exported.items():
         np.testing.assert_array_equal(value, lite()[name])
     # What takes it is named, with the network that it goes into; an index does not.
-    said = (
-        f"--config.cnn.name={IMAGE_NETWORKS[done.meta['kind']]} --config.cnn_weights={tmp_path}/out"
-    )
-    assert said in next_steps(done)
+    assert next_steps(done).endswith(f"\n  --config.cnn_weights={tmp_path}/out")
+    lite2 = dataclasses.replace(done, meta={**done.meta, "kind": "efficientnet_lite2"})
+    assert f"efficientnet_lite:lite2 --config.cnn_weights={tmp_path}/out" in next_steps(lite2)
     with pytest.raises(
         ConfigError, match=r"imported weights of EfficientNet.*configs/frozen_views"
     ):
