@@ -115,7 +115,7 @@ _DISTIL = (
 
 @functools.lru_cache(maxsize=32)
 def _shapes_of(
-    inrs: str, kind: str, resolution: int, precision: Precision
+    inrs: str, kind: str, resolution: int, precision: str
 ) -> Mapping[str, jax.ShapeDtypeStruct]:
     """Of the arrays of a row. Raises ConfigError for fields that make no architecture."""
     name, function = split_kind(kind)
