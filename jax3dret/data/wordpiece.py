@@ -60,6 +60,9 @@ class WordPiece:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.max_tokens = max_tokens
+        # What stands for a word that it cannot spell, such as an emoji; -1 where it spells all.
+        unknown = self._tokenizer.token_to_id("[UNK]")
+        self.unknown = -1 if unknown is None else int(unknown)
 
     def encode(self, text: str) -> list[int]:
         """The numbers of [CLS], every piece, [SEP], of any length."""

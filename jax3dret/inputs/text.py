@@ -50,6 +50,9 @@ class Text:
         ids = tokenizer.encode(loaded.value)
         if len(ids) <= EMPTY:
             raise DataError(f"{loaded.name}: holds no words; a few are needed")
+        if unknown := ids.count(tokenizer.unknown):
+            known = len(ids) - EMPTY - unknown
+            log.warning("%s: %d words are not known, %d tokens are", loaded.name, unknown, known)
         if len(ids) > self.max_tokens:
             log.warning(
                 "%s: %d tokens, of which %d are read", loaded.name, len(ids), self.max_tokens

@@ -131,6 +131,14 @@ def test_a_long_text_is_cut_and_said(weights, caplog):
     assert "text 'chair': 11 tokens, of which 6 are read" in caplog.text
 
 
+def test_unknown_words_are_said(weights, caplog):
+    reads = text_of(weights)
+    for text in ("chair", "\U0001fa91 chair \u6905"):
+        reads.row(loading.load(Item(text=text)), np.random.default_rng(0))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith("chair \u6905': 2 words are not known, 1 tokens are")
+
+
 def test_another_tokenizer_is_refused(weights):
     with pytest.raises(ConfigError, match="the model was made with 00"):
         Text(weights, "00").row(Loaded("text", "a", "a"), np.random.default_rng(0))
