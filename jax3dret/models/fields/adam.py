@@ -50,12 +50,14 @@ def tree_moved(
     values: PyTree, moments: PyTree, gradients: PyTree, rates: Rates, step: jax.Array
 ) -> tuple[PyTree, PyTree]:
     """Values and (first, second) moments after a step, leaf by leaf."""
-    leaves, form = jax.tree.flatten(values)
-    three = [
-        moved(*leaf, rates, step)
-        for leaf in zip(
-            leaves, *(jax.tree.leaves(tree) for tree in (*moments, gradients)), strict=True
-        )
-    ]
-    value, first, second = ([leaf[i] for leaf in three] for i in range(3))
-    return form.unflatten(value), (form.unflatten(first), form.unflatten(second))
+    three = jax.tree.map(
+        lambda value, first, second, gradient: moved(value, first, second, gradient, rates, step),
+        values,
+        *moments,
+        gradients,
+    )
+    value, first, second = (
+        jax.tree.map(lambda leaf, i=i: leaf[i], three, is_leaf=lambda x: isinstance(x, tuple))
+        for i in range(3)
+    )
+    return value, (first, second)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from jax3dret.models.fields.field import FUNCTIONS, Architecture, Function
 AXIS = "shapes"
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Points of the domain and the function's true values there, for one shape and epoch: host
     arrays, the same at every call. Their order does not matter: they are shuffled."""
@@ -169,7 +170,7 @@ class Fitting:
         ]
         # Shapes that only fill up the devices: copies of the last, left out of the result.
         self.padding = -self.count % self.mesh.size
-        stacked = architectures.stack(architecture, [*start, *start[-1:] * self.padding])
+        stacked = architectures.stack(architecture, [*start, *[start[-1]] * self.padding])
         trained = {key: stacked[key] for key in ("grid", "decoder") if key in stacked}
         shapes = self.count + self.padding
         state = {
@@ -189,7 +190,8 @@ class Fitting:
         self._structure = jax.device_put(stacked.get("structure", {}), spread)
         self._rates = adam.rates(spec.steps, spec.learning_rate, spec.betas, spec.eps)
         self._tails = rows.tails(spec.steps, spec.learning_rate, spec.betas)
-        self._run = program(architecture, function, spec, self.mesh, self._packed)
+        # A frozen dataclass: its programs are kept by it.
+        self._run = program(architecture, function, spec, self.mesh, self._packed)  # type: ignore[arg-type]
         self._losses: list[jax.Array | np.ndarray] = []
         self._pools: dict[int, list[np.ndarray]] = {}
         self.step = 0
@@ -288,7 +290,7 @@ class Fitting:
 
 @functools.lru_cache(maxsize=16)
 def program(
-    architecture: Architecture, function: Function, spec: FitSpec, mesh: Mesh, packed: bool
+    architecture: Any, function: Function, spec: FitSpec, mesh: Mesh, packed: bool
 ) -> Callable[..., Any]:
     """The compiled steps: (state, structure, data, schedule, step, steps) -> (state, losses).
 
@@ -389,21 +391,13 @@ def _decoded(
 
 
 def _reads_few_rows(architecture: Any, spec: FitSpec, trained: PyTree) -> bool:
-    """Whether the table is packed: dense Adam takes as long as its memory, packed rows take as long
-    as reading and writing 16 or so numbers for each that is read."""
+    """Whether the table is packed: dense Adam takes as long as its memory, packed rows as long as
+    what is read at random; equal at some 20 rows a read on a CPU."""
     if not architecture.feature_width:
         return False
     if spec.optimizer == "lazy_adam" or spec.deferred is not None:
         return spec.optimizer == "lazy_adam" or bool(spec.deferred)
-    shapes = (
-        jax.eval_shape(
-            architecture.corners, None, jax.ShapeDtypeStruct((spec.batch, 3), jnp.float32)
-        )
-        if architecture.name != "octree"
-        else None
-    )
-    reads = spec.batch * (shapes[0].size // spec.batch if shapes else 8 * architecture.levels)
-    return trained["grid"]["table"].shape[1] > 20 * reads
+    return trained["grid"]["table"].shape[1] > 20 * spec.batch * architecture.reads
 
 
 def _watched(

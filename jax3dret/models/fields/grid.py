@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from jax3dret.models.fields import interpolation
 from jax3dret.models.fields.network import Decoder
 
 
+@runtime_checkable
 class Grid(Protocol):
     """An architecture whose features are weighted rows of one table, variables["grid"]["table"]."""
 
@@ -21,6 +22,10 @@ class Grid(Protocol):
     @property
     def width(self) -> int:
         """D, of a row of the table."""
+
+    @property
+    def reads(self) -> int:
+        """G C, rows of the table that one point reads."""
 
     def corners(
         self, structure: PyTree | None, points: Float[jax.Array, "P 3"]

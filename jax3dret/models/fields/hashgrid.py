@@ -64,6 +64,11 @@ class HashGrid:
     def feature_width(self) -> int:
         return self.width * (self.levels if self.reduce == "concat" else 1)
 
+    @property
+    def reads(self) -> int:
+        """Rows of the table that one point reads."""
+        return 8 * self.levels
+
     @functools.cached_property
     def resolutions(self) -> tuple[int, ...]:
         """Nodes an axis of each level: floor(min b^l), b = (max / min)^(1 / (levels - 1))."""

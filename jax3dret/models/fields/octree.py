@@ -59,6 +59,11 @@ class Octree:
         return self.width * (self.levels if self.reduce == "concat" else 1)
 
     @property
+    def reads(self) -> int:
+        """Rows of the table that one point reads."""
+        return 8 * self.levels
+
+    @property
     def finest(self) -> int:
         """The last level."""
         return self.base + self.levels - 1

@@ -57,7 +57,7 @@ def pack(table: Float[jax.Array, "*S N D"]) -> Float[jax.Array, "*S N W"]:
 
 def unpack(
     packed: Float[jax.Array, "*S N W"],
-    step: jax.Array,
+    step: jax.Array | int,
     rates: Rates,
     tails: Float[jax.Array, " T"] | None,
 ) -> Float[jax.Array, "*S N D"]:
@@ -117,7 +117,7 @@ def _caught_up(
     first: jax.Array,
     second: jax.Array,
     seen: jax.Array,
-    step: jax.Array,
+    step: jax.Array | int,
     rates: Rates,
     tails: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -60,6 +60,11 @@ class Triplane:
         planes = 3 if self.planes == "concat" else 1
         return self.width * planes * (self.levels if self.reduce == "concat" else 1)
 
+    @property
+    def reads(self) -> int:
+        """Rows of the table that one point reads."""
+        return 12 * self.levels
+
     @functools.cached_property
     def sides(self) -> tuple[int, ...]:
         """Nodes along a side of each level's planes."""
