@@ -18,7 +18,7 @@ from typing import Any
 
 from jax3dret import __version__, entry
 
-BENCHES = ("pointbert", "point_ops", "render", "meshes", "mvhgnn", "index", "towers")
+BENCHES = ("pointbert", "point_ops", "render", "meshes", "mvhgnn", "index", "towers", "inr_fit")
 # Arguments that are lists, at most one of a command.
 LISTS = ("sources", "files", "names", "meshes")
 

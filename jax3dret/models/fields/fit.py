@@ -215,6 +215,10 @@ class Fitting:
             self.step += steps
         return self.step < spec.steps
 
+    def wait(self) -> None:
+        """Returns when all steps so far are done: `advance` only gives them to the devices."""
+        jax.block_until_ready(self._state)
+
     def result(self) -> Fitted:
         """The fields as they are after the steps taken so far."""
         stacked = dict(self._state["trained"])
