@@ -19,7 +19,7 @@ class Tracing(NamedTuple):
     mean of two successive values this near to 0 is the surface between them. damped: an unsigned
     distance, which does not tell that a ray has gone through: where it grows again from below
     `near`, its least value in the last two steps is looked for in `halvings`, and is the surface if
-    it is below twice `hit`.
+    it is below `least`.
     """
 
     step: float
@@ -29,12 +29,13 @@ class Tracing(NamedTuple):
     damped: bool = False
     near: float = 0.0
     halvings: int = 0
+    least: float = 0.0
 
 
 # Kaolin Wisp's and NGLOD's settings; for unsigned distances after the damped tracing of NDF (Chibane
-# et al. 2020), whose constants are not published.
+# et al. 2020), whose constants are not published but for `least`: its clouds keep points up to there.
 SIGNED = Tracing(step=0.8, steps=256, hit=3e-4, swing=15e-4)
-UNSIGNED = Tracing(step=0.5, steps=256, hit=3e-3, damped=True, near=0.02, halvings=8)
+UNSIGNED = Tracing(step=0.5, steps=256, hit=3e-3, damped=True, near=0.02, halvings=8, least=9e-3)
 # Half the distance of the two values that a normal is taken from (NGLOD).
 NORMAL_STEP = 15e-4
 
@@ -98,7 +99,7 @@ def trace(
             if len(low):
                 found, least = _least(values, low, earlier[low], place[low], tracing.halvings)
                 asked += len(low) * (tracing.halvings + 2)
-                through = least < 2 * tracing.hit
+                through = least < tracing.least
                 place[low[through]] = found[through]
                 hit[low[through]] = True
             falling[active] = ~grows
