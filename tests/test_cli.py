@@ -246,7 +246,7 @@ def test_fit_resumes_and_lists_what_failed(tmp_path, capsys, monkeypatch):
         (["nowhere"], 2, "nowhere: no such file or folder"),
         (["parts", "--jobs", "0"], 2, "--jobs=0: give 1 or more"),
         (["parts", "--out", ""], 2, "--out is empty"),
-        (["parts", "--out", "parts"], 2, "other things in it, such as part_0.obj"),
+        (["parts", "--out", "parts"], 2, "other things in it, such as broken.stl"),
         (["run"], 1, "run: no meshes; supported are"),
     ],
 )
