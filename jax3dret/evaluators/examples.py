@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from jax3dret.core.types import Source
 from jax3dret.data.sketches import decode
+from jax3dret.evaluators.field_pictures import field_picture, holds_fields
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.rendering import render_mesh, render_points
 
@@ -93,7 +94,11 @@ def write(
     def entry(source: Source, row: int, prefix: str) -> dict[str, Any]:
         name = f"{prefix}_{row:06d}.png"
         if name not in drawn:
-            image = picture(source[row], source.manifest.get("up_axis", "z"))
+            image = (
+                field_picture(source, row, SIZE)
+                if holds_fields(source)
+                else picture(source[row], source.manifest.get("up_axis", "z"))
+            )
             if image is not None:
                 PIL.Image.fromarray(image).save(folder / name)
             drawn[name] = None if image is None else name
