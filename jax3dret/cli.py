@@ -1,5 +1,5 @@
-"""The `jax3dret` command: indexes and searches folders, prepares data, imports weights, measures,
-rewrites reports.
+"""The `jax3dret` command: indexes and searches folders, fits fields to meshes, prepares data,
+imports weights, measures, rewrites reports.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.set_defaults(run=_weights_import)
 
-    index = commands.add_parser("index", help="make folders of meshes and point clouds searchable")
+    index = commands.add_parser(
+        "index", help="make folders of meshes, point clouds or INRs searchable"
+    )
     index.add_argument(
         "sources",
         metavar="SOURCE",
@@ -147,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         "files",
         metavar="FILE",
         nargs="*",
-        help="mesh or point cloud; of a sketch model also a drawing (.png .jpg ...)",
+        help="mesh or point cloud; of a sketch model also a drawing (.png .jpg ...), of a model of "
+        "INRs an INR (.safetensors) or a mesh, which is fitted on the way",
     )
     query.add_argument("--text", help="search by words, for a model that has text")
     query.add_argument("-k", type=int, default=10, help="how many results; default 10")

@@ -102,7 +102,7 @@ class InrStore(tfds.core.GeneratorBasedBuilder):
             "demo",
             "parametric_shapes/demo",
             {"hashgrid": ALL},
-            per_class={"train": 6, "test": 4},
+            per_class={"train": 6, "test": 3},
             classes=8,
             num_points=8_192,
         ),
@@ -313,7 +313,7 @@ class _Pool(NamedTuple):
 def _pool(mesh: Mesh, functions: tuple[Function, ...], count: int, plan: Plan) -> _Pool:
     try:
         unit = to_unit_sphere(mesh).mesh
-        values = TrueValues(unit, plan.seed, sign=plan.sign)
+        values = TrueValues(unit, plan.seed, sign=plan.sign, keep=8 * count)
         refused = tuple(f for f in functions if values.refused(f))
         points = values.points(count, _POOL_EPOCH)
     except DataError:  # no INR of it either, which says why

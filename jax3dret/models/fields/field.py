@@ -62,9 +62,9 @@ class Field:
     """The INR of one shape.
 
     function: what its values are. variables: NumPy arrays, as the architecture has them. centre,
-    scale: a point x of the source file lies at (x - centre) / scale in the field's domain. about:
-    JSON-like provenance: "source" (name), "source_sha256", "up_axis", "preset", "steps", "seed",
-    "loss" and whatever else the fit knows.
+    scale: a point x of the source file, turned so that y is up, lies at (x - centre) / scale in the
+    field's domain. about: JSON-like provenance: "source" (name), "source_sha256", "up_axis" (of the
+    source), "preset", "steps", "seed", "loss" and whatever else the fit knows.
     """
 
     architecture: Architecture

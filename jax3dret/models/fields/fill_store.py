@@ -13,6 +13,9 @@ from jax3dret.models.fields.field import Field
 from jax3dret.models.fields.field_store import StoreWriter, file_of
 from jax3dret.models.fields.fit_meshes import Job, Shape
 
+# Faces of the meshes that are fitted together: trees over them take some 400 bytes a face.
+_FACES = 2_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -77,7 +80,7 @@ def fill(
     at_once = at_once or fit_meshes.at_once(plan.jobs)
     there, refused = known(store), dict(failed or {})
     waiting: list[tuple[Candidate, list[str | None]]] = []
-    unfitted: set[str] = set()  # sources among those that wait
+    unfitted: dict[str, int] = {}  # faces of the sources among those that wait
 
     def flush() -> Iterator[Result]:
         lacking = [c for c, files in waiting if None in files]
@@ -101,8 +104,9 @@ def fill(
         waiting.append((candidate, files))
         fits = plan.fits(candidate.source)
         if not candidate.reason and any(fit not in there and fit not in refused for fit in fits):
-            unfitted.add(candidate.source)
-        if len(unfitted) == at_once or len(waiting) >= 64 * at_once:
+            unfitted[candidate.source] = 0 if candidate.mesh is None else len(candidate.mesh.faces)
+        many = sum(unfitted.values()) >= _FACES
+        if len(unfitted) == at_once or many or len(waiting) >= 64 * at_once:
             yield from flush()
     yield from flush()
 

@@ -38,6 +38,8 @@ VERSION = 1
 # the memory takes.
 _AT_ONCE_CPU, _AT_ONCE = 8, 64
 _BUDGET_CPU, _BUDGET = 2 << 30, 16 << 30  # bytes
+# Of true values that several functions of a batch share, on the host.
+_SHARED = 1 << 30
 
 
 class Shape(NamedTuple):
@@ -116,7 +118,8 @@ def fit_meshes(
     back empty, without a reason. tell: called with the progress of a batch. A shape that cannot be used, that lacks a function, or whose fit
     diverged has a reason in the place of its INR.
     """
-    prepared = [_prepare(shape, seed, sign) for shape in shapes]
+    keep = _SHARED // max(len(shapes), 1) if len(jobs) > 1 else 0
+    prepared = [_prepare(shape, seed, sign, keep) for shape in shapes]
     out = [[Outcome(None, p if isinstance(p, str) else "") for _ in jobs] for p in prepared]
     for column, job in enumerate(jobs):
         members = []
@@ -142,11 +145,11 @@ class _Prepared(NamedTuple):
     values: TrueValues
 
 
-def _prepare(shape: Shape, seed: int, sign: Sign) -> _Prepared | str:
+def _prepare(shape: Shape, seed: int, sign: Sign, keep: int) -> _Prepared | str:
     """A shape in its frame, or why it cannot be used."""
     try:
         unit = to_unit_sphere(y_up(shape.mesh, shape.up_axis))
-        values = TrueValues(unit.mesh, seed, sign=sign)
+        values = TrueValues(unit.mesh, seed, sign=sign, keep=keep)
         reason = values.refused("udf")
     except DataError as error:
         return str(error)
@@ -180,7 +183,9 @@ def _fit(
         structures = [
             architecture.structure(touched(each.unit.mesh, architecture.finest)) for each in shapes
         ]
-    fitting = Fitting(architecture, job.function, sampler, spec, keys, structures=structures)
+    fitting = Fitting(
+        architecture, job.function, sampler, spec, keys, structures=structures, mesh=_devices()
+    )
     what = f"{len(shapes)} {architecture.name} {job.function}"
     while fitting.advance():
         tell(f"{what}: step {fitting.step} of {spec.steps}")
@@ -219,6 +224,14 @@ def _outcome(each: _Prepared, job: Job, seed: int, fitted: Fitted, place: int) -
         about,
     )
     return Outcome(field)
+
+
+def _devices() -> jax.sharding.Mesh | None:
+    """All accelerators of this process, over which the shapes are split; None for the first."""
+    devices = jax.local_devices()
+    if jax.default_backend() == "cpu" or len(devices) == 1:
+        return None
+    return jax.sharding.Mesh(np.asarray(devices), ("shapes",))
 
 
 def _bytes(job: Job) -> int:

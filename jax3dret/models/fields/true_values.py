@@ -17,19 +17,17 @@ from jax3dret.geometry.field_samples import FieldSamples
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.models.fields.field import Function
 
-# Values of earlier epochs that are kept for the other functions of a shape.
-_KEPT_BYTES = 64 << 20
-
 
 class TrueValues:
     """Points and values of one mesh, the same for every function, architecture and run.
 
     mesh: in the unit sphere. seed: of all points; a point depends on the seed, the mesh, the epoch
-    and the number of points of an epoch, and on nothing beside the mesh.
+    and the number of points of an epoch, and on nothing beside the mesh. keep: bytes of values that
+    are kept for other functions.
     """
 
-    def __init__(self, mesh: Mesh, seed: int, *, sign: Sign = "auto") -> None:
-        self._mesh, self._seed, self._sign = mesh, seed, sign
+    def __init__(self, mesh: Mesh, seed: int, *, sign: Sign = "auto", keep: int = 0) -> None:
+        self._mesh, self._seed, self._sign, self._keep = mesh, seed, sign, keep
         self._kept: dict[tuple[int, int, str], np.ndarray] = {}
         self._bytes = 0
 
@@ -83,7 +81,7 @@ class TrueValues:
         if found is None:
             points = self.points(count, epoch)
             found = self.distance.sdf(points) if which == "sdf" else self.distance.udf(points)
-            if self._bytes + found.nbytes <= _KEPT_BYTES:
+            if self._bytes + found.nbytes <= self._keep:
                 self._kept[count, epoch, which] = found
                 self._bytes += found.nbytes
         return found
