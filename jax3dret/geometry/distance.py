@@ -121,7 +121,7 @@ class MeshDistance:
     @property
     def hidden(self) -> int:
         """Triangles of the mesh that lie within the solid, and are no part of `boundary`."""
-        return len(self._inside[2].faces) - len(self._boundary.faces)
+        return int(self._hidden.sum())
 
     def describe(self) -> str:
         """One line for a person: the rule, what it rests on, and what was left out."""
@@ -174,14 +174,18 @@ class MeshDistance:
         return solid.enclosed(points, rule)
 
     @functools.cached_property
-    def _boundary(self) -> _Surface:
+    def _hidden(self) -> Bool[np.ndarray, " F"]:
+        """The triangles of the solid that lie within it."""
         rule, share, solid = self._inside
         if share == 1 or rule == "watertight":
-            hidden = np.zeros(len(solid.faces), bool)
-        else:
-            hidden = solid.hidden(rule)
-        if hidden.any():
-            return _Surface(solid.vertices, solid.faces[~hidden])
+            return np.zeros(len(solid.faces), bool)
+        return solid.hidden(rule)
+
+    @functools.cached_property
+    def _boundary(self) -> _Surface:
+        rule, _, solid = self._inside
+        if self._hidden.any():
+            return _Surface(solid.vertices, solid.faces[~self._hidden])
         # Turned faces are as far away: the tree over them as they were serves both distances.
         return solid if rule == "watertight" else self._surface
 

@@ -59,7 +59,7 @@ def test_normals_that_point_inwards_or_anywhere_give_the_same_values():
     ):
         found = MeshDistance(mesh)
         np.testing.assert_allclose(found.sdf(POINTS), BOX, atol=1e-6)
-        assert found.rule == rule
+        assert found.rule == rule and found.hidden == 0
 
 
 def test_open_box_is_closed_over():
