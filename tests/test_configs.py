@@ -15,6 +15,8 @@ from jax3dret.core import config as configs
 from jax3dret.core import config_file, optim, train
 from jax3dret.core.types import TrainState
 from jax3dret.experiments import rows
+from jax3dret.models.fields import architectures
+from jax3dret.models.fields.field import FUNCTIONS
 from jax3dret.tasks import recipe as tasks_recipe
 from jax3dret.tasks.ulip2 import datasets
 from jax3dret.tasks.ulip2.published import COLUMNS, TABLE_1, TABLE_2
@@ -36,14 +38,19 @@ BESIDE_THE_NETWORK = (
     "data.num_classes",
     "data.num_points",
     "data.published.",
+    "data.query_points",
     "distance",
     "eval.",
     "evals.",
     "fields.kinds",
     "first.",
+    "functions",
+    "lattice.",
     "log.",
+    "loss.alignment",
     "loss.cls_joint",
     "loss.smoothing",
+    "loss.target",
     "optim.",
     "paper",
     "prototypes.",
@@ -73,11 +80,28 @@ def network(spec):
 TRACED = list({network(spec): spec for spec in reversed(CASES)}.values())[::-1]
 
 
-def described(classes, items=4000):
+def described(classes, items=4000, source=None):
     """As much of a data set as a recipe looks at before training."""
     names = [f"class{i}" for i in range(classes)]
     features = ("points", "normals", "vertices", "faces")
-    return FakeSource(class_names=names, items=items, features=features, up_axis="y")
+    return FakeSource(
+        class_names=names, items=items, features=features, up_axis="y", source=source or {}
+    )
+
+
+def inrs_of(config):
+    """What the manifest of a data set says of the INRs that a config is for."""
+    if "inrs" not in config:
+        return {}
+    made = {name: architectures.by_name(name, **dict(config.inrs[name])) for name in config.inrs}
+    said = {
+        name: {
+            "description": architectures.describe(each),
+            "layout": {"parameters": [], "structure": []},
+        }
+        for name, each in made.items()
+    }
+    return {"inrs": {"functions": list(FUNCTIONS), "architectures": said, "without": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +121,7 @@ def make():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tasks_recipe, "abstract_params", abstract_params)
             return configs.resolve_module(config.task, where="task").make(
-                config, lambda split, name=None: described(classes)
+                config, lambda split, name=None: described(classes, source=inrs_of(config))
             )
 
     return make_recipe
@@ -145,7 +169,7 @@ def test_a_network_traces_at_full_size(spec, make):
     batch = {
         key: jnp.zeros((2, *leaf.shape[1:]), leaf.dtype) for key, leaf in recipe.example.items()
     }
-    sketches = "sketch_size" in recipe.meta
+    sketches, inrs = "sketch_size" in recipe.meta, "kinds" in recipe.meta
     if sketches:
         views, size = recipe.meta["views"], recipe.meta["sketch_size"]
         cameras = len(graph_vertices(views["cameras"]))
@@ -153,15 +177,15 @@ def test_a_network_traces_at_full_size(spec, make):
             "views": jnp.zeros((2, cameras, views["size"], views["size"], 3), jnp.uint8),
             "sketch": jnp.zeros((2, size, size), jnp.uint8),
         }
-    else:
+    elif not inrs:
         batch.setdefault("points", jnp.zeros((2, config.data.num_points, 3)))
     embedded = jax.eval_shape(recipe.task.embed, state.params, state.model_state, batch)
-    for key in set(embedded) & {"shape", "sketch"}:
+    for key in set(embedded) & {"shape", "sketch", "inr"}:
         assert (
             embedded[key].shape == (2, recipe.meta["embedding_dim"])
             and embedded[key].dtype == jnp.float32
         )
-    assert "shape" in embedded and ("sketch" in embedded) == sketches
+    assert ("inr" if inrs else "shape") in embedded and ("sketch" in embedded) == sketches
     assert recipe.steps > 0 or is_untrained(name)
     jax.eval_shape(lambda: recipe.learning_rate(jnp.int32(0)))
 

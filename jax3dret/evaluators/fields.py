@@ -194,11 +194,10 @@ def having(source: Source, kind: str) -> Source:
     """The records that have an INR of a kind, as the manifest says; all where it says nothing."""
     if "inrs" not in source.manifest.get("source", {}):
         return source
-    records = FieldRecords.from_manifest(source.manifest)
-    architecture, function = split_kind(kind)
-    rows = [row for row, name in enumerate(source.ids) if records.has(name, architecture, function)]
-    if len(rows) == len(source):
+    lacking = FieldRecords.from_manifest(source.manifest).without.get(kind, frozenset())
+    if lacking.isdisjoint(source.ids):
         return source
+    rows = [row for row, name in enumerate(source.ids) if name not in lacking]
     if not rows:
         raise DataError(f"{source.name}, split '{source.split}': none has an INR '{kind}'")
     kept = np.asarray(rows)

@@ -8,7 +8,6 @@ up, beside the files of this folder:
     experiment.py           from a config to the encoders that it trains; inr2vec, its baseline, too
     networks.py             encoders and decoder as a Task; the unified latent space (equation 4)
     training_data.py        rows of INRs, made once and kept; points of the query pool
-    distillation.py         an INR of an architecture without encoder into one that has (equation 7)
     clouds.py, views.py     INRs as clouds and as views, for networks that read those
     conversion.py           how long that takes
     pointnext.py            PointNeXt on converted INRs, the paper's baseline; View-GCN is ULIP-2's
@@ -17,6 +16,7 @@ up, beside the files of this folder:
     published.py            what the paper's tables say
 
     models/fields/          architectures of INRs, and their fit to many shapes at once (section 3)
+    models/fields/distillation.py   an INR without encoder made one that has (equation 7)
     models/field_encoders/  the encoders, the lattice that a grid is read on, the shape decoder
     losses/fields.py, losses/unified_latent.py      what INRs and encoders are trained with
     geometry/distance.py, field_samples.py          true values of a mesh, and where they are taken

@@ -190,7 +190,7 @@ def without_encoder(kind: str, known: tuple[str, ...]) -> str:
     """What is said of a kind of INR that a model does not embed."""
     return (
         f"no encoder for INRs of the kind '{kind}'{nearest(kind, known)}; there are encoders for "
-        f"{', '.join(known)}. Distil such INRs into one of these (tasks/inret/distillation.py)"
+        f"{', '.join(known)}. Distil such INRs into one of these (jax3dret.models.fields.distillation)"
     )
 
 

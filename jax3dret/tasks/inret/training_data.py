@@ -216,9 +216,9 @@ def complete_rows(source: Source, kinds: tuple[str, ...], functions: tuple[str, 
         return None
     without = FieldRecords.from_manifest(source.manifest).without
     lacking = frozenset().union(*(without.get(key, frozenset()) for key in (*kinds, *functions)))
-    rows = tuple(i for i, identity in enumerate(source.ids) if identity not in lacking)
-    if len(rows) == len(source.ids):
+    if lacking.isdisjoint(source.ids):
         return None
+    rows = tuple(i for i, identity in enumerate(source.ids) if identity not in lacking)
     if not rows:
         raise DataError(
             f"{source.name}, split '{source.split}': no record has all of {', '.join(kinds)}"
