@@ -82,8 +82,9 @@ class InrRow:
             planes = lattice.sample_planes(architecture, variables, self.resolution)
             made[f"{kind}/planes"] = planes.astype(self.precision)
         elif architecture.feature_width:
-            values = lattice.sample(architecture, variables, self.resolution)
-            with np.errstate(over="ignore"):  # the infinity that comes of it is refused below
+            # What overflows, or is no number, is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = lattice.sample(architecture, variables, self.resolution)
                 made[f"{kind}/lattice"] = values.astype(self.precision)
         for name, array in made.items():
             if not np.isfinite(array).all():
