@@ -8,11 +8,13 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from models.fields.meshes_of import box, quick, sheet, write_off
 from search.toy import make_workdir, tetrahedron
 
 from jax3dret import __version__, cli
+from jax3dret.core.types import DataError
 from jax3dret.models.fields.fit_meshes import Job
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -234,6 +236,23 @@ def test_fit_resumes_and_lists_what_failed(tmp_path, capsys, monkeypatch):
     assert {path: path.read_bytes() for path in store} == store
     code, out, err = call(capsys, *words)
     assert out.startswith("s: 0 fitted, 2 kept, 2 failed") and "Traceback" not in err
+    # Each INR against its mesh in the frame of the INR; the one without a surface is told.
+    seen = []
+
+    def reconstruction(field, function, mesh, count, rng):
+        seen.append((field.about["source"], np.ptp(mesh.vertices, axis=0).argmax(), count))
+        if field.about["source"] == "box/1.off":
+            raise DataError("the field has no surface")
+        return {"chamfer": 0.25, "giou": 0.5}
+
+    monkeypatch.setattr("jax3dret.metrics.reconstruction.reconstruction", reconstruction)
+    code, out, err = call(capsys, *words, "--evaluate")
+    assert code == 0 and "means: chamfer 0.2500, giou 0.5000; each in s/evaluated.json" in out
+    assert [s[0] for s in seen] == ["box/1.off", "box/2.off"] and seen[1][1:] == (1, 1 << 17)
+    assert "1.off.triplane.sdf.safetensors: cannot be evaluated: the field has no surface" in err
+    scores = json.loads((tmp_path / "s" / "evaluated.json").read_text())
+    assert scores["box/2.off.triplane.sdf.safetensors"] == {"chamfer": 0.25, "giou": 0.5}
+    assert scores["box/1.off.triplane.sdf.safetensors"] == {}
 
 
 @pytest.mark.parametrize(
