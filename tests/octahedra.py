@@ -4,6 +4,7 @@ import numpy as np
 from fakes import FakeSource
 
 from jax3dret.models.fields.architectures import describe
+from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.models.fields.hashgrid import HashGrid
 from jax3dret.models.fields.network import Decoder
 from jax3dret.models.fields.parameters import layout_of
@@ -27,6 +28,13 @@ def variables(radius):
             ]
         },
     }
+
+
+def records():
+    """What the INRs are, as a manifest has it."""
+    return FieldRecords(
+        ("sdf",), {"hashgrid": ARCHITECTURE}, {"hashgrid": layout_of(ARCHITECTURE)}, {}
+    )
 
 
 def source(path, labels=(0, 1, 0, 1), radii=(0.3, 0.7, 0.35, 0.65), without=(), **more):

@@ -212,7 +212,8 @@ def _spec(changes: Mapping[str, Any]) -> ClassifierSpec:
             f"category_chamfer: classifier.{unknown[0]}: there is no such setting; there are "
             f"{', '.join(known)}"
         )
-    return ClassifierSpec(**{k: tuple(v) if k == "hidden" else v for k, v in changes.items()})
+    values: dict[str, Any] = {k: tuple(v) if k == "hidden" else v for k, v in changes.items()}
+    return ClassifierSpec(**values)
 
 
 def _write(

@@ -286,9 +286,9 @@ _PLACES = {
 TABLES = tuple(_PLACES)
 
 
-def pair_key(query: str, gallery: str, k: int = 1) -> str:
-    """The metric of queries of one function among INRs of another."""
-    return f"{query}_{gallery}_hit_rate_{k}"
+def pair_key(query: str, gallery: str) -> str:
+    """The metric of queries of one function among INRs of another, of `evaluators.fields`."""
+    return f"hit_rate_1_{query}_{gallery}"
 
 
 def rows(table: str, dataset: str = "shapenet10") -> tuple[str, ...]:
@@ -302,8 +302,9 @@ def published(table: str, row: str, dataset: str = "shapenet10") -> dict[str, di
     """One row as `config.published` takes it: {"ROW on DATASET (paper, PLACE)": {metric:
     fraction}}.
 
-    Across functions every pair has its metric (`pair_key`), beside "across_hit_rate_1", the mean of the
-    nine as computed from them. Raises ConfigError for a row that the table does not have.
+    Across functions every pair has its metric (`pair_key`), with "_same_shape" behind it where the
+    query's own shape may be found, beside the means of all nine, of the equal pairs and of the
+    others, as computed from them. Raises ConfigError for a row that the table does not have.
     """
     found = _numbers(table, dataset)
     if row not in found:
@@ -338,13 +339,18 @@ def _numbers(table: str, dataset: str) -> dict[str, dict[str, float]]:
         return {row: {"hit_rate_1": value} for row, value in UNDERTRAINED.items()}
     if table == "category chamfer":
         return CATEGORY_CHAMFER
-    return {row: _cells(matrix) for row, matrix in _MATRICES[table].items()}
+    allowed = table in ("same shape", "clouds")
+    return {row: _cells(matrix, allowed) for row, matrix in _MATRICES[table].items()}
 
 
-def _cells(matrix: Matrix) -> dict[str, float]:
+def _cells(matrix: Matrix, same_shape: bool = False) -> dict[str, float]:
+    places = [(i, j) for i in range(3) for j in range(3)]
+    equal = sum(matrix[i][i] for i in range(3)) / 3
+    others = sum(matrix[i][j] for i, j in places if i != j) / 6
+    behind = "_same_shape" if same_shape else ""
     cells = {
-        pair_key(query, gallery): matrix[i][j]
-        for i, query in enumerate(FUNCTIONS)
-        for j, gallery in enumerate(FUNCTIONS)
+        pair_key(FUNCTIONS[i], FUNCTIONS[j]) + (behind if i != j else ""): matrix[i][j]
+        for i, j in places
     }
-    return {"across_hit_rate_1": average(matrix), **cells}
+    means = {"hit_rate_1": equal, f"hit_rate_1_across{behind}": others}
+    return {**means, **({} if same_shape else {"hit_rate_1_all": average(matrix)}), **cells}

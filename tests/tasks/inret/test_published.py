@@ -51,8 +51,14 @@ def test_a_row_as_a_config_takes_it():
     found = p.published("regularisation", "l2")
     (name,) = found
     assert name == "l2 on ShapeNet10 (paper, table 4)"
-    assert found[name]["occ_udf_hit_rate_1"] == 0.654 and found[name]["udf_occ_hit_rate_1"] == 0.518
-    assert found[name]["across_hit_rate_1"] == 0.6456
+    assert found[name]["hit_rate_1_occ_udf"] == 0.654 and found[name]["hit_rate_1_udf_occ"] == 0.518
+    assert found[name]["hit_rate_1_all"] == 0.6456 and found[name]["hit_rate_1"] == 0.824
+    assert found[name]["hit_rate_1_across"] == pytest.approx(0.5563, abs=1e-4)
+    (allowed,) = p.published("same shape", "iNGP").values()
+    assert (
+        allowed["hit_rate_1_sdf_udf_same_shape"] == 0.932 and allowed["hit_rate_1_sdf_sdf"] == 0.846
+    )
+    assert "hit_rate_1_all" not in allowed
     assert p.published("same architecture", "iNGP", "pix3d") == {
         "iNGP on Pix3D (paper, table 2)": {"hit_rate_1": 0.78}
     }
