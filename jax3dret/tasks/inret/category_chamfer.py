@@ -38,7 +38,7 @@ from jax3dret.metrics.metric import Metric
 from jax3dret.tasks.inret.clouds import Clouds, distances_within
 from jax3dret.tasks.inret.conversion import Fields, cloud_of
 from jax3dret.tasks.inret.embedding_classifier import ClassifierSpec, train_classifier
-from jax3dret.tasks.inret.hierarchical import Hierarchy, exhaustive, hierarchical
+from jax3dret.tasks.inret.hierarchical import Hierarchy, Searched, exhaustive, hierarchical
 
 HIERARCHICAL = CATEGORY_CHAMFER._replace(
     key="hierarchical",
@@ -164,7 +164,9 @@ def search(
         logits(embeddings[row : row + 1])
     classify = (time.perf_counter() - began) / len(rows[:8])
     classes = logits(embeddings).argmax(1)
-    results, naive, kept = [], [], []
+    results: list[Searched] = []
+    naive: list[float] = []
+    kept: list[float] = []
     for row in rows:
         candidates = rows[(labels == classes[row]) & (rows != row)]
         results.append(hierarchical(int(row), candidates, clouds, hierarchy))
