@@ -176,7 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     fitting = commands.add_parser(
         "fit", help="fit an implicit neural representation (INR) to every mesh"
     )
-    fitting.add_argument("meshes", metavar="MESH", nargs="+", help="mesh, or folder of meshes")
+    fitting.add_argument(
+        "meshes",
+        metavar="MESH",
+        nargs="+",
+        help="mesh, or folder of meshes; or INRs (.safetensors, or a folder that fit has made), "
+        "which are distilled into another architecture",
+    )
     fitting.add_argument(
         "--out",
         metavar="DIR",
@@ -349,9 +355,12 @@ def _query(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace) -> int:
     from jax3dret.models.fields.fit_meshes import Job
+    from jax3dret.search.distil_folder import are_fields
     from jax3dret.search.fit_folder import fit_folder
 
     job = Job.of(args.field, args.function, args.preset)
+    if are_fields(args.meshes):
+        return _distil(args, job)
     # SIGTERM ends a run like Ctrl-C: what is fitted so far is kept for the next run.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -371,6 +380,25 @@ def _fit(args: argparse.Namespace) -> int:
     if done.means:
         means = ", ".join(f"{key} {value:.4f}" for key, value in done.means.items())
         _out(f"means: {means}; each in {args.out}/evaluated.json")
+    return entry.DONE
+
+
+def _distil(args: argparse.Namespace, job: Any) -> int:
+    from jax3dret.core.types import ConfigError
+    from jax3dret.search.distil_folder import distil_folder
+
+    for name, given in (("--evaluate", args.evaluate), ("--up-axis", args.up_axis)):
+        if given:
+            raise ConfigError(f"{name} is for meshes; an INR is distilled as it stands")
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        done = distil_folder(args.meshes, args.out, job, seed=args.seed)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    failed = f", see {args.out}/failed.json" if done.failed else ""
+    _out(
+        f"{args.out}: {done.fitted} distilled, {done.kept} kept, {len(done.failed)} failed{failed}"
+    )
     return entry.DONE
 
 
