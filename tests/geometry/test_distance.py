@@ -110,10 +110,13 @@ def test_watertight_remesh(monkeypatch):
     monkeypatch.setattr(watertight, "RESOLUTION", 500)
     box = _every_third_turned(solids.box())
     found = MeshDistance(box, "watertight")
-    assert found.rule == "watertight" and len(found.boundary.faces) > 1000
+    assert found.rule == "watertight" and found.separating > 0.3
     values = found.all(POINTS)
-    np.testing.assert_allclose(values["sdf"], BOX, atol=0.1)
     np.testing.assert_allclose(values["udf"], np.abs(BOX), atol=1e-6)
+    np.testing.assert_allclose(np.abs(values["sdf"]), np.abs(BOX), atol=1e-6)
+    # The remesh stands off by the width of its leaves, here 0.05, and the inside does not.
+    far = np.abs(BOX) > 0.02
+    np.testing.assert_array_equal(values["occ"][far], np.sign(BOX)[far])
     np.testing.assert_array_equal(np.sign(values["sdf"]), values["occ"])
     # Through a hole what is outside reaches in, and walls are all that is left.
     with pytest.raises(DataError, match="encloses no volume"):
