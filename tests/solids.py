@@ -1,4 +1,4 @@
-"""Small closed meshes with known distances, in the unit sphere: a box, a ball, a ring, and a sheet."""
+"""Small meshes with known distances, in the unit sphere: a box, a ball, a ring, and a sheet."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float, Int
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry import watertight
 from jax3dret.geometry.mesh import Mesh, MeshError, check_faces
+from jax3dret.geometry.orientation import agreeing_faces, is_closed, single_faces
 from jax3dret.geometry.sampling import sample_surface
 
 Sign = Literal["auto", "winding", "watertight", "lines"]
@@ -44,8 +45,8 @@ _CELLS = 32  # an axis, by which they are sorted
 # Doubled area over the square of the longest edge, at and below which a triangle has no area.
 _FLAT = 1e-12
 # Points on either side of the surface that tell whether it parts inside from outside, and how far
-# from it they stand (of half the largest side of the mesh): a thin shape needs a small step, a coarse one
-# is seen through the slivers of its neighbours at a small one.
+# from it they stand (of half the largest side of the mesh): a thin shape needs a small step, and
+# at a small one a coarse shape is seen through the slivers of its neighbours.
 _PROBES = 2048
 _STEPS = (1e-2, 1e-3, 1e-4)
 # The winding number of a point before a flat sheet comes near 0.5, and the fast one errs.
@@ -210,18 +211,20 @@ class MeshDistance:
         """The rule, share and triangles, as they are or turned, that the winding number parts best
         by; what is closed comes first."""
         surface = self._surface
-        closed = _is_closed(surface.vertices, self._all)
+        closed = is_closed(surface.vertices, self._all)
         share = surface.parted("winding")
         if (closed and share >= _HALF) or share == 1:
             return "closed" if closed else "winding", share, surface
         best: tuple[Rule, float, _Surface] = ("closed" if closed else "winding", share, surface)
         for faces in (
-            _agreeing(surface.vertices, surface.faces),
-            _agreeing(surface.vertices, _single(surface.vertices, surface.faces), outwards=True),
+            agreeing_faces(surface.vertices, surface.faces),
+            agreeing_faces(
+                surface.vertices, single_faces(surface.vertices, surface.faces), outwards=True
+            ),
         ):
             other = _Surface(surface.vertices, faces)
             share = other.parted("winding")
-            if share >= _HALF and _is_closed(surface.vertices, faces):
+            if share >= _HALF and is_closed(surface.vertices, faces):
                 return "oriented", share, other
             if share > best[1]:
                 best = "winding", share, other
@@ -365,7 +368,7 @@ class _Remeshed(_Surface):
 
 # Barycentric weights of the places that stand for a triangle.
 _PLACES = np.array([[1, 1, 1], [8, 1, 1], [1, 8, 1], [1, 1, 8]]) / np.array([[3], [10], [10], [10]])
-# Directions of the lines of the rule "lines": one of each opposite pair with components of -1, 0, 1.
+# Directions of the lines of the rule "lines": of components -1, 0, 1, one of each opposite pair.
 LINES = (
     np.array(
         [
@@ -407,65 +410,3 @@ def _flat(
     longest = np.max([((p - q) ** 2).sum(1) for p, q in ((a, b), (b, c), (c, a))], axis=0)
     cross = np.cross(b - a, c - a)
     return np.sqrt((cross * cross).sum(1)) <= _FLAT * longest
-
-
-def _places(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> np.ndarray:
-    """The faces over places: vertices at the same coordinates, to 1e-9 of the size, are one.
-    Triangles that keep fewer than three places are gone."""
-    used = vertices[faces.reshape(-1)]
-    size = float(np.ptp(used, axis=0).max())
-    grid = np.rint((used - used.min(0)) / (1e-9 * size)).astype(np.int64)
-    # Two keys of 64 bits hold three coordinates of 30 bits each; a structured sort would be slower.
-    key = grid[:, 0] << 32 | grid[:, 1]
-    order = np.lexsort((grid[:, 2], key))
-    new = np.ones(len(order), bool)
-    new[1:] = (np.diff(key[order]) != 0) | (np.diff(grid[order, 2]) != 0)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(new) - 1
-    return place.reshape(-1, 3)
-
-
-def _is_closed(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> bool:
-    """Whether every edge is used as often in one direction as in the other: then the winding number
-    is whole everywhere."""
-    place = _places(vertices, faces)
-    start, end = place.reshape(-1), place[:, [1, 2, 0]].reshape(-1)
-    count = int(place.max()) + 1
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    edge, which = np.unique(low * count + high, return_inverse=True)
-    balance = np.bincount(which, np.sign(end - start), minlength=len(edge))
-    return not balance.any()
-
-
-def _single(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
-) -> Int[np.ndarray, "S 3"]:
-    """One of the faces with the same three corners, however they turn."""
-    place = np.sort(_places(vertices, faces), axis=1)
-    return faces[np.sort(np.unique(place, axis=0, return_index=True)[1])]
-
-
-def _agreeing(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], outwards: bool = False
-) -> Int[np.ndarray, "F 3"]:
-    """The faces, those of a connected part turned to agree. Of the two ways, the one that more of
-    the part's area has in the file; or, `outwards`, the one that gives the part a volume above 0.
-    """
-    place = _places(vertices, faces)
-    turned, part = igl.bfs_orient(np.ascontiguousarray(place))
-    part = part.reshape(-1)
-    # A turned face has its corners in another cyclic order.
-    same = np.zeros(len(faces), bool)
-    for shift in range(3):
-        same |= (turned == np.roll(place, shift, axis=1)).all(1)
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    cross = np.cross(b - a, c - a)
-    if outwards:
-        count = np.maximum(np.bincount(part), 1)
-        middle = np.stack([np.bincount(part, a[:, i]) / count for i in range(3)], 1)
-        vote = ((a - middle[part]) * cross).sum(1)
-    else:
-        vote = np.sqrt((cross * cross).sum(1))
-    votes = np.bincount(part, np.where(same, vote, -vote))
-    keep = same == (votes[part] >= 0)
-    return np.where(keep[:, None], faces, faces[:, ::-1])

@@ -1,4 +1,4 @@
-"""Where a field is looked at while it is fitted: points in the domain, near the surface and on it."""
+"""Where a field is looked at while it is fitted: anywhere, near the surface and on it."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class Tracing(NamedTuple):
     least: float = 0.0
 
 
-# Kaolin Wisp's and NGLOD's settings; for unsigned distances after the damped tracing of NDF (Chibane
-# et al. 2020), whose constants are not published but for `least`: its clouds keep points up to there.
+# Kaolin Wisp's and NGLOD's settings; for unsigned distances after NDF's damped tracing (Chibane et
+# al. 2020), whose constants are not published but for `least`: its clouds keep points to there.
 SIGNED = Tracing(step=0.8, steps=256, hit=3e-4, swing=15e-4)
 UNSIGNED = Tracing(step=0.5, steps=256, hit=3e-3, damped=True, near=0.02, halvings=8, least=9e-3)
 # Half the distance of the two values that a normal is taken from (NGLOD).

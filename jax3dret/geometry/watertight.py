@@ -17,9 +17,9 @@ import numpy as np
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.mesh import Mesh
 
-# Leaves of the octree that the surface is put together of. The surface of a shape in the unit sphere
-# then stands about 0.015 off, in some 35,000 triangles; the package's own 20,000 halve that, and
-# take many times as long.
+# Leaves of the octree that the surface is put together of. That of a shape in the unit sphere then
+# stands 0.01 to 0.03 off, in some 35,000 triangles; the package's own 20,000 halve that, and take
+# many times as long.
 RESOLUTION = 5_000
 SECONDS = 60.0
 _CHILD = """

@@ -116,6 +116,7 @@ def _cloud(points: np.ndarray, which: str) -> Float[np.ndarray, "N 3"]:
     broken = int((~np.isfinite(points)).any(1).sum())
     if broken:
         raise DataError(
-            f"Chamfer distance: {broken} of {len(points)} points of the {which} cloud are not finite"
+            f"Chamfer distance: {broken} of {len(points)} points of the {which} cloud are not "
+            "finite"
         )
     return points

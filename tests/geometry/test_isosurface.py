@@ -22,7 +22,8 @@ FIELDS = {
     "udf": lambda p: np.abs(solids.box_distance(p)),
     "occ": lambda p: np.where(solids.box_distance(p) < 0, -1.0, 1.0),
 }
-# Of tracing: the threshold at which two values swing around 0; the damped one takes a least value. Of cubes: half a cell.
+# Of tracing: the threshold at which two values swing around 0; the damped one takes a least value.
+# Of cubes: half a cell.
 OFF = {"sdf": 16e-4, "udf": 9.1e-3, "occ": 1 / 31}
 
 
