@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jax3dret.bench.paired_timing import compare
 from jax3dret.geometry.isosurface import surface_points
+from jax3dret.models.fields import devices
 from jax3dret.models.fields.field import Field
-from jax3dret.models.fields.fit import AXIS, FitSpec, Fitting, Sampler
+from jax3dret.models.fields.fit import FitSpec, Fitting, Sampler
 from jax3dret.models.fields.hashgrid import HashGrid
 from jax3dret.models.fields.presets import preset
 from jax3dret.ops.chamfer import chamfer
@@ -42,6 +42,7 @@ def cases(repeats: int = 5) -> list[dict[str, Any]]:
 
     Raises ConfigError without PyTorch.
     """
+    devices.one_for_each_core()
     grid = HashGrid(table=TABLE)
     theirs = _theirs(grid)
     spec = FitSpec(
@@ -104,16 +105,9 @@ def _on_torus(count: int, rng: np.random.Generator) -> Float[np.ndarray, "N 3"]:
     return np.stack([ring * np.cos(turn), TUBE * np.sin(tube), ring * np.sin(turn)], -1)
 
 
-def _devices() -> Mesh:
-    """All devices that the shapes divide over."""
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if SHAPES % n == 0)
-    return Mesh(np.asarray(devices[:count]), (AXIS,))
-
-
 def _ours(grid: HashGrid, spec: FitSpec) -> Callable[[], Any]:
     keys = jax.random.split(jax.random.key(0), SHAPES)
-    fitting = Fitting(grid, "sdf", _sampler(spec.pool), spec, keys, mesh=_devices())
+    fitting = Fitting(grid, "sdf", _sampler(spec.pool), spec, keys)
 
     def steps() -> None:
         fitting.advance()

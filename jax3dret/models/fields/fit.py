@@ -19,9 +19,8 @@ from jax3dret.core import rng
 from jax3dret.core.types import ConfigError, PyTree, nearest
 from jax3dret.losses import fields as losses
 from jax3dret.models.fields import adam, architectures, rows
+from jax3dret.models.fields.devices import over_shapes
 from jax3dret.models.fields.field import FUNCTIONS, Architecture, Function
-
-AXIS = "shapes"
 
 
 @runtime_checkable
@@ -119,7 +118,7 @@ def fit(
     keys: typed, one a shape: the grid's noise and the order of the points. A shape's result depends
     on its own key and points alone. structures: of each shape, for an architecture that has one.
     start: variables to go on from, in place of fresh ones. mesh: over which devices the shapes are
-    split, any axes; default: the first device.
+    split, any axes; default: all of this process.
 
     Raises ConfigError for what does not go together, DataError as the sampler does.
     """
@@ -159,7 +158,7 @@ class Fitting:
         if not self.count:
             raise ConfigError("fit: no keys; one is needed for each shape")
         self.architecture, self.spec, self.sampler = architecture, spec, sampler
-        self.mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,)) if mesh is None else mesh
+        self.mesh = over_shapes(self.count) if mesh is None else mesh
         if start is None:
             start = [
                 architecture.init(key, structures[i] if structures is not None else None)
@@ -193,7 +192,7 @@ class Fitting:
         # A frozen dataclass: its programs are kept by it.
         self._run = program(architecture, function, spec, self.mesh, self._packed)  # type: ignore[arg-type]
         self._losses: list[jax.Array | np.ndarray] = []
-        self._pools: dict[int, list[np.ndarray]] = {}
+        self._forget()
         self.step = 0
 
     def advance(self) -> bool:
@@ -213,6 +212,8 @@ class Fitting:
             )
             self._losses.append(losses[:steps])
             self.step += steps
+        if self.step == spec.steps:
+            self._forget()
         return self.step < spec.steps
 
     def wait(self) -> None:
@@ -258,7 +259,7 @@ class Fitting:
             self._state,
         )
         self._losses, self.step = [np.asarray(state["losses"])], int(state["step"])
-        self._pools.clear()
+        self._forget()
 
     def _history(self) -> Float[np.ndarray, "T S"]:
         shapes = self.count + self.padding
@@ -267,20 +268,37 @@ class Fitting:
     def _data(self, epoch: int, begin: int, steps: int) -> jax.Array:
         """float32[chunk, S, batch, 4]: points and values of the next steps, then zeros."""
         spec = self.spec
-        source = epoch if spec.resample else 0
-        if source not in self._pools:
-            self._pools.clear()  # before the next one is made: two would be twice the memory
-            self._pools[source] = [self._pool(source, shape) for shape in range(self.count)]
-        pools = self._pools[source]
+        self._prepare(epoch)
         data = np.zeros((spec.chunk, self.count + self.padding, spec.batch, 4), np.float32)
         places = np.arange(begin * spec.batch, (begin + steps) * spec.batch) % spec.pool
         for shape in range(self.count):
-            order = rng.host_generator(self.seeds[shape], "fields/order", epoch)
-            chosen = pools[shape][order.permutation(spec.pool)[places]]
+            chosen = self._pools[shape][self._orders[shape][places]]
             data[:steps, shape] = chosen.reshape(steps, spec.batch, 4)
         data[:, self.count :] = data[:, self.count - 1 : self.count]
         sharding = NamedSharding(self.mesh, PartitionSpec(None, self.mesh.axis_names))
         return jax.device_put(data, sharding)
+
+    def _forget(self) -> None:
+        """Leaves the points of the epoch at hand to be collected."""
+        self._epoch, self._source = -1, -1
+        self._pools: list[np.ndarray] = []
+        self._orders: list[np.ndarray] = []
+
+    def _prepare(self, epoch: int) -> None:
+        """Points and their order for an epoch; those of the one before are freed first."""
+        source = epoch if self.spec.resample else 0
+        if source != self._source:
+            self._forget()
+            self._pools = [self._pool(source, shape) for shape in range(self.count)]
+            self._source = source
+        if epoch != self._epoch:
+            self._orders = [
+                rng.host_generator(seed, "fields/order", epoch).permutation(
+                    np.arange(self.spec.pool, dtype=np.int32)
+                )
+                for seed in self.seeds
+            ]
+            self._epoch = epoch
 
     def _pool(self, epoch: int, shape: int) -> Float[np.ndarray, "N 4"]:
         points, values = self.sampler(epoch, shape)
