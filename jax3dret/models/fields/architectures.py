@@ -97,4 +97,5 @@ def _built(where: str, make: type, fields: Mapping[str, Any]) -> Any:
             raise ConfigError(f"{where}.{key} is {value!r}; expected a number")
         if isinstance(default, int) and number and int(value) != value:
             raise ConfigError(f"{where}.{key} is {value!r}; expected a whole number")
-    return make(**fields)
+    # JSON has no tuples.
+    return make(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})

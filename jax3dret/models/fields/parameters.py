@@ -17,7 +17,7 @@ from jax3dret.models.fields.field import Architecture
 _STRUCTURE = "structure/"
 
 
-def named_arrays(variables: PyTree) -> dict[str, np.ndarray]:
+def named_arrays(variables: PyTree) -> dict[str, Any]:
     """The leaves by their path, "decoder/layers/0/weight", sorted by name; positions in a list are
     numbers.
     """
