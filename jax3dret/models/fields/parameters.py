@@ -21,7 +21,7 @@ def named_arrays(variables: PyTree) -> dict[str, Any]:
     """The leaves by their path, "decoder/layers/0/weight", sorted by name; positions in a list are
     numbers.
     """
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Any] = {}
 
     def walk(prefix: str, node: Any) -> None:
         if isinstance(node, Mapping):
@@ -76,7 +76,7 @@ def shapes_of(
     structure: for an architecture that has one, that of the INR.
     """
     made = jax.eval_shape(lambda key: architecture.init(key, structure), jax.random.key(0))
-    return named_arrays(made)  # type: ignore[return-value]
+    return named_arrays(made)
 
 
 @dataclasses.dataclass(frozen=True)
