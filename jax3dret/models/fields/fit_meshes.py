@@ -121,8 +121,9 @@ def fit_meshes(
     keep = _SHARED // max(len(shapes), 1) if len(jobs) > 1 else 0
     prepared = [_prepare(shape, seed, sign, keep) for shape in shapes]
     out = [[Outcome(None, p if isinstance(p, str) else "") for _ in jobs] for p in prepared]
-    for column, job in enumerate(jobs):
-        members = []
+    # Signed distances first: those of most meshes give the distances as well.
+    for column in sorted(range(len(jobs)), key=lambda i: jobs[i].function == "udf"):
+        job, members = jobs[column], []
         for row, each in enumerate(prepared):
             if isinstance(each, str) or not (needed is None or needed[row][column]):
                 continue
