@@ -124,6 +124,12 @@ def test_what_fails_is_told_and_not_stored(tmp_path, counted, monkeypatch):
     assert len(counted) == 1
 
 
+def test_large_meshes_are_fitted_in_smaller_batches(tmp_path, counted, monkeypatch):
+    monkeypatch.setattr(fill_store, "_FACES", 12)  # those of one box
+    results = fill(tmp_path / "s", candidates(1, 2))
+    assert [r.fitted for r in results] == [1, 1] and counted == [["1.off"], ["2.off"]]
+
+
 def test_other_settings_are_another_fit(tmp_path, counted):
     fill(tmp_path / "s", candidates(1, 2))
     assert [r.fitted for r in fill(tmp_path / "s", candidates(1, 2), PLAN)] == [0, 0]
