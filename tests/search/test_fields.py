@@ -63,12 +63,17 @@ def test_inrs_are_found_by_an_inr_and_by_a_mesh(place, monkeypatch, caplog):
     (place / "store" / "cut.safetensors").write_bytes(
         (place / "store" / names[0]).read_bytes()[:-7]
     )
-    built = gallery.build(
-        [place / "store", place / "meshes"], place / "index", weights=place / "run"
-    )
-    assert (built.items, built.skipped) == (4, 2)
+    gone = place / "store" / names[2]
+    gone.rename(place / "gone")
+    sources = [place / "store", place / "meshes"]
+    built = gallery.build(sources, place / "index", weights=place / "run")
+    assert (built.items, built.skipped) == (3, 3)
     skipped = (place / "index" / "skipped.json").read_text()
     assert "it is cut short" in skipped and "broken.off" in skipped
+    assert f'{names[2]}",\n  "reason": "is missing; the manifest of its store' in skipped
+    (place / "gone").rename(gone)
+    built = gallery.build(sources, place / "index")
+    assert (built.items, built.added, built.skipped) == (4, 1, 2)
     assert "1 meshes were fitted to INRs on the way" in caplog.text
     opened = open_gallery(place / "index")
     assert sorted(opened.index.ids) == sorted([*names, "two.off"])
@@ -84,7 +89,7 @@ def test_inrs_are_found_by_an_inr_and_by_a_mesh(place, monkeypatch, caplog):
         assert found[2]["score"] < found[1]["score"] - 1e-7
     assert "1 meshes were fitted to INRs on the way" in caplog.text
     # Nothing has changed: nothing is fitted or embedded again.
-    again = gallery.build([place / "store", place / "meshes"], place / "index")
+    again = gallery.build(sources, place / "index")
     assert (again.items, again.embedded) == (4, 0)
 
 
