@@ -10,7 +10,7 @@ from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.pipeline import eval_batches, train_iterator
 from jax3dret.data.rows import open_rows
-from jax3dret.tasks.inret import conversion, pointnext, views
+from jax3dret.tasks.inret import category_chamfer, conversion, pointnext, views
 from jax3dret.tasks.ulip2 import viewgcn
 
 RADII = (0.3, 0.7, 0.35, 0.65)
@@ -110,6 +110,40 @@ def test_pointnext_reads_clouds_of_inrs(source):
     state = jax.eval_shape(made.task.init, jax.random.key(0), dict(made.example))
     embedded = jax.eval_shape(made.task.embed, *state, dict(made.example))
     assert {k: v.shape for k, v in embedded.items()} == dict.fromkeys(("shape", "inr"), (4, 8))
+
+
+def test_an_evaluation_of_converted_inrs(tmp_path, monkeypatch):
+    """The default evaluator and Category-Chamfer, by embeddings that tell the classes."""
+    train = octahedra.source(tmp_path, split="train", radii=RADII)
+    test = octahedra.source(tmp_path, split="test", radii=RADII)
+    evals = {
+        "retrieval": {**pointnext.evaluator_defaults(), "timed_queries": 1},
+        "category_chamfer": {
+            "name": "jax3dret.tasks.inret.category_chamfer:make",
+            "coarse": 8,
+            "fine": 32,
+            "truth": 64,
+            "naive_queries": 1,
+            "classifier": {"hidden": (4,)},
+        },
+    }
+    monkeypatch.setattr(  # class 0 is what has 1 in its second number
+        category_chamfer, "train_classifier", lambda *_, **__: lambda x: x[:, 1::-1]
+    )
+    settings = config(pointnext, data={"num_points": 40}, evals=evals)
+    made = pointnext.make(settings, opener(train, test))
+    embed = iter(range(100))
+
+    def by_order(batch):
+        row = [[float(i % 2), 1 - i % 2, next(embed) * 1e-3] for i in range(len(batch["points"]))]
+        return {"inr": np.array(row, np.float32)}
+
+    found = made.evaluators["retrieval"](by_order, tmp_path / "out")
+    assert found["hit_rate_1"] == found["precision_1"] == 1
+    assert found["seconds_per_query"] > 0 and (tmp_path / "out" / "result.json").is_file()
+    found = made.evaluators["category_chamfer"](by_order, tmp_path / "cc")
+    assert found["category_accuracy"] == 1 and found["category_chamfer"] == 1
+    assert found["hierarchical_s"] > 0 and (tmp_path / "cc" / "result.json").is_file()
 
 
 def test_view_gcn_reads_pictures_of_inrs(source):
