@@ -8,11 +8,11 @@ up, beside the files of this folder:
     experiment.py           from a config to the encoders that it trains; inr2vec, its baseline, too
     networks.py             encoders and decoder as a Task; the unified latent space (equation 4)
     training_data.py        rows of INRs, made once and kept; points of the query pool
-    clouds.py, views.py     INRs as clouds and as views, for networks that read those
-    conversion.py           how long that takes
-    pointnext.py            PointNeXt on converted INRs, the paper's baseline; View-GCN is ULIP-2's
-    embedding_classifier.py E-Stitchup and a classifier of embeddings (section 6)
-    hierarchical.py         the nearest of a class by Chamfer distance, few points first (section 6)
+    conversion.py           INRs as clouds and pictures, made once and kept
+    pointnext.py, views.py  PointNeXt and View-GCN on those, the paper's baselines (section 7.4)
+    distillation.py         queries of an architecture without encoder, distilled first (section 5.3)
+    category_chamfer.py     of the query's class, is the nearest shape found? (section 11)
+    embedding_classifier.py, hierarchical.py, clouds.py     its classifier, its search, its clouds
     published.py            what the paper's tables say
 
     models/fields/          architectures of INRs, and their fit to many shapes at once (section 3)
@@ -25,6 +25,7 @@ up, beside the files of this folder:
     metrics/hit_rate.py, evaluators/fields.py       how good retrieval is ("mAP@k" of the paper)
     inputs/field.py         what is read of a file of an INR, or of a mesh that is fitted on the way
     data_pipelines/inr_store, pix3d                 the data sets
-    configs/inret.py, configs/inr2vec.py            the experiments
+    models/pointnext.py, data/stitchup.py           PointNeXt-S; E-Stitchup
+    configs/inret.py, inr2vec.py, inret_baselines.py            the experiments
     configs/tables_inret.py                         the rows of all tables, as one command
 """
