@@ -4,19 +4,21 @@ What depends on the process runs in one of its own, as a user's command does; th
 which has four devices.
 """
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 from processes_together import ROOT, environment, run_two
 
-from jax3dret import main
+from data_pipelines.parametric_shapes import parametric_shapes
+from jax3dret import cli, main
 from jax3dret.core.checkpoint import Checkpoints
 from jax3dret.data.lock import exclusive
 
@@ -37,6 +39,8 @@ TINY = {
     "log.every": 1,
     "log.tensorboard": "false",
 }
+SHAPES = {"train": 4, "val": 1, "test": 2}  # of each of the 32 classes
+SIGNALLED = str(ROOT / "tests" / "signalled.py")
 
 
 @pytest.fixture(autouse=True)
@@ -70,24 +74,15 @@ def data_dir(once):
 
 
 def build_data(folder):
-    out = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "jax3dret.cli",
-            "data",
-            "build",
-            "parametric_shapes/demo",
-            "--data-dir",
-            str(folder),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    assert "0 files skipped" in out.stdout
+    """By the documented command, with fewer shapes: an epoch has 8 batches."""
+    sizes = parametric_shapes.ParametricShapes.builder_configs["demo"].per_class
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        for split, size in SHAPES.items():
+            patch.setitem(sizes, split, size)
+        flags = ["data", "build", "parametric_shapes/demo", "--data-dir", str(folder)]
+        assert cli.main(flags) == 0
+    assert "train 128, val 32, test 64" in said.getvalue() and "0 files skipped" in said.getvalue()
 
 
 def command(workdir, data_dir, *extra, config=CONFIG, **overrides):
@@ -218,54 +213,39 @@ def test_two_processes_of_two_devices_give_the_same_losses(reference, data_dir, 
     check_same_losses(tmp_path, reference)
 
 
-def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(data_dir, tmp_path):
-    whole, parts, steps = tmp_path / "whole", tmp_path / "parts", 100  # an epoch has 48
-    uninterrupted = run(whole, data_dir, "--mode=train", train__steps=steps)
-    assert uninterrupted.returncode == 0, uninterrupted.stderr
-    process = subprocess.Popen(
-        command(parts, data_dir, "--mode=train", train__steps=steps),
+def signalled(number, step, workdir, data_dir, *extra, saved=0):
+    """The whole run on one device, as `run` has it, that sends itself a signal at a step."""
+    _, _, _, *flags = command(workdir, data_dir, *extra)
+    program = [sys.executable, SIGNALLED, number.name, str(step), str(saved)]
+    return subprocess.run(
+        [*program, *flags],
         cwd=ROOT,
         env=environment(1),
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    wait_for_step(parts, 10, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    latest = Checkpoints(parts).latest()
-    assert latest is not None and latest < steps, "the run was over before it was killed"
-    again = run(parts, data_dir, "--mode=train", train__steps=steps)
-    assert again.returncode == 0 and f"resumed from step {latest}" in again.stderr
-    assert losses(parts) == losses(whole)
-    for a, b in zip(params(whole), params(parts), strict=True):
+
+
+def test_killed_in_mid_epoch_and_started_again_ends_with_the_same_parameters(
+    reference, data_dir, tmp_path
+):
+    killed = signalled(signal.SIGKILL, 5, tmp_path, data_dir, "--mode=train", saved=3)
+    assert killed.returncode == -signal.SIGKILL
+    assert Checkpoints(tmp_path).latest() == 3 and max(losses(tmp_path)) == 5
+    again = run(tmp_path, data_dir, "--mode=train")
+    assert again.returncode == 0 and "resumed from step 3" in again.stderr
+    assert losses(tmp_path) == losses(reference)
+    for a, b in zip(params(reference), params(tmp_path), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
 def test_a_signal_saves_and_says_so(data_dir, tmp_path, number, code):
-    process = subprocess.Popen(
-        command(tmp_path, data_dir, train__steps=4000),
-        cwd=ROOT,
-        env=environment(1),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_step(tmp_path, 2, process)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == code and "Traceback" not in said
-    assert f"{signal.Signals(number).name}: saved a checkpoint" in said
-    assert Checkpoints(tmp_path).latest() >= 2
-
-
-def wait_for_step(workdir, step, process):
-    deadline = time.time() + 200
-    while time.time() < deadline and process.poll() is None:
-        try:
-            if max(losses(workdir), default=0) >= step:
-                return
-        except (OSError, ValueError):  # not there yet, or a line is being written
-            pass
-        time.sleep(0.01)
+    done = signalled(number, 2, tmp_path, data_dir)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert f"{number.name}: saved a checkpoint" in done.stderr
+    assert Checkpoints(tmp_path).latest() == 2 and max(losses(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -344,7 +324,12 @@ def test_init_from_takes_the_encoder_and_says_what_matched(reference, data_dir, 
         head__hidden="(16,)",
         checkpoint__init_from=reference,
         checkpoint__fresh="('head/.*',)",
-        train__steps=1,
+        train__steps=0,
     )
     assert code == 0, said
     assert "loaded" in said and "unused" in said and "resumed" not in said
+    taken, trained = (
+        Checkpoints(w).raw_model()["params"]["encoder"] for w in (tmp_path, reference)
+    )
+    assert jax.tree.structure(taken) == jax.tree.structure(trained)
+    jax.tree.map(np.testing.assert_array_equal, taken, trained)
