@@ -354,9 +354,8 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from jax3dret.models.fields.fit_meshes import Job
-    from jax3dret.search.distil_folder import are_fields
-    from jax3dret.search.fit_folder import fit_folder
+    from jax3dret.fit.distil_folder import are_fields
+    from jax3dret.fit.fit_folder import Job, fit_folder
 
     job = Job.of(args.field, args.function, args.preset)
     if are_fields(args.meshes):
@@ -385,7 +384,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _distil(args: argparse.Namespace, job: Any) -> int:
     from jax3dret.core.types import ConfigError
-    from jax3dret.search.distil_folder import distil_folder
+    from jax3dret.fit.distil_folder import distil_folder
 
     for name, given in (("--evaluate", args.evaluate), ("--up-axis", args.up_axis)):
         if given:

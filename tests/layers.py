@@ -20,7 +20,7 @@ LAYERS = (
     ("inputs", "evaluators", "index"),
     ("tasks", "report"),
     ("run", "experiments", "search"),
-    ("bench",),
+    ("bench", "fit"),
     ("entry", "main", "cli", "caption"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -5,7 +5,9 @@ Loading knows files and no model; what a model reads of the object is for an `In
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from jax3dret.data import pictures
 from jax3dret.geometry import clouds, meshes
 from jax3dret.geometry.mesh_formats import unread
 from jax3dret.inputs.item import Item
-from jax3dret.models.fields import field_file
+from jax3dret.models.fields import field_file, field_store
 
 # The extensions of each kind of object; what a .ply holds is told by its header.
 EXTENSIONS = {
@@ -45,6 +47,27 @@ def kind_of(item: Item) -> str:
 def extensions_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
     """The extensions of files of these kinds, sorted."""
     return tuple(sorted({suffix for kind in kinds for suffix in EXTENSIONS.get(kind, ())}))
+
+
+def missing(
+    sources: Sequence[str | os.PathLike[str]], kinds: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """What folders themselves say should be in them and is not, as {"file", "path", "reason"}: of a
+    store of INRs, the files that its manifest lists.
+
+    Raises DataError for a manifest that is damaged.
+    """
+    folders = [each for each in sources if "field" in kinds and field_store.is_store(each)]
+    return [
+        {
+            "file": entry.file,
+            "path": str(store.folder / entry.file),
+            "reason": "is missing; the manifest of its store lists it. Run `jax3dret fit` again",
+        }
+        for store in map(field_store.FieldStore, folders)
+        for entry, _ in store.damaged()
+        if not (store.folder / entry.file).exists()
+    ]
 
 
 def load(item: Item) -> Loaded:

@@ -30,8 +30,7 @@ from jax3dret.geometry.mesh_formats import unread
 from jax3dret.index import storage
 from jax3dret.index.index import Index
 from jax3dret.inputs.item import Item
-from jax3dret.inputs.loading import extensions_of
-from jax3dret.models.fields import field_store
+from jax3dret.inputs.loading import extensions_of, missing
 from jax3dret.search import encode
 from jax3dret.search.encode import Encoder
 from jax3dret.search.hashes import Hashes
@@ -141,8 +140,7 @@ def build(
     found = scan(
         sources, extensions=extensions, exclude=out, unread=unread.REASONS if spatial else {}
     )
-    if "field" in kinds:
-        found.skipped.extend(_missing_fields(sources))
+    found.skipped.extend(missing(sources, tuple(kinds)))
     if found.others:
         counts = ", ".join(f"{count} {kind}" for kind, count in found.others.items())
         log.info("files of other kinds are not read: %s", counts)
@@ -167,23 +165,6 @@ def build(
             (out / _ROWS).unlink(missing_ok=True)
         journal.remove()
     return summary
-
-
-def _missing_fields(sources: Sequence[str | os.PathLike[str]]) -> list[dict[str, str]]:
-    """Of sources that are stores of INRs, the files that their manifests list and that are gone, as
-    entries of skipped.json.
-    """
-    stores = [field_store.FieldStore(each) for each in sources if field_store.is_store(each)]
-    return [
-        {
-            "file": entry.file,
-            "path": str(store.folder / entry.file),
-            "reason": "is missing; the manifest of its store lists it. Run `jax3dret fit` again",
-        }
-        for store in stores
-        for entry, _ in store.damaged()
-        if not (store.folder / entry.file).exists()
-    ]
 
 
 def _update(found: Scan, work: _Work, journal: Journal, old: _Old | None) -> Summary:

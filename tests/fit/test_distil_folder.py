@@ -8,12 +8,12 @@ import pytest
 
 from jax3dret import cli
 from jax3dret.core.types import ConfigError
+from jax3dret.fit import distil_folder
 from jax3dret.models.fields.distillation import Distilled
 from jax3dret.models.fields.field import Field
 from jax3dret.models.fields.field_file import read_field, write_field
 from jax3dret.models.fields.siren import Siren
 from jax3dret.models.fields.triplane import Triplane
-from jax3dret.search import distil_folder
 
 
 def siren(function="sdf", shift=0.0):

@@ -16,12 +16,12 @@ from typing import Any
 
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
+from jax3dret.fit.fit_folder import Summary
 from jax3dret.models.fields import architectures
 from jax3dret.models.fields.distillation import Oracle, distil
 from jax3dret.models.fields.field_file import SUFFIX, read_field
 from jax3dret.models.fields.field_store import StoreWriter, check_out, file_of, is_store, writing
 from jax3dret.models.fields.fit_meshes import Job, at_once
-from jax3dret.search.fit_folder import Summary
 from jax3dret.search.scan import File, check_sources, scan
 
 # Counts up whenever the same source, job and seed give other numbers.

@@ -1,0 +1,1 @@
+"""Stores of INRs made of folders: of meshes by fits, of other INRs by distillation."""
