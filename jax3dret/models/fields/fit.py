@@ -41,11 +41,11 @@ class FitSpec:
     is used once; resample: whether every epoch asks for new ones, or all share those of epoch 0.
     optimizer: "adam" moves every row of a table at every step, also by what is left of earlier
     gradients; "lazy_adam" moves and decays only the rows that the step reads. clamp: of the UDF's
-    loss, None for none. precision: of matrix products. explode: a loss so many times its reference,
-    the larger of the first step's and of the field that is 0 everywhere, counts as diverged. chunk:
-    steps of one call of the compiled program. deferred: whether steps in which a row has no gradient
-    are made up for when it is next read (`rows`); None: where a step reads few of all rows. A lazy
-    Adam is always so.
+    loss, None for none. precision: of matrix products, as JAX names it. explode: a loss so many
+    times its reference, the larger of the first step's and of the field that is 0 everywhere,
+    counts as diverged. chunk: steps of one call of the compiled program. deferred: whether steps in
+    which a row has no gradient are made up for when it is next read (`rows`); None: where a step
+    reads few of all rows. A lazy Adam is always so.
 
     Raises ConfigError for numbers that fit nothing.
     """
@@ -72,6 +72,10 @@ class FitSpec:
             raise ConfigError(
                 f"fit: learning_rate={self.learning_rate}, eps={self.eps}, explode={self.explode}; "
                 "expected more than 0, at least 0 and more than 1"
+            )
+        if self.precision not in ("default", "high", "highest"):
+            raise ConfigError(
+                f"fit: precision='{self.precision}'; expected one of default, high, highest"
             )
         if self.optimizer not in ("adam", "lazy_adam"):
             raise ConfigError(
@@ -116,7 +120,7 @@ def fit(
     """Fits one field a key, all at once.
 
     keys: typed, one a shape: the grid's noise and the order of the points. A shape's result depends
-    on its own key and points alone. structures: of each shape, for an architecture that has one.
+    on its own key and points alone, among as many shapes to the last bit. structures: of each shape, for an architecture that has one.
     start: variables to go on from, in place of fresh ones. mesh: over which devices the shapes are
     split, any axes; default: all of this process.
 
@@ -167,8 +171,10 @@ class Fitting:
         self.seeds = [
             int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes()[:8]) for key in keys
         ]
-        # Shapes that only fill up the devices: copies of the last, left out of the result.
-        self.padding = -self.count % self.mesh.size
+        # Shapes that only fill up the devices: copies of the last, left out of the result. At least
+        # two a device: the program of a single one rounds otherwise than that of many.
+        each = max(2, -(-self.count // self.mesh.size))
+        self.padding = each * self.mesh.size - self.count
         stacked = architectures.stack(architecture, [*start, *[start[-1]] * self.padding])
         trained = {key: stacked[key] for key in ("grid", "decoder") if key in stacked}
         shapes = self.count + self.padding
@@ -227,8 +233,8 @@ class Fitting:
             stacked["structure"] = self._structure
         if self._packed:
             tails = None if self.spec.optimizer == "lazy_adam" else self._tails
-            table = rows.unpack(self._state["packed"], self.step, self._rates, tails)
-            stacked["grid"] = {"table": table}
+            unpack = jax.jit(lambda packed, step: rows.unpack(packed, step, self._rates, tails))
+            stacked["grid"] = {"table": unpack(self._state["packed"], self.step)}
         variables = architectures.unstack(self.architecture, stacked)[: self.count]
         diverged = np.asarray(self._state["diverged"])[: self.count].copy()
         for i, tree in enumerate(variables):

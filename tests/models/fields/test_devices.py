@@ -34,6 +34,6 @@ def test_only_where_nothing_was_chosen(flags, before, in_use, after, monkeypatch
     assert config.jax_num_cpu_devices == after
 
 
-def test_no_more_devices_than_shapes():
-    assert devices.over_shapes(1).size == 1
+def test_two_shapes_a_device():
+    assert [devices.over_shapes(n).size for n in (1, 3, 5)] == [1, 1, 2]
     assert devices.over_shapes(100).size == len(jax.local_devices())

@@ -135,7 +135,7 @@ def test_a_broken_neighbour_changes_nothing(whole, deferred):
 def test_four_devices_give_what_one_does(whole):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:4]).reshape(2, 2), ("data", "fsdp"))
     spec = dataclasses.replace(SPEC, deferred=True)
-    # Three shapes: the fourth device has a copy.
+    # Three shapes on four devices, two on each: five copies.
     spread = fit(GRID, "sdf", balls(), spec, KEYS[:3], mesh=mesh)
     assert len(spread.variables) == 3 and spread.losses.shape == (3, 30)
     np.testing.assert_allclose(spread.losses, whole[True].losses[:3], rtol=1e-4)
