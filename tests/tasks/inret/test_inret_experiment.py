@@ -23,6 +23,7 @@ from jax3dret.models.field_encoders.inr_row import InrRow
 from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.tasks.inret import experiment, networks, training_data
 
+RNG = np.random.default_rng(0)  # of an input, which draws nothing
 KINDS = ("hashgrid_udf", "hashgrid_sdf", "hashgrid_occ")
 
 
@@ -100,7 +101,8 @@ def test_the_loss_is_equation_4(recipe, state, batch):
             updated.append(stats["batch_stats"])
             head = {"params": state.params["head"]}
             values.append(decoder.apply(head, embedding, batch["points"]))
-        loss = recipe.task.loss(state.params, state.model_state, batch, jax.random.key(0), 0)
+        key, step = jax.random.key(0), jnp.int32(0)
+        loss = recipe.task.loss(state.params, state.model_state, batch, key, step)
         return loss, embeddings, updated, values
 
     (loss, (new, terms)), each, updated, values = ours_and_theirs(state, batch)
@@ -122,7 +124,9 @@ def test_the_loss_is_equation_4(recipe, state, batch):
 def test_each_function_alone_is_trained_by_the_loss_of_its_fit():
     rng = np.random.default_rng(0)
     values = jnp.asarray(rng.normal(size=(2, 3, 5)), jnp.float32)
-    batch = {key: rng.normal(size=(3, 5)).astype(np.float32) for key in ("udf", "sdf", "occ")}
+    batch = {
+        key: jnp.asarray(rng.normal(size=(3, 5)), jnp.float32) for key in ("udf", "sdf", "occ")
+    }
     own = networks.Objective(target="own", alignment=False)
     found = networks._reconstruction(values, batch, ["siren_sdf", "siren_udf"], own)
     wanted = fields.sdf(values[0], batch["sdf"]).mean()
@@ -149,7 +153,7 @@ def test_what_an_index_embeds_is_what_the_run_embeds(recipe, state, batch, place
     source = inr_fake.source(place)
     records = FieldRecords.from_manifest(source.manifest)
     field = records.field(source[5], "hashgrid", "sdf")
-    rows = reads.batch([reads.row(Loaded("field", field, "a.safetensors"), None)])
+    rows = reads.batch([reads.row(Loaded("field", field, "a.safetensors"), RNG)])
     found = jax.jit(model.embed)(trained, rows)["inr"]
     kept = {name: np.load(path(source))[5:6] for name, path in recipe.train.arrays}
     own = {name: value for name, value in kept.items() if name.startswith("hashgrid_sdf/")}
@@ -163,16 +167,41 @@ def test_what_an_index_embeds_is_what_the_run_embeds(recipe, state, batch, place
     for kind in ("triplane", "siren"):
         field = records.field(source[5], kind, "sdf")
         with pytest.raises(DataError, match=rf"a.safetensors: .*'{kind}_sdf'.*Distil"):
-            reads.row(Loaded("field", field, "a.safetensors"), None)
+            reads.row(Loaded("field", field, "a.safetensors"), RNG)
     with pytest.raises(ConfigError, match="no encoder .*'triplane_sdf'.*Distil"):
         recipe.task.embed(
             state.params, state.model_state, {"triplane_sdf/rows": np.zeros((1, 5, 8))}
         )
 
 
-def test_a_few_steps_learn_and_the_evaluator_measures_all_pairs(recipe, state, place, tmp_path):
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "fsdp"))
-    step = jax.jit(train.make_step(recipe, 0))
+@pytest.fixture(scope="module")
+def stepping(recipe):
+    """The compiled train step over some devices, and a state before its first one."""
+
+    def on(devices):
+        mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1), ("data", "fsdp"))
+        state, shardings = drawn.sharded_state(recipe, mesh)
+        out = (shardings, sharding.replicated(mesh))
+        return mesh, state, jax.jit(train.make_step(recipe, 0), out_shardings=out)
+
+    return {1: on(jax.devices()[:1]), 4: on(jax.devices())}
+
+
+def test_four_devices_take_the_step_of_one(stepping, batch):
+    found = {}
+    for count, (mesh, state, step) in stepping.items():
+        new, metrics = step(state, sharding.put_batch(batch, mesh))
+        found[count] = {key: float(value) for key, value in metrics.items()}
+        found[count]["mean"] = np.asarray(
+            new.model_state["encoder"]["hashgrid_occ"]["mlp"]["norm0"]["mean"]
+        )
+    assert found[1].keys() >= {"loss", "grad_norm", "reconstruction", "alignment"}
+    for key, value in found[1].items():
+        np.testing.assert_allclose(found[4][key], value, rtol=1e-5, err_msg=key)
+
+
+def test_a_few_steps_learn_and_the_evaluator_measures_all_pairs(recipe, stepping, place, tmp_path):
+    mesh, state, step = stepping[1]
     iterator = pipeline.train_iterator(inr_fake.source(place), recipe.train)
     losses = []
     for _ in range(30):
