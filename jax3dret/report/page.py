@@ -9,6 +9,7 @@ give equal bytes: it never shows the current time.
     sections.py    results, protocol, costs, provenance
     curves.py      learning curves
     results.py     classes, confusions, embedding map, examples
+    across.py      INRs found by INRs of other kinds
     two_sides.py   two modalities: precision and recall, distances, one map of both, preferred views
     charts.py, embedding_map.py, report.css, report.js
 """
@@ -22,7 +23,7 @@ import json
 import pathlib
 
 from jax3dret.core import files
-from jax3dret.report import curves, results, sections, two_sides
+from jax3dret.report import across, curves, results, sections, two_sides
 from jax3dret.report.charts import escape, markers
 from jax3dret.report.run_files import RunFiles, metrics_json, read_run
 
@@ -31,6 +32,7 @@ _NAVIGATION = (
     ("protocol", "Protocol"),
     ("curves", "Curves"),
     ("ranking", "Ranking"),
+    ("across", "Across"),
     ("classes", "Classes"),
     ("confusions", "Confusions"),
     ("map", "Map"),
@@ -75,6 +77,7 @@ def page(run: RunFiles) -> str:
         "protocol": sections.protocol(run),
         "curves": curves.curves(run),
         "ranking": two_sides.ranking(run.leading),
+        "across": across.across(run.leading),
         "classes": results.per_class(run.leading),
         "confusions": results.confusions(run.leading),
         "map": two_sides.both_modalities(run.leading) if has_gallery else results.embeddings(run),
