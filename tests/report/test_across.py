@@ -12,7 +12,7 @@ KINDS = ["hashgrid_udf", "hashgrid_<b>"]
 
 def shown(**found):
     result = {"across": found} if found else {}
-    return across(Evaluation("retrieval", pathlib.Path("."), result, None, None))
+    return across(Evaluation("retrieval", pathlib.Path(), result, None, None))
 
 
 def test_rates_stand_where_query_and_gallery_meet():
