@@ -26,7 +26,7 @@ from jax3dret.core.workers import ordered_map
 from jax3dret.data.source import Source, find_prepared, open_source
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.geometry.unit_sphere import to_unit_sphere
-from jax3dret.models.fields import architectures, fill_store
+from jax3dret.models.fields import architectures, devices, fill_store
 from jax3dret.models.fields.field import Architecture, Function
 from jax3dret.models.fields.field_records import feature_of
 from jax3dret.models.fields.field_store import StoreWriter, writing
@@ -131,6 +131,7 @@ class InrStore(tfds.core.GeneratorBasedBuilder):
         """data_root: where the prepared source lies. work_dir: for the INRs of an interrupted
         build. jobs: processes that work out true values; the records do not depend on it.
         """
+        devices.one_for_each_core()  # in a run that computes already, nothing changes
         self._root, self._work, self._jobs = data_root, pathlib.Path(work_dir), jobs
         self.skipped: list[dict[str, str]] = []
         super().__init__(**kwargs)

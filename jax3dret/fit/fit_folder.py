@@ -25,7 +25,7 @@ from jax3dret.geometry.unit_sphere import to_unit_sphere
 from jax3dret.inputs import choose, loading
 from jax3dret.inputs.item import Item
 from jax3dret.metrics import reconstruction
-from jax3dret.models.fields import fill_store
+from jax3dret.models.fields import devices, fill_store
 from jax3dret.models.fields.field_store import FAILED, StoreWriter, check_out, writing
 from jax3dret.models.fields.fill_store import Candidate, Plan
 from jax3dret.models.fields.fit_meshes import Job, y_up
@@ -72,6 +72,7 @@ def fit_folder(
         raise ConfigError("--out is empty; give a folder")
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
+    devices.one_for_each_core()
     check_sources(sources)
     out = pathlib.Path(out)
     check_out(out)

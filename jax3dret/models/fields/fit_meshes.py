@@ -184,9 +184,7 @@ def _fit(
         structures = [
             architecture.structure(touched(each.unit.mesh, architecture.finest)) for each in shapes
         ]
-    fitting = Fitting(
-        architecture, job.function, sampler, spec, keys, structures=structures, mesh=_devices()
-    )
+    fitting = Fitting(architecture, job.function, sampler, spec, keys, structures=structures)
     what = f"{len(shapes)} {architecture.name} {job.function}"
     while fitting.advance():
         tell(f"{what}: step {fitting.step} of {spec.steps}")
@@ -225,14 +223,6 @@ def _outcome(each: _Prepared, job: Job, seed: int, fitted: Fitted, place: int) -
         about,
     )
     return Outcome(field)
-
-
-def _devices() -> jax.sharding.Mesh | None:
-    """All accelerators of this process, over which the shapes are split; None for the first."""
-    devices = jax.local_devices()
-    if jax.default_backend() == "cpu" or len(devices) == 1:
-        return None
-    return jax.sharding.Mesh(np.asarray(devices), ("shapes",))
 
 
 def _bytes(job: Job) -> int:
