@@ -14,6 +14,7 @@ import pathlib
 import re
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -30,6 +31,7 @@ from jax3dret.geometry.cameras import Cameras
 from jax3dret.geometry.field_views import render
 from jax3dret.geometry.isosurface import surface_points
 from jax3dret.models.field_encoders.inr_row import split_kind
+from jax3dret.models.fields import architectures
 from jax3dret.models.fields.field import Field
 from jax3dret.models.fields.field_records import FieldRecords
 
@@ -60,7 +62,8 @@ class Fields:
     def __getitem__(self, index: int) -> Field | None:
         if not self._records.has(self.names[index], self.architecture, self.function):
             return None
-        return self._records.field(self._source[index], self.architecture, self.function)
+        field = self._records.field(self._source[index], self.architecture, self.function)
+        return in_few_sizes(field)
 
     def described(self) -> dict[str, Any]:
         """What the INRs are and were made from, JSON-like, for a digest."""
@@ -70,6 +73,15 @@ class Fields:
             "inrs": made_from["inrs"],
             "made_from": made_from.get("made_from"),
         }
+
+
+def in_few_sizes(field: Field) -> Field:
+    """The same field, an octree's arrays padded as for a stack: what asks many of them is compiled
+    for few sizes.
+    """
+    stacked = architectures.stack(field.architecture, [field.variables])
+    variables = jax.tree.map(lambda leaf: np.asarray(leaf[0]), stacked)
+    return dataclasses.replace(field, variables=variables)
 
 
 def cloud_of(fields: Fields, index: int, points: int, seed: int = 0) -> Float32[np.ndarray, "P 3"]:

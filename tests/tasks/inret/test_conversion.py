@@ -10,6 +10,9 @@ from jax3dret.core import config as configs
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.data.pipeline import eval_batches, train_iterator
 from jax3dret.data.rows import open_rows
+from jax3dret.models.fields.field import Field
+from jax3dret.models.fields.octree import Octree
+from jax3dret.models.fields.octree_cells import capacity
 from jax3dret.tasks.inret import category_chamfer, conversion, pointnext, views
 from jax3dret.tasks.ulip2 import viewgcn
 
@@ -180,6 +183,17 @@ def test_view_gcn_reads_pictures_of_inrs(source):
 
 def made_cnn(settings):
     return viewgcn.network_of(config(views, **settings), 2).cnn
+
+
+def test_octrees_have_few_sizes_and_the_same_values():
+    octree, points = Octree(base=1, levels=2, width=2), np.linspace(-1, 1, 30).reshape(10, 3)
+    structure = octree.structure(np.array([[0, 0, 0], [3, 3, 3], [1, 2, 0]]))
+    variables = jax.tree.map(np.asarray, octree.init(jax.random.key(0), structure))
+    field = Field(octree, "sdf", variables)
+    padded = conversion.in_few_sizes(field)
+    rows = len(variables["grid"]["table"])
+    assert len(padded.variables["grid"]["table"]) == capacity(rows) > rows
+    np.testing.assert_array_equal(padded(points), field(points))
 
 
 def test_one_of_several_kinds():
