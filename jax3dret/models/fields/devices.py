@@ -32,5 +32,5 @@ def one_for_each_core() -> None:
 
 
 def over_shapes(count: int) -> Mesh:
-    """The devices of this process in one row, as many as have two shapes or more each."""
-    return Mesh(np.asarray(jax.local_devices()[: max(1, count // 2)]), (AXIS,))
+    """The devices of this process in one row, as many as have four shapes or more each."""
+    return Mesh(np.asarray(jax.local_devices()[: max(1, count // 4)]), (AXIS,))

@@ -120,7 +120,7 @@ def fit(
     """Fits one field a key, all at once.
 
     keys: typed, one a shape: the grid's noise and the order of the points. A shape's result depends
-    on its own key and points alone, among as many shapes to the last bit. structures: of each shape, for an architecture that has one.
+    on its own key and points alone, on a CPU to the last bit. structures: of each shape, for an architecture that has one.
     start: variables to go on from, in place of fresh ones. mesh: over which devices the shapes are
     split, any axes; default: all of this process.
 
@@ -171,10 +171,9 @@ class Fitting:
         self.seeds = [
             int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes()[:8]) for key in keys
         ]
-        # Shapes that only fill up the devices: copies of the last, left out of the result. At least
-        # two a device: the program of a single one rounds otherwise than that of many.
-        each = max(2, -(-self.count // self.mesh.size))
-        self.padding = each * self.mesh.size - self.count
+        # Shapes that only fill up the devices: copies of the last, left out of the result.
+        group = self.mesh.size * _group(self.mesh)
+        self.padding = -self.count % group
         stacked = architectures.stack(architecture, [*start, *[start[-1]] * self.padding])
         trained = {key: stacked[key] for key in ("grid", "decoder") if key in stacked}
         shapes = self.count + self.padding
@@ -248,6 +247,7 @@ class Fitting:
         """A tree of NumPy arrays that `restore` goes on from."""
         return {
             "step": np.asarray(self.step),
+            "seeds": np.asarray(self.seeds, np.uint64),
             "losses": self._history(),
             "arrays": jax.tree.map(np.asarray, self._state),
         }
@@ -257,7 +257,8 @@ class Fitting:
         ConfigError for arrays of another fit.
         """
         given, own = (jax.tree.map(np.shape, tree) for tree in (state["arrays"], self._state))
-        if given != own:
+        seeds = np.asarray(self.seeds, np.uint64)
+        if given != own or not np.array_equal(state["seeds"], seeds):
             raise ConfigError("fit: the saved state is of other shapes than those to be fitted")
         self._state = jax.tree.map(
             lambda leaf, old: jax.device_put(np.asarray(leaf), old.sharding),
@@ -373,7 +374,7 @@ def program(
         )
         return held, each
 
-    def run(state, structure, data, schedule, first_step, steps):
+    def run_group(state, structure, data, schedule, first_step, steps):
         size, root, tails = schedule
         rates = adam.Rates(size, root, *spec.betas, spec.eps)
         tails = None if spec.optimizer == "lazy_adam" else tails
@@ -386,6 +387,33 @@ def program(
 
         history = jnp.zeros(data.shape[:2], jnp.float32)
         return jax.lax.fori_loop(0, steps, body, (state, history))
+
+    def run(state, structure, data, schedule, first_step, steps):
+        count = data.shape[1]
+        size = _group(mesh) if _group(mesh) > 1 else count
+
+        def of_group(i, carry):
+            state, history = carry
+            begin = i * size
+
+            def cut(leaf, axis=0):
+                return jax.lax.dynamic_slice_in_dim(leaf, begin, size, axis)
+
+            def put(leaf, part, axis=0):
+                return jax.lax.dynamic_update_slice_in_dim(leaf, part, begin, axis)
+
+            part, each = run_group(
+                jax.tree.map(cut, state),
+                jax.tree.map(cut, structure),
+                cut(data, 1),
+                schedule,
+                first_step,
+                steps,
+            )
+            return jax.tree.map(put, state, part), put(history, each, 1)
+
+        history = jnp.zeros(data.shape[:2], jnp.float32)
+        return jax.lax.fori_loop(0, count // size, of_group, (state, history))
 
     shapes = PartitionSpec(mesh.axis_names)
     by_step = PartitionSpec(None, mesh.axis_names)
@@ -400,6 +428,15 @@ def program(
         ),
         donate_argnums=0,
     )
+
+
+def _group(mesh: Mesh) -> int:
+    """Shapes that a device fits side by side, then the next ones; 1 where it takes all at once.
+
+    On a CPU a fixed number: sums over another number of shapes round otherwise, and a shape's
+    result would depend on how many it is fitted with. What is small stays in the cache, too.
+    """
+    return 4 if mesh.devices.flat[0].platform == "cpu" else 1
 
 
 def _decoded(

@@ -34,6 +34,6 @@ def test_only_where_nothing_was_chosen(flags, before, in_use, after, monkeypatch
     assert config.jax_num_cpu_devices == after
 
 
-def test_two_shapes_a_device():
-    assert [devices.over_shapes(n).size for n in (1, 3, 5)] == [1, 1, 2]
+def test_four_shapes_a_device():
+    assert [devices.over_shapes(n).size for n in (1, 7, 9)] == [1, 1, 2]
     assert devices.over_shapes(100).size == len(jax.local_devices())
