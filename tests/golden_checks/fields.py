@@ -193,8 +193,11 @@ def check_fit_hashgrid(case: Case) -> None:
             deferred=deferred,
         )
         fitting = fit.Fitting(grid, "sdf", None, spec, jax.random.split(KEY, 1), start=[start])
-        # The order of the points is given.
-        fitting._data = lambda epoch, begin, steps: jnp.asarray(data[begin : begin + steps, None])
+        # The order of the points is given, to the copies that fill up the program as well.
+        shapes = fitting.count + fitting.padding
+        fitting._data = lambda epoch, begin, steps, shapes=shapes: jnp.repeat(
+            data[begin : begin + steps, None], shapes, axis=1
+        )
         fitting.advance()
         found = fitting.result()
         close(case, "out/losses", found.losses[0])
