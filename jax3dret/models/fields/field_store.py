@@ -108,6 +108,15 @@ class FieldStore:
 class StoreWriter(FieldStore):
     """A store that this command alone writes in; `writing` opens one."""
 
+    def take_up(self) -> None:
+        """Lists the INRs that are there and whole and are not listed, as a process leaves them that
+        was killed before it saved the manifest.
+        """
+        for path in sorted(self.folder.rglob(f"*{SUFFIX}")):
+            name = path.relative_to(self.folder).as_posix()
+            if name not in self.entries:
+                self.has(name, "")
+
     def has(self, file: str, fit: str) -> bool:
         """Whether an INR of this fit is there and whole. One that is not listed yet is listed; one
         that is damaged is dropped from the list, and said.
@@ -180,6 +189,7 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[StoreWriter]:
         for left in sorted(folder.rglob(f"*{files.PARTIAL}")):  # by a process that was killed
             left.unlink(missing_ok=True)
         store = StoreWriter(folder)
+        store.take_up()
         try:
             yield store
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -47,6 +48,8 @@ def counted(monkeypatch):
 
 def test_an_interrupted_store_equals_one_that_was_not(tmp_path, counted, monkeypatch):
     whole = tmp_path / "whole"
+    with writing(whole):
+        shutil.copy(whole / "manifest.json", tmp_path / "empty.json")
     results = fill(whole, candidates(1, 2, 3, 4))
     assert [(r.name, r.files, r.fitted) for r in results] == [
         (f"{n}.off", (f"{n}.off.triplane.udf.safetensors",), 1) for n in (1, 2, 3, 4)
@@ -69,6 +72,11 @@ def test_an_interrupted_store_equals_one_that_was_not(tmp_path, counted, monkeyp
     assert count == [3] and len(FieldStore(tmp_path / "part")) == 3
     results = fill(tmp_path / "part", candidates(1, 2, 3, 4))
     assert [r.fitted for r in results] == [0, 0, 0, 1]
+    # Killed before the manifest was written: the files are taken up.
+    shutil.copytree(tmp_path / "part", tmp_path / "killed")
+    (tmp_path / "killed" / "manifest.json").write_text((tmp_path / "empty.json").read_text())
+    assert [r.fitted for r in fill(tmp_path / "killed", candidates(1, 2, 3, 4))] == [0] * 4
+    assert content(tmp_path / "killed") == content(whole)
     assert counted[-1] == ["4.off"]  # fitted alone, and yet to the last bit as beside another
     assert content(tmp_path / "part") == content(whole)
     # Nothing is left to do: no mesh is needed.
