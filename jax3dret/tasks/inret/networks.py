@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,10 +106,19 @@ def inret_task(
 
     def init(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         params, state = {}, {}
+        alike: dict[tuple[Any, ...], list[str]] = {}
         for kind, encoder in encoders.items():
-            sample = [array[:2] for array in encoder.read(batch, kind)]
-            variables = encoder.network.init(rng.stream(key, kind), *sample)
-            params[kind], state[kind] = variables["params"], variables.get("batch_stats", {})
+            sizes = tuple(array.shape for array in encoder.read(batch, kind))
+            alike.setdefault((encoder.network, sizes), []).append(kind)
+        # Encoders of one form are drawn together: a third of the random numbers' programs.
+        for (network, _), kinds in alike.items():
+            sample = [array[:2] for array in encoders[kinds[0]].read(batch, kinds[0])]
+            keys = jnp.stack([rng.stream(key, kind) for kind in kinds])
+            drawn = jax.vmap(functools.partial(_init, network, sample))(keys)
+            for i, kind in enumerate(kinds):
+                variables = jax.tree.map(lambda leaf, i=i: leaf[i], drawn)
+                params[kind], state[kind] = variables["params"], variables.get("batch_stats", {})
+        params, state = ({kind: tree[kind] for kind in encoders} for tree in (params, state))
         if decoder is None:
             return {"encoder": params}, {"encoder": state}
         width = next(iter(encoders.values())).network.embedding_dim  # type: ignore[attr-defined]
@@ -151,6 +161,10 @@ def inret_task(
         return total, ({"encoder": state}, terms)
 
     return Task(init, loss, embedder(encoders), batch_coupled=True)
+
+
+def _init(network: nn.Module, sample: list[jax.Array], key: jax.Array) -> PyTree:
+    return network.init(key, *sample)
 
 
 def embedder(

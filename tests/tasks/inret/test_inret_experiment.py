@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jax3dret.core import config as configs
+from jax3dret.core import rng as streams
 from jax3dret.core import sharding, train
 from jax3dret.core.types import ConfigError, DataError, Loaded
 from jax3dret.data import pipeline
@@ -143,6 +145,21 @@ def test_each_function_alone_is_trained_by_the_loss_of_its_fit():
     assert weights["a_sdf", "a_udf"] == 2.0 and set(weights.values()) == {1.0, 2.0}
 
 
+def test_each_encoder_starts_from_a_stream_of_its_own():
+    dense = nn.Dense(2)
+    made = networks.inret_task(
+        {kind: networks.Encoder(dense) for kind in KINDS}, None, networks.Objective()
+    )
+    batch = {f"{kind}/rows": jnp.ones((3, 4)) for kind in KINDS}
+    params, _ = jax.jit(made.init)(jax.random.key(1), batch)
+    assert set(params["encoder"]) == set(KINDS)
+    for kind in KINDS[1:]:
+        own = jax.jit(dense.init)(streams.stream(jax.random.key(1), kind), jnp.ones((2, 4)))
+        np.testing.assert_array_equal(params["encoder"][kind]["kernel"], own["params"]["kernel"])
+    kernels = [params["encoder"][kind]["kernel"] for kind in KINDS]
+    assert not np.allclose(kernels[0], kernels[1])
+
+
 def test_what_an_index_embeds_is_what_the_run_embeds(recipe, state, batch, place):
     model = experiment.model(config(), ("a", "b", "c"))
     abstract = jax.eval_shape(model.init, jax.random.key(0))
@@ -170,7 +187,7 @@ def test_what_an_index_embeds_is_what_the_run_embeds(recipe, state, batch, place
             reads.row(Loaded("field", field, "a.safetensors"), RNG)
     with pytest.raises(ConfigError, match="no encoder .*'triplane_sdf'.*Distil"):
         recipe.task.embed(
-            state.params, state.model_state, {"triplane_sdf/rows": np.zeros((1, 5, 8))}
+            state.params, state.model_state, {"triplane_sdf/rows": jnp.zeros((1, 5, 8))}
         )
 
 
