@@ -5,7 +5,7 @@ weights.
 
 | variant | data | INRs |
 |---|---|---|
-| demo | inr_store/parametric_shapes-demo.siren.sdf.fast, embedded shapes | 4 x 128, small encoder |
+| demo | inr_store/demo_siren, embedded shapes | 4 x 128, small encoder |
 | ldraw | inr_store/ldraw (the LDraw parts) | 4 x 128, narrow |
 | paper | inr_store/paper | 4 x 512, inr2vec's |
 | paper_unified | the same, all three functions | the same, with INRet's equation 4 |
@@ -21,7 +21,7 @@ from jax3dret.tasks.inret import experiment
 ENCODER = "jax3dret.models.field_encoders.inr_encoder:InrEncoder"
 # By data set: its name, passes over it and points of a shape in a step.
 DATASETS = {
-    "demo": ("inr_store/parametric_shapes-demo.siren.sdf.fast", 30.0, 512),
+    "demo": ("inr_store/demo_siren", 60.0, 512),
     "ldraw": ("inr_store/ldraw", 60.0, 1024),
     "paper": ("inr_store/paper", 300.0, 10_000),
 }

@@ -107,6 +107,14 @@ class InrStore(tfds.core.GeneratorBasedBuilder):
             num_points=8_192,
         ),
         _config(
+            "demo_siren",
+            "parametric_shapes/demo",
+            {"siren": ("sdf",)},
+            per_class={"train": 5, "test": 3},
+            classes=6,
+            num_points=8_192,
+        ),
+        _config(
             "ldraw",
             "mcb",
             {**_BY_THREE, "siren": ("sdf",)},
