@@ -17,7 +17,7 @@ class Case:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Case":
-        return cls(path, load_file(path), json.loads(path.with_suffix(".json").read_text()))
+        return cls(path, load_file(path), json.loads(path.with_suffix(".json").read_text("utf-8")))
 
     @property
     def kind(self) -> str:
