@@ -46,6 +46,7 @@ BESIDE_THE_NETWORK = (
     "first.",
     "functions",
     "lattice.",
+    "lift.",
     "log.",
     "loss.alignment",
     "loss.cls_joint",
@@ -55,11 +56,14 @@ BESIDE_THE_NETWORK = (
     "paper",
     "prototypes.",
     "published",
+    "root",
     "setting",
     "sketches.",
+    "strategy",
     "train.",
     "unseen_classes",
     "views.jobs",
+    "views.size",
 )
 
 
