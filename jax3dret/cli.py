@@ -5,6 +5,7 @@ imports weights, measures, rewrites reports.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -424,7 +425,9 @@ def _bench(args: argparse.Namespace) -> int:
                 f"{', '.join(BENCHES)}"
             )
     for name in args.names or BENCHES:
-        cases = importlib.import_module(f"jax3dret.bench.{name}").cases(args.repeats)
+        # What a library prints, such as that it has loaded its weights, is no result.
+        with contextlib.redirect_stdout(sys.stderr):
+            cases = importlib.import_module(f"jax3dret.bench.{name}").cases(args.repeats)
         run = {
             "command": f"jax3dret bench {name} --json",
             "date": datetime.date.today().isoformat(),

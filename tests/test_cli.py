@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -174,6 +175,20 @@ def test_a_wrong_command_is_one_line_and_code_2(parts, capsys, monkeypatch, word
     code, out, err = call(capsys, *words)
     assert (code, out) == (2, "") and says in err and err.count("\n") == 1
     assert not (parts / "new").exists()
+
+
+def test_a_bench_prints_one_object_whatever_its_baseline_says(capsys, monkeypatch):
+    case = {"name": "a", "ours": 1, "baseline": 2, "baseline_name": "b", "ratio": 0.5, "unit": "s"}
+
+    def cases(repeats):
+        sys.stdout.write("Loaded weights\n")
+        return [case]
+
+    bench = types.SimpleNamespace(cases=cases)
+    monkeypatch.setitem(sys.modules, "jax3dret.bench.towers", bench)
+    code, out, err = call(capsys, "bench", "towers", "--json")
+    assert code == 0 and json.loads(out)["cases"] == [case] and "Loaded weights" in err
+    assert json.loads(out)["run"]["command"] == "jax3dret bench towers --json"
 
 
 def test_help_and_version(capsys):
