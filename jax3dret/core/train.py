@@ -360,7 +360,8 @@ def evaluate(
 
 
 def _calibrated(recipe: Recipe, state: TrainState, shardings: PyTree, embed: EmbedFn) -> TrainState:
-    """The state with the map that the recipe fits to its embeddings, as `embed` gives them before it.
+    """The state with the map that the recipe fits to its embeddings, as `embed` gives them before
+    it.
 
     Raises ConfigError for a map of another form than the initial one, DataError for one that is not
     finite.
@@ -396,8 +397,8 @@ def _map_of(recipe: Recipe, state: TrainState) -> PyTree:
 
 
 def _before_map(model_state: PyTree, mesh: Mesh) -> PyTree:
-    """The state with which embed gives what the map is applied to: each [D, E] map in it replaced by
-    the identity of D numbers, which changes none of them.
+    """The state with which embed gives what the map is applied to: each [D, E] map in it replaced
+    by the identity of D numbers, which changes none of them.
     """
     whole = {}
     for side, fitted in model_state["map"].items():

@@ -225,8 +225,8 @@ Sampler = Callable[[np.ndarray, int, int], np.ndarray]
 # (embed, step) -> arrays with one row per training record, the same on every process; they join the
 # records.
 Refresh = Callable[[EmbedFn, int], Mapping[str, np.ndarray]]
-# embed, which gives embeddings before the map, float32[B, D] -> {modality: {"matrix": float32[D, E],
-# "offset": float32[E]}}, fitted after training: `model_state["map"]`.
+# embed, which gives embeddings before the map, float32[B, D] -> {modality: {"matrix": float32[D,
+# E], "offset": float32[E]}}, fitted after training: `model_state["map"]`.
 Calibrate = Callable[[EmbedFn], PyTree]
 
 

@@ -25,8 +25,8 @@ class Item:
     """One of a path, a text and an array (float[N, 3], a cloud), with what is known beside it.
 
     up_axis: "y" or "z", the axis that is up; empty: as the format has it (y in glTF by its
-    specification, z elsewhere as in CAD). unit: of its lengths, such as "mm"; empty: as the file has
-    it, if it has one.
+    specification, z elsewhere as in CAD). unit: of its lengths, such as "mm"; empty: as the file
+    has it, if it has one.
     """
 
     path: str = ""

@@ -71,8 +71,8 @@ def missing(
 
 
 def load(item: Item) -> Loaded:
-    """The object of an item, with the axis that is up in it and the unit of its lengths: each as the
-    item says, else as its format or the file itself does.
+    """The object of an item, with the axis that is up in it and the unit of its lengths: each as
+    the item says, else as its format or the file itself does.
 
     Raises:
         DataError: the file cannot be used, or is of no known kind: one line, its path first.

@@ -31,7 +31,8 @@ class ResidualAbstraction(nn.Module):
     """Cloud with features -> 1 / stride of its points with features of this width.
 
     Layers of half the width but for the last, each with BatchNorm, and ReLU but for the last; the
-    maximum over the ball; plus the centre's own features, projected where their width differs; ReLU.
+    maximum over the ball; plus the centre's own features, projected where their width differs;
+    ReLU.
     """
 
     width: int

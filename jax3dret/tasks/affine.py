@@ -2,8 +2,8 @@
 discriminant.
 
 It stands in `model_state["map"]`, by modality, as {"matrix": float32[D, E], "offset": float32[E]}.
-A task's init puts one there that keeps the first E numbers, the identity where E is D, and its embed
-applies what it finds, of whatever shape.
+A task's init puts one there that keeps the first E numbers, the identity where E is D, and its
+embed applies what it finds, of whatever shape.
 """
 
 from __future__ import annotations

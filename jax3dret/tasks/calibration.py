@@ -58,7 +58,8 @@ def check(settings: configs.Config) -> None:
     if settings.fit == "discriminant" and settings.data and settings.width < 1:
         raise ConfigError(
             f"config.calibration.width is {settings.width}, the data set that the discriminant is "
-            f"fitted to is another, {settings.data}; set it to the number of directions to keep, at "
+            f"fitted to is another, {settings.data}; set it to the number of directions to keep, "
+            "at "
             "most the classes of that data set less one"
         )
     if not 0 < settings.shrinkage <= 1:

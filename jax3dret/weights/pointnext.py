@@ -52,18 +52,21 @@ def architecture(state_dict: Mapping[str, np.ndarray], prefix: str = "") -> dict
     first = shapes("encoder.0.0.convs.0.0.weight", 3)
     if first[1] != 3:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}encoder.0.0.convs.0.0.weight has shape {first}; "
+            f"{NETWORK} weights do not fit: {prefix}encoder.0.0.convs.0.0.weight has shape "
+            f"{first}; "
             "expected positions alone (3 channels)"
         )
     if shapes.count(r"encoder\.\d+\.(\d+)\.") > 1:
         raise DataError(
-            f"{NETWORK} weights do not fit: {prefix}encoder.*.1 is an inverted residual block, which "
+            f"{NETWORK} weights do not fit: {prefix}encoder.*.1 is an inverted residual block, "
+            "which "
             f"{NETWORK}-B, -L and -XL have; expected {NETWORK}-S"
         )
     last = shapes.count(r"encoder\.(\d+)\.") - 1
     if f"encoder.{last}.0.skipconv.0.weight" in shapes or last < 2:
         raise DataError(
-            f"{NETWORK} weights do not fit: the last stage, {prefix}encoder.{last}, keeps points, as "
+            f"{NETWORK} weights do not fit: the last stage, {prefix}encoder.{last}, keeps points, "
+            "as "
             "in segmentation; expected the classification network"
         )
     layers = shapes.count(rf"encoder\.{last}\.0\.convs\.(\d+)\.")

@@ -215,7 +215,8 @@ def _point_next(state_dict: State, file_name: str) -> Recognised | None:
         embedding_dim=width << stages,
         classes=classes,
         rules={
-            "strides, radius, nsample, num_points": "the published settings for ModelNet40: half of "
+            "strides, radius, nsample, num_points": "the published settings for ModelNet40: half "
+            "of "
             "the points at every stage, radii from 0.15 on, each 1.5 times the one before, 32 "
             "neighbours, 1,024 points"
         },

@@ -40,8 +40,8 @@ def test_what_a_new_row_is_made_of():
         # Each of the four is drawn alike, itself among them.
         seen = np.array([np.mean(np.array(partners) == p) for p in (0, 2, 4, 6)])
         assert np.abs(seen - 0.25).max() < 0.1
-    # One threshold a row: the share that is the partner's spreads evenly over 0..1; with a fair coin
-    # for each coordinate it would stay near one half.
+    # One threshold a row: the share that is the partner's spreads evenly over 0..1; with a fair
+    # coin for each coordinate it would stay near one half.
     shares = np.mean(new[:, 0] != 0, axis=1)[np.any(new[:, 0] != 0, axis=1)]
     assert shares.std() > 0.22 and abs(shares.mean() - 0.5) < 0.08
 

@@ -27,7 +27,8 @@ _DEEPEST = 64
 
 class Reading(NamedTuple):
     """What was built: items of the build section, and how many meshes they place; aside: those of
-    them that are supports or modifiers, no part of the shape; unit: as `threemf_model.Model` has it.
+    them that are supports or modifiers, no part of the shape; unit: as `threemf_model.Model` has
+    it.
     """
 
     mesh: Mesh

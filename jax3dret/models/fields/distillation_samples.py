@@ -92,8 +92,8 @@ class DistillationSamples:
         return points, field_values(self.source, points)
 
     def cells(self, level: int) -> Int[np.ndarray, "C 3"]:
-        """Cells of side 2 / 2^level that the surface comes as near to as half a cell: what an octree
-        is made of.
+        """Cells of side 2 / 2^level that the surface comes as near to as half a cell: what an
+        octree is made of.
 
         Cells of the scan are divided, with those around them, until they are as small.
         """

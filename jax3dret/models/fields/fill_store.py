@@ -75,7 +75,8 @@ def fill(
 
     What was fitted to the same mesh under another name is copied, not fitted again. A store that
     was interrupted anywhere and is filled again equals one that was not. failed: by the identity of
-    a fit, why it is known to fail; it is not tried again. tell: called with the progress of a batch.
+    a fit, why it is known to fail; it is not tried again. tell: called with the progress of a
+    batch.
     """
     at_once = at_once or fit_meshes.at_once(plan.jobs)
     there, refused = known(store), dict(failed or {})

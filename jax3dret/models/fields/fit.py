@@ -120,7 +120,8 @@ def fit(
     """Fits one field a key, all at once.
 
     keys: typed, one a shape: the grid's noise and the order of the points. A shape's result depends
-    on its own key and points alone, on a CPU to the last bit. structures: of each shape, for an architecture that has one.
+    on its own key and points alone, on a CPU to the last bit. structures: of each shape, for an
+    architecture that has one.
     start: variables to go on from, in place of fresh ones. mesh: over which devices the shapes are
     split, any axes; default: all of this process.
 

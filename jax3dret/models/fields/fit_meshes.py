@@ -115,8 +115,8 @@ def fit_meshes(
 
     The mesh is turned so that y is up and brought into the unit sphere. sign: how inside is told
     from outside, see `geometry.distance`. needed: by shape and job, what to fit; the others come
-    back empty, without a reason. tell: called with the progress of a batch. A shape that cannot be used, that lacks a function, or whose fit
-    diverged has a reason in the place of its INR.
+    back empty, without a reason. tell: called with the progress of a batch. A shape that cannot be
+    used, that lacks a function, or whose fit diverged has a reason in the place of its INR.
     """
     keep = _SHARED // max(len(shapes), 1) if len(jobs) > 1 else 0
     prepared = [_prepare(shape, seed, sign, keep) for shape in shapes]

@@ -26,8 +26,8 @@ class Octree:
     an empty cell: "top", nodes of the cells of the base level (x slowest); "children", those of a
     node's eight parts; "corners", rows of the table at a node's eight corners. All are constant
     while a shape is fitted. Rows and nodes behind the last that is used are padding, so that shapes
-    of different size can be stacked: `pad` and `trim`. Going down from node to node takes as long as
-    a volume of nodes for each level, which is ten times as large, and less than searching sorted
+    of different size can be stacked: `pad` and `trim`. Going down from node to node takes as long
+    as a volume of nodes for each level, which is ten times as large, and less than searching sorted
     Morton keys.
 
     Raises ConfigError for numbers that make no tree.

@@ -133,8 +133,8 @@ class Layout:
         return cls(*parts)
 
     def flatten(self, variables: PyTree) -> dict[str, np.ndarray]:
-        """{"parameters" float32[n], and where sizes vary "structure" int32[m] and "shapes" int32[d],
-        the dimensions of all arrays, parameters first}.
+        """{"parameters" float32[n], and where sizes vary "structure" int32[m] and "shapes"
+        int32[d], the dimensions of all arrays, parameters first}.
 
         Raises DataError for variables of another architecture.
         """

@@ -3,9 +3,9 @@
     config.evals.distilled = {"name": "jax3dret.tasks.inret.distillation:make",
                               "source": "siren_sdf", "kind": "hashgrid_sdf"}
 
-INRet, section 5.3: a query is, say, a plain network; what it says of points is fitted by a hash grid
-(`models.fields.distillation`), which is embedded and compared with the hash grids that were fitted
-to meshes. The INRs that come out are kept beside the prepared data, one file each:
+INRet, section 5.3: a query is, say, a plain network; what it says of points is fitted by a hash
+grid (`models.fields.distillation`), which is embedded and compared with the hash grids that were
+fitted to meshes. The INRs that come out are kept beside the prepared data, one file each:
 
     <prepared folder>/features/<split>-<digest>/<record>.safetensors
 """

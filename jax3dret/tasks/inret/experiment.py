@@ -195,7 +195,8 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
         return built
     if len(whole) < config.train.batch_size and built.steps:
         raise DataError(
-            f"{source.name}, split '{source.split}': {len(whole)} records have all INRs but a batch "
+            f"{source.name}, split '{source.split}': {len(whole)} records have all INRs but a "
+            "batch "
             f"has {config.train.batch_size}; lower config.train.batch_size"
         )
     sampler = Complete(whole, config.train.batch_size)
@@ -267,7 +268,8 @@ def _width(encoders: dict[str, Encoder]) -> int:
     if len({*widths.values()}) > 1:
         raise ConfigError(
             "config.model and config.plain_model: embeddings of "
-            f"{', '.join(f'{width} ({kind})' for kind, width in widths.items())} numbers; INRs that "
+            f"{', '.join(f'{width} ({kind})' for kind, width in widths.items())} numbers; INRs "
+            "that "
             "are compared need one width"
         )
     return next(iter(widths.values()))

@@ -59,7 +59,8 @@ class Objective:
         for key, value, known in choices:
             if value not in known:
                 raise ConfigError(
-                    f"config.loss.{key} '{value}' is unknown{nearest(str(value), known)}; it is one "
+                    f"config.loss.{key} '{value}' is unknown{nearest(str(value), known)}; it is "
+                    "one "
                     f"of: {', '.join(filter(None, known))}"
                 )
         if self.decoder and self.target == "own" and self.norm:
@@ -204,7 +205,8 @@ def without_encoder(kind: str, known: tuple[str, ...]) -> str:
     """What is said of a kind of INR that a model does not embed."""
     return (
         f"no encoder for INRs of the kind '{kind}'{nearest(kind, known)}; there are encoders for "
-        f"{', '.join(known)}. Distil such INRs into one of these (jax3dret.models.fields.distillation)"
+        f"{', '.join(known)}. Distil such INRs into one of these "
+        "(jax3dret.models.fields.distillation)"
     )
 
 

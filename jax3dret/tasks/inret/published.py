@@ -45,8 +45,8 @@ DISTILLED: dict[str, tuple[float, float]] = {
     "PointNeXt": (70.2, 67.1),
     "View-GCN": (71.4, 68.2),
 }
-# Section 8.1, tables 8: SDF, more metrics. P and R are not printed for ShapeNet10, where all classes
-# are of one size and P = R = F1.
+# Section 8.1, tables 8: SDF, more metrics. P and R are not printed for ShapeNet10, where all
+# classes are of one size and P = R = F1.
 MORE_METRICS: dict[str, dict[str, dict[str, float]]] = {
     "shapenet10": {
         "NGLOD": {"hit_rate_1": 82.6, "hit_rate_5": 94.4, "hit_rate_10": 96.4, "f1_10": 80.8},
@@ -217,8 +217,8 @@ GIOU: dict[tuple[str, str], tuple[float, float]] = {
     ("MLP", "pix3d"): (77.5, 74.9),
 }
 UNDERTRAINED_CHAMFER = {"iNGP": 0.0168, "iNGP, 2 epochs": 0.0371, "inr2vec": 0.0354}
-# Seconds on an RTX 4090 and an i7-13700K: a query from the INR to the answer (tables 2), a conversion
-# (table 10), and what Category-Chamfer takes for a query of 49 candidates (table 19).
+# Seconds on an RTX 4090 and an i7-13700K: a query from the INR to the answer (tables 2), a
+# conversion (table 10), and what Category-Chamfer takes for a query of 49 candidates (table 19).
 QUERY_SECONDS = {
     "NGLOD": 0.034,
     "EG3D": 0.031,
@@ -250,7 +250,8 @@ INCONSISTENT = (
     "hit@1 74.3 in the main table and 76.5 in the appendix; PointNeXt and View-GCN have 71.2 and "
     "73.6 (ShapeNet10), 69.3 and 70.5 (Pix3D) in the main table, 68.0 and 71.6, 66.3 and 68.5 in "
     "the appendix.",
-    "The ablation's average without regularisation is printed as 34.0; its nine cells have 34.4. Of "
+    "The ablation's average without regularisation is printed as 34.0; its nine cells have 34.4. "
+    "Of "
     "regularised plain networks Occ-Occ is printed as 78.6; the printed average of 67.8 asks 68.4, "
     "so that 68.6 may be meant.",
     "The table of undertrained INRs prints 0.0168 as the Chamfer distance of iNGP, which elsewhere "
