@@ -37,6 +37,7 @@ def full(data):
     config.functions = ("sdf",)
     config.loss.target = "own"
     config.loss.alignment = False
+    config.lift.preset = "paper"
     config.train.epochs = epochs
     return config
 
@@ -45,6 +46,7 @@ def narrow(data):
     """Networks of 4 x 128; encoder and decoder for two CPU cores."""
     config = full(data)
     config.inrs.siren.hidden = 128
+    config.lift.preset = "fast"
     config.plain_model = {
         "name": ENCODER,
         "mlp_hidden": (128, 128, 256, 256),

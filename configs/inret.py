@@ -62,7 +62,7 @@ def alone(data, field="hashgrid"):
 
 
 def apart(data, field="hashgrid"):
-    """The three functions, each by itself."""
+    """The three functions, each by itself, with a decoder of its own."""
     config = unified(data, field)
     config.loss.target = "own"
     config.loss.alignment = False
@@ -70,7 +70,7 @@ def apart(data, field="hashgrid"):
 
 
 def aligned(data, field="hashgrid"):
-    """Embeddings of a shape drawn together, and each still decoded to its own function."""
+    """Embeddings of a shape drawn together, each decoded to its own function by its own decoder."""
     config = unified(data, field)
     config.loss.target = "own"
     return config

@@ -16,8 +16,9 @@ Each reads hash grids of all three functions; each with _sdf behind it, of signe
 ldraw_sdf, ldraw_views_sdf, shapenet10_single_view_sdf. INRs are converted once and kept beside the
 data set. Raw meshes: --config.data.manual_dir=RAW. The first stage takes ImageNet's ResNet-18:
 --config.cnn_weights=DIR; the second starts from runs/inret_baselines_VARIANT, elsewhere:
---config.checkpoint.init_from=WORKDIR. Rays of every picture, not the mesh of marching cubes:
---config.views.by=tracing; other INRs: --config.fields.kinds="('triplane_sdf',)".
+--config.checkpoint.init_from=WORKDIR. The published variants trace the rays of distances and draw
+the mesh of occupancies, as the paper; the small ones draw meshes, which is quicker:
+--config.views.by=auto, or marching; other INRs: --config.fields.kinds="('triplane_sdf',)".
 """
 
 from jax3dret.tasks.inret import pointnext, views
@@ -62,13 +63,13 @@ def pictures(data, functions):
     config = views.defaults()
     config.data.name = f"inr_store/{data}"
     config.fields.kinds = KINDS[functions]
-    config.views.by = "marching"
     return config
 
 
 def frozen_pictures(data, functions):
     """A frozen network sees the pictures; only the graph trains."""
     config = pictures(data, functions)
+    config.views.by = "marching"
     config.model = {"name": "jax3dret.models.viewgcn:ViewGCN", "width": 256, "k": 3}
     config.cnn = {"name": "jax3dret.models.efficientnet_lite:lite0"}
     config.cnn_frozen = True
@@ -98,6 +99,7 @@ def single_view(data, functions):
     """The first stage: 30 epochs from 1e-2, halved every 10; pictures mirrored by halves."""
     config = published_stage(data, functions)
     config.objective = "single_view"
+    config.train.batch_size = 33  # of 12 pictures each: the 400 of the published code
     config.loss = {"name": "jax3dret.losses.views:single_view"}
     config.flip = 0.5
     config.train.epochs = 30.0

@@ -57,6 +57,10 @@ NOTES = (
     "(section 10), which are other data sets of INRs. How well INRs are reconstructed (section "
     "9.1) is told by `jax3dret bench inr_fit`.",
 )
+FAST = (
+    "These INRs are fitted fast: hash grids of 2^14 rows, 1,024 steps of 512 points of one pool. "
+    "The paper's own protocol, its octrees and its plain networks are in `:paper` alone."
+)
 PAPER_NOTES = (
     "The paper's rows are single runs on other data: neither its ten classes of ShapeNet nor its "
     "split of Pix3D are published.",
@@ -132,7 +136,7 @@ def full_size(data, dataset):
     """INRet's own sizes, beside the paper's rows. dataset: the paper's."""
     config = table(data, f"The tables of the INRet paper, {paper.DATASETS[dataset]}")
     fields = ("hashgrid", "triplane", "octree") if data == "paper" else ("hashgrid", "triplane")
-    config.notes = (*NOTES, *PAPER_NOTES)
+    config.notes = (*NOTES, *PAPER_NOTES, *((FAST,) if data != "paper" else ()))
     singles = {
         f: stage(
             f"View-GCN, single views{f}", f"inret_baselines.py:{data}_single_view{f}", needs=(CNN,)

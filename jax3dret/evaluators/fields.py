@@ -114,6 +114,8 @@ def make(
     for kind in (*asked, *there):
         split_kind(kind)
     ranking.check_choice("ties", ties, ("index", "pessimistic", "optimistic", "average"))
+    if 1 not in cuts:
+        raise ConfigError(f"cuts={tuple(cuts)}; 1 must be among them, which pairs are compared by")
     if timed_queries < 0:
         raise ConfigError(f"timed_queries={timed_queries}; give 0 or more")
     gallery = {kind: open_kind(data, open_source, kind, split, modality) for kind in there}

@@ -142,7 +142,8 @@ def _shapes(
         if match and is_wanted(np.shape(value)):
             found[int(match[1])] = np.shape(value)
     if not found:
-        raise DataError(f"weights do not fit: there is no {prefix}{pattern}")
+        named = pattern.replace(r"(\d+)", "N").replace("\\.", ".")
+        raise DataError(f"weights do not fit: there is no {prefix}{named}, N a number")
     return [found[number] for number in sorted(found)]
 
 

@@ -1,7 +1,8 @@
 """One experiment of INRet, or of inr2vec: from its config to its Model and its Recipe.
 
 config.architectures and config.functions say which INRs are read, every architecture in every
-function; each such kind has an encoder of its own, and one decoder trains them all.
+function; each such kind has an encoder of its own. One decoder trains them all where
+config.loss.target names a function; where it is "own" each kind has a decoder of its own too.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def make(config: configs.Config, open_source: OpenSource) -> Recipe:
     configs.check_least(config, {"data.query_points": 1})
     functions, kinds = tuple(config.functions), _kinds(config)
     objective = Objective(**config.loss.to_dict())
-    objective.check(functions)
+    objective.check(kinds)
     encoders, reader = _encoders(config), _reader(config)
     source = open_source(config.train.split)
     recipe.check_classes(config, source, needed=False)

@@ -28,8 +28,10 @@ class Objective:
     """What the encoders are trained with: INRet, equation 4, each part on a switch.
 
     decoder: values that the decoder gives at points of the query pool are compared with the true
-    ones. target: of which function; "own": of the one that the INR is of, by the loss that the INR
-    was fitted with (inr2vec, and INRet's training within one function).
+    ones. target: of which function, by one decoder for all kinds of INR (the unified decoder, which
+    is itself a regularisation); "own": of the one that the INR is of, by the loss that the INR was
+    fitted with and a decoder for each kind (inr2vec, and INRet without its unified decoder, section
+    5.6).
     norm: "l1" or "l2"; empty: l2 for sdf, else l1. clamp: of distances, as in a fit; 0: none.
     alignment: embeddings of the functions (and architectures) of one shape are drawn together.
     alignment_weight: lambda. pairs: a factor for each pair of functions, PAIRS; two kinds of one
@@ -47,10 +49,13 @@ class Objective:
     )
     reduction: str = "mean"
 
-    def check(self, functions: tuple[str, ...]) -> None:
-        """Raises ConfigError for what is not known, or trains nothing. functions: of the INRs."""
-        if not (self.decoder or self.alignment):
-            raise ConfigError("config.loss has no term: set config.loss.decoder=true")
+    def check(self, kinds: tuple[str, ...]) -> None:
+        """Raises ConfigError for what is not known, or trains nothing. kinds: of the INRs."""
+        if not self.decoder and not (self.alignment and len(kinds) > 1):
+            raise ConfigError(
+                f"config.loss trains nothing of {', '.join(kinds)}: set config.loss.decoder=true "
+                "(alignment by itself needs two kinds of INR)"
+            )
         choices = (
             ("target", self.target, ("udf", "sdf", "occ", "own")),
             ("norm", self.norm, ("", "l1", "l2")),
@@ -123,10 +128,16 @@ def inret_task(
         if decoder is None:
             return {"encoder": params}, {"encoder": state}
         width = next(iter(encoders.values())).network.embedding_dim  # type: ignore[attr-defined]
-        head = decoder.init(rng.stream(key, "head"), jnp.zeros((2, width)), jnp.zeros((2, 1, 3)))[
-            "params"
-        ]
-        return {"encoder": params, "head": head}, {"encoder": state}
+        asked = jnp.zeros((2, width)), jnp.zeros((2, 1, 3))
+        if objective.target != "own":
+            head = decoder.init(rng.stream(key, "head"), *asked)["params"]
+            return {"encoder": params, "head": head}, {"encoder": state}
+        keys = jnp.stack([rng.stream(key, f"head/{kind}") for kind in encoders])
+        heads = jax.vmap(lambda each: decoder.init(each, *asked)["params"])(keys)
+        by_kind = {
+            kind: jax.tree.map(lambda leaf, i=i: leaf[i], heads) for i, kind in enumerate(encoders)
+        }
+        return {"encoder": params, "head": by_kind}, {"encoder": state}
 
     reduction: Any = objective.reduction
 
@@ -149,7 +160,15 @@ def inret_task(
         if objective.decoder:
             assert decoder is not None
             stacked = jnp.stack(list(embeddings.values()))
-            values: Any = decoder.apply({"params": params["head"]}, stacked, batch["points"])
+            head, points = params["head"], batch["points"]
+            values: Any
+            if objective.target == "own":
+                heads = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(head.get, embeddings))
+                values = jax.vmap(
+                    lambda own, embedding: decoder.apply({"params": own}, embedding, points)
+                )(heads, stacked)
+            else:
+                values = decoder.apply({"params": head}, stacked, points)
             terms["reconstruction"] = _reconstruction(values, batch, list(embeddings), objective)
         total = terms.get("reconstruction", jnp.zeros(()))
         if objective.alignment and len(embeddings) > 1:

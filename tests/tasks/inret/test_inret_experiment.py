@@ -22,6 +22,7 @@ from jax3dret.evaluators import fields as evaluator
 from jax3dret.inputs import describe
 from jax3dret.losses import fields, unified_latent
 from jax3dret.models.field_encoders.inr_row import InrRow
+from jax3dret.models.field_encoders.shape_decoder import ShapeDecoder
 from jax3dret.models.fields.field_records import FieldRecords
 from jax3dret.tasks.inret import experiment, networks, training_data
 
@@ -143,6 +144,39 @@ def test_each_function_alone_is_trained_by_the_loss_of_its_fit():
         ["a_sdf", "a_udf", "a_occ", "b_occ"], networks.Objective(pairs={"udf_sdf": 2.0})
     )
     assert weights["a_sdf", "a_udf"] == 2.0 and set(weights.values()) == {1.0, 2.0}
+
+
+def test_without_the_unified_decoder_each_kind_has_one_of_its_own():
+    class Rows(nn.Module):
+        embedding_dim: int = 4
+
+        @nn.compact
+        def __call__(self, rows, train=False):
+            return nn.Dense(self.embedding_dim)(rows.mean(1))
+
+    rng = np.random.default_rng(1)
+    kinds, decoder = ("siren_udf", "siren_sdf"), ShapeDecoder(hidden=8)
+    batch = {f"{kind}/rows": rng.normal(size=(3, 2, 5)) for kind in kinds}
+    batch |= {"points": rng.normal(size=(3, 6, 3)), "udf": rng.uniform(size=(3, 6))}
+    batch["sdf"] = rng.normal(size=(3, 6))
+    batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), batch)
+    objective = networks.Objective(target="own", alignment=False)
+    encoders = {kind: networks.Encoder(Rows()) for kind in kinds}
+    task = networks.inret_task(encoders, decoder, objective)
+    params, state = task.init(jax.random.key(0), batch)
+    first = [params["head"][kind]["out"]["kernel"] for kind in kinds]
+    assert not np.allclose(*first)
+
+    def terms(params):
+        return task.loss(params, state, batch, jax.random.key(0), jnp.int32(0))[1][1]
+
+    wanted = 0.0
+    for kind, function in zip(kinds, (fields.udf, fields.sdf), strict=True):
+        embedding = Rows().apply({"params": params["encoder"][kind]}, batch[f"{kind}/rows"])
+        head = {"params": params["head"][kind]}
+        values = decoder.apply(head, embedding[None], batch["points"])[0]
+        wanted += function(values, batch[kind[-3:]]).mean()
+    np.testing.assert_allclose(terms(params)["reconstruction"], wanted, rtol=1e-5)
 
 
 def test_each_encoder_starts_from_a_stream_of_its_own():
@@ -294,7 +328,9 @@ def test_records_without_an_inr_are_left_out_and_counted(place, caplog):
         ({"inrs": {"hashgrid": {"levels": 3}}}, "its hashgrid_udf/rows is .*set config.inrs"),
         ({"loss": {"target": "uds"}}, "did you mean 'udf'"),
         ({"loss": {"norm": "l3"}}, "config.loss.norm 'l3'"),
-        ({"loss": {"decoder": False, "alignment": False}}, "has no term"),
+        ({"loss": {"decoder": False, "alignment": False}}, "trains nothing"),
+        ({"loss": {"decoder": False}, "functions": ("sdf",)}, "trains nothing of hashgrid_sdf"),
+        ({"evals": {"retrieval": {"cuts": (5, 10)}}}, "1 must be among them"),
         ({"lattice": {"resolution": 48}}, "power of two"),
         ({"lattice": {"precision": "float8"}}, "float16 or float32"),
         ({"architectures": ("hashgrid", "siren"), "plain_model": {"mlp_out": 4}}, "one width"),
