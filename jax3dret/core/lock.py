@@ -31,9 +31,9 @@ def refuse_busy(folder: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
     """While it is open, `folder` (made if it is missing) is this command's; the file that says so
-    goes with it.
+    goes with it. flag: what names the folder on the command line.
 
     The lock is the system's, on an open file, so that it ends with the process, however that ends:
     a file that a killed one left holds nobody up.
@@ -46,7 +46,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    file = _take(path)
+    file = _take(path, flag)
     try:
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
         file.flush()
@@ -57,7 +57,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         file.close()
 
 
-def _take(path: pathlib.Path) -> BinaryIO:
+def _take(path: pathlib.Path, flag: str) -> BinaryIO:
     """The file at `path`, locked and empty."""
     for attempt in range(_TRIES):
         file = path.open("a+b")
@@ -72,7 +72,7 @@ def _take(path: pathlib.Path) -> BinaryIO:
         file.close()
         if attempt < _TRIES - 1:
             time.sleep(_PAUSE_S)
-    raise _busy(path)
+    raise _busy(path, flag)
 
 
 def _locked(file: BinaryIO, *, shared: bool = False) -> bool:
@@ -93,12 +93,12 @@ def _is_at(file: BinaryIO, path: pathlib.Path) -> bool:
     return False
 
 
-def _busy(path: pathlib.Path) -> DataError:
+def _busy(path: pathlib.Path, flag: str = "--workdir") -> DataError:
     who = ""
     with contextlib.suppress(OSError):
         who = path.read_text(encoding="utf-8", errors="replace")
     said = f" ({who})" if who else ""
     return DataError(
         f"{path.parent}: another command is writing there{said}; wait for its end, or give another "
-        "--workdir"
+        f"{flag}"
     )

@@ -17,6 +17,7 @@ from typing import Any
 from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.fit.fit_folder import Summary
+from jax3dret.inputs import loading
 from jax3dret.models.fields import architectures
 from jax3dret.models.fields.distillation import Oracle, distil
 from jax3dret.models.fields.field_file import SUFFIX, read_field
@@ -25,7 +26,7 @@ from jax3dret.models.fields.fit_meshes import Job, at_once
 from jax3dret.search.scan import File, check_sources, scan
 
 # Counts up whenever the same source, job and seed give other numbers.
-VERSION = 1
+VERSION = 2
 
 
 def are_fields(sources: Sequence[str | os.PathLike[str]]) -> bool:
@@ -61,10 +62,11 @@ def distil_folder(
     out = pathlib.Path(out)
     check_out(out)
     found = scan(sources, extensions=(SUFFIX,), exclude=out)
+    lost = loading.missing(sources, ("field",))
     if not found.files:
         raise DataError(f"{', '.join(map(str, sources))}: no INRs; they are {SUFFIX} files")
     with writing(out) as store:
-        failed = [dict(entry) for entry in found.skipped]
+        failed = [dict(entry) for entry in found.skipped] + lost
         fitted = kept = 0
         step = at_once((job,))
         with progress(len(found.files), "distil") as show:

@@ -26,14 +26,12 @@ from jax3dret.inputs import choose, loading
 from jax3dret.inputs.item import Item
 from jax3dret.metrics import reconstruction
 from jax3dret.models.fields import devices, fill_store
-from jax3dret.models.fields.field_store import FAILED, StoreWriter, check_out, writing
+from jax3dret.models.fields.field_store import EVALUATED, FAILED, StoreWriter, check_out, writing
 from jax3dret.models.fields.fill_store import Candidate, Plan
 from jax3dret.models.fields.fit_meshes import Job, y_up
 from jax3dret.search.scan import File, Scan, check_sources, scan
 
 log = logging.getLogger("jax3dret")
-
-EVALUATED = "evaluated.json"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,12 @@ def test_inrs_are_distilled_once_each(tmp_path, capsys, monkeypatch, calls):
     calls.clear()
     code, out, err = run(capsys, "s", "--out", "t", *words[2:])
     assert (code, out) == (0, "t: 1 distilled, 0 kept, 0 failed\n"), err
+    # What a store's manifest lists and is not there is said.
+    (tmp_path / "s" / "a.triplane.sdf.safetensors").unlink()
+    code, out, err = run(capsys, "s", *files[:1], "--out", "u", *words[2:])
+    assert code == 0 and out.startswith("u: 1 distilled, 0 kept, 1 failed"), err
+    failed = json.loads((tmp_path / "u" / "failed.json").read_text())["failed"]
+    assert "is missing; the manifest of its store lists it" in failed[0]["reason"]
     # A source that has changed is distilled anew.
     write_field(tmp_path / "in" / "a.safetensors", siren(shift=0.1))
     assert run(capsys, files[0], *words)[1].startswith("s: 1 distilled, 0 kept")

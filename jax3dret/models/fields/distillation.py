@@ -82,10 +82,15 @@ def distil(
         spec = fit
     out = [Distilled(None) for _ in oracles]
     asked: dict[int, DistillationSamples] = {}
+    octree = architecture if isinstance(architecture, Octree) else None
+    structures: list[Any] = []
     for place, oracle in enumerate(oracles):
         try:
             source = as_function(oracle.field, oracle.function, function)
-            asked[place] = DistillationSamples(source, function, count=spec.pool, seed=seed)
+            made = DistillationSamples(source, function, count=spec.pool, seed=seed)
+            if octree is not None:
+                structures.append(octree.structure(made.cells(octree.finest)))
+            asked[place] = made
         except (ConfigError, DataError) as error:
             out[place] = Distilled(None, str(error))
     if not asked:
@@ -93,20 +98,25 @@ def distil(
     samples = list(asked.values())
     stream = rng.stream(seed, "fields/distil")
     keys = jnp.stack([rng.stream(stream, f"{function}/{each.content}") for each in samples])
-    structures = None
-    if isinstance(architecture, Octree):
-        structures = [architecture.structure(each.cells(architecture.finest)) for each in samples]
+    broken: dict[int, str] = {}  # sources that could be asked at first, and then not
 
     def draw(epoch: int, shape: int) -> tuple[np.ndarray, np.ndarray]:
-        return samples[shape].draw(epoch)
+        try:
+            return samples[shape].draw(epoch)
+        except DataError as error:
+            broken.setdefault(shape, str(error))
+            return np.zeros((spec.pool, 3), np.float32), np.zeros(spec.pool, np.float32)
 
-    fitting = Fitting(architecture, function, draw, spec, keys, structures=structures)
+    fitting = Fitting(architecture, function, draw, spec, keys, structures=structures or None)
     while fitting.advance():
         if tell is not None:
             tell(f"{len(samples)} into {architecture.name}: step {fitting.step} of {spec.steps}")
     fitted = fitting.result()
     for row, place in enumerate(asked):
         oracle = oracles[place]
+        if row in broken:
+            out[place] = Distilled(None, broken[row])
+            continue
         if fitted.diverged[row] >= 0:
             out[place] = Distilled(
                 None,

@@ -17,6 +17,9 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.field_values import FieldCallable, field_values
 from jax3dret.models.fields.field import FUNCTIONS, Function
 
+# Of a distance, in halves of a cell: of a sphere and a box turned in space one cell in fifty is then
+# lacking beside those of the mesh, and as many are found beyond.
+_PART = 1.5
 _SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 
 
@@ -92,19 +95,18 @@ class DistillationSamples:
         return points, field_values(self.source, points)
 
     def cells(self, level: int) -> Int[np.ndarray, "C 3"]:
-        """Cells of side 2 / 2^level that the surface comes as near to as half a cell: what an
-        octree is made of.
+        """Cells of side 2 / 2^level that the surface comes as near to as half a cell along each
+        axis: what an octree is made of, as `geometry.occupied_cells.touched` finds them of a mesh.
 
-        Cells of the scan are divided, with those around them, until they are as small.
+        Cells of the scan are joined or divided, with those around them, until they are so large.
         """
         size, cells = self.scan, self.near
         if size & (size - 1):
             raise ConfigError(f"distillation: scan={size}; for an octree it must be a power of two")
         if size >= 2**level:
-            return np.unique(cells // (size // 2**level), axis=0)
-        around = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
-        cells = np.unique((cells[:, None] + around[None]).reshape(-1, 3), axis=0)
-        cells = cells[((cells >= 0) & (cells < size)).all(1)]
+            cells = _with_neighbours(cells // (size // 2**level), 2**level)
+            return cells[self._crossed(cells, 2**level)]
+        cells = _with_neighbours(cells, size)
         while size < 2**level:
             size *= 2
             cells = (2 * cells[:, None] + (_SIGNS[None] + 1) // 2).reshape(-1, 3)
@@ -147,17 +149,33 @@ class DistillationSamples:
         return found
 
     def _crossed(self, cells: Int[np.ndarray, "C 3"], size: int) -> Bool[np.ndarray, " C"]:
-        """Of cells of side 2 / size, those that the surface comes as near to as half a cell."""
+        """Of cells of side 2 / size, those that the surface comes as near to as half a cell: it
+        meets the cube twice as large around the same centre.
+        """
         centres = self._centres(cells, size)
         values = field_values(self.source, centres)
-        if self.function != "occ":
-            return np.abs(values) <= (np.sqrt(3) + 1) / size
-        crossed = np.zeros(len(cells), bool)
-        for sign in _SIGNS:  # the corners of a cell that is larger by half a cell on every side
-            corners = np.clip(centres + sign * (2 / size), -1, 1).astype(np.float32)
-            crossed |= (field_values(self.source, corners) < 0) != (values < 0)
+        # The ball within the cube; an occupancy has no distances.
+        crossed = (np.abs(values) <= 2 / size) & (self.function != "occ")
+        if self.function != "udf":
+            for sign in _SIGNS:  # the corners of the cube
+                corners = np.clip(centres + sign * (2 / size), -1, 1).astype(np.float32)
+                crossed |= (field_values(self.source, corners) < 0) != (values < 0)
+            return crossed
+        # A distance without a sign says how far the surface is, not where: it is asked again at the
+        # middles of the cube's eight parts, with balls about as large as the parts.
+        left = np.flatnonzero(~crossed & (np.abs(values) <= 2 * np.sqrt(3) / size))
+        for sign in _SIGNS:
+            parts = np.clip(centres[left] + sign / size, -1, 1).astype(np.float32)
+            crossed[left] |= np.abs(field_values(self.source, parts)) <= _PART / size
         return crossed
 
     @staticmethod
     def _centres(cells: Int[np.ndarray, "C 3"], size: int) -> Float[np.ndarray, "C 3"]:
         return ((cells + 0.5) * (2 / size) - 1).astype(np.float32)
+
+
+def _with_neighbours(cells: Int[np.ndarray, "C 3"], size: int) -> Int[np.ndarray, "N 3"]:
+    """Cells of size^3 and those around them, each once."""
+    around = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
+    cells = np.unique((cells[:, None] + around[None]).reshape(-1, 3), axis=0)
+    return cells[((cells >= 0) & (cells < size)).all(1)]

@@ -29,7 +29,7 @@ SUFFIX = ".safetensors"
 FORMAT, VERSION = "jax3dret field", 1
 _KEYS = ("architecture", "function", "centre", "scale", "about")
 # What an architecture raises where its description, or the structure of an INR, cannot be.
-_UNUSABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 def write_field(path: str | os.PathLike[str], field: Field) -> None:

@@ -26,7 +26,7 @@ from jax3dret.models.fields.field_file import SUFFIX, read_field, write_field
 
 log = logging.getLogger("jax3dret")
 
-MANIFEST, FAILED = "manifest.json", "failed.json"
+MANIFEST, FAILED, EVALUATED = "manifest.json", "failed.json", "evaluated.json"
 KIND, VERSION = "jax3dret store of fields", 1
 
 
@@ -117,6 +117,11 @@ class StoreWriter(FieldStore):
             if name not in self.entries:
                 self.has(name, "")
 
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether the file of an entry is there and has its size."""
+        path = self.folder / entry.file
+        return path.is_file() and path.stat().st_size == entry.bytes
+
     def has(self, file: str, fit: str) -> bool:
         """Whether an INR of this fit is there and whole. One that is not listed yet is listed; one
         that is damaged is dropped from the list, and said.
@@ -129,7 +134,7 @@ class StoreWriter(FieldStore):
             try:  # left by a process that was killed; it is read whole, for nothing vouches for it
                 field = read_field(path)
             except DataError as error:
-                log.warning("%s; it is fitted again", error)
+                log.warning("%s; it counts as missing", error)
                 return False
             self._list(file, field)
             return bool(field.about.get("fit") == fit)
@@ -183,11 +188,12 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[StoreWriter]:
     """
     folder = pathlib.Path(folder)
     check_out(folder)
-    with lock.held(folder):
+    with lock.held(folder, "--out"):
         if not (folder / MANIFEST).is_file():
             files.write_json(folder / MANIFEST, {"kind": KIND, "version": VERSION, "fields": []})
         for left in sorted(folder.rglob(f"*{files.PARTIAL}")):  # by a process that was killed
-            left.unlink(missing_ok=True)
+            if left.is_file():
+                left.unlink(missing_ok=True)
         store = StoreWriter(folder)
         store.take_up()
         try:
@@ -219,7 +225,7 @@ def check_out(folder: pathlib.Path) -> None:
     others = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if not (path.is_dir() or path.name.startswith(".") or path.name == FAILED)
+        if not (path.is_dir() or path.name.startswith(".") or path.name in (FAILED, EVALUATED))
         and path.suffix not in ours
     )
     if others:

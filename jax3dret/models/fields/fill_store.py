@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from jax3dret.core.files import PARTIAL
 from jax3dret.geometry.distance import Sign
 from jax3dret.geometry.mesh import Mesh
 from jax3dret.models.fields import fit_meshes
@@ -15,6 +19,8 @@ from jax3dret.models.fields.fit_meshes import Job, Shape
 
 # Faces of the meshes that are fitted together: trees over them take some 400 bytes a face.
 _FACES = 2_000_000
+# What a file system allows a name.
+_NAME_BYTES = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Result(NamedTuple):
 
 def known(store: StoreWriter) -> dict[str, str]:
     """{identity of a fit: file}, of the INRs that are there and whole."""
-    return {e.fit: e.file for e in list(store) if store.has(e.file, e.fit)}
+    return {e.fit: e.file for e in store if store.is_whole(e)}
 
 
 def fill(
@@ -92,12 +98,12 @@ def fill(
         waiting.clear()
         store.save()
 
-    for candidate in candidates:
+    for candidate in map(functools.partial(_named, plan=plan), candidates):
         if candidate.reason:
             files: list[str | None] = [None] * len(plan.jobs)
         else:
             files = [
-                name if fit in there and store.has(name, fit) else None
+                name if store.has(name, fit) else None
                 for name, fit in zip(
                     _files(candidate, plan), plan.fits(candidate.source), strict=True
                 )
@@ -110,6 +116,15 @@ def fill(
         if len(unfitted) == at_once or many or len(waiting) >= 64 * at_once:
             yield from flush()
     yield from flush()
+
+
+def _named(candidate: Candidate, plan: Plan) -> Candidate:
+    """The candidate, refused where a file system has no room for the names of its files."""
+    names = (pathlib.PurePosixPath(file).name for file in _files(candidate, plan))
+    if max(len(os.fsencode(name + PARTIAL)) for name in names) <= _NAME_BYTES:
+        return candidate
+    reason = "its name is too long for the file of an INR; give it a shorter one"
+    return candidate._replace(mesh=None, reason=candidate.reason or reason)
 
 
 def _files(candidate: Candidate, plan: Plan) -> list[str]:
@@ -166,13 +181,15 @@ def _settled(
         count = len(plan.jobs)
         return Result(candidate.name, (None,) * count, (candidate.reason,) * count, ("",) * count)
     found: list[str | None] = []
-    reasons, fitted = [], 0
+    reasons, fitted, told = [], 0, []
     names, fits = _files(candidate, plan), plan.fits(candidate.source)
     for name, fit, before in zip(names, fits, files, strict=True):
         reason = "" if before else failed.get(fit, "")
-        if before is None and not reason and fit not in there:
+        replaced = before is None and not reason and fit not in there
+        if replaced:
             # Its INR stood under another name, whose mesh has changed since.
             reason = "its INR was replaced meanwhile; run the command again"
+        told.append("" if replaced else fit)  # that a fit failed is remembered, this is not
         if before is None and not reason:
             fitted += 1
             if there[fit] != name:
@@ -181,7 +198,7 @@ def _settled(
                 _put(store, name, dataclasses.replace(field, about=about), there)
         found.append(None if reason else name)
         reasons.append(reason)
-    return Result(candidate.name, tuple(found), tuple(reasons), fits, fitted)
+    return Result(candidate.name, tuple(found), tuple(reasons), tuple(told), fitted)
 
 
 def _put(store: StoreWriter, file: str, field: Field, there: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from jax3dret.losses import fields as losses
 from jax3dret.models.fields import adam, architectures, rows
 from jax3dret.models.fields.devices import over_shapes
 from jax3dret.models.fields.field import FUNCTIONS, Architecture, Function
+from jax3dret.models.fields.octree import Octree
 
 
 @runtime_checkable
@@ -463,6 +464,9 @@ def _reads_few_rows(architecture: Any, spec: FitSpec, trained: PyTree) -> bool:
         return False
     if spec.optimizer == "lazy_adam" or spec.deferred is not None:
         return spec.optimizer == "lazy_adam" or bool(spec.deferred)
+    if isinstance(architecture, Octree):
+        # Its table is as large as the largest of a batch, which must not choose for the others.
+        return False
     return trained["grid"]["table"].shape[1] > 20 * spec.batch * architecture.reads
 
 

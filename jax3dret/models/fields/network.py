@@ -19,6 +19,8 @@ Network = Mapping[str, Sequence[Mapping[str, jax.Array]]]
 # One network for all shapes and functions of an architecture, for ever: rows of the weights of
 # different shapes then speak of the same neurons (INRet, section 3).
 SEED = 0
+# No network of a field is larger: a header of a file that says so is damaged.
+MOST_HIDDEN, MOST_DEPTH = 16_384, 64
 
 
 def draw(
@@ -86,10 +88,11 @@ class Decoder:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skip", tuple(self.skip))
-        if self.hidden < 1 or self.depth < 1 or self.bands < 0:
+        sizes = 1 <= self.hidden <= MOST_HIDDEN and 1 <= self.depth <= MOST_DEPTH
+        if not sizes or not 0 <= self.bands <= MOST_DEPTH:
             raise ConfigError(
                 f"decoder: hidden={self.hidden}, depth={self.depth}, bands={self.bands}; expected "
-                "at least 1, 1 and 0"
+                f"1 to {MOST_HIDDEN}, 1 to {MOST_DEPTH} and 0 to {MOST_DEPTH}"
             )
         if any(not 0 <= i < self.depth for i in self.skip):
             raise ConfigError(

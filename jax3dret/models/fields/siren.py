@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jax3dret.core.types import ConfigError, PyTree
 from jax3dret.models.fields import network
+from jax3dret.models.fields.network import MOST_DEPTH, MOST_HIDDEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +26,11 @@ class Siren:
     omega: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.depth < 1 or not self.omega > 0:
+        sizes = 1 <= self.hidden <= MOST_HIDDEN and 1 <= self.depth <= MOST_DEPTH
+        if not sizes or not self.omega > 0:
             raise ConfigError(
-                f"siren: hidden={self.hidden}, depth={self.depth}, omega={self.omega}; expected at "
-                "least 1, at least 1 and more than 0"
+                f"siren: hidden={self.hidden}, depth={self.depth}, omega={self.omega}; expected 1 "
+                f"to {MOST_HIDDEN}, 1 to {MOST_DEPTH} and more than 0"
             )
 
     @property

@@ -63,7 +63,7 @@ def test_descriptions_are_json_and_errors_name_the_nearest(unchecked):
         (lambda: architectures.by_name("hashgrid", tabel=3), "did you mean 'table'?"),
         (lambda: architectures.by_name("octree", decoder={"hiden": 3}), "did you mean 'hidden'?"),
         (lambda: architectures.by_name("siren", hidden=2.5), "whole number"),
-        (lambda: architectures.by_name("siren", hidden=0), "at least 1"),
+        (lambda: architectures.by_name("siren", hidden=0), "expected 1 to 16384"),
         (lambda: architectures.by_name("triplane", planes="add"), "concat, sum"),
         (lambda: architectures.by_name("octree", levels=9), "no level finer than 9"),
         (lambda: architectures.from_description({"table": 3}), "no 'name'"),

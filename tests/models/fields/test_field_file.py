@@ -83,6 +83,7 @@ WEIGHT = "decoder/layers/0/weight"
         ({"architecture": {"name": "triplane", "colour": 1}}, "no field 'colour'"),
         ({"architecture": {"name": "triplane", "width": "4"}}, "triplane.width is '4'"),
         ({"architecture": {"name": "triplane", "width": -4}}, "triplane"),
+        ({"architecture": {"name": "siren", "hidden": 5_000_000}}, "hidden=5000000"),
         ({"architecture": {"name": "triplane", "width": 5}}, "has the shape .* its architecture"),
         ({"architecture": [1]}, "'architecture' of its header is no JSON object"),
         ({"architecture": "{"}, "'architecture' of its header is missing or damaged"),

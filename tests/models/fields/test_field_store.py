@@ -116,7 +116,10 @@ def test_other_folders_and_damaged_manifests(tmp_path):
         writing(tmp_path / "own" / "notes.txt").__enter__()
     with pytest.raises(ConfigError, match="it is no store of INRs"):
         FieldStore(tmp_path / "own")
+    # Without its manifest a store is a store still, whatever its folders are called.
     path = fill(tmp_path / "s") / "manifest.json"
+    (path.parent / "evaluated.json").write_text("{}")
+    (path.parent / "parts.partial").mkdir()
     described = json.loads(path.read_text())
     for change, says in [
         ({"kind": "x"}, "is of something else"),
@@ -130,13 +133,16 @@ def test_other_folders_and_damaged_manifests(tmp_path):
         with pytest.raises((ConfigError, DataError), match=says):
             FieldStore(path.parent)
         assert field_store.is_store(path.parent) == ("kind" not in change)
+    path.unlink()
+    with writing(path.parent) as store:
+        assert len(store.entries) == len(described["fields"])
 
 
 def test_one_command_at_a_time(tmp_path):
     folder = fill(tmp_path / "s", NAMES[:1])
     with (
         lock.held(folder),
-        pytest.raises(DataError, match="another command is writing there"),
+        pytest.raises(DataError, match="writing there.* give another --out"),
         writing(folder),
     ):
         pass

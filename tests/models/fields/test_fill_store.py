@@ -111,6 +111,22 @@ def test_equal_meshes_are_fitted_once_and_moved_ones_copied(tmp_path, counted):
     assert field.about["source_sha256"] == "2"
 
 
+def test_a_mesh_whose_old_name_was_taken_is_fitted_by_the_next_run(tmp_path, counted):
+    fill(tmp_path / "s", candidates(1, 2, names=["a.off", "c.off"]))
+    taken = candidates(3, 1, names=["a.off", "b.off"])  # what was a.off is b.off now
+    _, moved = fill(tmp_path / "s", taken)
+    # Nothing that is remembered: the next run is to try again.
+    assert "was replaced meanwhile" in moved.reasons[0] and moved.fits == ("",)
+    found = fill(tmp_path / "s", taken)
+    assert [each.reasons for each in found] == [("",), ("",)] and found[1].fitted == 1
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused_before_it_is_fitted(tmp_path, counted):
+    long, short = fill(tmp_path / "s", candidates(1, 2, names=["a" * 240 + ".off", "c.off"]))
+    assert long.files == (None,) and "its name is too long" in long.reasons[0]
+    assert short.reasons == ("",) and counted == [["c.off"]]
+
+
 def test_what_fails_is_told_and_not_stored(tmp_path, counted, monkeypatch):
     monkeypatch.setattr("jax3dret.geometry.watertight.available", lambda: False)
     plan = Plan((quick(function="udf"), quick(function="sdf")), seed=2)

@@ -12,9 +12,10 @@ from models.fields.fields_of import cells_of_a_ball, small
 
 from jax3dret.core.types import ConfigError
 from jax3dret.models.fields import architectures, presets
-from jax3dret.models.fields.fit import FitSpec, Fitting, fit
+from jax3dret.models.fields.fit import FitSpec, Fitting, _reads_few_rows, fit
 from jax3dret.models.fields.hashgrid import HashGrid
 from jax3dret.models.fields.network import Decoder
+from jax3dret.models.fields.octree import Octree
 
 SPEC = FitSpec(steps=30, learning_rate=1e-2, batch=32, pool=200, chunk=4)
 # Two levels in full, two hashed: rows that are shared, and rows that few steps read.
@@ -211,6 +212,13 @@ def test_what_does_not_fit():
     ):
         with pytest.raises(ConfigError, match=said):
             make()
+
+
+def test_how_an_octree_is_fitted_does_not_depend_on_the_others_of_its_batch():
+    table = jax.ShapeDtypeStruct((2, 10**8, 8), jnp.float32)  # padded to the largest
+    spec = FitSpec(steps=1, learning_rate=1e-3)
+    assert not _reads_few_rows(Octree(), spec, {"grid": {"table": table}})
+    assert _reads_few_rows(HashGrid(), spec, {"grid": {"table": table}})
 
 
 def test_presets_name_every_architecture():
