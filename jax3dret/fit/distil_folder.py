@@ -18,7 +18,7 @@ from jax3dret.core.logging import progress
 from jax3dret.core.types import ConfigError, DataError
 from jax3dret.fit.fit_folder import Summary
 from jax3dret.inputs import loading
-from jax3dret.models.fields import architectures
+from jax3dret.models.fields import architectures, devices
 from jax3dret.models.fields.distillation import Oracle, distil
 from jax3dret.models.fields.field_file import SUFFIX, read_field
 from jax3dret.models.fields.field_store import StoreWriter, check_out, file_of, is_store, writing
@@ -58,6 +58,7 @@ def distil_folder(
     """
     if not os.fspath(out):
         raise ConfigError("--out is empty; give a folder")
+    devices.one_for_each_core()
     check_sources(sources)
     out = pathlib.Path(out)
     check_out(out)
