@@ -206,7 +206,7 @@ class CloudNow:
     points: int
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
-        field = self.records.field(record, *split_kind(self.kind))
+        field = in_few_sizes(self.records.field(record, *split_kind(self.kind)))
         return {**record, "cloud": _points(field, self.points, rng)}
 
 
@@ -222,7 +222,7 @@ class ViewsNow:
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         del rng
-        field = self.records.field(record, *split_kind(self.kind))
+        field = in_few_sizes(self.records.field(record, *split_kind(self.kind)))
         pictures = _pictures(field, camera_sets.by_name(self.cameras), self.size, self.by)
         return {**record, "views": np.repeat(pictures[..., None], 3, axis=-1)}
 
