@@ -335,7 +335,9 @@ def _said(protocol: Mapping[str, Any], key: str) -> str:
 
 
 def _all_metrics(table: Mapping[str, Any]) -> str:
-    rows, about = [row for row in table["rows"] if row["metrics"]], _about(table)
+    """Every number of every row: measured, or of a row that the paper alone has."""
+    rows, about = [_with_published(row) for row in table["rows"]], _about(table)
+    rows = [row for row in rows if row["metrics"]]
     if not rows:
         return ""
     keys = metric_text.ordered(dict.fromkeys(k for row in rows for k in row["metrics"]), about)
@@ -348,6 +350,14 @@ def _all_metrics(table: Mapping[str, Any]) -> str:
         for key in keys
     ]
     return _table(head, lines)
+
+
+def _with_published(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row that nothing is run for has the published numbers in place of measured ones."""
+    if row["status"] != _PUBLISHED:
+        return row
+    numbers = {key: value for each in row["published"].values() for key, value in each.items()}
+    return {**row, "metrics": {k: {"mean": v, "sd": None} for k, v in numbers.items()}}
 
 
 def _about(table: Mapping[str, Any]) -> metric_text.About:

@@ -661,6 +661,17 @@ def test_the_page_escapes_what_it_is_given_and_links_to_the_runs(seeded, tmp_pat
     assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", text)
 
 
+def test_all_metrics_hold_every_published_number_of_a_row_that_is_not_run():
+    measured = {"mean": 0.61, "sd": None}
+    ours = {"name": "ours", "status": "done", "metrics": {"a/b": measured}, "published": {}}
+    theirs = {"x (paper)": {"hit_rate_1": 0.825, "hit_rate_1_all": 0.34}}
+    paper = {"name": "paper, none", "status": "published", "metrics": {}, "published": theirs}
+    failed = {**paper, "name": "left", "status": "left out"}
+    text = table._all_metrics({"rows": [ours, paper, failed]})
+    assert ">34.0<" in text and ">82.5<" in text and ">61.0<" in text and ">paper, none<" in text
+    assert ">left<" not in text
+
+
 def test_metrics_json_has_the_form_of_every_report(seeded):
     report = json.loads((seeded.workdir / "report" / "metrics.json").read_text())
     keys = "system config dataset encoder protocol metrics published index timing run rows"
