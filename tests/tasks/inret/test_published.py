@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jax3dret.core.types import ConfigError
+from jax3dret.metrics.category_chamfer import CATEGORY, CATEGORY_CHAMFER
 from jax3dret.tasks.inret import published as p
+from jax3dret.tasks.inret.category_chamfer import HIERARCHICAL
 
 
 def test_printed_averages_are_those_of_the_cells():
@@ -74,3 +76,11 @@ def test_a_row_as_a_config_takes_it():
         p.rows("norm", "mcb")
     with pytest.raises(ConfigError, match="no table 'tab. 3'"):
         p.rows("tab. 3")
+
+
+def test_numbers_stand_under_the_names_that_rows_measure_them_by():
+    (distilled,) = p.published("distilled", "iNGP").values()
+    assert distilled == {"distilled/hit_rate_1": 0.792}
+    (chamfer,) = p.published("category chamfer", "iNGP").values()
+    keys = {CATEGORY.key, CATEGORY_CHAMFER.key, HIERARCHICAL.key}
+    assert chamfer.keys() == {f"category_chamfer/{key}" for key in keys}
