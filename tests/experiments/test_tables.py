@@ -912,7 +912,7 @@ def test_a_table_of_the_sketch_system(tmp_path, capsys):
     report = json.loads((tmp_path / "t" / "report" / "metrics.json").read_text())
     assert report["system"] == "mvhgnn" and report["published"]["Another (paper)"] == {"mAP": 0.7}
     page = (tmp_path / "t" / "report" / "index.html").read_text()
-    assert page.count("Another method") == 1 and "<b>4</b> of <b>4</b> rows done" in page
+    assert page.count("Another method") == 2 and "<b>4</b> of <b>4</b> rows done" in page
     with pytest.raises(ConfigError, match="finds none of the rows: whole, .*, published$"):
         Table(tmp_path / "none", spec=spec, rows="Another").run()
     (tmp_path / "t").rename(tmp_path / "moved")
