@@ -1,4 +1,4 @@
-"""Which records of a data set are fitted, and into which split: all, or a seeded choice by class."""
+"""Which records of a data set are fitted, into which split: all, or a seeded choice by class."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from jax3dret.core.types import ConfigError, DataError
 from jax3dret.geometry.field_values import FieldCallable, field_values
 from jax3dret.models.fields.field import FUNCTIONS, Function
 
-# Of a distance, in halves of a cell: of a sphere and a box turned in space one cell in fifty is then
-# lacking beside those of the mesh, and as many are found beyond.
+# Of a distance, in halves of a cell. Of a sphere and a box turned in space, next to the cells of the
+# mesh, at most one in fifty is then lacking and one in twenty-five too many.
 _PART = 1.5
 _SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 

@@ -99,7 +99,7 @@ class FieldStore:
             )
 
     def read(self, file: str) -> Field:
-        """The INR of one file. Raises DataError as `read_field`, or for a file that is not listed."""
+        """The INR of one file. Raises DataError as `read_field`, or for one that is not listed."""
         if file not in self.entries:
             raise DataError(f"{self.folder / file}: is not listed in {self.folder / MANIFEST}")
         return read_field(self.folder / file)

@@ -27,7 +27,7 @@ DATASETS = {"shapenet10": "ShapeNet10", "pix3d": "Pix3D"}
 METHODS = ("NGLOD", "EG3D", "iNGP", "inr2vec", "PointNeXt", "View-GCN")
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
-# ------------------------------------------------------------------ within one function (SDF), and distilled
+# --------------------------------------------------------- within one function (SDF), and distilled
 # (ShapeNet10, Pix3D); table 2 of section 5.2.
 SAME_ARCHITECTURE: dict[str, tuple[float, float]] = {
     "NGLOD": (82.6, 74.3),
@@ -99,7 +99,7 @@ MORE_METRICS: dict[str, dict[str, dict[str, float]]] = {
     },
 }
 
-# -------------------------------------------------------------------------------------- across functions
+# --------------------------------------------------------------------------------- across functions
 _BOTH: Matrix = ((83.0, 79.0, 80.4), (81.8, 84.6, 82.4), (81.0, 82.6, 83.0))
 # Table 3 on ShapeNet10, see above; tables 8 (section 8.2) on Pix3D.
 ACROSS: dict[tuple[str, str], Matrix] = {
@@ -181,7 +181,7 @@ AVERAGES: dict[tuple[str, str], float] = {
     ("norm", "l2"): 81.3,
 }
 
-# ------------------------------------------------------------------------------- other retrieval, ShapeNet10
+# ---------------------------------------------------------------------- other retrieval, ShapeNet10
 # Table 14 (section 8.7): how the levels of a grid are brought together on the encoder's lattice.
 FEATURES: dict[tuple[str, str], float] = {
     ("NGLOD", "sum"): 82.6,
@@ -198,7 +198,7 @@ CATEGORY_CHAMFER: dict[str, dict[str, float]] = {
     "PointNeXt": {"category": 71.2, "category_chamfer": 28.4, "hierarchical": 72.6},
 }
 
-# ------------------------------------------------------------------------------------------- quality and time
+# --------------------------------------------------------------------------------- quality and time
 # Table 15 (section 9.1): (SDF, UDF, Occ); gIoU in per cent, (SDF, Occ).
 CHAMFER: dict[tuple[str, str], tuple[float, float, float]] = {
     ("NGLOD", "shapenet10"): (0.0168, 0.0122, 0.0210),
